@@ -1,0 +1,1 @@
+"""The running processes: server, agent, run, demo, evidence and the command line."""

@@ -1,0 +1,66 @@
+"""The `ringfence` command: finds the sub-command's file only when it is asked for, and turns failures into words."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from ringfence.broker.cli.failure import exit_code, explain_failure
+
+# Noun to (module, one line of help). Importing a noun may cost 100 ms of grpc, so --help imports none of them.
+NOUNS = {
+    "agent": ("agent", "Run and check the agent of a node."),
+    "authz": ("authz", "Ask, explain and follow authorisation decisions."),
+    "bundle": ("bundle", "Show the trust bundle."),
+    "demo": ("demo", "Run the whole story on this machine."),
+    "entry": ("entry", "Create, list, show and delete registration entries."),
+    "policy": ("policy", "Validate and apply intent documents."),
+    "proxy": ("proxy", "Show what every proxy holds."),
+    "run": ("run", "Start a workload with its proxy and its identity."),
+    "server": ("server", "Run and check the control plane."),
+    "svid": ("svid", "Fetch this process's own identity documents."),
+    "token": ("token", "Make join tokens for agents."),
+    "version": ("version", "Print the version."),
+}
+
+
+class Nouns(click.Group):
+    """A group whose sub-commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Every noun, in order."""
+        return sorted(NOUNS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        """The noun's command, from `ringfence.broker.cli.NOUN:command`."""
+        if cmd_name not in NOUNS:
+            return None
+        command: click.Command = import_module(f"ringfence.broker.cli.{NOUNS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of nouns, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(noun, text) for noun, (_, text) in sorted(NOUNS.items())])
+
+
+@click.command(cls=Nouns, context_settings={"auto_envvar_prefix": "RINGFENCE", "max_content_width": 120})
+def cli() -> None:
+    """Identity, policy, proxies and evidence for machine-learning clusters."""
+
+
+def main() -> None:
+    """Run the command line; every failure ends as one message on stderr and a documented exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001  # the last edge: no traceback reaches a user
+        click.echo(explain_failure(error), err=True)
+        sys.exit(exit_code(error))

@@ -1,0 +1,75 @@
+"""How commands print what they found: `-o table|wide|json|yaml|name|jsonl`, data on stdout and nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+FORMATS = ("table", "wide", "json", "yaml", "name", "jsonl")
+API_VERSION = "ringfence.dev/v1alpha1"
+
+output_option: Callable[[Any], Any] = click.option(
+    "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
+)
+
+
+def show_list(kind: str, rows: Sequence[dict[str, Any]], *, columns: Sequence[str], output: str, name: str) -> None:
+    """Print *rows* of one kind: `columns` are those of the table, `name` the field that `-o name` prints."""
+    match output:
+        case "json":
+            click.echo(json.dumps({"apiVersion": API_VERSION, "kind": f"{kind}List", "items": list(rows)}, indent=2))
+        case "jsonl":
+            for row in rows:
+                click.echo(json.dumps(row))
+        case "yaml":
+            _yaml({"apiVersion": API_VERSION, "kind": f"{kind}List", "items": list(rows)})
+        case "name":
+            for row in rows:
+                click.echo(row[name])
+        case "wide":
+            _table(rows, list(rows[0]) if rows else list(columns))
+        case _:
+            _table(rows, list(columns))
+
+
+def show_one(kind: str, row: dict[str, Any], *, output: str, name: str) -> None:
+    """Print one object: its fields a line each, or the machine-readable form."""
+    match output:
+        case "json":
+            click.echo(json.dumps(row, indent=2))
+        case "jsonl":
+            click.echo(json.dumps(row))
+        case "yaml":
+            _yaml({"kind": kind, **row})
+        case "name":
+            click.echo(row[name])
+        case _:
+            width = max((len(key) for key in row), default=0)
+            for key, value in row.items():
+                click.echo(f"{key.ljust(width)}  {_text(value)}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(v) for v in value)
+    return "" if value is None else str(value)
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
+    cells = [[column.upper().replace("_", " ") for column in columns]]
+    cells += [[_text(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _yaml(value: object) -> None:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(value, sys.stdout)

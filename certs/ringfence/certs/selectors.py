@@ -1,0 +1,50 @@
+"""Selectors: facts that an attestor found about a workload or a node, spelled as SPIRE spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ringfence.certs.errors import Kind, RingfenceError
+
+# Every selector an attestor of ours can produce; an entry that asks for another would never match.
+NAMES: dict[str, frozenset[str]] = {
+    "unix": frozenset({"uid", "gid", "user", "group", "supplementary_gid", "supplementary_group", "path", "sha256"}),
+    "systemd": frozenset({"id", "fragment_path"}),
+    "cgroup": frozenset({"path"}),
+    "launch": frozenset({"namespace", "name"}),
+    "k8s": frozenset({"ns", "sa", "pod-name", "pod-uid", "node-name", "pod-label", "container-name"}),
+    "slurm": frozenset({"job_id", "sluid", "step"}),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Selector:
+    """One fact: `unix:uid:1000` has the kind `unix` and the value `uid:1000`."""
+
+    kind: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Selector:
+        """The selector that *text* spells; raises INVALID when no attestor could ever produce it."""
+        kind, _, value = text.partition(":")
+        name, _, fact = value.partition(":")
+        if kind not in NAMES:
+            raise RingfenceError(
+                Kind.INVALID, f"no attestor makes {text!r}", hint=f"Selectors start with one of: {_list(NAMES)}"
+            )
+        if name not in NAMES[kind] or not fact:
+            raise RingfenceError(
+                Kind.INVALID,
+                f"{text!r} is no selector of {kind}",
+                hint=f"Write {kind}:NAME:VALUE with one of: {_list(NAMES[kind])}",
+            )
+        return cls(kind, value)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

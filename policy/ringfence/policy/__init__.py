@@ -1,0 +1,1 @@
+"""What may talk: intent documents, the model they mean, its evaluation and what is compiled from it."""

@@ -1,0 +1,202 @@
+"""The checked, frozen meaning of a set of intent documents: what everything later is compiled from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.paths import PathPattern
+
+# Names of the decisions that no rule makes; a rule's id always holds a slash, so they never clash.
+DEFAULT_DENY = "default-deny"
+NOT_ONE_URI = "not-one-uri"
+NOT_MTLS = "not-mtls"
+NO_DENY = "none"
+
+
+class Protocol(Enum):
+    """What a port speaks; it decides whether rules may look at requests or at connections only."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+    TCP = "tcp"
+    POSTGRES = "postgres"
+
+    @property
+    def is_http(self) -> bool:
+        """Whether each request is judged (HTTP, gRPC) rather than each connection."""
+        return self in {Protocol.HTTP, Protocol.GRPC}
+
+
+class Effect(Enum):
+    """What a rule does when it matches; a deny wins over every allow."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Mode(Enum):
+    """Whether a rule is enforced, or judged and recorded only."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something was written: a file as the operator named it, line and column from 1."""
+
+    path: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that a workload serves; `socket` is a file name in its private folder and replaces the number."""
+
+    name: str
+    number: int
+    protocol: Protocol
+    socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Something that has an identity, may serve ports and may call others."""
+
+    namespace: str
+    name: str
+    role: str
+    spiffe_id: SpiffeId
+    match: tuple[tuple[Selector, ...], ...]  # alternatives; all selectors within one must hold
+    serves: tuple[Port, ...]
+    launch: tuple[tuple[Selector, ...], ...]  # alternatives of who may vouch for it
+    x509_ttl: timedelta
+    jwt_ttl: timedelta
+    dns_names: tuple[str, ...]
+    origin: Origin = field(compare=False)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, unique in the model."""
+        return f"{self.namespace}/{self.name}"
+
+    def port(self, name: str) -> Port | None:
+        """The served port of that name."""
+        return next((port for port in self.serves if port.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalPort:
+    """A port of a host outside; with `tls` the proxy originates TLS 1.2+ and checks the host's name."""
+
+    name: str
+    number: int
+    protocol: Protocol
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A host outside the mesh that may be reached by its exact name."""
+
+    namespace: str
+    name: str
+    host: str
+    address: str  # where to connect when not to `host` itself; empty: resolve `host`
+    ports: tuple[ExternalPort, ...]
+    ca_pem: str  # empty: the system's trust store
+    origin: Origin = field(compare=False)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, unique in the model, among workloads too."""
+        return f"{self.namespace}/{self.name}"
+
+    def port(self, name: str) -> ExternalPort | None:
+        """The port of that name."""
+        return next((port for port in self.ports if port.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpMatch:
+    """A request matches when its method and its path are among these; an empty set does not restrict."""
+
+    methods: frozenset[str]
+    paths: tuple[PathPattern, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Callers: one identity, or (identity None) every workload of a namespace, or (both None) every one of the mesh."""
+
+    identity: SpiffeId | None
+    namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One port of one workload or external host, by `key` and port name."""
+
+    key: str
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One Allow or Deny, resolved; `hash` covers its own meaning alone, not comments, reasons or neighbours."""
+
+    namespace: str
+    name: str
+    effect: Effect
+    mode: Mode
+    sources: tuple[Source, ...]
+    destinations: tuple[Destination, ...]
+    http: tuple[HttpMatch, ...]  # alternatives; empty does not restrict
+    owner: str
+    reason: str
+    expires: datetime | None
+    hash: str  # 12 hex digits
+    origin: Origin = field(compare=False)
+
+    @property
+    def id(self) -> str:
+        """`namespace/name`, unique among rules."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def policy_id(self) -> str:
+        """The name that enforcement points carry: `RULE-ID@HASH`."""
+        return f"{self.id}@{self.hash}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What holds for the whole mesh."""
+
+    trust_domain: TrustDomain
+    x509_ttl: timedelta
+    jwt_ttl: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Everything that intent means; `revision` is the content hash of the whole (64 hex digits)."""
+
+    mesh: Mesh
+    workloads: Mapping[str, Workload]  # by key
+    externals: Mapping[str, External]  # by key
+    rules: tuple[Rule, ...]  # sorted by id
+    revision: str
+
+    def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
+        """The workload with that identity."""
+        return next((w for w in self.workloads.values() if w.spiffe_id == spiffe_id), None)

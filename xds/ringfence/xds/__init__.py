@@ -1,0 +1,1 @@
+"""The model as Envoy and gRPC want it: schema and codec, resources, snapshots, streams."""
