@@ -1,0 +1,368 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class InfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class InfoResponse(_message.Message):
+    __slots__ = ("version", "trust_domain", "revision", "ready", "detail", "agents", "proxies", "entries", "spiffe_id")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    trust_domain: str
+    revision: int
+    ready: bool
+    detail: str
+    agents: int
+    proxies: int
+    entries: int
+    spiffe_id: str
+    def __init__(self, version: _Optional[str] = ..., trust_domain: _Optional[str] = ..., revision: _Optional[int] = ..., ready: _Optional[bool] = ..., detail: _Optional[str] = ..., agents: _Optional[int] = ..., proxies: _Optional[int] = ..., entries: _Optional[int] = ..., spiffe_id: _Optional[str] = ...) -> None: ...
+
+class GenerateTokenRequest(_message.Message):
+    __slots__ = ("ttl",)
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    ttl: int
+    def __init__(self, ttl: _Optional[int] = ...) -> None: ...
+
+class GenerateTokenResponse(_message.Message):
+    __slots__ = ("token", "expires_at")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    expires_at: int
+    def __init__(self, token: _Optional[str] = ..., expires_at: _Optional[int] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("id", "spiffe_id", "parent_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at", "revision", "origin")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SELECTORS_FIELD_NUMBER: _ClassVar[int]
+    X509_TTL_FIELD_NUMBER: _ClassVar[int]
+    JWT_TTL_FIELD_NUMBER: _ClassVar[int]
+    DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    spiffe_id: str
+    parent_id: str
+    selectors: _containers.RepeatedScalarFieldContainer[str]
+    x509_ttl: int
+    jwt_ttl: int
+    dns_names: _containers.RepeatedScalarFieldContainer[str]
+    hint: str
+    created_at: int
+    revision: int
+    origin: str
+    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ..., revision: _Optional[int] = ..., origin: _Optional[str] = ...) -> None: ...
+
+class CreateEntriesRequest(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+
+class CreateEntriesResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[EntryResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[EntryResult, _Mapping]]] = ...) -> None: ...
+
+class EntryResult(_message.Message):
+    __slots__ = ("entry", "action")
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    entry: Entry
+    action: str
+    def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., action: _Optional[str] = ...) -> None: ...
+
+class ListEntriesRequest(_message.Message):
+    __slots__ = ("ids", "spiffe_id")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    spiffe_id: str
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., spiffe_id: _Optional[str] = ...) -> None: ...
+
+class ListEntriesResponse(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+
+class DeleteEntriesRequest(_message.Message):
+    __slots__ = ("ids",)
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DeleteEntriesResponse(_message.Message):
+    __slots__ = ("deleted",)
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    deleted: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, deleted: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ShowBundleRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ShowBundleResponse(_message.Message):
+    __slots__ = ("bundle",)
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    bundle: bytes
+    def __init__(self, bundle: _Optional[bytes] = ...) -> None: ...
+
+class Document(_message.Message):
+    __slots__ = ("path", "text")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    text: bytes
+    def __init__(self, path: _Optional[str] = ..., text: _Optional[bytes] = ...) -> None: ...
+
+class ApplyPolicyRequest(_message.Message):
+    __slots__ = ("documents", "dry_run", "author", "commit")
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    documents: _containers.RepeatedCompositeFieldContainer[Document]
+    dry_run: bool
+    author: str
+    commit: str
+    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., dry_run: _Optional[bool] = ..., author: _Optional[str] = ..., commit: _Optional[str] = ...) -> None: ...
+
+class ApplyPolicyResponse(_message.Message):
+    __slots__ = ("revision", "changes", "findings", "proxies")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    revision: str
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    proxies: int
+    def __init__(self, revision: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., proxies: _Optional[int] = ...) -> None: ...
+
+class Change(_message.Message):
+    __slots__ = ("document", "action")
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    document: str
+    action: str
+    def __init__(self, document: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("code", "level", "path", "line", "column", "message", "hint")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    level: str
+    path: str
+    line: int
+    column: int
+    message: str
+    hint: str
+    def __init__(self, code: _Optional[str] = ..., level: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
+
+class CheckAuthzRequest(_message.Message):
+    __slots__ = ("source", "destination", "port", "method", "path")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    destination: str
+    port: str
+    method: str
+    path: str
+    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., port: _Optional[str] = ..., method: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("id", "allowed", "rule", "rule_hash", "path", "line", "revision", "author", "commit", "source", "destination", "method", "request_path", "point", "time_ns", "reason", "owner", "shadow_rule", "status", "span_id", "attributes")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    RULE_HASH_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_PATH_FIELD_NUMBER: _ClassVar[int]
+    POINT_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_RULE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    allowed: bool
+    rule: str
+    rule_hash: str
+    path: str
+    line: int
+    revision: str
+    author: str
+    commit: str
+    source: str
+    destination: str
+    method: str
+    request_path: str
+    point: str
+    time_ns: int
+    reason: str
+    owner: str
+    shadow_rule: str
+    status: int
+    span_id: str
+    attributes: _containers.ScalarMap[str, str]
+    def __init__(self, id: _Optional[str] = ..., allowed: _Optional[bool] = ..., rule: _Optional[str] = ..., rule_hash: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., revision: _Optional[str] = ..., author: _Optional[str] = ..., commit: _Optional[str] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., method: _Optional[str] = ..., request_path: _Optional[str] = ..., point: _Optional[str] = ..., time_ns: _Optional[int] = ..., reason: _Optional[str] = ..., owner: _Optional[str] = ..., shadow_rule: _Optional[str] = ..., status: _Optional[int] = ..., span_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ExplainAuthzRequest(_message.Message):
+    __slots__ = ("id", "wait_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    wait_ms: int
+    def __init__(self, id: _Optional[str] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+
+class ExplainAuthzResponse(_message.Message):
+    __slots__ = ("decisions",)
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    decisions: _containers.RepeatedCompositeFieldContainer[Decision]
+    def __init__(self, decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ...) -> None: ...
+
+class TailAuthzRequest(_message.Message):
+    __slots__ = ("follow", "denied_only", "source", "destination", "rule", "last")
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    DENIED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    follow: bool
+    denied_only: bool
+    source: str
+    destination: str
+    rule: str
+    last: int
+    def __init__(self, follow: _Optional[bool] = ..., denied_only: _Optional[bool] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., rule: _Optional[str] = ..., last: _Optional[int] = ...) -> None: ...
+
+class ListProxiesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListProxiesResponse(_message.Message):
+    __slots__ = ("proxies",)
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    proxies: _containers.RepeatedCompositeFieldContainer[ProxyStatus]
+    def __init__(self, proxies: _Optional[_Iterable[_Union[ProxyStatus, _Mapping]]] = ...) -> None: ...
+
+class ProxyStatus(_message.Message):
+    __slots__ = ("spiffe_id", "node", "revision", "state", "detail", "inbound")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    INBOUND_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    node: str
+    revision: str
+    state: str
+    detail: str
+    inbound: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., inbound: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RotateRequest(_message.Message):
+    __slots__ = ("authority",)
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    authority: bool
+    def __init__(self, authority: _Optional[bool] = ...) -> None: ...
+
+class RotateResponse(_message.Message):
+    __slots__ = ("authority", "agents")
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    authority: str
+    agents: int
+    def __init__(self, authority: _Optional[str] = ..., agents: _Optional[int] = ...) -> None: ...
+
+class ShowAuthoritiesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ShowAuthoritiesResponse(_message.Message):
+    __slots__ = ("authorities",)
+    AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
+    authorities: _containers.RepeatedCompositeFieldContainer[Authority]
+    def __init__(self, authorities: _Optional[_Iterable[_Union[Authority, _Mapping]]] = ...) -> None: ...
+
+class Authority(_message.Message):
+    __slots__ = ("kind", "slot", "id", "not_before", "not_after")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    slot: str
+    id: str
+    not_before: int
+    not_after: int
+    def __init__(self, kind: _Optional[str] = ..., slot: _Optional[str] = ..., id: _Optional[str] = ..., not_before: _Optional[int] = ..., not_after: _Optional[int] = ...) -> None: ...
+
+class LaunchRequest(_message.Message):
+    __slots__ = ("namespace", "name")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class LaunchResponse(_message.Message):
+    __slots__ = ("server", "trust_domain", "workload_socket", "otlp")
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_SOCKET_FIELD_NUMBER: _ClassVar[int]
+    OTLP_FIELD_NUMBER: _ClassVar[int]
+    server: str
+    trust_domain: str
+    workload_socket: str
+    otlp: str
+    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,226 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AttestRequest(_message.Message):
+    __slots__ = ("join_token", "csr")
+    JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    join_token: str
+    csr: bytes
+    def __init__(self, join_token: _Optional[str] = ..., csr: _Optional[bytes] = ...) -> None: ...
+
+class AttestResponse(_message.Message):
+    __slots__ = ("spiffe_id", "chain", "bundle")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    bundle: bytes
+    def __init__(self, spiffe_id: _Optional[str] = ..., chain: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ...) -> None: ...
+
+class AgentMessage(_message.Message):
+    __slots__ = ("hello", "svids", "jwt", "renew")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    SVIDS_FIELD_NUMBER: _ClassVar[int]
+    JWT_FIELD_NUMBER: _ClassVar[int]
+    RENEW_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    svids: SvidRequest
+    jwt: JwtRequest
+    renew: RenewRequest
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("version", "revision", "bundle_digest")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    revision: int
+    bundle_digest: bytes
+    def __init__(self, version: _Optional[str] = ..., revision: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ...) -> None: ...
+
+class SvidRequest(_message.Message):
+    __slots__ = ("id", "items")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    items: _containers.RepeatedCompositeFieldContainer[SvidItem]
+    def __init__(self, id: _Optional[int] = ..., items: _Optional[_Iterable[_Union[SvidItem, _Mapping]]] = ...) -> None: ...
+
+class SvidItem(_message.Message):
+    __slots__ = ("entry_id", "csr")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    csr: bytes
+    def __init__(self, entry_id: _Optional[str] = ..., csr: _Optional[bytes] = ...) -> None: ...
+
+class JwtRequest(_message.Message):
+    __slots__ = ("id", "entry_id", "audience")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    entry_id: str
+    audience: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[int] = ..., entry_id: _Optional[str] = ..., audience: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RenewRequest(_message.Message):
+    __slots__ = ("id", "csr")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    csr: bytes
+    def __init__(self, id: _Optional[int] = ..., csr: _Optional[bytes] = ...) -> None: ...
+
+class ServerMessage(_message.Message):
+    __slots__ = ("entries", "bundle", "svids", "jwt", "renew", "revocations", "rotate")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    SVIDS_FIELD_NUMBER: _ClassVar[int]
+    JWT_FIELD_NUMBER: _ClassVar[int]
+    RENEW_FIELD_NUMBER: _ClassVar[int]
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    ROTATE_FIELD_NUMBER: _ClassVar[int]
+    entries: EntriesUpdate
+    bundle: BundleUpdate
+    svids: SvidResponse
+    jwt: JwtResponse
+    renew: RenewResponse
+    revocations: Revocations
+    rotate: Rotate
+    def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("id", "spiffe_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    SELECTORS_FIELD_NUMBER: _ClassVar[int]
+    X509_TTL_FIELD_NUMBER: _ClassVar[int]
+    JWT_TTL_FIELD_NUMBER: _ClassVar[int]
+    DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    spiffe_id: str
+    selectors: _containers.RepeatedScalarFieldContainer[str]
+    x509_ttl: int
+    jwt_ttl: int
+    dns_names: _containers.RepeatedScalarFieldContainer[str]
+    hint: str
+    created_at: int
+    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ...) -> None: ...
+
+class LaunchRule(_message.Message):
+    __slots__ = ("namespace", "name", "by")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    by: _containers.RepeatedCompositeFieldContainer[SelectorSet]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., by: _Optional[_Iterable[_Union[SelectorSet, _Mapping]]] = ...) -> None: ...
+
+class SelectorSet(_message.Message):
+    __slots__ = ("selectors",)
+    SELECTORS_FIELD_NUMBER: _ClassVar[int]
+    selectors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, selectors: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EntriesUpdate(_message.Message):
+    __slots__ = ("revision", "full", "upserts", "removed", "launch_changed", "launch_rules")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    UPSERTS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_RULES_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    full: bool
+    upserts: _containers.RepeatedCompositeFieldContainer[Entry]
+    removed: _containers.RepeatedScalarFieldContainer[str]
+    launch_changed: bool
+    launch_rules: _containers.RepeatedCompositeFieldContainer[LaunchRule]
+    def __init__(self, revision: _Optional[int] = ..., full: _Optional[bool] = ..., upserts: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed: _Optional[_Iterable[str]] = ..., launch_changed: _Optional[bool] = ..., launch_rules: _Optional[_Iterable[_Union[LaunchRule, _Mapping]]] = ...) -> None: ...
+
+class BundleUpdate(_message.Message):
+    __slots__ = ("bundle", "federated")
+    class FederatedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    FEDERATED_FIELD_NUMBER: _ClassVar[int]
+    bundle: bytes
+    federated: _containers.ScalarMap[str, bytes]
+    def __init__(self, bundle: _Optional[bytes] = ..., federated: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+
+class SvidResponse(_message.Message):
+    __slots__ = ("id", "results")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    results: _containers.RepeatedCompositeFieldContainer[SvidResult]
+    def __init__(self, id: _Optional[int] = ..., results: _Optional[_Iterable[_Union[SvidResult, _Mapping]]] = ...) -> None: ...
+
+class SvidResult(_message.Message):
+    __slots__ = ("entry_id", "chain", "code", "detail")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    code: int
+    detail: str
+    def __init__(self, entry_id: _Optional[str] = ..., chain: _Optional[_Iterable[bytes]] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class JwtResponse(_message.Message):
+    __slots__ = ("id", "token", "expires_at", "code", "detail")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    token: str
+    expires_at: int
+    code: int
+    detail: str
+    def __init__(self, id: _Optional[int] = ..., token: _Optional[str] = ..., expires_at: _Optional[int] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RenewResponse(_message.Message):
+    __slots__ = ("id", "chain", "code", "detail")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    code: int
+    detail: str
+    def __init__(self, id: _Optional[int] = ..., chain: _Optional[_Iterable[bytes]] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Revocations(_message.Message):
+    __slots__ = ("spiffe_ids", "serials")
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    SERIALS_FIELD_NUMBER: _ClassVar[int]
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    serials: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., serials: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Rotate(_message.Message):
+    __slots__ = ("spread_ms",)
+    SPREAD_MS_FIELD_NUMBER: _ClassVar[int]
+    spread_ms: int
+    def __init__(self, spread_ms: _Optional[int] = ...) -> None: ...
