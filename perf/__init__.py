@@ -1,0 +1,1 @@
+"""Benchmarks: one module a figure, each measured beside a limit in the same run."""

@@ -1,0 +1,28 @@
+"""What holds for every test: no blocking call in an event loop, and reproducible hypothesis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
+    """Fail whatever blocks the event loop in our own code; tests marked `e2e` start processes and are left alone."""
+    if request.node.get_closest_marker("e2e") or request.node.get_closest_marker("envoy"):
+        yield None
+        return
+    with blockbuster_ctx("ringfence") as guard:
+        for name in ("os.path.exists", "os.stat", "io.BufferedReader.read", "io.TextIOWrapper.read", "os.listdir"):
+            if name in guard.functions:
+                # Reading /proc at accept is the one blocking call that the loop allows (attest/procfs).
+                guard.functions[name].can_block_in("ringfence/broker/attest/procfs.py", {"*"})
+        yield guard
