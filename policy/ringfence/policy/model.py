@@ -18,6 +18,11 @@ NOT_MTLS = "not-mtls"
 NO_DENY = "none"
 
 
+def named(name: str) -> str:
+    """The policy id of a decision that no rule makes: `default-deny@builtin`."""
+    return f"{name}@builtin"
+
+
 class Protocol(Enum):
     """What a port speaks; it decides whether rules may look at requests or at connections only."""
 

@@ -1,0 +1,51 @@
+"""Makes a request path canonical as Envoy does before any rule sees it.
+
+The options set on every listener, in Envoy's order: UNESCAPE_AND_FORWARD, normalize_path (the URL path rules of
+Chromium's canonicaliser, which Envoy embeds), merge_slashes; a path with a fragment is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPED_SLASH = re.compile(r"%(?:2[fF]|5[cC])")
+_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_KEPT = _UNRESERVED | frozenset("!$%&'()*+,/:;=@[]^|\\")  # anything else is written as %XX
+
+
+def canonical_path(path: str) -> str | None:
+    """The path, query kept as it is, that rules are matched against; None where Envoy answers 400 by itself."""
+    if not path.startswith("/") or "#" in path or "\0" in path:
+        return None
+    plain, question, query = path.partition("?")
+    plain = _ESCAPED_SLASH.sub(lambda m: "/" if m[0] in {"%2F", "%2f"} else "\\", plain)
+    if "%00" in plain:
+        return None
+    plain = "".join(c if c in _KEPT else _percent(c) for c in _ESCAPE.sub(_unescape, plain))
+    plain = re.sub(r"/{2,}", "/", _resolve_dots(plain.replace("\\", "/")))
+    return plain + question + query
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    char = chr(int(escape[1], 16))
+    return char if char in _UNRESERVED else escape[0]
+
+
+def _percent(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
+
+
+def _resolve_dots(path: str) -> str:
+    """Removes `.` and `..` segments; an empty segment counts as one, so `/a//../b` is `/a/b`."""
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for index, segment in enumerate(segments):
+        last = index == len(segments) - 1
+        if segment == "..":
+            kept = kept[:-1]
+        if segment not in {".", ".."}:
+            kept.append(segment)
+        elif last:
+            kept.append("")  # a trailing dot segment leaves its folder's slash
+    return "/" + "/".join(kept)

@@ -1,0 +1,121 @@
+"""Judges one request against the model, as the proxies will: guard, deny, allow, and default deny at the end.
+
+When several rules match, the one with the narrowest source decides (identity, namespace, mesh), then the smallest
+id: the order in which the compiled matcher trees look, so that both name the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.canonical import canonical_path
+from ringfence.policy.model import (
+    DEFAULT_DENY,
+    NOT_MTLS,
+    Destination,
+    Effect,
+    HttpMatch,
+    Mode,
+    Model,
+    Protocol,
+    Rule,
+    named,
+)
+from ringfence.policy.scope import narrowest
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call as the destination sees it; `source` None is a caller without a certificate of the mesh.
+
+    `method` and `path` matter for HTTP and gRPC ports only; left empty they satisfy no rule that asks for one.
+    """
+
+    source: SpiffeId | None
+    destination: str  # key of a workload or external host
+    port: str
+    now: datetime
+    method: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is decided, by whom, and which shadow rule would have decided otherwise if it were enforced."""
+
+    allowed: bool
+    decided_by: str  # a rule's id or a named default
+    policy_id: str  # the same as enforcement points spell it, with the hash
+    rule: Rule | None
+    shadow: Rule | None
+
+
+def evaluate(model: Model, request: Request) -> Verdict:
+    """The verdict on *request*. Whatever is unknown (caller, destination, port, path) is denied."""
+    # 1. A caller without a certificate of ours, or of another trust domain, is not judged by rules at all.
+    if request.source is None:
+        return _default(NOT_MTLS)
+    if request.source.trust_domain != model.mesh.trust_domain:
+        return _default(DEFAULT_DENY)
+    # 2. A port that nobody declared, or a path that the proxy refuses to make canonical, can have no rule.
+    protocol = _protocol(model, request)
+    path = canonical_path(request.path) if request.path else ""
+    if protocol is None or (protocol.is_http and path is None):
+        return _default(DEFAULT_DENY)
+    # 3. Of the rules that match, a deny wins over every allow.
+    matching = tuple(_matching(model, request, path or "", protocol))
+    deny = _first(matching, Effect.DENY, Mode.ENFORCE)
+    if deny is not None:
+        return _by(deny, shadow=None)
+    # 4. A shadow rule is reported only where enforcing it would turn the verdict.
+    allow = _first(matching, Effect.ALLOW, Mode.ENFORCE)
+    if allow is not None:
+        return _by(allow, shadow=_first(matching, Effect.DENY, Mode.SHADOW))
+    # 5. What no rule allows is denied.
+    return _default(DEFAULT_DENY, shadow=_first(matching, Effect.ALLOW, Mode.SHADOW))
+
+
+def in_force(rule: Rule, now: datetime) -> bool:
+    """Whether *rule* is judged at all at *now*: from its expiry on it is as if it were not there."""
+    return rule.expires is None or now < rule.expires
+
+
+def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> Iterator[tuple[int, Rule]]:
+    """Each rule in force that means this caller, port and request, with the breadth by which it means the caller."""
+    destination = Destination(request.destination, request.port)
+    for rule in model.rules:
+        if destination not in rule.destinations or not in_force(rule, request.now) or request.source is None:
+            continue
+        breadth = narrowest(rule, request.source, model.mesh.trust_domain)
+        if breadth is not None and (not protocol.is_http or _http_matches(rule.http, request.method, path)):
+            yield breadth, rule
+
+
+def _http_matches(alternatives: tuple[HttpMatch, ...], method: str, path: str) -> bool:
+    return not alternatives or any(
+        (not match.methods or method in match.methods)
+        and (not match.paths or any(pattern.matches(path) for pattern in match.paths))
+        for match in alternatives
+    )
+
+
+def _first(matching: tuple[tuple[int, Rule], ...], effect: Effect, mode: Mode) -> Rule | None:
+    wanted = [(breadth, rule.id, rule) for breadth, rule in matching if rule.effect is effect and rule.mode is mode]
+    return min(wanted, key=lambda found: found[:2])[2] if wanted else None
+
+
+def _protocol(model: Model, request: Request) -> Protocol | None:
+    owner = model.workloads.get(request.destination) or model.externals.get(request.destination)
+    port = owner.port(request.port) if owner is not None else None
+    return port.protocol if port is not None else None
+
+
+def _by(rule: Rule, *, shadow: Rule | None) -> Verdict:
+    return Verdict(rule.effect is Effect.ALLOW, rule.id, rule.policy_id, rule, shadow)
+
+
+def _default(name: str, *, shadow: Rule | None = None) -> Verdict:
+    return Verdict(allowed=False, decided_by=name, policy_id=named(name), rule=None, shadow=shadow)
