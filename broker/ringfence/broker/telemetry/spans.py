@@ -1,0 +1,63 @@
+"""`with span(ISSUE, {...}):` around work worth a span; costs one attribute read until telemetry is switched on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol
+
+Value = str | int | float | bool
+Attributes = Mapping[str, Value]
+
+
+class Span(Protocol):
+    """What the block inside may do with its span."""
+
+    def set(self, name: str, value: Value) -> None:
+        """Add one attribute, known only now."""
+
+
+class _NoSpan:
+    """The span of a process without telemetry: shared, does nothing."""
+
+    __slots__ = ()
+
+    def set(self, name: str, value: Value) -> None:
+        """Nothing is kept."""
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+Opener = Callable[[str, Attributes], AbstractContextManager[Span]]
+_NO_SPAN = _NoSpan()
+
+
+class _Switch:
+    """Where the process's spans go; one a process, since libraries and rooms share it."""
+
+    __slots__ = ("opener",)
+
+    def __init__(self) -> None:
+        self.opener: Opener | None = None
+
+
+_SWITCH = _Switch()
+
+
+def span(name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
+    """A span of `telemetry.names` around the block; an exception ends it with the error's class, never its text."""
+    opener = _SWITCH.opener
+    return _NO_SPAN if opener is None else opener(name, attributes or {})
+
+
+def switch(opener: Opener | None) -> Opener | None:
+    """Send spans to *opener*, or nowhere (None); gives back what was there before."""
+    before, _SWITCH.opener = _SWITCH.opener, opener
+    return before
