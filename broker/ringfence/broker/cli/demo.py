@@ -1,0 +1,42 @@
+"""`ringfence demo`, `demo up`, `demo down`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--scenario", type=click.Choice(["laptop"]), default="laptop", show_default=True, help="Which story to tell."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write what was measured there."
+)
+@click.pass_context
+def command(context: click.Context, scenario: str, json_file: Path | None) -> None:  # noqa: ARG001  # one scenario so far
+    """Run the whole story on this machine: no root, no cluster, under a minute."""
+    if context.invoked_subcommand is not None:
+        return
+    from ringfence.broker.demo.lifecycle import run_demo
+
+    sys.exit(run_demo(json_file))
+
+
+@command.command()
+def up() -> None:
+    """Start the demo's mesh and leave it running."""
+    from ringfence.broker.demo.lifecycle import bring_up
+
+    asyncio.run(bring_up())
+
+
+@command.command()
+def down() -> None:
+    """End what `demo up` started and remove what it made."""
+    from ringfence.broker.demo.lifecycle import bring_down
+
+    bring_down()

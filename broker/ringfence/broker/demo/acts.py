@@ -1,0 +1,89 @@
+"""What the demo does to a running mesh: revoke an allowed call, rotate every key, kill the server; each measured."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from ringfence.broker.demo.calls import LOAD, REVOKED, REVOKED_RULE
+from ringfence.broker.demo.stage import Stage
+from ringfence.proto.client import Client
+
+SETTLE = 2.0  # seconds of traffic before and after an act
+ROTATE_SPREAD = 3.0
+FORBIDDEN = 403
+
+
+async def revoke(stage: Stage) -> dict[str, Any]:
+    """Take one Allow out of the intent, apply it, and time the first refusal on the connection that stays open."""
+    document = _document_of(stage, REVOKED_RULE)
+    before = document.read_text()
+    await stage.trainer.ask("http", **REVOKED.command)  # the connection that stays open
+    refused = asyncio.create_task(stage.trainer.ask("until_refused", **REVOKED.command))
+    document.write_text(_without(before, REVOKED_RULE))
+    applied = await _apply(stage)
+    result = await refused
+    document.write_text(before)
+    await _apply(stage)
+    return {
+        "rule": f"team-a/{REVOKED_RULE}",
+        "status": result["status"],
+        "same_connection": bool(result.get("same")),
+        "ms": round((result["at"] - applied) * 1000, 1),
+        "ok": result["status"] == FORBIDDEN and bool(result.get("same")),
+    }
+
+
+async def rotate(stage: Stage, admin: Client) -> dict[str, Any]:
+    """New authorities, then new SVIDs for everybody, while requests go on."""
+    from ringfence.admin.v1 import admin_pb2
+
+    before = await admin.ShowAuthorities(admin_pb2.ShowAuthoritiesRequest())
+    await stage.trainer.ask("load", commands=list(LOAD))
+    await asyncio.sleep(SETTLE / 2)
+    answer = await admin.Rotate(admin_pb2.RotateRequest(authority=True))
+    await asyncio.sleep(SETTLE + ROTATE_SPREAD)
+    report = await stage.trainer.ask("report")
+    after = await admin.ShowAuthorities(admin_pb2.ShowAuthoritiesRequest())
+    changed = _current(before) != _current(after) and bool(_current(after))
+    return {**report, "authority": answer.authority, "changed": changed, "ok": changed and report["failed"] == 0}
+
+
+async def restart_server(stage: Stage) -> dict[str, Any]:
+    """Kill the server with SIGKILL and start it again, while requests go on."""
+    await stage.trainer.ask("load", commands=list(LOAD))
+    await asyncio.sleep(SETTLE / 4)
+    await stage.children.kill("server")
+    await asyncio.sleep(SETTLE)
+    began = time.monotonic()
+    await stage.start_server()
+    ready = time.monotonic() - began
+    await asyncio.sleep(SETTLE)
+    report = await stage.trainer.ask("report")
+    return {**report, "ready_s": round(ready, 2), "ok": report["failed"] == 0 and report["sent"] > 0}
+
+
+async def _apply(stage: Stage) -> float:
+    """Apply the intent through the CLI's own path; gives the monotonic time at which apply was called."""
+    from ringfence.broker.cli.admin_client import admin_channel, apply_folder
+
+    async with admin_channel(stage.places.admin) as channel:
+        began = time.monotonic()
+        await apply_folder(channel, stage.places.intent)
+    return began
+
+
+def _current(answer: Any) -> str:
+    return next((a.id for a in answer.authorities if a.kind == "x509" and a.slot == "current"), "")
+
+
+def _document_of(stage: Stage, rule: str) -> Any:
+    return next(path for path in stage.places.intent.glob("*.yaml") if f"name: {rule}" in path.read_text())
+
+
+def _without(text: str, rule: str) -> str:
+    """The documents of a file but the one with that name."""
+    return "---\n".join(
+        part for part in text.split("---\n") if f"name: {rule}," not in part and f"name: {rule}\n" not in part
+    )

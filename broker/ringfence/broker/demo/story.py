@@ -1,0 +1,137 @@
+"""The order of the demo: set the stage, train, judge, explain, revoke, rotate, restart; told as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ringfence.broker.demo import acts
+from ringfence.broker.demo.calls import CALLS
+from ringfence.broker.demo.judge import Judge, Outcome, where
+from ringfence.broker.demo.stage import Stage
+from ringfence.proto.client import Client
+
+
+class Story:
+    """Tells what happens, and keeps what was measured and what went wrong."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.monotonic()
+        self.facts: dict[str, Any] = {}
+        self.problems: list[str] = []
+
+    def say(self, text: str) -> None:
+        """One line of progress."""
+        self.console.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/dim]  {text}")
+
+    def expect(self, ok: object, problem: str) -> None:
+        """Note a problem unless *ok*."""
+        if not ok:
+            self.problems.append(problem)
+            self.console.print(f"[red]not as expected:[/red] {problem}")
+
+    async def tell(self, stage: Stage) -> None:
+        """The whole story on a stage that is set."""
+        from ringfence.broker.cli.admin_client import admin_channel, server_client
+
+        await self._train(stage)
+        async with admin_channel(stage.places.admin) as channel:
+            admin = server_client(channel)
+            outcomes = await self._judge(stage, admin)
+            await self._explain(stage, outcomes)
+            await self._revoke(stage)
+            await self._rotate(stage, admin)
+        await self._restart(stage)
+
+    async def _train(self, stage: Stage) -> None:
+        self.say("training job: rows from PostgreSQL, base model from the registry, checkpoint back to it")
+        code, printed = await stage.train()
+        lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+        summary = lines[-1] if lines else {}
+        self.facts["training"] = summary
+        self.expect(code == 0, f"the training job ended with exit code {code}: {printed[-500:]}")
+        self.say(
+            f"  trained with {summary.get('framework', '?')}: loss {summary.get('loss_before', '?')} -> "
+            f"{summary.get('loss_after', '?')}"
+        )
+
+    async def _judge(self, stage: Stage, admin: Client) -> list[Outcome]:
+        self.say("calls, each with the rule that decided it")
+        outcomes = await Judge(stage, admin).all(CALLS)
+        self.console.print(_table(outcomes))
+        self.facts["calls"] = [outcome.facts() for outcome in outcomes]
+        for outcome in outcomes:
+            self.expect(not outcome.problem, f"{outcome.call.who}: {outcome.call.title}: {outcome.problem}")
+        return outcomes
+
+    async def _explain(self, stage: Stage, outcomes: list[Outcome]) -> None:
+        denied = next((o for o in outcomes if not o.call.allowed and o.decision is not None), None)
+        self.expect(denied, "no denied call has a decision to explain")
+        if denied is None:
+            return
+        self.say(f"ringfence authz explain {denied.decision.id}")
+        text = await stage.command("authz", "explain", denied.decision.id)
+        self.console.print(text.rstrip(), markup=False, highlight=False)
+        self.facts["explain"] = text
+        self.expect(denied.decision.rule in text, "explain does not name the rule")
+
+    async def _revoke(self, stage: Stage) -> None:
+        self.say("revoke: one Allow is taken out of the intent while its connection stays open")
+        result = self.facts["revoke"] = await acts.revoke(stage)
+        self.say(f"  apply to first refusal on the same connection: {result['ms']} ms")
+        self.expect(result["ok"], f"revocation: {result}")
+
+    async def _rotate(self, stage: Stage, admin: Client) -> None:
+        self.say("rotate: a new authority and new SVIDs for everybody, under load")
+        result = self.facts["rotate"] = await acts.rotate(stage, admin)
+        self.say(f"  {result['sent']} requests, {result['failed']} failed, authority now {result['authority'][:16]}")
+        self.expect(result["ok"], f"rotation: {result}")
+
+    async def _restart(self, stage: Stage) -> None:
+        self.say("kill -9 of the server, with traffic going on")
+        result = self.facts["restart"] = await acts.restart_server(stage)
+        self.say(f"  {result['sent']} requests, {result['failed']} failed, ready again in {result['ready_s']} s")
+        self.expect(result["ok"], f"restart: {result}")
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "who", "call", "answer", "rule", "where", "revision", "decision"):
+        table.add_column(
+            heading,
+            overflow="fold" if heading in {"call", "rule"} else "ellipsis",
+            no_wrap=heading not in {"call", "rule"},
+        )
+    for o in outcomes:
+        d = o.decision
+        mark = "[red]?[/red]" if o.problem else "[green]allowed[/green]" if o.succeeded else "[yellow]denied[/yellow]"
+        rule, revision, decision = (d.rule, d.revision[:8], d.id[:16]) if d else ("", "", "")
+        table.add_row(mark, o.call.who, o.call.title, o.answer[:12], rule, where(d), revision, decision)
+    return table
+
+
+async def play(json_file: Path | None, console: Console) -> int:
+    """Run the whole demo, remove all it made, and give 0 only if everything was as it must be."""
+    story = Story(console)
+    stage = Stage(Path(tempfile.mkdtemp(prefix="ringfence-demo-")), story.say)
+    try:
+        await stage.set()
+        story.facts["ready_s"] = round(time.monotonic() - story.began, 2)
+        await story.tell(stage)
+    finally:
+        await stage.clear()
+    story.facts |= {"ok": not story.problems, "problems": story.problems}
+    story.facts["seconds"] = round(time.monotonic() - story.began, 2)
+    if json_file:
+        await asyncio.to_thread(json_file.write_text, json.dumps(story.facts, indent=2) + "\n")
+    verdict = "[red]not[/red] as expected" if story.problems else "as expected"
+    story.say(f"everything was {verdict}; nothing is left behind")
+    return 1 if story.problems else 0

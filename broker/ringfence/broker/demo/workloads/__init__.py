@@ -1,0 +1,1 @@
+"""Programs that the demo runs as workloads; each stands alone and knows only its environment."""
