@@ -55,6 +55,12 @@ class Children:
                 where=str(self.logs / f"{name}.log"),
             )
 
+    def rss_mib(self, name: str) -> float:
+        """Resident memory of the process in MiB (VmRSS of proc(5))."""
+        status = Path(f"/proc/{self.running[name].pid}/status").read_text()
+        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+        return round(int(kib) / 1024, 1)
+
     async def wait(self, name: str, within: float) -> int:
         """The exit code, once the process ended by itself; raises TIMEOUT."""
         try:

@@ -49,6 +49,7 @@ class Story:
             await self._explain(stage, outcomes)
             await self._revoke(stage)
             await self._rotate(stage, admin)
+        self.facts["rss_mib"] = {name: stage.children.rss_mib(name) for name in ("server", "agent")}
         await self._restart(stage)
 
     async def _train(self, stage: Stage) -> None:

@@ -1,0 +1,1 @@
+"""Pages that people read; those made from the code are made by docs.generate."""

@@ -1,0 +1,111 @@
+"""Makes the pages that come from the code: the command line, the finding codes, the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "perf" / "results" / "latest.json"
+MADE = "<!-- Made by `make docs`; edit the code instead. -->\n"
+
+EXIT_CODES = """
+| code | meaning |
+|---|---|
+| 0 | done, or the answer is yes |
+| 1 | the operation failed |
+| 2 | bad usage |
+| 3 | the answer is no: denied, a check failed, findings |
+| 4 | invalid input: a document or value that does not parse or validate |
+| 5 | not authenticated or not authorised |
+| 6 | timed out waiting |
+| 130 | interrupted |
+"""
+
+
+def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield " ".join(path), command
+        return
+    if command.invoke_without_command:
+        yield " ".join(path), command
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        if found is not None:
+            yield from _commands(found, (*path, name))
+
+
+def cli_page() -> str:
+    """Every command with its own `--help`."""
+    from ringfence.broker.cli.main import cli
+
+    parts = [MADE, "# The command line\n", "Exit codes, the same over all commands:\n", EXIT_CODES.strip(), ""]
+    parts.append(
+        "Data goes to stdout, everything else to stderr. Every option can come from the environment as\n"
+        "`RINGFENCE_OPTION` (or the name that its help gives); the daemons read a TOML file too (`--config`).\n"
+    )
+    for name, command in _commands(cli):
+        context = click.Context(command, info_name=f"ringfence {name}", max_content_width=100, terminal_width=100)
+        parts.append(f"## ringfence {name}\n\n```\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def findings_page() -> str:
+    """Every code that `policy validate` may print, with cause and fix."""
+    from ringfence.policy.findings import CODES
+
+    rows = [f"| {code} | {entry.cause} | {entry.fix} |" for code, entry in sorted(CODES.items())]
+    return "\n".join([MADE, "# Findings in intent documents\n", "| code | cause | fix |", "|---|---|---|", *rows, ""])
+
+
+def performance_page() -> str:
+    """The figures of the last `make bench`, missed goals included."""
+    report: dict[str, Any] = json.loads(RESULTS.read_text())
+    rows = [_figure_row(figure) for figure in report["figures"]]
+    head = (
+        f"Python {report['python']}, {report['cpus']} CPUs, commit `{report['commit'][:12]}`. Machines differ and\n"
+        "this one is shared: read the ratios to limits measured in the same run, not the absolute figures.\n"
+    )
+    table = ["| figure | what | value | min / max | limit | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
+    return "\n".join([MADE, "# Performance\n", head, *table, *rows, "", NOTES.strip(), ""])
+
+
+NOTES = """
+`make bench` measures every figure, `make bench ONLY=name` one; each is a module of that name in `perf/`. In
+`perf/results/latest.json`, `value` is a median unless the name says otherwise, `ratio` is ours over the limit's (the
+limit's over ours where more is better).
+"""
+
+
+def _figure_row(figure: dict[str, Any]) -> str:
+    limit = figure["limit"]
+    limit_text = f"{limit['what']}: {limit['value']:.4g}" if limit else "-"
+    ratio = f"{figure['ratio']:.2f}x" if figure["ratio"] is not None else "-"
+    runs = figure["runs"]
+    span = f"{min(runs):.4g} / {max(runs):.4g}" if runs else "-"
+    met = "yes" if figure["met"] else "**no**"
+    cells = (figure["name"], figure["what"], f"{figure['value']:.4g} {figure['unit']}", span, limit_text, ratio)
+    return "| " + " | ".join((f"`{cells[0]}`", *cells[1:], str(figure["goal"]), met)) + " |"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "findings.md": findings_page,
+    "performance.md": performance_page,
+}
+
+
+def stale_pages() -> list[str]:
+    """The pages that are not what the code makes now."""
+    return [name for name, make in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != make()]
+
+
+if __name__ == "__main__":
+    for page in stale_pages():
+        (DOCS / page).write_text(PAGES[page]())
+        print(f"docs/{page}")
