@@ -1,0 +1,226 @@
+"""What a leaf certificate of ours is: the draft, the rules it must meet, and the check of what was signed.
+
+The order is always draft, check, record, sign, check. A signing request gives a public key and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+
+BACKDATE = timedelta(seconds=10)  # clocks of peers may lag by as much
+SERIAL_BITS = 128
+MAX_DNS_NAMES = 64
+_MAX_DNS_NAME = 253
+_MAX_COMMON_NAME = 64  # ub-common-name, RFC 5280 appendix A.1
+_DNS_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+_CURVES = ("secp256r1", "secp384r1")
+_ORGANIZATION = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ringfence")
+
+SUBJECT = x509.Name([_ORGANIZATION])
+BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
+KEY_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=True,
+    data_encipherment=False,
+    key_agreement=True,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+EXTENDED_KEY_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_FIXED = (
+    x509.Extension(KEY_USAGE.oid, critical=True, value=KEY_USAGE),
+    x509.Extension(EXTENDED_KEY_USAGE.oid, critical=False, value=EXTENDED_KEY_USAGE),
+    x509.Extension(BASIC_CONSTRAINTS.oid, critical=True, value=BASIC_CONSTRAINTS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LeafDraft:
+    """All that a leaf certificate will say of its holder. Times are aware UTC in whole seconds, both ends included."""
+
+    spiffe_id: SpiffeId
+    public_key: ec.EllipticCurvePublicKey
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    dns_names: tuple[str, ...] = ()
+    ip_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+
+    @property
+    def subject(self) -> x509.Name:
+        """`O=Ringfence`, and the first DNS name as common name where it fits: some database clients read only that."""
+        if not self.dns_names or len(self.dns_names[0]) > _MAX_COMMON_NAME:
+            return SUBJECT
+        return x509.Name([_ORGANIZATION, x509.NameAttribute(NameOID.COMMON_NAME, self.dns_names[0])])
+
+
+def draft_leaf(
+    spiffe_id: SpiffeId,
+    public_key: ec.EllipticCurvePublicKey,
+    *,
+    now: datetime,
+    ttl: timedelta,
+    issuer_not_after: datetime,
+    issuer_not_before: datetime | None = None,
+    dns_names: tuple[str, ...] = (),
+    ip_addresses: tuple[IPv4Address | IPv6Address, ...] = (),
+) -> LeafDraft:
+    """A draft valid from 10 s ago for *ttl* from *now*, within the issuer's own life."""
+    starts = (now - BACKDATE).replace(microsecond=0)
+    return LeafDraft(
+        spiffe_id=spiffe_id,
+        public_key=public_key,
+        serial=_serial(),
+        not_before=max(starts, issuer_not_before or starts),
+        not_after=min((now + ttl).replace(microsecond=0), issuer_not_after),
+        dns_names=dns_names,
+        ip_addresses=ip_addresses,
+    )
+
+
+def check_draft(draft: LeafDraft, *, trust_domain: TrustDomain) -> None:
+    """Refuse a draft that must never be signed; raises INVALID, or DENIED for another trust domain's name."""
+    # 1. The name is of this trust domain, and names a workload: the root path is the authority's own (X509-SVID 3.1).
+    if draft.spiffe_id.trust_domain != trust_domain:
+        raise RingfenceError(Kind.DENIED, f"{draft.spiffe_id} is not of the trust domain {trust_domain}")
+    if not draft.spiffe_id.path:
+        raise RingfenceError(Kind.INVALID, f"{draft.spiffe_id} names a trust domain, no workload")
+    # 2. The key is one of ours to certify.
+    _check_curve(draft.public_key)
+    # 3. The serial is positive and fits 128 bits (RFC 5280 4.1.2.2 allows 20 octets).
+    if not 0 < draft.serial < 1 << SERIAL_BITS:
+        raise RingfenceError(Kind.INVALID, "the serial number is out of range")
+    # 4. It lives for a while.
+    if draft.not_after <= draft.not_before + BACKDATE:
+        raise RingfenceError(
+            Kind.INVALID,
+            f"an SVID for {draft.spiffe_id} would end as it begins",
+            hint="Check the clock, the ttl and the age of the authority",
+        )
+    # 5. Other names are plain host names, few, and addresses are for the control plane only.
+    _check_names(draft)
+
+
+def check_leaf(der: bytes, draft: LeafDraft, issuer_cert: x509.Certificate) -> None:
+    """Read *der* back and refuse it unless it says what *draft* says, all of it and no more, signed by the issuer.
+
+    It shares nothing with the encoder: cryptography parses, and its own extension values are what is compared.
+    """
+    # 1. One whole certificate, version 3, ECDSA with SHA-256.
+    cert = _parse(der)
+    _equal("version", cert.version, x509.Version.v3)
+    _equal("signature algorithm", cert.signature_algorithm_oid, SignatureAlgorithmOID.ECDSA_WITH_SHA256)
+    # 2. The plain fields are those of the draft.
+    _equal("serial", cert.serial_number, draft.serial)
+    _equal("issuer", cert.issuer, issuer_cert.subject)
+    _equal("subject", cert.subject, draft.subject)
+    _equal("start", cert.not_valid_before_utc, draft.not_before)
+    _equal("end", cert.not_valid_after_utc, draft.not_after)
+    _equal("public key", cert.public_key(), draft.public_key)
+    # 3. The extensions are exactly those of the profile: none missing, none more, criticality included.
+    expected = expected_extensions(draft, issuer_cert)
+    _equal("extensions", {e.oid: e for e in cert.extensions}, {e.oid: e for e in expected})
+    # 4. It lies within its issuer's life.
+    if draft.not_before < issuer_cert.not_valid_before_utc or draft.not_after > issuer_cert.not_valid_after_utc:
+        raise RingfenceError(Kind.INVALID, "the certificate outlives its authority")
+    # 5. The issuer's key made the signature.
+    issuer_key = issuer_cert.public_key()
+    if not isinstance(issuer_key, ec.EllipticCurvePublicKey):
+        raise RingfenceError(Kind.INVALID, "the authority's key is no elliptic curve key")
+    try:
+        issuer_key.verify(cert.signature, cert.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise RingfenceError(
+            Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
+        ) from None
+
+
+def expected_extensions(
+    draft: LeafDraft, issuer_cert: x509.Certificate
+) -> tuple[x509.Extension[x509.ExtensionType], ...]:
+    """The extensions a leaf of this draft has, as cryptography's own values."""
+    issuer_ski = issuer_cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    ski = x509.SubjectKeyIdentifier.from_public_key(draft.public_key)
+    aki = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_ski)
+    san = x509.SubjectAlternativeName(
+        [
+            x509.UniformResourceIdentifier(str(draft.spiffe_id)),
+            *(x509.DNSName(name) for name in draft.dns_names),
+            *(x509.IPAddress(address) for address in draft.ip_addresses),
+        ]
+    )
+    own: tuple[x509.ExtensionType, ...] = (ski, aki, san)
+    return (*_FIXED, *(x509.Extension(value.oid, critical=False, value=value) for value in own))
+
+
+def csr_public_key(der: bytes) -> ec.EllipticCurvePublicKey:
+    """The key a request was signed with, its possession proven; subject and extensions of the request are not read."""
+    try:
+        request = x509.load_der_x509_csr(der)
+        key = request.public_key()
+        proven = request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm):
+        raise RingfenceError(Kind.INVALID, "the certificate signing request cannot be read") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise RingfenceError(Kind.INVALID, "the certificate signing request has no elliptic curve key")
+    _check_curve(key)
+    if not proven:
+        raise RingfenceError(Kind.INVALID, "the certificate signing request is not signed by its own key")
+    return key
+
+
+def new_csr(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A request (PKCS #10 DER) that says nothing but its key."""
+    return x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def _serial() -> int:
+    return secrets.randbelow((1 << SERIAL_BITS) - 1) + 1
+
+
+def _parse(der: bytes) -> x509.Certificate:
+    try:
+        cert = x509.load_der_x509_certificate(der)
+        _ = cert.extensions  # parsed once, here, and kept: a field given twice fails as DuplicateExtension
+    except (ValueError, x509.DuplicateExtension):
+        raise RingfenceError(Kind.INVALID, "what was signed is no certificate") from None
+    return cert
+
+
+def _equal(field: str, signed: object, drafted: object) -> None:
+    if signed != drafted:
+        raise RingfenceError(Kind.INVALID, f"the {field} that was signed is not the one that was drafted")
+
+
+def _check_curve(key: ec.EllipticCurvePublicKey) -> None:
+    if key.curve.name not in _CURVES:
+        raise RingfenceError(Kind.INVALID, f"keys on {key.curve.name} are not certified", hint="Use P-256 or P-384")
+
+
+def _check_names(draft: LeafDraft) -> None:
+    for name in draft.dns_names:
+        if len(name) > _MAX_DNS_NAME or not _DNS_NAME.fullmatch(name):
+            raise RingfenceError(
+                Kind.INVALID, f"{name!r} is no DNS name", hint="Use lower-case labels; wildcards are not certified"
+            )
+    if len(set(draft.dns_names)) != len(draft.dns_names) or len(draft.dns_names) > MAX_DNS_NAMES:
+        raise RingfenceError(Kind.INVALID, f"an SVID has up to {MAX_DNS_NAMES} DNS names, each once")
+    if draft.ip_addresses and not draft.spiffe_id.is_reserved:
+        raise RingfenceError(Kind.INVALID, "IP addresses are certified for the control plane only")

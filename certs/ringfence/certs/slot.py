@@ -1,0 +1,128 @@
+"""One generation of an authority: a root for X.509-SVIDs and a key for JWT-SVIDs, made and retired together."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ringfence.certs import tbs
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.keys.port import KeyManager
+from ringfence.certs.profile import BACKDATE, SERIAL_BITS, LeafDraft, check_draft, check_leaf, draft_leaf
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+
+X509_PREFIX, JWT_PREFIX = "x509-", "jwt-"
+
+
+class X509Authority:
+    """A self-signed root and the name of its key in a key manager; the key itself is never here."""
+
+    def __init__(self, trust_domain: TrustDomain, der: bytes, *, key_id: str, keys: KeyManager) -> None:
+        self.trust_domain = trust_domain
+        self.der = der
+        self.key_id = key_id
+        self.certificate = x509.load_der_x509_certificate(der)
+        self.not_before = self.certificate.not_valid_before_utc
+        self.not_after = self.certificate.not_valid_after_utc
+        self._keys = keys
+        self._template = tbs.LeafTemplate.of(self.certificate)
+
+    def __repr__(self) -> str:
+        return f"<X509Authority {self.subject_key_id} of {self.trust_domain} until {self.not_after:%Y-%m-%dT%H:%M:%SZ}>"
+
+    @property
+    def subject_key_id(self) -> str:
+        """The subject key identifier, 40 hexadecimal digits: the name of this authority in listings."""
+        return self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+    @classmethod
+    def create(cls, trust_domain: TrustDomain, keys: KeyManager, *, now: datetime, ttl: timedelta) -> X509Authority:
+        """A new root, valid from 10 s ago for *ttl*, proven by a throw-away leaf before anyone hears of it."""
+        key_id = X509_PREFIX + secrets.token_hex(16)
+        layout = tbs.root_tbs(
+            trust_domain,
+            keys.generate(key_id),
+            serial=secrets.randbelow((1 << SERIAL_BITS) - 1) + 1,
+            not_before=(now - BACKDATE).replace(microsecond=0),
+            not_after=(now + ttl).replace(microsecond=0),
+        )
+        made = cls(trust_domain, tbs.certificate(layout, keys.sign(key_id, layout)), key_id=key_id, keys=keys)
+        made.prove(now)
+        return made
+
+    def sign(self, draft: LeafDraft) -> bytes:
+        """The certificate (DER) that *draft* asks for; raises INVALID or DENIED, and then nothing was handed out."""
+        # 1. Only what was checked is signed.
+        check_draft(draft, trust_domain=self.trust_domain)
+        # 2. The layout is ours, the signature the key manager's.
+        layout = self._template.fill(draft)
+        signed = tbs.certificate(layout, self._keys.sign(self.key_id, layout))
+        # 3. Only what reads back as the draft leaves this house.
+        check_leaf(signed, draft, self.certificate)
+        return signed
+
+    def prove(self, now: datetime) -> None:
+        """Raise INVALID unless this root verifies itself and its key signs leaves that verify."""
+        try:
+            self.certificate.verify_directly_issued_by(self.certificate)
+        except (ValueError, InvalidSignature):
+            raise RingfenceError(
+                Kind.INVALID,
+                f"the root {self.subject_key_id} does not verify under its own key",
+                hint="The key manager holds another key under this name",
+            ) from None
+        self.sign(
+            draft_leaf(
+                SpiffeId(self.trust_domain, "/ringfence/proof"),
+                ec.generate_private_key(ec.SECP256R1()).public_key(),
+                now=now,
+                ttl=timedelta(minutes=1),
+                issuer_not_before=self.not_before,
+                issuer_not_after=self.not_after,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JwtAuthority:
+    """The public half of a JWT-SVID key, its `kid` (JWT-SVID 6.1) and the span within which its tokens live."""
+
+    kid: str
+    public_key: ec.EllipticCurvePublicKey
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def key_id(self) -> str:
+        """The name of the private half in the key manager."""
+        return JWT_PREFIX + self.kid
+
+    @classmethod
+    def create(cls, keys: KeyManager, *, not_before: datetime, not_after: datetime) -> JwtAuthority:
+        """A new key with a random `kid`, so that none repeats over the life of a bundle."""
+        kid = secrets.token_hex(16)
+        return cls(kid, keys.generate(JWT_PREFIX + kid), not_before, not_after)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An X.509 root and a JWT key of one age."""
+
+    x509: X509Authority
+    jwt: JwtAuthority
+
+    @classmethod
+    def create(cls, trust_domain: TrustDomain, keys: KeyManager, *, now: datetime, ttl: timedelta) -> Slot:
+        """A new generation, valid for *ttl* from *now*."""
+        root = X509Authority.create(trust_domain, keys, now=now, ttl=ttl)
+        return cls(root, JwtAuthority.create(keys, not_before=root.not_before, not_after=root.not_after))
+
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The names of its private keys."""
+        return frozenset({self.x509.key_id, self.jwt.key_id})

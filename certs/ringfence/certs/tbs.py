@@ -1,0 +1,131 @@
+"""The bytes an authority signs: a leaf laid out from its draft in a few microseconds, and the authority's own root.
+
+Constant parts are encoded once, by cryptography; `check_leaf` reads every result back with cryptography's parser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from ringfence.certs import der
+from ringfence.certs.profile import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, SUBJECT, LeafDraft
+from ringfence.certs.spiffe_id import TrustDomain
+
+_VERSION_3 = der.tlv(0xA0, der.integer(2))
+_ECDSA_SHA256 = der.sequence(der.oid("1.2.840.10045.4.3.2"))
+_EXTENSIONS = 0xA3
+_URI, _DNS, _IP, _AKI_KEY_ID = 0x86, 0x82, 0x87, 0x80  # GeneralName and AuthorityKeyIdentifier, RFC 5280 4.2.1
+_SUBJECT = SUBJECT.public_bytes()
+_CA_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=True, path_length=None)
+_CA_KEY_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _fixed(value: x509.ExtensionType, *, critical: bool) -> bytes:
+    return der.extension(value.oid.dotted_string, value.public_bytes(), critical=critical)
+
+
+_LEAF_EXTENSIONS = b"".join(
+    (
+        _fixed(KEY_USAGE, critical=True),
+        _fixed(EXTENDED_KEY_USAGE, critical=False),
+        _fixed(BASIC_CONSTRAINTS, critical=True),
+    )
+)
+_CA_EXTENSIONS = _fixed(_CA_KEY_USAGE, critical=True) + _fixed(_CA_BASIC_CONSTRAINTS, critical=True)
+_SKI_OID, _AKI_OID, _SAN_OID = (
+    value.oid.dotted_string
+    for value in (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier, x509.SubjectAlternativeName)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LeafTemplate:
+    """What all leaves of one authority have in common: its name and its key identifier."""
+
+    issuer: bytes
+    authority_key_id: bytes
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> LeafTemplate:
+        """The template of the authority that *certificate* is."""
+        key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        aki = der.sequence(der.tlv(_AKI_KEY_ID, key_id))
+        return cls(certificate.subject.public_bytes(), der.extension(_AKI_OID, aki, critical=False))
+
+    def fill(self, draft: LeafDraft) -> bytes:
+        """The TBSCertificate of *draft* (RFC 5280 4.1), ready to sign."""
+        spki = _spki(draft.public_key)
+        names = der.tlv(_URI, str(draft.spiffe_id).encode())
+        for name in draft.dns_names:
+            names += der.tlv(_DNS, name.encode())
+        for address in draft.ip_addresses:
+            names += der.tlv(_IP, address.packed)
+        extensions = (
+            _LEAF_EXTENSIONS
+            + _ski_extension(draft.public_key, spki)
+            + self.authority_key_id
+            + der.extension(_SAN_OID, der.sequence(names), critical=False)
+        )
+        subject = draft.subject
+        encoded = _SUBJECT if subject is SUBJECT else subject.public_bytes()
+        return _tbs(draft.serial, self.issuer, (draft.not_before, draft.not_after), encoded, spki, extensions)
+
+
+def root_tbs(
+    trust_domain: TrustDomain, key: ec.EllipticCurvePublicKey, *, serial: int, not_before: datetime, not_after: datetime
+) -> bytes:
+    """The TBSCertificate of a self-signed root (X509-SVID 3.2): a subject of its own, so that paths stay unique."""
+    serial_number = x509.NameAttribute(NameOID.SERIAL_NUMBER, str(serial))
+    name = x509.Name([*SUBJECT, serial_number]).public_bytes()
+    spki = _spki(key)
+    san = der.sequence(der.tlv(_URI, trust_domain.id.encode()))
+    extensions = _CA_EXTENSIONS + _ski_extension(key, spki) + der.extension(_SAN_OID, san, critical=False)
+    return _tbs(serial, name, (not_before, not_after), name, spki, extensions)
+
+
+def certificate(tbs: bytes, signature: bytes) -> bytes:
+    """The certificate (DER) of a TBSCertificate and its ECDSA SHA-256 signature."""
+    return der.sequence(tbs, _ECDSA_SHA256, der.bit_string(signature))
+
+
+def _tbs(
+    serial: int, issuer: bytes, validity: tuple[datetime, datetime], subject: bytes, spki: bytes, extensions: bytes
+) -> bytes:
+    return der.sequence(
+        _VERSION_3,
+        der.integer(serial),
+        _ECDSA_SHA256,
+        issuer,
+        der.sequence(der.time(validity[0]), der.time(validity[1])),
+        subject,
+        spki,
+        der.tlv(_EXTENSIONS, der.sequence(extensions)),
+    )
+
+
+def _spki(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _ski_extension(key: ec.EllipticCurvePublicKey, spki: bytes) -> bytes:
+    # RFC 5280 4.2.1.2 method 1: SHA-1 of the point, whose 1 + 2n bytes end every EC SubjectPublicKeyInfo.
+    point = spki[-(1 + key.key_size // 4) :]
+    digest = hashlib.sha1(point, usedforsecurity=False).digest()
+    return der.extension(_SKI_OID, der.tlv(der.OCTET_STRING, digest), critical=False)
