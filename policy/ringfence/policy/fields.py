@@ -1,0 +1,109 @@
+"""The kinds of value that intent documents are made of, each with its check and its JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.paths import PathPattern
+
+LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_HOST = rf"{LABEL}(?:\.{LABEL})*"
+_SOCKET = r"[A-Za-z0-9._-]{1,64}"
+_ADDRESS = rf"(?:{_HOST}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
+_DURATION = re.compile(r"(?=.)(?:([0-9]{1,3})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[Zz]|[+-]\d\d:\d\d)")
+_METHOD = r"[A-Z]{1,32}"
+
+MIN_TTL = timedelta(seconds=5)
+MAX_TTL = timedelta(days=7)
+MAX_TEXT = 1024
+MAX_HOST = 253
+
+
+def problem(code: str, message: str, hint: str = "") -> PydanticCustomError:
+    """A value's own error: pydantic carries the code of the finding it becomes."""
+    return PydanticCustomError(code, "{message}", {"message": message, "hint": hint})
+
+
+def _spelled(pattern: str, code: str, what: str, longest: int = MAX_HOST) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if len(text) > longest or not compiled.fullmatch(text):
+            raise problem(code, f"{text!r} is no {what}")
+        return text
+
+    return check
+
+
+def _text(pattern: str, code: str, what: str) -> Any:
+    return Annotated[
+        str,
+        AfterValidator(_spelled(pattern, code, what)),
+        WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "maxLength": MAX_HOST}),
+    ]
+
+
+def _duration(value: object) -> timedelta:
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise problem(
+            "RF1108", f"{value!r} is no duration", "Write a number with d, h, m or s, such as 90s, 15m or 1h30m"
+        )
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if not MIN_TTL <= span <= MAX_TTL:
+        raise problem("RF1108", f"{value} is out of range", "A lifetime is between 5s and 7d")
+    return span
+
+
+def _time(value: object) -> datetime:
+    hint = "Write a date, a time and an offset, such as 2026-12-31T00:00:00Z"
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise problem("RF1108", f"{value!r} is no point in time", hint)
+    try:
+        return datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        raise problem("RF1108", f"{value!r} is no point in time: {error}", hint) from None
+
+
+def _path(value: str) -> str:
+    try:
+        return PathPattern(value).text
+    except RingfenceError as error:
+        raise problem("RF1107", error.detail, error.hint) from None
+
+
+def _trust_domain(value: str) -> str:
+    try:
+        return TrustDomain(value).name
+    except RingfenceError as error:
+        raise problem("RF1105", error.detail, error.hint) from None
+
+
+Name = _text(LABEL, "RF1105", "name")
+Host = _text(_HOST, "RF1105", "host name in lower case")
+SocketName = _text(_SOCKET, "RF1105", "file name of a socket")
+Address = _text(_ADDRESS, "RF1104", "address HOST or HOST:PORT")
+Method = _text(_METHOD, "RF1104", "HTTP method in upper case")
+Path = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+TrustDomainName = Annotated[
+    str, AfterValidator(_trust_domain), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9._-]{1,255}$"})
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2}),
+]
+Time = Annotated[datetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+SelectorSet = Annotated[dict[str, str | int], Field(min_length=1, max_length=32)]

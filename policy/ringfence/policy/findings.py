@@ -1,0 +1,133 @@
+"""What is wrong with intent documents: one finding a cause, each with a stable code, a place and a next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from ringfence.policy.model import Origin
+
+ERROR = "error"
+WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a code stands for, in every document where it appears, and what to do about it."""
+
+    level: str
+    cause: str
+    fix: str
+
+
+# Codes are never reused for another cause: people search for them and scripts match on them.
+CODES: Mapping[str, Code] = MappingProxyType(
+    {
+        # 10xx: the text
+        "RF1001": Code(ERROR, "the text is not YAML", "Correct the syntax at the place named"),
+        "RF1002": Code(ERROR, "the file is not UTF-8 text", "Save the file as UTF-8"),
+        "RF1003": Code(ERROR, "the file is too large, too deep or has too many values", "Split it into several files"),
+        "RF1004": Code(ERROR, "an anchor, alias, tag or merge key is used", "Write the value out where it is needed"),
+        "RF1005": Code(ERROR, "a key appears twice in one mapping", "Remove one of the two"),
+        "RF1006": Code(ERROR, "a document or key has the wrong form", "Write a mapping with kind, metadata and spec"),
+        # 11xx: one document
+        "RF1101": Code(
+            ERROR, "the kind or apiVersion is unknown", "Use apiVersion ringfence.dev/v1alpha1 and a known kind"
+        ),
+        "RF1102": Code(ERROR, "a field is unknown", "Remove it or correct its spelling"),
+        "RF1103": Code(ERROR, "a required field is missing", "Add the field"),
+        "RF1104": Code(ERROR, "a value has the wrong type or is out of range", "Correct the value"),
+        "RF1105": Code(ERROR, "a name is not well formed", "Use 1 to 63 lower-case letters, digits and dashes"),
+        "RF1106": Code(ERROR, "a selector is unknown, or not allowed here", "Use a selector that an attestor makes"),
+        "RF1107": Code(
+            ERROR,
+            "a path is no pattern",
+            "Write /segment/segment, * for one segment, and ** only as the last one",
+        ),
+        "RF1108": Code(ERROR, "a duration or time is not well formed", "Write 90s, 15m, 1h or 2026-12-31T00:00:00Z"),
+        "RF1109": Code(
+            ERROR,
+            "a CA cannot be read or holds no certificate",
+            "Name a PEM file beside the document, or write the PEM inline",
+        ),
+        # 12xx: all documents together
+        "RF1201": Code(ERROR, "a name is declared twice", "Rename or remove one of the two"),
+        "RF1202": Code(ERROR, "a rule names what no document declares", "Declare it, or correct the name or namespace"),
+        "RF1203": Code(ERROR, "a rule names a port that is not served", "Use a port that the destination declares"),
+        "RF1204": Code(ERROR, "a rule leaves the port open although there is not exactly one", "Add port: NAME"),
+        "RF1205": Code(
+            ERROR,
+            "a rule looks at requests on a port that does not speak HTTP",
+            "Remove http from the rule, or point the rule at an http or grpc port",
+        ),
+        "RF1206": Code(ERROR, "two ports of one workload clash", "Give each port its own name and number or socket"),
+        "RF1207": Code(ERROR, "there is more than one Mesh", "Keep one Mesh document"),
+        "RF1208": Code(ERROR, "no trust domain is known", "Add a Mesh document with spec.trustDomain"),
+        # 13xx: right, but worth a look
+        "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
+        "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),
+        "RF1303": Code(
+            WARNING,
+            "two workloads match the same processes, so each such process gets both identities",
+            "Add a selector that tells them apart",
+        ),
+        "RF1304": Code(
+            WARNING, "a workload has neither match nor launch, so nothing gets its identity", "Add match or launch"
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to look at; any with the level `error` keeps the whole set from being used."""
+
+    code: str
+    level: str
+    path: str
+    line: int
+    column: int
+    message: str
+    hint: str
+
+    @property
+    def where(self) -> str:
+        """`file:line:column`."""
+        return f"{self.path}:{self.line}:{self.column}"
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.level} {self.code}: {self.message}. {self.hint}"
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects findings while documents are read."""
+
+    found: list[Finding] = field(default_factory=list)
+
+    def add(self, code: str, origin: Origin, message: str, hint: str = "") -> None:
+        """Notes *message*; the hint is the code's own fix unless a better one is known."""
+        known = CODES[code]
+        self.found.append(
+            Finding(code, known.level, origin.path, origin.line, origin.column, message, hint or known.fix)
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether any error was found."""
+        return any(f.level == ERROR for f in self.found)
+
+    def in_order(self) -> tuple[Finding, ...]:
+        """Everything found, each once, by file and place."""
+        return tuple(sorted(set(self.found), key=lambda f: (f.path, f.line, f.column, f.code, f.message)))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`Did you mean 'x'?`, or what there is to choose from, or nothing when that would be too much."""
+    choices = sorted(known)
+    close = get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Known: {', '.join(choices)}" if 0 < len(choices) <= 12 else ""  # noqa: PLR2004 - what fits on a line

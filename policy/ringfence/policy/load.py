@@ -1,0 +1,169 @@
+"""Texts of intent documents as one model, or everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.documents import (
+    AllowDocument,
+    DenyDocument,
+    ExternalDocument,
+    MeshDocument,
+    WorkloadDocument,
+)
+from ringfence.policy.findings import Finding, Findings
+from ringfence.policy.lint import lint
+from ringfence.policy.meaning import digest, external_meaning, mesh_meaning, revision, workload_meaning
+from ringfence.policy.model import External, Mesh, Model, Origin, Rule, Workload
+from ringfence.policy.parse import Parsed, parse_files
+from ringfence.policy.resolve import Reader, external_of, mesh_of, selectors_of, workload_of
+from ringfence.policy.rules import Names, check_references, rule_of
+
+# Certificates that documents name by `caFile` may be given among the texts, so that a server need not read files.
+_ATTACHMENTS = (".pem", ".crt", ".cer")
+_UNREADABLE = frozenset({"RF1001", "RF1002", "RF1003", "RF1004", "RF1006", "RF1101"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDocument:
+    """One document of a good set: what it is called, the hash of all it says but comments, and its place."""
+
+    kind: str
+    key: str
+    hash: str
+    origin: Origin = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model, or None where any finding is an error; the documents, sorted, of a model."""
+
+    model: Model | None
+    findings: tuple[Finding, ...]
+    documents: tuple[LoadedDocument, ...]
+
+
+def load_documents(
+    texts: Sequence[tuple[str, str | bytes]],
+    *,
+    default_trust_domain: TrustDomain | str | None = None,
+    now: datetime | None = None,
+    read: Reader | None = None,
+) -> Loaded:
+    """What *texts*, pairs of path and text, mean together; never raises for what they hold.
+
+    Texts whose path ends in .pem, .crt or .cer are certificates for `caFile`; what is not among them is asked of
+    *read*, or noted where there is none. *now* (UTC) lets expired rules be noted. The trust domain is the Mesh
+    document's, else *default_trust_domain*.
+    """
+    findings = Findings()
+    documents = [pair for pair in texts if not pair[0].endswith(_ATTACHMENTS)]
+    parsed = _unique(parse_files(documents, findings), findings)
+    mesh = _mesh(parsed, default_trust_domain, findings)
+    if mesh is None:
+        return Loaded(None, findings.in_order(), ())
+    names = _names(parsed, mesh, _reader(texts, read), findings)
+    rules = _rules(parsed, names, findings)
+    lint(names, rules, now, findings)
+    if findings.failed:
+        return Loaded(None, findings.in_order(), ())
+    model = Model(
+        mesh,
+        MappingProxyType(names.workloads),
+        MappingProxyType(names.externals),
+        rules,
+        revision(mesh, names.workloads.values(), names.externals.values(), rules),
+    )
+    return Loaded(model, findings.in_order(), _listed(parsed, model))
+
+
+def _unique(parsed: tuple[Parsed, ...], findings: Findings) -> tuple[Parsed, ...]:
+    """Drops what is declared twice: workloads and external hosts share their names, and so do Allow and Deny."""
+    first: dict[tuple[str, str], Parsed] = {}
+    for one in parsed:
+        group = {"Workload": "thing", "External": "thing", "Allow": "rule", "Deny": "rule"}.get(one.kind, one.kind)
+        place = (group, one.key if group != "Mesh" else "")
+        before = first.setdefault(place, one)
+        if before is not one and group == "Mesh":
+            findings.add("RF1207", one.origin, f"a Mesh is declared in {before.origin} already")
+        elif before is not one and one.name:
+            findings.add(
+                "RF1201", one.node.at("metadata", "name"), f"{one.key!r} is declared in {before.origin} already"
+            )
+    return tuple(first.values())
+
+
+def _mesh(parsed: tuple[Parsed, ...], default: TrustDomain | str | None, findings: Findings) -> Mesh | None:
+    found = next((one for one in parsed if one.kind == "Mesh"), None)
+    document = found.document if found is not None and isinstance(found.document, MeshDocument) else None
+    if document is not None:
+        return mesh_of(document, TrustDomain(document.spec.trust_domain))
+    if default is not None:
+        return mesh_of(None, default if isinstance(default, TrustDomain) else TrustDomain(default))
+    if found is None:
+        place = parsed[0].origin if parsed else Origin("", 1)
+        findings.add("RF1208", place, "no document declares the trust domain")
+    return None
+
+
+def _names(parsed: tuple[Parsed, ...], mesh: Mesh, read: Reader, findings: Findings) -> Names:
+    workloads: dict[str, Workload] = {}
+    externals: dict[str, External] = {}
+    for one in sorted(parsed, key=lambda p: p.key):
+        if isinstance(one.document, WorkloadDocument):
+            workloads[one.key] = workload_of(one.document, one, mesh, findings)
+        elif one.kind == "Workload":
+            selectors_of(one, findings)
+        elif isinstance(one.document, ExternalDocument):
+            externals[one.key] = external_of(one.document, one, read, findings)
+    unread = frozenset(one.key for one in parsed if one.document is None)
+    lost = any(finding.code in _UNREADABLE for finding in findings.found)
+    return Names(mesh, workloads, externals, None if lost else unread)
+
+
+def _rules(parsed: tuple[Parsed, ...], names: Names, findings: Findings) -> tuple[Rule, ...]:
+    rules: list[Rule] = []
+    for one in parsed:
+        if isinstance(one.document, AllowDocument | DenyDocument):
+            rules.append(rule_of(one.document, one, names, findings))
+        elif one.kind in {"Allow", "Deny"}:
+            check_references(one, names, findings)
+    return tuple(sorted(rules, key=lambda rule: rule.id))
+
+
+def _reader(texts: Sequence[tuple[str, str | bytes]], read: Reader | None) -> Reader:
+    given = {path: text for path, text in texts if path.endswith(_ATTACHMENTS)}
+
+    def find(path: str) -> str:
+        if path in given:
+            text = given[path]
+            return text if isinstance(text, str) else text.decode("utf-8")
+        if read is None:
+            raise FileNotFoundError(2, "it was not given along with the documents", path)
+        return read(path)
+
+    return find
+
+
+def _listed(parsed: tuple[Parsed, ...], model: Model) -> tuple[LoadedDocument, ...]:
+    rules = {rule.id: rule for rule in model.rules}
+
+    def meaning(one: Parsed) -> object:
+        if one.kind == "Workload":
+            return workload_meaning(model.workloads[one.key])
+        if one.kind == "External":
+            return external_meaning(model.externals[one.key])
+        if one.kind == "Mesh":
+            return mesh_meaning(model.mesh)
+        rule = rules[one.key]
+        return [rule.hash, rule.owner, rule.reason]
+
+    listed = (LoadedDocument(one.kind, one.key, digest(meaning(one)), one.origin) for one in parsed)
+    return tuple(sorted(listed, key=str))

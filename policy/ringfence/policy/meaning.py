@@ -1,0 +1,93 @@
+"""Content hashes of what documents mean: stable under comments, order, spelling and neighbours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.model import Destination, External, HttpMatch, Mesh, Rule, Source, Workload
+from ringfence.policy.scope import source_prefix
+
+
+def digest(meaning: object) -> str:
+    """SHA-256 of the canonical JSON of *meaning*, 64 hex digits."""
+    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def spelled_source(source: Source, trust_domain: TrustDomain) -> str:
+    """The exact SPIFFE ID, or the prefix with a `*` behind it."""
+    return str(source.identity) if source.identity is not None else f"{source_prefix(source, trust_domain)}*"
+
+
+def rule_meaning(rule: Rule, trust_domain: TrustDomain) -> dict[str, Any]:
+    """What a rule does, without who wrote it, why and where."""
+    return {
+        "effect": rule.effect.value,
+        "mode": rule.mode.value,
+        "from": sorted(spelled_source(source, trust_domain) for source in rule.sources),
+        "to": sorted(spelled_destination(destination) for destination in rule.destinations),
+        "http": sorted((_http(match) for match in rule.http), key=digest),
+        "expires": int(rule.expires.timestamp() * 1_000_000) if rule.expires is not None else None,
+    }
+
+
+def spelled_destination(destination: Destination) -> str:
+    """`namespace/name/port`."""
+    return f"{destination.key}/{destination.port}"
+
+
+def workload_meaning(workload: Workload) -> dict[str, Any]:
+    """Everything about a workload but where it was written."""
+    return {
+        "id": str(workload.spiffe_id),
+        "role": workload.role,
+        "match": _sets(workload.match),
+        "launch": _sets(workload.launch),
+        "serves": sorted([p.name, p.number, p.socket, p.protocol.value] for p in workload.serves),
+        "ttl": [workload.x509_ttl.total_seconds(), workload.jwt_ttl.total_seconds()],
+        "dns": sorted(workload.dns_names),
+    }
+
+
+def external_meaning(external: External) -> dict[str, Any]:
+    """Everything about an external host but where it was written."""
+    return {
+        "key": external.key,
+        "host": external.host,
+        "address": external.address,
+        "ports": sorted([p.name, p.number, p.protocol.value, p.tls] for p in external.ports),
+        "ca": external.ca_pem,
+    }
+
+
+def mesh_meaning(mesh: Mesh) -> dict[str, Any]:
+    """Everything about the mesh."""
+    return {
+        "trust_domain": mesh.trust_domain.name,
+        "ttl": [mesh.x509_ttl.total_seconds(), mesh.jwt_ttl.total_seconds()],
+    }
+
+
+def revision(mesh: Mesh, workloads: Iterable[Workload], externals: Iterable[External], rules: Iterable[Rule]) -> str:
+    """The content hash of a whole model, owners and reasons included, places not."""
+    return digest(
+        {
+            "mesh": mesh_meaning(mesh),
+            "workloads": sorted((workload_meaning(w) for w in workloads), key=digest),
+            "externals": sorted((external_meaning(e) for e in externals), key=digest),
+            "rules": sorted([rule.id, rule.hash, rule.owner, rule.reason] for rule in rules),
+        }
+    )
+
+
+def _http(match: HttpMatch) -> dict[str, list[str]]:
+    return {"methods": sorted(match.methods), "paths": sorted(pattern.text for pattern in match.paths)}
+
+
+def _sets(alternatives: Iterable[Iterable[Selector]]) -> list[list[str]]:
+    return sorted(sorted(str(selector) for selector in one) for one in alternatives)

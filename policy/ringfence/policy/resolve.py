@@ -1,0 +1,138 @@
+"""Documents of things (mesh, workloads, external hosts) as values of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from posixpath import dirname, join, normpath
+
+from cryptography.x509 import load_pem_x509_certificates
+
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.selectors import NAMES, Selector
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.documents import ExternalDocument, HostPort, MeshDocument, Serve, Ttl, WorkloadDocument
+from ringfence.policy.findings import Findings, did_you_mean
+from ringfence.policy.model import External, ExternalPort, Mesh, Port, Protocol, Workload
+from ringfence.policy.parse import Parsed
+from ringfence.policy.tree import Node
+
+DEFAULT_X509_TTL = timedelta(hours=1)
+DEFAULT_JWT_TTL = timedelta(minutes=5)
+
+SelectorSets = tuple[tuple[Selector, ...], ...]  # alternatives; all selectors within one must hold
+Reader = Callable[[str], str]  # the text of a file by its path; OSError when there is none
+
+
+def mesh_of(document: MeshDocument | None, trust_domain: TrustDomain) -> Mesh:
+    """The mesh, with the built-in lifetimes where the document gives none."""
+    ttl = document.spec.defaults.ttl if document is not None else Ttl()
+    return Mesh(trust_domain, ttl.x509 or DEFAULT_X509_TTL, ttl.jwt or DEFAULT_JWT_TTL)
+
+
+def workload_of(document: WorkloadDocument, parsed: Parsed, mesh: Mesh, findings: Findings) -> Workload:
+    """The workload that *document* means; wrong selectors and clashing ports are noted and left out."""
+    spec, metadata = document.spec, document.metadata
+    match, launch = selectors_of(parsed, findings)
+    serves = spec.serves or ()
+    _check_ports(serves, parsed.node, findings)
+    return Workload(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        role=spec.role,
+        spiffe_id=SpiffeId(mesh.trust_domain, f"/ns/{metadata.namespace}/sa/{metadata.name}"),
+        match=match,
+        serves=tuple(Port(s.name, s.port or 0, Protocol(s.protocol), s.socket or "") for s in serves),
+        launch=launch,
+        x509_ttl=spec.ttl.x509 or mesh.x509_ttl,
+        jwt_ttl=spec.ttl.jwt or mesh.jwt_ttl,
+        dns_names=tuple(dict.fromkeys(spec.dns_names or ())),
+        origin=parsed.origin,
+    )
+
+
+def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findings: Findings) -> External:
+    """The external host that *document* means; clashing ports and an unreadable CA are noted."""
+    spec, metadata = document.spec, document.metadata
+    _check_ports(spec.ports, parsed.node, findings)
+    return External(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        host=spec.host,
+        address=spec.address or "",
+        ports=tuple(ExternalPort(p.name, p.port, Protocol(p.protocol), p.tls) for p in spec.ports),
+        ca_pem=_ca(document, parsed, read, findings),
+        origin=parsed.origin,
+    )
+
+
+def selectors_of(parsed: Parsed, findings: Findings) -> tuple[SelectorSets, SelectorSets]:
+    """What a workload's match and launch ask for; read from the tree, so that a broken document is checked too."""
+    spec = parsed.node.child("spec") or parsed.node
+    launch = spec.child("launch") or spec
+    return _selector_sets(spec.child("match"), findings), _selector_sets(launch.child("by"), findings)
+
+
+def _selector_sets(node: Node | None, findings: Findings) -> SelectorSets:
+    if node is None or not isinstance(node.entries, list):
+        return ()
+    return tuple(sorted({_selectors(one, findings) for one in node.entries}))
+
+
+def _selectors(node: Node, findings: Findings) -> tuple[Selector, ...]:
+    entries = node.entries if isinstance(node.entries, dict) else {}
+    made = (_selector(key, value, node, findings) for key, value in entries.items())
+    return tuple(sorted({selector for selector in made if selector is not None}))
+
+
+def _selector(key: str, value: Node, node: Node, findings: Findings) -> Selector | None:
+    kind, _, fact = key.partition(".")
+    place = node.keys[key]
+    if kind == "launch":
+        findings.add("RF1106", place, f"{key} is given by spec.launch, not by match", "Use spec.launch.by")
+        return None
+    known = {f"{name}.{one}" for name, facts in NAMES.items() for one in facts if name != "launch"}
+    if key not in known:
+        findings.add("RF1106", place, f"no attestor makes the selector {key!r}", did_you_mean(key, known))
+        return None
+    try:
+        return Selector.parse(f"{kind}:{fact}:{value.scalar}")
+    except RingfenceError as error:
+        findings.add("RF1106", value.origin, error.detail, error.hint)
+        return None
+
+
+def _check_ports(ports: Sequence[Serve | HostPort], node: Node, findings: Findings) -> None:
+    field = "serves" if node.at("spec", "serves") != node.at("spec") else "ports"
+    seen: set[tuple[str, str | int]] = set()
+    for index, port in enumerate(ports):
+        place = node.at("spec", field, index)
+        facts = {"name": port.name, "port": port.port, "socket": getattr(port, "socket", None)}
+        for what, value in facts.items():
+            if value is not None and (what, value) in seen:
+                findings.add("RF1206", place, f"{what} {value!r} is taken by another port of this document")
+            elif value is not None:
+                seen.add((what, value))
+
+
+def _ca(document: ExternalDocument, parsed: Parsed, read: Reader, findings: Findings) -> str:
+    spec, pem = document.spec, document.spec.ca or ""
+    place = parsed.node.at("spec", "ca")
+    if spec.ca_file is not None:
+        place = parsed.node.at("spec", "caFile")
+        path = normpath(join(dirname(parsed.origin.path), spec.ca_file))
+        try:
+            pem = read(path)
+        except (OSError, UnicodeError, ValueError) as error:
+            findings.add("RF1109", place, f"cannot read {path}: {_reason(error)}")
+            return ""
+    if pem:
+        try:
+            load_pem_x509_certificates(pem.encode())
+        except ValueError:
+            findings.add("RF1109", place, "there is no PEM certificate here")
+    return pem
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or "no such file") if isinstance(error, OSError) else "it is not text"
