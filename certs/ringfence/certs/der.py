@@ -51,9 +51,9 @@ def time(moment: datetime) -> bytes:
     return tlv(GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode())
 
 
-def extension(dotted: str, value: bytes, *, critical: bool) -> bytes:
-    """An X.509 Extension around the DER of its value; `critical` is left out when false, as DER demands."""
-    return sequence(oid(dotted), BOOLEAN_TRUE if critical else b"", tlv(OCTET_STRING, value))
+def extension(encoded_oid: bytes, value: bytes, *, critical: bool) -> bytes:
+    """An X.509 Extension around the DER of its name and value; `critical` is left out when false, as DER demands."""
+    return sequence(encoded_oid, BOOLEAN_TRUE if critical else b"", tlv(OCTET_STRING, value))
 
 
 def _base128(arc: int) -> bytes:

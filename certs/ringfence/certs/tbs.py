@@ -38,7 +38,7 @@ _CA_KEY_USAGE = x509.KeyUsage(
 
 
 def _fixed(value: x509.ExtensionType, *, critical: bool) -> bytes:
-    return der.extension(value.oid.dotted_string, value.public_bytes(), critical=critical)
+    return der.extension(der.oid(value.oid.dotted_string), value.public_bytes(), critical=critical)
 
 
 _LEAF_EXTENSIONS = b"".join(
@@ -50,7 +50,7 @@ _LEAF_EXTENSIONS = b"".join(
 )
 _CA_EXTENSIONS = _fixed(_CA_KEY_USAGE, critical=True) + _fixed(_CA_BASIC_CONSTRAINTS, critical=True)
 _SKI_OID, _AKI_OID, _SAN_OID = (
-    value.oid.dotted_string
+    der.oid(value.oid.dotted_string)
     for value in (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier, x509.SubjectAlternativeName)
 )
 
