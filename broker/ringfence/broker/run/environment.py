@@ -1,0 +1,29 @@
+"""What the workload finds in its environment: its sockets, its identity, and an address for all it may reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ringfence.broker.run.plan import ProxyPlan
+
+_OURS = ("RINGFENCE_UPSTREAM_", "RINGFENCE_PORT_", "RINGFENCE_EGRESS", "RINGFENCE_IDENTITY", "RINGFENCE_SOCKET_DIR")
+
+
+def workload_environment(plan: ProxyPlan, inherited: Mapping[str, str]) -> dict[str, str]:
+    """*inherited*, without what an outer run left, and the variables of docs/run.md."""
+    socket = plan.launch.workload_socket
+    ours = {
+        "RINGFENCE_SOCKET": socket,
+        "SPIFFE_ENDPOINT_SOCKET": f"unix://{socket}",
+        "RINGFENCE_IDENTITY": plan.spiffe_id,
+        "RINGFENCE_SOCKET_DIR": plan.socket_dir,
+    }
+    ours |= {name: plan.upstream[key] for name, key in plan.environment.items()}
+    ours |= {f"RINGFENCE_PORT_{_variable(name)}": str(port) for name, port in plan.served.items() if port}
+    if plan.egress:
+        ours["RINGFENCE_EGRESS"] = f"http://{plan.egress}"
+    return {name: value for name, value in inherited.items() if not name.startswith(_OURS)} | ours
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")

@@ -1,0 +1,123 @@
+"""One run, from the vouched launch to the exit code, in numbered steps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from ringfence.broker.run.bootstrap import bootstrap
+from ringfence.broker.run.children import NOT_EXECUTABLE, NOT_FOUND, Child, Children
+from ringfence.broker.run.describe import describe
+from ringfence.broker.run.environment import workload_environment
+from ringfence.broker.run.envoy import Proxy, envoy_arguments, find_envoy
+from ringfence.broker.run.folder import RunFolder
+from ringfence.broker.run.identity import fetch_identity
+from ringfence.broker.run.kernel import become_subreaper
+from ringfence.broker.run.plan import Launch, ProxyPlan, Who, plan_proxy
+from ringfence.broker.run.vouch import Voucher
+from ringfence.broker.run.workload import Signals, start_workload
+
+_TREE_GRACE = 2.0  # seconds between TERM and KILL for what the command left running
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for."""
+
+    who: Who
+    command: tuple[str, ...]
+    socket: str
+    server: str = ""  # empty: the one that the agent uses
+    envoy: str = ""  # empty: find one
+    inbound_host: str = "127.0.0.1"
+    patience: float = 30.0  # seconds for each thing that is waited for
+    linger: float = 1.2  # seconds for the proxy's last decision records to leave
+    concurrency: int = 1
+    state_of_the_world: bool = False
+
+
+def launch(request: Request) -> int:
+    """Run the command behind its proxy; its exit code. Raises what its steps raise."""
+    return asyncio.run(_under_signals(request))
+
+
+async def _under_signals(request: Request) -> int:
+    runner = asyncio.current_task()
+    assert runner is not None  # noqa: S101  # asyncio.run made one
+    with Signals(runner) as signals:
+        try:
+            return await _run(request, signals)
+        except asyncio.CancelledError:
+            if not signals.ended_by:
+                raise
+            return signals.ended_by
+
+
+async def _run(request: Request, signals: Signals) -> int:
+    # 1. Look for both programs first: nothing has to be undone when one is missing.
+    if refused := _cannot_run(request.command[0]):
+        return refused
+    program = find_envoy(request.envoy or None)
+    async with AsyncExitStack() as stack:
+        # 2. Adopt what the workload leaves behind, so that its chain of parents always ends in this process.
+        become_subreaper()
+        children = stack.enter_context(Children())
+        # 3. Vouch for the tree, and 4. prove to the server who it is, to learn which proxy it needs.
+        voucher = await stack.enter_async_context(
+            Voucher(request.who, request.socket, patience=request.patience, say=_say)
+        )
+        launch = voucher.launch
+        if request.server:
+            launch = Launch(request.server, launch.trust_domain, launch.workload_socket)
+        identity = await fetch_identity(launch.workload_socket, request.who, patience=request.patience)
+        described = await describe(launch, identity, request.who, patience=request.patience)
+        # 5. A private folder, an address for every port, and a bootstrap without a secret in it.
+        folder = stack.enter_context(RunFolder())
+        plan = plan_proxy(
+            request.who, launch, described, inbound_host=request.inbound_host, socket_dir=str(folder.sockets)
+        )
+        proxy = _proxy(request, program, children, folder, plan)
+        stack.push_async_callback(proxy.stop, request.linger if plan.upstream or plan.egress else 0.0)
+        # 6. The command starts only behind a proxy that is ready.
+        await proxy.start(request.patience)
+        return await _command(request, signals, children, proxy, plan)
+
+
+async def _command(request: Request, signals: Signals, children: Children, proxy: Proxy, plan: ProxyPlan) -> int:
+    """7. The command, until it ends, and 8. the end of whatever it left running."""
+    workload = start_workload(children, request.command, workload_environment(plan, os.environ))
+    if not isinstance(workload, Child):
+        return workload
+    signals.forward_to(workload)
+    keeper: asyncio.Task[int] = asyncio.create_task(proxy.keep())
+    try:
+        either: list[asyncio.Future[int]] = [workload.exit, keeper]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return workload.exit.result() if workload.exit.done() else keeper.result()
+    finally:
+        keeper.cancel()
+        await children.end_tree(spare=proxy.pids, grace=_TREE_GRACE)
+
+
+def _proxy(request: Request, program: str, children: Children, folder: RunFolder, plan: ProxyPlan) -> Proxy:
+    text = bootstrap(plan, admin_socket=str(folder.admin), state_of_the_world=request.state_of_the_world)
+    arguments = envoy_arguments(program, folder.write("envoy.json", text), concurrency=request.concurrency)
+    return Proxy(children, arguments, admin_socket=folder.admin, listeners=plan.listeners, say=_say)
+
+
+def _cannot_run(program: str) -> int:
+    """127 or 126 with a word of why, as a shell would; 0 when *program* can be started."""
+    if shutil.which(program):
+        return 0
+    there = os.sep in program and os.path.exists(program)  # noqa: PTH110  # a plain question before any folder exists
+    sys.stderr.write(f"Error: {program}: {'cannot be executed' if there else 'not found'}\n")
+    return NOT_EXECUTABLE if there else NOT_FOUND
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"ringfence run: {text}\n")
+    sys.stderr.flush()

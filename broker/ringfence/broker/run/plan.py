@@ -1,0 +1,115 @@
+"""What a launcher learnt and chose about one proxy: identity, server, agent, and an address for every port."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ringfence.broker.run.ports import LOOPBACK, free_ports
+from ringfence.certs.errors import Kind, RingfenceError
+
+SERVER_PATH = "/ringfence/server"
+_EGRESS = "egress"
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """What is to be launched, as the user names it."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def path(self) -> str:
+        """The path of its SPIFFE ID."""
+        return f"/ns/{self.namespace}/sa/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the agent answers to a launch that it accepts."""
+
+    server: str  # HOST:PORT
+    trust_domain: str
+    workload_socket: str
+
+    @property
+    def server_id(self) -> str:
+        """The SPIFFE ID that the server must prove."""
+        return f"spiffe://{self.trust_domain}{SERVER_PATH}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """All that the bootstrap and the environment are written from."""
+
+    who: Who
+    node_id: str
+    spiffe_id: str
+    launch: Launch
+    served: dict[str, int]  # port name to where the workload listens; 0 for a Unix socket
+    inbound: dict[str, str]  # port name to the proxy's HOST:PORT
+    upstream: dict[str, str]  # "registry.shared/http" to HOST:PORT
+    environment: dict[str, str]  # name to the upstream's key
+    egress: str  # HOST:PORT, empty for none
+    socket_dir: str
+
+    @property
+    def listeners(self) -> dict[str, str]:
+        """HOST:PORT of every listener that the proxy is to have, with what it is for."""
+        named = {address: f"inbound {name}" for name, address in self.inbound.items()}
+        named |= {address: f"upstream {key}" for key, address in self.upstream.items()}
+        return named | ({self.egress: _EGRESS} if self.egress else {})
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the server learns of this instance from the node; it says where, never what may be reached."""
+        return {
+            "inbound": self.inbound,
+            "upstream": self.upstream,
+            "socket_dir": self.socket_dir,
+            **({"egress": self.egress} if self.egress else {}),
+        }
+
+
+def socket_path(text: str) -> str:
+    """The path that PATH, `unix:PATH` or `unix:///PATH` names (SPIFFE_Workload_Endpoint.md, 4); raises INVALID."""
+    path = text.removeprefix("unix://") if text.startswith("unix:///") else text.removeprefix("unix:")
+    if not path or "://" in path:
+        raise RingfenceError(
+            Kind.INVALID,
+            f"{text} is no Unix socket" if text else "no agent socket is named",
+            hint="Name it with --socket PATH or RINGFENCE_SOCKET",
+        )
+    return str(Path(path).absolute())
+
+
+def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, socket_dir: str) -> ProxyPlan:
+    """Choose an address for every port in *described* (proxy.v1 DescribeResponse); raises EXHAUSTED or INVALID."""
+    served = {port.name: 0 if port.socket else port.port for port in described.served}
+    keys = [upstream.key for upstream in described.upstreams]
+    wanted = [*_named("inbound", served, inbound_host), *_named("upstream", keys, LOOPBACK)]
+    wanted += [(_EGRESS, LOOPBACK)] if described.egress else []
+    chosen = free_ports(wanted)
+    return ProxyPlan(
+        who=who,
+        node_id=f"{who}/{uuid.uuid4()}",
+        spiffe_id=described.spiffe_id,
+        launch=launch,
+        served=served,
+        inbound={name: chosen[f"inbound {name}"] for name in served},
+        upstream={key: chosen[f"upstream {key}"] for key in keys},
+        environment={upstream.env: upstream.key for upstream in described.upstreams},
+        egress=chosen.get(_EGRESS, ""),
+        socket_dir=socket_dir,
+    )
+
+
+def _named(kind: str, names: Iterable[str], host: str) -> list[tuple[str, str]]:
+    return [(f"{kind} {name}", host) for name in names]

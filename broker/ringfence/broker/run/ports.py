@@ -1,0 +1,60 @@
+"""Free loopback ports for a proxy: below the range from which the kernel takes ports for outgoing connections."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+from ringfence.certs.errors import Kind, RingfenceError
+
+LOOPBACK = "127.0.0.1"
+_LOWEST = 15000
+_TRIES_A_PORT = 200
+
+
+def free_ports(wanted: list[tuple[str, str]]) -> dict[str, str]:
+    """`HOST:PORT` for each (what for, host), all different; raises EXHAUSTED or, for a bad host, INVALID.
+
+    They are free now. Nothing holds them until the proxy binds them: a clash shows as a listener that never comes.
+    """
+    below = _first_ephemeral()
+    choice = random.SystemRandom()
+    with ExitStack() as held:
+        return {name: f"{host}:{_free_port(host, below, choice, held)}" for name, host in wanted}
+
+
+def _free_port(host: str, below: int, choice: random.SystemRandom, held: ExitStack) -> int:
+    for _ in range(_TRIES_A_PORT):
+        port = choice.randrange(_LOWEST, below)
+        listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        try:
+            listener.bind((host, port))
+        except PermissionError:
+            continue
+        except OSError as error:
+            if _is_address_wrong(host, error):
+                raise RingfenceError(
+                    Kind.INVALID,
+                    f"{host} is no IPv4 address of this machine",
+                    hint="Give --inbound-host one of them, or 127.0.0.1",
+                ) from None
+            continue
+        return port
+    raise RingfenceError(Kind.EXHAUSTED, f"no free port on {host} between {_LOWEST} and {below}")
+
+
+def _is_address_wrong(host: str, error: OSError) -> bool:
+    return isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL or not host
+
+
+def _first_ephemeral() -> int:
+    try:
+        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+        first = int(text.split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 32768
+    # A machine tuned to an ephemeral range that starts at 1024 leaves nothing below: use what is there.
+    return first if first > _LOWEST + 1000 else 65535

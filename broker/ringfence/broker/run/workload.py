@@ -1,0 +1,75 @@
+"""The command itself: started with its environment, sent the signals that the launcher gets, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from ringfence.broker.run.children import BY_SIGNAL, NOT_EXECUTABLE, NOT_FOUND, Child, Children
+
+FORWARDED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)
+_FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH})
+_HARMLESS = frozenset({signal.SIGWINCH, signal.SIGUSR1, signal.SIGUSR2})
+
+
+class Signals:
+    """Passes signals on to the workload; before there is one, a signal ends the run."""
+
+    def __init__(self, runner: asyncio.Task[int]) -> None:
+        self._runner = runner
+        self._workload: Child | None = None
+        self.ended_by = 0  # the code to end with when a signal came before the workload was there
+
+    def __enter__(self) -> Self:
+        for number in FORWARDED:
+            asyncio.get_running_loop().add_signal_handler(number, self._on, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in FORWARDED:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def forward_to(self, workload: Child) -> None:
+        """From now on signals are the workload's."""
+        self._workload = workload
+
+    def _on(self, number: signal.Signals) -> None:
+        if self._workload is not None:
+            # A key pressed in the terminal reaches the whole foreground group, the workload too: once is enough.
+            if not (number in _FROM_TERMINAL and _in_foreground()):
+                self._workload.signal(number)
+        elif number not in _HARMLESS:
+            self.ended_by = BY_SIGNAL + number
+            self._runner.cancel()
+
+
+def start_workload(children: Children, command: Sequence[str], environment: Mapping[str, str]) -> Child | int:
+    """The running command, or 127 when there is no such program and 126 when it cannot be executed."""
+    try:
+        # Without its proxy the ports that it was given belong to whoever binds them next: it ends with the launcher.
+        return children.start(command, environment=environment, death_signal=signal.SIGTERM)
+    except FileNotFoundError:
+        sys.stderr.write(f"Error: {command[0]}: not found\n")
+        return NOT_FOUND
+    except OSError as error:
+        sys.stderr.write(f"Error: {command[0]}: {error.strerror}\n")
+        return NOT_EXECUTABLE
+
+
+def _in_foreground() -> bool:
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
