@@ -43,6 +43,9 @@ def value_of(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
 def message_of(draw: st.DrawFn, descriptor: Descriptor, depth: int = _DEPTH) -> Any:
     """Any message of a type, some levels deep, at most one field of each oneof."""
     made = codec.build(descriptor.full_name)
+    if descriptor.full_name in {"google.protobuf.Duration", "google.protobuf.Timestamp"}:
+        made.seconds = draw(st.integers(0, 10**6))  # betterproto reads them into datetime's types
+        return made
     fields = [f for f in descriptor.fields if depth > 0 or f.cpp_type != FieldDescriptor.CPPTYPE_MESSAGE]
     if not fields:
         return made

@@ -10,6 +10,7 @@ from ringfence.xds import codec, schema
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_checked_in_descriptor_set_is_up_to_date():
     """Whoever raises envoy-data-plane or adds a root must run the generator."""
     assert schema.descriptor_set() == schema.TARGET.read_bytes()
