@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ringfence.xds.snapshot import Resource, Snapshot
-from ringfence.xds.types import CLUSTER, PUSH_ORDER, SECRET, WILDCARD
+from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, PUSH_ORDER, ROUTE, SECRET, WILDCARD
 
 EVERYTHING = "*"
 _OUTSTANDING = 64  # responses without a verdict that are remembered; a client that never answers costs no more
@@ -17,6 +17,7 @@ class Dialect:
     """What a stream serves and how: `ADS` for proxies, `SDS` for secrets."""
 
     order: tuple[str, ...]  # the types served, in the order in which changes are pushed
+    removals: tuple[str, ...]  # and in that of removals: what refers goes before what it refers to
     everything: frozenset[str]  # types of which a client that never named any gets all
     whole: frozenset[str] = frozenset()  # SotW types whose response is the whole state: what is missing is deleted
     held_back: frozenset[str] = frozenset()  # types that others refer to: their removals are pushed last
@@ -27,11 +28,12 @@ class Dialect:
 
 ADS = Dialect(
     order=tuple(url for url in PUSH_ORDER if url != SECRET),
+    removals=(LISTENER, ROUTE, EXTENSION_CONFIG, CLUSTER, ENDPOINT),
     everything=WILDCARD,
     whole=WILDCARD,
     held_back=frozenset({CLUSTER}),
 )
-SDS = Dialect(order=(SECRET,), everything=frozenset({SECRET}), implicit=SECRET)
+SDS = Dialect(order=(SECRET,), removals=(SECRET,), everything=frozenset({SECRET}), implicit=SECRET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Subscription:
         for name in names:
             self.held.pop(name, None)
             self.refused.discard(name)
+        if self.nack is not None and self.nack.names and not self.refused:
+            self.nack = None
 
     def accept(self, nonce: str) -> bool:
         """Note an ACK; false when that response had its verdict already or is none of ours."""
@@ -123,8 +127,6 @@ class Subscription:
 
     def holds(self, named: Mapping[str, Resource]) -> bool:
         """Whether the client acknowledged every one of these, and nothing is on its way or refused."""
-        return (
-            not self.unanswered
-            and self.nack is None
-            and all((held := self.held.get(name)) is not None and held.version == r.version for name, r in named.items())
-        )
+        if self.unanswered or self.nack is not None:
+            return False
+        return all(name in self.held and self.held[name].version == new.version for name, new in named.items())

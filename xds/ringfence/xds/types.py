@@ -12,8 +12,8 @@ EXTENSION_CONFIG = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 # A reader of a type is pushed after what it names, so that no reference dangles at the proxy (xds_protocol,
-# "Eventual consistency considerations"); the policy comes before the listener that asks for it.
-PUSH_ORDER = (CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET)
+# "Eventual consistency considerations"); listeners and routes ask for filters, so policy comes after both.
+PUSH_ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE, EXTENSION_CONFIG, SECRET)
 
 # Types of which a subscriber that names nothing gets everything.
 WILDCARD = frozenset({LISTENER, CLUSTER})

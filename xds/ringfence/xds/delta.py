@@ -1,0 +1,119 @@
+"""Incremental discovery on one stream, without I/O: requests and snapshots in, responses out.
+
+The rules are those of Envoy's xds_protocol.rst; the numbers in comments are those of the tests that hold them,
+tests/conformance/test_xds_protocol.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ringfence.xds.discovery import DeltaRequest, Out, delta_payload
+from ringfence.xds.snapshot import Resource, Snapshot
+from ringfence.xds.subscription import ADS, EVERYTHING, Dialect, Nack, Subscription
+
+
+class DeltaStream:
+    """One DeltaAggregatedResources or DeltaSecrets call; nonces are as those of `SotwStream`."""
+
+    def __init__(self, dialect: Dialect = ADS) -> None:
+        self._dialect = dialect
+        self._types = {url: Subscription() for url in dialect.order}
+        self._epoch = 0
+        self._count = 0
+        self.unknown: set[str] = set()  # types asked for that are not served
+
+    @property
+    def acked(self) -> dict[str, str]:
+        """The version last acknowledged, by type."""
+        return {url: wants.version for url, wants in self._types.items() if wants.version}
+
+    @property
+    def nacks(self) -> dict[str, Nack]:
+        """What the client refuses at present, by type."""
+        return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
+
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Whether the client acknowledged every resource of *snapshot*."""
+        return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
+
+    def receive(self, request: DeltaRequest, snapshot: Snapshot) -> list[Out]:
+        """The answers to a request; *snapshot* is the one of the last update. `on_missing` may raise."""
+        url = request.type_url or self._dialect.implicit
+        wants = self._types.get(url)
+        if wants is None:  # 2: the stream goes on, nothing is sent
+            self.unknown.add(url)
+            return []
+        if request.error is not None:
+            wants.refuse(url, request.nonce, request.error)
+        elif request.nonce:
+            wants.accept(request.nonce)
+        first = not wants.started
+        had_everything = wants.everything
+        forced = self._subscribe(wants, url, request)  # 27: whatever the nonce, the subscription changes
+        missing = frozenset(request.subscribe) - {EVERYTHING} - snapshot.named(url).keys()
+        if missing and self._dialect.on_missing is not None:
+            self._dialect.on_missing(url, missing)
+        wanted = wants.wanted(snapshot, url)
+        changed = wants.changed(wanted) | (forced & wanted.keys())
+        removed = wants.gone(wanted) | (forced - wanted.keys())  # 30, 31: what is missing is said at once
+        wants.current = snapshot.type_version(url)
+        must = first or not had_everything  # A client that takes all learns that there is nothing, too.
+        if not (changed or removed or (wants.everything and must)):
+            return []
+        return [self._send(wants, url, wants.current, [wanted[name] for name in sorted(changed)], removed)]
+
+    def update(self, snapshot: Snapshot, epoch: int | None = None) -> list[Out]:
+        """What a new snapshot makes it send: what is referred to before what refers to it, removals last (12)."""
+        if epoch is not None and epoch != self._epoch:
+            self._epoch, self._count = epoch, 0
+        outs: list[Out] = []
+        removals: dict[str, set[str]] = {}
+        forced: set[tuple[str, str]] = set()
+        for url, wants in self._types.items():
+            again = {name for kind, name in forced if kind == url}
+            version = snapshot.type_version(url)
+            if not wants.started or (wants.current == version and not again):
+                continue
+            wants.current = version
+            wanted = wants.wanted(snapshot, url)
+            changed = wants.changed(wanted)
+            # 13: what a changed resource needs is sent again, or the client goes on warming it
+            forced.update(need for name in changed for need in wanted[name].needs)
+            chosen = [wanted[name] for name in sorted(changed | (again & wanted.keys()))]
+            removals[url] = wants.gone(wanted)
+            if chosen:
+                outs.append(self._send(wants, url, version, chosen, ()))
+        return outs + [
+            self._send(self._types[url], url, self._types[url].current, [], removals[url])
+            for url in self._dialect.removals
+            if removals.get(url)
+        ]
+
+    def _subscribe(self, wants: Subscription, url: str, request: DeltaRequest) -> set[str]:
+        """Take the changes; return the names that must be answered even if nothing about them changed (29, 30)."""
+        if not wants.started:
+            wants.held = {name: Resource(name, version, b"") for name, version in request.initial.items()}  # 33
+            named_none = not (request.subscribe or request.unsubscribe)
+            wants.everything = named_none and url in self._dialect.everything  # 28: the legacy spelling of `*`
+            wants.started = True
+        forced = set(request.subscribe) - {EVERYTHING}
+        wants.names |= forced
+        if EVERYTHING in request.subscribe:
+            wants.everything = url in self._dialect.everything
+        if EVERYTHING in request.unsubscribe:
+            wants.everything = False
+        dropped = wants.names & set(request.unsubscribe)
+        wants.names -= dropped
+        wants.forget_unwanted()
+        return forced | dropped if wants.everything else forced - dropped
+
+    def _send(
+        self, wants: Subscription, url: str, version: str, resources: list[Resource], removed: Collection[str]
+    ) -> Out:
+        self._count += 1
+        nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
+        wants.lost(removed)
+        wants.sent(nonce, version, resources)
+        payload = delta_payload(url, nonce, version, tuple(resources), tuple(sorted(removed)))
+        return Out(url, nonce, version, payload)

@@ -1,0 +1,139 @@
+"""State-of-the-world discovery on one stream, without I/O: requests and snapshots in, responses out.
+
+The rules are those of Envoy's xds_protocol.rst; the numbers in comments are those of the tests that hold them,
+tests/conformance/test_xds_protocol.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ringfence.xds.discovery import Out, SotwRequest, sotw_payload
+from ringfence.xds.snapshot import Resource, Snapshot
+from ringfence.xds.subscription import ADS, EVERYTHING, Dialect, Nack, Subscription
+
+
+class SotwStream:
+    """One StreamAggregatedResources or StreamSecrets call.
+
+    Equal histories give equal bytes. Whoever drives many streams passes a growing `epoch` with each snapshot: nonces
+    count from it, so that streams with different histories get equal bytes for equal changes too.
+    """
+
+    def __init__(self, dialect: Dialect = ADS) -> None:
+        self._dialect = dialect
+        self._types = {url: Subscription() for url in dialect.order}
+        self._epoch = 0
+        self._count = 0
+        self.unknown: set[str] = set()  # types asked for that are not served
+
+    @property
+    def acked(self) -> dict[str, str]:
+        """The version last acknowledged, by type."""
+        return {url: wants.version for url, wants in self._types.items() if wants.version}
+
+    @property
+    def nacks(self) -> dict[str, Nack]:
+        """What the client refuses at present, by type."""
+        return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
+
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Whether the client acknowledged every resource of *snapshot*."""
+        return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
+
+    def receive(self, request: SotwRequest, snapshot: Snapshot) -> list[Out]:
+        """The answers to a request; *snapshot* is the one of the last update. `on_missing` may raise."""
+        url = request.type_url or self._dialect.implicit
+        wants = self._types.get(url)
+        if wants is None:  # 2: the stream goes on, nothing is sent
+            self.unknown.add(url)
+            return []
+        _note_verdict(wants, url, request)
+        if request.nonce and wants.nonce and request.nonce != wants.nonce:  # 22: a fresher request follows
+            return []
+        first = not wants.started
+        added = self._subscribe(wants, url, request.names)
+        missing = added - {EVERYTHING} - snapshot.named(url).keys()
+        if missing and self._dialect.on_missing is not None:
+            self._dialect.on_missing(url, frozenset(missing))
+        return self._answer(wants, url, snapshot, added, must=first or bool(added))
+
+    def update(self, snapshot: Snapshot, epoch: int | None = None) -> list[Out]:
+        """What a new snapshot makes it send: what is referred to before what refers to it, removals last (12)."""
+        if epoch is not None and epoch != self._epoch:
+            self._epoch, self._count = epoch, 0
+        outs: list[Out] = []
+        forced: set[tuple[str, str]] = set()
+        retire: list[str] = []
+        for url, wants in self._types.items():
+            if not wants.started:
+                continue
+            again = {name for kind, name in forced if kind == url}
+            if wants.current == snapshot.type_version(url) and not again:
+                continue
+            wanted = wants.wanted(snapshot, url)
+            changed = wants.changed(wanted)
+            # 13: what a changed resource needs is sent again, or the client goes on warming it
+            forced.update(need for name in changed for need in wanted[name].needs)
+            if url in self._dialect.held_back and wants.gone(wanted):
+                retire.append(url)
+                wanted = {**{name: wants.held[name] for name in wants.gone(wanted)}, **wanted}
+                if changed:
+                    outs.append(self._send(wants, url, snapshot.type_version(url) + "+", wanted))
+                continue
+            wants.current = snapshot.type_version(url)
+            outs += self._push(wants, url, snapshot, wanted, changed | (again & wanted.keys()))
+        for url in retire:
+            wants = self._types[url]
+            wants.current = snapshot.type_version(url)
+            outs.append(self._send(wants, url, wants.current, wants.wanted(snapshot, url)))
+        return outs
+
+    def _subscribe(self, wants: Subscription, url: str, names: tuple[str, ...]) -> set[str]:
+        """Take the complete new list (17) and say which names are new."""
+        listed = set(names)
+        may_have_all = url in self._dialect.everything
+        # 20: all, when nothing was ever named or by `*`; an empty list after a name was given is nothing
+        legacy = (
+            may_have_all and not listed and (not wants.started or (wants.everything and EVERYTHING not in wants.names))
+        )
+        added = listed - wants.names if wants.started else listed
+        wants.started = True
+        wants.names = listed
+        wants.everything = legacy or (may_have_all and EVERYTHING in listed)
+        wants.forget_unwanted()
+        return added
+
+    def _answer(self, wants: Subscription, url: str, snapshot: Snapshot, added: set[str], *, must: bool) -> list[Out]:
+        wanted = wants.wanted(snapshot, url)
+        changed = wants.changed(wanted) | (added & wanted.keys())  # 21: asked anew, answered anew
+        wants.current = snapshot.type_version(url)
+        if url in self._dialect.whole and must:
+            return [self._send(wants, url, wants.current, wanted)]  # 18: empty says that there is none
+        return self._push(wants, url, snapshot, wanted, changed)
+
+    def _push(
+        self, wants: Subscription, url: str, snapshot: Snapshot, wanted: Mapping[str, Resource], changed: set[str]
+    ) -> list[Out]:
+        version = snapshot.type_version(url)
+        if url in self._dialect.whole:
+            return [self._send(wants, url, version, wanted)] if changed or wants.gone(wanted) else []
+        part = {name: resource for name, resource in wanted.items() if name in changed}
+        return [self._send(wants, url, version, part)] if part else []  # 6, 19: nothing new, nothing sent
+
+    def _send(self, wants: Subscription, url: str, version: str, resources: Mapping[str, Resource]) -> Out:
+        self._count += 1
+        nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
+        chosen = tuple(resources.values())
+        if url in self._dialect.whole:
+            wants.lost(wants.held.keys() - resources.keys())
+        wants.sent(nonce, version, chosen)
+        return Out(url, nonce, version, sotw_payload(url, nonce, version, chosen))
+
+
+def _note_verdict(wants: Subscription, url: str, request: SotwRequest) -> None:
+    """7: a NACK is a request with an error; 11: an ACK names the version that the response of its nonce had."""
+    if request.error is not None:
+        wants.refuse(url, request.nonce, request.error)
+    elif request.nonce in wants.unanswered and wants.unanswered[request.nonce][0] == request.version:
+        wants.accept(request.nonce)
