@@ -1,0 +1,11 @@
+"""The lane: a gRPC server over h2 on asyncio that sees who connects and shares equal bytes between streams."""
+
+from ringfence.proto.lane.call import Call
+from ringfence.proto.lane.connection import Connection
+from ringfence.proto.lane.framing import Framed, frame
+from ringfence.proto.lane.limits import Limits
+from ringfence.proto.lane.peer import Peer
+from ringfence.proto.lane.server import Lane
+from ringfence.proto.lane.service import Handler, Method, methods_of
+
+__all__ = ["Call", "Connection", "Framed", "Handler", "Lane", "Limits", "Method", "Peer", "frame", "methods_of"]

@@ -1,0 +1,262 @@
+"""One call: what its handler reads, sends and knows, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from h2.errors import ErrorCodes
+
+from ringfence.proto.lane import headers as wire_headers
+from ringfence.proto.lane.framing import PREFIX, Deframer, Framed, frame
+from ringfence.proto.status import Code, Status
+
+if TYPE_CHECKING:
+    from ringfence.proto.lane.connection import Connection
+    from ringfence.proto.lane.peer import Peer
+    from ringfence.proto.lane.service import Method
+
+_OK = Status(Code.OK)
+# The most that one write of a long message takes, so that a slow reader is noticed in between.
+_PIECE = 64 * 1024
+
+
+class Call:
+    """A call as its handler sees it. The handler's return is OK; it raises Status for any other end."""
+
+    def __init__(self, connection: Connection, stream_id: int, path: str, served: Method, headers: Any) -> None:
+        self.connection = connection
+        self.method = path
+        self.deadline: float | None = None  # in the loop's time
+        self.initial_metadata: dict[str, str | bytes] = {}
+        self.trailing_metadata: dict[str, str | bytes] = {}
+        self.done = False
+        self.task: asyncio.Task[None] | None = None
+        self.held = 0  # bytes received and not yet read by the handler
+        self._stream_id = stream_id
+        self._served = served
+        self._headers = headers
+        self._metadata: dict[str, tuple[str, ...]] | None = None
+        self._deframer = Deframer(connection.service.limits.message)
+        self._messages: deque[bytes] = deque()
+        self._unread = 0
+        self._owed = 0  # bytes received that the peer has no credit back for
+        self._half_closed = False
+        self._started = False
+        self._reader: asyncio.Future[None] | None = None
+        self._turn: asyncio.Lock | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """Who called."""
+        return self.connection.peer
+
+    @property
+    def metadata(self) -> Mapping[str, tuple[str, ...]]:
+        """The caller's metadata; `-bin` keys as base64 text, see `binary`."""
+        if self._metadata is None:
+            self._metadata = wire_headers.metadata_of(self._headers)
+        return self._metadata
+
+    def binary(self, name: str) -> tuple[bytes, ...]:
+        """The values of the `-bin` key *name*; raises Status INTERNAL when they are no base64."""
+        return wire_headers.binary_values(self.metadata.get(name, ()))
+
+    async def receive(self) -> Any:
+        """The next message, parsed; None once the client has half-closed. Raises Status."""
+        while not self._messages:
+            if self._half_closed:
+                return None
+            if self.done:
+                raise Status(Code.CANCELLED, "the call has ended")
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        message = self._messages.popleft()
+        self._unread -= len(message) + PREFIX
+        self._release(len(message) + PREFIX)
+        if self._credit():
+            self.connection.schedule_flush()
+        return self._parse(message)
+
+    def _parse(self, message: bytes) -> Any:
+        try:
+            return self._served.parse(message)
+        except Exception:  # noqa: BLE001 - whatever the parser raises, the caller sent it
+            raise Status(Code.INTERNAL, f"the request of {self.method} does not parse") from None
+
+    def try_send(self, message: Any) -> bool:
+        """Send *message* if that needs no waiting: False when the peer's window or the socket has no room for all."""
+        framed = message if type(message) is Framed else _framed(message)
+        connection = self.connection
+        if self.done or connection.paused or (self._turn is not None and self._turn.locked()):
+            return False
+        if connection.wire.room(self._stream_id) < len(framed.data):
+            return False
+        if not self._started:
+            self._start()
+        connection.wire.framed(self._stream_id, framed)
+        connection.schedule_flush()
+        return True
+
+    async def send(self, message: Any) -> None:
+        """Send *message* (protobuf, its bytes or Framed), waiting for the reader; Status CANCELLED once it left."""
+        framed = message if type(message) is Framed else _framed(message)
+        if self.try_send(framed):
+            return
+        self._turn = self._turn or asyncio.Lock()
+        async with self._turn:
+            await self._send_slowly(memoryview(framed.data))
+
+    async def _send_slowly(self, rest: memoryview) -> None:
+        while rest:
+            if self.done:
+                raise Status(Code.CANCELLED, "the call has ended")
+            size = min(len(rest), _PIECE, 0 if self.connection.paused else self.connection.wire.room(self._stream_id))
+            if not size:
+                await self.connection.wait_for_room()
+                continue
+            if not self._started:
+                self._start()
+            self.connection.wire.piece(self._stream_id, rest[:size])
+            self.connection.flush()
+            rest = rest[size:]
+
+    def _start(self) -> None:
+        self._started = True
+        wire = self.connection.wire
+        if self.initial_metadata:
+            extra = wire_headers.encode_metadata(self.initial_metadata)
+            wire.headers(self._stream_id, wire_headers.RESPONSE + extra, end=False)
+        else:
+            wire.block(self._stream_id, wire_headers.RESPONSE_BLOCK, wire_headers.RESPONSE, end=False)
+
+    # What the connection tells the call.
+
+    def begin(self, timeout: float | None) -> None:
+        """Run the handler, with *timeout* seconds to its deadline."""
+        loop = asyncio.get_running_loop()
+        if timeout is not None:
+            self.deadline = loop.time() + timeout
+            self._timer = loop.call_at(self.deadline, self._expire)
+        self.task = loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            self.finish(Status(Code.UNAVAILABLE, "the server cut this call short"))
+            raise
+        except Status as status:
+            self.finish(status)
+        except Exception as error:  # noqa: BLE001 - the hook names it; the caller must get an end
+            self.finish(self.connection.service.on_error(error))
+        else:
+            self.finish(_OK)
+
+    async def _serve(self) -> None:
+        if self.connection.service.on_connect is not None:
+            refusal = await self.connection.admitted()
+            if refusal is not None:
+                raise refusal
+        await self._served.handler(self)
+
+    def _expire(self) -> None:
+        self.cut(Status(Code.DEADLINE_EXCEEDED, "the deadline passed"))
+
+    def feed(self, data: bytes, flow_size: int) -> None:
+        """Take *data* of the request; *flow_size* with its padding."""
+        try:
+            messages = self._deframer.feed(data)
+        except Status as status:
+            self.cut(status)
+            return
+        self.held += len(data)
+        self._owed += flow_size
+        if messages:
+            self._messages.extend(messages)
+            self._unread += sum(map(len, messages)) + PREFIX * len(messages)
+            self._wake()
+        self._credit()
+
+    def half_close(self) -> None:
+        """The client sends no more."""
+        self._half_closed = True
+        if len(self._deframer):
+            self.cut(Status(Code.INTERNAL, "the request ends within a message"))
+        self._wake()
+
+    def _credit(self) -> bool:
+        # As soon as it is here, not when it is read: a message may be larger than the window. But what lies unread is
+        # bounded by one window.
+        window = self.connection.service.limits.stream_window
+        if self._half_closed or self._owed < window // 2 or self._unread > window:
+            return False
+        size, self._owed = self._owed, 0
+        return self.connection.wire.credit_stream(self._stream_id, size)
+
+    def _release(self, size: int) -> None:
+        self.held -= size
+        self.connection.buffered -= size
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    # How it ends.
+
+    def cut(self, status: Status) -> None:
+        """End the call with *status* from outside its handler, which is cancelled."""
+        self.finish(status)
+        if self.task is not None:
+            self.task.cancel()
+
+    def finish(self, status: Status) -> None:
+        """Send the end; the first one counts."""
+        if self.done:
+            return
+        wire = self.connection.wire
+        if status.code is Code.OK and self._started and not self.trailing_metadata and not status.trailers:
+            wire.block(self._stream_id, wire_headers.OK_TRAILERS_BLOCK, wire_headers.OK_TRAILERS, end=True)
+        else:
+            wire.headers(self._stream_id, self._last_headers(status), end=True)
+        if not self._half_closed:
+            # The response is whole: the client need not send the rest (RFC 9113 section 8.1).
+            wire.reset(self._stream_id, ErrorCodes.NO_ERROR)
+        self.leave()
+        self.connection.schedule_flush()
+
+    def _last_headers(self, status: Status) -> wire_headers.HeaderList:
+        try:
+            trailers = wire_headers.trailers_of(status, self.trailing_metadata)
+            extra = [] if self._started else wire_headers.encode_metadata(self.initial_metadata)
+        except ValueError as error:
+            trailers = wire_headers.trailers_of(self.connection.service.on_error(error), {})
+            extra = []
+        return trailers if self._started else wire_headers.RESPONSE + extra + trailers
+
+    def leave(self) -> None:
+        """Forget the stream: it has ended, or the client has gone."""
+        self.done = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._release(self.held)
+        self._messages.clear()
+        self._wake()
+        self.connection.forget(self._stream_id, self)
+
+
+def _framed(message: Any) -> Framed:
+    return message if isinstance(message, Framed) else frame(_bytes(message))
+
+
+def _bytes(message: Any) -> bytes:
+    if isinstance(message, bytes):
+        return message
+    serialised: bytes = message.SerializeToString()
+    return serialised

@@ -1,0 +1,46 @@
+"""A connection's clock: when to ping it, when it has been silent or idle too long, and how often it may reset calls."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ringfence.proto.lane.limits import Limits
+
+
+class Watch:
+    """Times of one connection, in the loop's seconds; pure, so that tests need no waiting."""
+
+    __slots__ = ("_limits", "_made", "_reset_at", "_resets", "busy", "greeted", "heard", "pinged")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._made = now
+        self._reset_at = now
+        self._resets = float(limits.resets)
+        self.heard = now  # last byte received
+        self.busy = now  # last call ended
+        self.greeted = False  # the peer's settings are here
+        self.pinged: float | None = None  # when the unanswered ping was sent
+
+    def due(self, now: float, *, idle: bool) -> Literal["", "ping", "idle", "gone"]:
+        """What to do now. A sent ping counts as sent: call once."""
+        limits = self._limits
+        if not self.greeted:
+            return "gone" if now - self._made > limits.hello_seconds else ""
+        if self.pinged is not None and self.heard > self.pinged:
+            self.pinged = None
+        if self.pinged is not None:
+            return "gone" if now - self.pinged > limits.ping_timeout_seconds else ""
+        if idle and now - self.busy > limits.idle_seconds:
+            return "idle"
+        if now - self.heard > limits.ping_seconds:
+            self.pinged = now
+            return "ping"
+        return ""
+
+    def allows_reset(self, now: float) -> bool:
+        """Count one reset; False once the peer has used up its allowance."""
+        earned = (now - self._reset_at) * self._limits.resets_per_second
+        self._resets = min(float(self._limits.resets), self._resets + earned) - 1
+        self._reset_at = now
+        return self._resets >= 0
