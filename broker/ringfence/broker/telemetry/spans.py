@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
@@ -16,6 +17,18 @@ class Span(Protocol):
 
     def set(self, name: str, value: Value) -> None:
         """Add one attribute, known only now."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSpan:
+    """One span that is over, ours or a proxy's; ids are lower-case hex, times Unix nanoseconds."""
+
+    name: str
+    trace_id: str
+    span_id: str
+    start_ns: int
+    end_ns: int
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 class _NoSpan:

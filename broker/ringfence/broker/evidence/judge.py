@@ -1,0 +1,105 @@
+"""Asks the model what a proxy would decide: names as people write them in, a decision like any other out."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringfence.broker.evidence.book import RuleFacts
+from ringfence.broker.evidence.record import MODEL, Record
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.evaluate import Request, evaluate
+from ringfence.policy.model import External, Model, Workload
+
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """May *source* call *destination*? Names are SPIFFE IDs, NAMESPACE/NAME or, for a destination, a host outside."""
+
+    source: str
+    destination: str
+    port: str = ""  # may be empty where there is only one
+    method: str = ""
+    path: str = ""
+
+
+class ModelBook:
+    """A RuleBook of one model, where no store keeps the history: for intent that is only in files."""
+
+    def __init__(self, model: Model) -> None:
+        self._rules = {rule.policy_id: rule for rule in model.rules}
+        self.revision = model.revision
+
+    def lookup(self, rule_id: str, rule_hash: str) -> RuleFacts | None:
+        """The rule as it is written now."""
+        rule = self._rules.get(f"{rule_id}@{rule_hash}")
+        if rule is None:
+            return None
+        origin = rule.origin
+        return RuleFacts(origin.path, origin.line, self.revision, "", "", rule.owner, rule.reason)
+
+
+def judge(model: Model, question: Question, now: datetime) -> Record:
+    """What the model decides at *now*; raises NOT_FOUND for a name it does not hold, INVALID for a port left open."""
+    source = _source(model, question.source)
+    destination = _destination(model, question.destination)
+    request = Request(source, destination.key, _port(destination, question.port), now, question.method, question.path)
+    verdict = evaluate(model, request)
+    rule, _, rule_hash = verdict.policy_id.partition("@")
+    return Record(
+        id=secrets.token_hex(16),
+        allowed=verdict.allowed,
+        rule=rule,
+        rule_hash=rule_hash,
+        source=str(source),
+        destination=destination.host if isinstance(destination, External) else str(destination.spiffe_id),
+        point=MODEL,
+        time_ns=int(now.timestamp() * _NANOSECONDS),
+        method=question.method,
+        path=question.path,
+        shadow=verdict.shadow.policy_id if verdict.shadow is not None else "",
+        attributes={"port": request.port},
+    )
+
+
+def _source(model: Model, name: str) -> SpiffeId:
+    if name.startswith("spiffe://"):
+        return SpiffeId.parse(name)
+    return _workload(model, name).spiffe_id
+
+
+def _destination(model: Model, name: str) -> Workload | External:
+    if name.startswith("spiffe://"):
+        found = model.workload_of(SpiffeId.parse(name))
+        return found if found is not None else _workload(model, name)
+    external = model.externals.get(name) or next((e for e in model.externals.values() if e.host == name), None)
+    return external if external is not None else _workload(model, name)
+
+
+def _workload(model: Model, name: str) -> Workload:
+    try:
+        return model.workloads[name]
+    except KeyError:
+        known = ", ".join(sorted(model.workloads)) or "none"
+        raise RingfenceError(
+            Kind.NOT_FOUND,
+            f"the intent holds no workload {name}",
+            hint=f"Write NAMESPACE/NAME or a SPIFFE ID; it holds {known}",
+        ) from None
+
+
+def _port(owner: Workload | External, named: str) -> str:
+    ports = [port.name for port in (owner.ports if isinstance(owner, External) else owner.serves)]
+    if named in ports:
+        return named
+    if not named and len(ports) == 1:
+        return ports[0]
+    raise RingfenceError(
+        Kind.INVALID,
+        f"{owner.key} has no port {named}" if named else f"{owner.key} has {len(ports)} ports",
+        hint=f"Name one with --port: {', '.join(ports)}" if ports else "It serves nothing",
+    )

@@ -1,0 +1,67 @@
+"""What would allow a denied call: the Allow that lacks least, and what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.canonical import canonical_path
+from ringfence.policy.evaluate import in_force
+from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Model, Rule
+from ringfence.policy.scope import narrowest
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """An Allow and everything that keeps it from allowing the call, in words."""
+
+    rule: Rule
+    lacks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.rule.id} ({self.rule.origin}), if {' and '.join(self.lacks)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A denied call, in the model's terms; `port` empty means any."""
+
+    source: SpiffeId | None
+    destination: str  # key
+    port: str
+    method: str
+    path: str
+
+
+def nearest_allow(model: Model, denied: Denied, now: datetime) -> Nearest | None:
+    """The Allow into the destination that lacks least; None when no Allow names the destination at all."""
+    candidates = [
+        Nearest(rule, tuple(_lacks(model, rule, denied, now)))
+        for rule in model.rules
+        if rule.effect is Effect.ALLOW and any(d.key == denied.destination for d in rule.destinations)
+    ]
+    # A rule that lacks nothing did not decide because a Deny won: it is no advice.
+    return min((n for n in candidates if n.lacks), key=lambda n: (len(n.lacks), n.rule.id), default=None)
+
+
+def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[str]:
+    if denied.source is None or narrowest(rule, denied.source, model.mesh.trust_domain) is None:
+        yield f"its from named {denied.source or 'the caller'}"
+    if denied.port and Destination(denied.destination, denied.port) not in rule.destinations:
+        yield f"its to named port {denied.port}"
+    if rule.mode is Mode.SHADOW:
+        yield "it were enforced instead of shadow"
+    if not in_force(rule, now):
+        yield "it had not expired"
+    if rule.http and denied.method:
+        yield from min((tuple(_http_lacks(match, denied)) for match in rule.http), key=len)
+
+
+def _http_lacks(match: HttpMatch, denied: Denied) -> Iterator[str]:
+    if match.methods and denied.method not in match.methods:
+        yield f"its methods named {denied.method} beside {', '.join(sorted(match.methods))}"
+    path = canonical_path(denied.path)
+    if match.paths and not (path is not None and any(pattern.matches(path) for pattern in match.paths)):
+        yield f"its paths covered {path or denied.path} beside {', '.join(p.text for p in match.paths)}"
