@@ -67,8 +67,6 @@ def load_documents(
     documents = [pair for pair in texts if not pair[0].endswith(_ATTACHMENTS)]
     parsed = _unique(parse_files(documents, findings), findings)
     mesh = _mesh(parsed, default_trust_domain, findings)
-    if mesh is None:
-        return Loaded(None, findings.in_order(), ())
     names = _names(parsed, mesh, _reader(texts, read), findings)
     rules = _rules(parsed, names, findings)
     lint(names, rules, now, findings)
@@ -100,7 +98,7 @@ def _unique(parsed: tuple[Parsed, ...], findings: Findings) -> tuple[Parsed, ...
     return tuple(first.values())
 
 
-def _mesh(parsed: tuple[Parsed, ...], default: TrustDomain | str | None, findings: Findings) -> Mesh | None:
+def _mesh(parsed: tuple[Parsed, ...], default: TrustDomain | str | None, findings: Findings) -> Mesh:
     found = next((one for one in parsed if one.kind == "Mesh"), None)
     document = found.document if found is not None and isinstance(found.document, MeshDocument) else None
     if document is not None:
@@ -110,7 +108,7 @@ def _mesh(parsed: tuple[Parsed, ...], default: TrustDomain | str | None, finding
     if found is None:
         place = parsed[0].origin if parsed else Origin("", 1)
         findings.add("RF1208", place, "no document declares the trust domain")
-    return None
+    return mesh_of(None, TrustDomain("unknown.invalid"))  # there is an error already: only to check the rest
 
 
 def _names(parsed: tuple[Parsed, ...], mesh: Mesh, read: Reader, findings: Findings) -> Names:

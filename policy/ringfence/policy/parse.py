@@ -53,13 +53,25 @@ def parse_document(node: Node, findings: Findings) -> Parsed | None:
     if kind is None:
         return None
     document: Document | None = None
+    empty = _empty_values(node, findings)
     try:
         document = KINDS[kind].model_validate(node.plain())
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            _note(detail, node, findings)
+            if node.at(*detail["loc"]) not in empty:
+                _note(detail, node, findings)
+    if empty:
+        document = None
     name = _named(node, "name") or ("mesh" if kind == "Mesh" else "")
     return Parsed(kind, _named(node, "namespace"), name, document, node)
+
+
+def _empty_values(node: Node, findings: Findings) -> frozenset[Origin]:
+    """Notes every value that was left empty: `http:` with nothing below it must not come to mean every request."""
+    empty = frozenset(below.origin for below in node.walk() if below.is_empty)
+    for origin in empty:
+        findings.add("RF1104", origin, "there is no value here", "Write a value, or leave the field out")
+    return empty
 
 
 def _kind(node: Node, findings: Findings) -> str | None:

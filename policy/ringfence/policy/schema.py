@@ -18,5 +18,18 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Ringfence intent, {API_VERSION}",
-        **adapter.json_schema(by_alias=True),
+        **_without_null(adapter.json_schema(by_alias=True)),
     }
+
+
+def _without_null(schema: Any) -> Any:
+    """Takes the null out of optional fields: documents leave a field out, an empty one is refused."""
+    if isinstance(schema, list):
+        return [_without_null(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: _without_null(value) for key, value in schema.items() if key != "anyOf"}
+    if kept.get("default", "") is None:
+        del kept["default"]
+    arms = [_without_null(arm) for arm in schema.get("anyOf", ()) if arm != {"type": "null"}]
+    return {**kept, **arms[0]} if len(arms) == 1 else {**kept, **({"anyOf": arms} if arms else {})}

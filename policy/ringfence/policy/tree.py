@@ -56,6 +56,19 @@ class Node:
             return [node.plain() for node in self.entries]
         return self.scalar
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a null, written or left out."""
+        return self.entries is None and self.scalar is None
+
+    def walk(self) -> Iterator[Node]:
+        """The value itself and every value below it."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += node.entries.values() if isinstance(node.entries, dict) else node.entries or ()
+
     def child(self, step: str | int) -> Node | None:
         """The value under a key or index."""
         if isinstance(self.entries, dict) and isinstance(step, str):
@@ -174,6 +187,8 @@ class _Builder:
             self._findings.add("RF1005", origin, f"{key!r} appears twice, first in line {first}")
             return
         parent.keys[key] = origin
+        if node.is_empty:
+            node.origin = origin  # the parser places what is not there at the next token, lines away
         if isinstance(parent.entries, dict):
             parent.entries[key] = node
 
