@@ -63,7 +63,7 @@ class SpiffeBundle:
 
     @classmethod
     def parse(cls, trust_domain: TrustDomain, text: bytes) -> SpiffeBundle:
-        """The bundle that *text* holds; raises INVALID. Keys of unknown type or use are skipped, broken ones are not."""
+        """The bundle that *text* holds; raises INVALID. Keys of unknown type or use are skipped, broken ones not."""
         document = _load(text)
         keys = document.get("keys")
         if not isinstance(keys, list):

@@ -5,7 +5,7 @@ cryptography's builder signs only with a key it holds itself; a key manager give
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 BOOLEAN_TRUE = b"\x01\x01\xff"
 INTEGER, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE = 0x02, 0x03, 0x04, 0x06, 0x17, 0x18, 0x30
@@ -45,15 +45,28 @@ def oid(dotted: str) -> bytes:
 
 def time(moment: datetime) -> bytes:
     """A Time in UTC and whole seconds: UTCTime until 2049, GeneralizedTime from then on (RFC 5280 4.1.2.5)."""
-    moment = moment.astimezone(UTC)
-    if moment.year <= _LAST_UTC_TIME_YEAR:
-        return tlv(UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode())
-    return tlv(GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode())
+    year, month, day, hour, minute, second, *_ = moment.utctimetuple()
+    if year <= _LAST_UTC_TIME_YEAR:
+        return tlv(UTC_TIME, b"%02d%02d%02d%02d%02d%02dZ" % (year % 100, month, day, hour, minute, second))
+    return tlv(GENERALIZED_TIME, b"%04d%02d%02d%02d%02d%02dZ" % (year, month, day, hour, minute, second))
 
 
 def extension(encoded_oid: bytes, value: bytes, *, critical: bool) -> bytes:
     """An X.509 Extension around the DER of its name and value; `critical` is left out when false, as DER demands."""
     return sequence(encoded_oid, BOOLEAN_TRUE if critical else b"", tlv(OCTET_STRING, value))
+
+
+def first_of(value: bytes) -> bytes:
+    """The first value within a constructed one that is known to be whole, its own tag and length included."""
+    start = _header(value, 0)
+    first, content = value[start:], _header(value, start) - start
+    size = first[1] if first[1] < _SHORT_FORM else int.from_bytes(first[2:content], "big")
+    return first[: content + size]
+
+
+def _header(value: bytes, at: int) -> int:
+    length = value[at + 1]
+    return at + 2 + (length & 0x7F if length & _SHORT_FORM else 0)
 
 
 def _base128(arc: int) -> bytes:

@@ -1,12 +1,12 @@
-"""What a leaf certificate of ours is: the draft, the rules it must meet, and the check of what was signed.
+"""What a leaf certificate of ours is: the draft, the rules it must meet, and the request it starts from.
 
 The order is always draft, check, record, sign, check. A signing request gives a public key and nothing else.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
@@ -44,11 +44,6 @@ KEY_USAGE = x509.KeyUsage(
     decipher_only=False,
 )
 EXTENDED_KEY_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-_FIXED = (
-    x509.Extension(KEY_USAGE.oid, critical=True, value=KEY_USAGE),
-    x509.Extension(EXTENDED_KEY_USAGE.oid, critical=False, value=EXTENDED_KEY_USAGE),
-    x509.Extension(BASIC_CONSTRAINTS.oid, critical=True, value=BASIC_CONSTRAINTS),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ def draft_leaf(
     return LeafDraft(
         spiffe_id=spiffe_id,
         public_key=public_key,
-        serial=_serial(),
+        serial=new_serial(),
         not_before=max(starts, issuer_not_before or starts),
         not_after=min((now + ttl).replace(microsecond=0), issuer_not_after),
         dns_names=dns_names,
@@ -118,71 +113,25 @@ def check_draft(draft: LeafDraft, *, trust_domain: TrustDomain) -> None:
     _check_names(draft)
 
 
-def check_leaf(der: bytes, draft: LeafDraft, issuer_cert: x509.Certificate) -> None:
-    """Read *der* back and refuse it unless it says what *draft* says, all of it and no more, signed by the issuer.
-
-    It shares nothing with the encoder: cryptography parses, and its own extension values are what is compared.
-    """
-    # 1. One whole certificate, version 3, ECDSA with SHA-256.
-    cert = _parse(der)
-    _equal("version", cert.version, x509.Version.v3)
-    _equal("signature algorithm", cert.signature_algorithm_oid, SignatureAlgorithmOID.ECDSA_WITH_SHA256)
-    # 2. The plain fields are those of the draft.
-    _equal("serial", cert.serial_number, draft.serial)
-    _equal("issuer", cert.issuer, issuer_cert.subject)
-    _equal("subject", cert.subject, draft.subject)
-    _equal("start", cert.not_valid_before_utc, draft.not_before)
-    _equal("end", cert.not_valid_after_utc, draft.not_after)
-    _equal("public key", cert.public_key(), draft.public_key)
-    # 3. The extensions are exactly those of the profile: none missing, none more, criticality included.
-    expected = expected_extensions(draft, issuer_cert)
-    _equal("extensions", {e.oid: e for e in cert.extensions}, {e.oid: e for e in expected})
-    # 4. It lies within its issuer's life.
-    if draft.not_before < issuer_cert.not_valid_before_utc or draft.not_after > issuer_cert.not_valid_after_utc:
-        raise RingfenceError(Kind.INVALID, "the certificate outlives its authority")
-    # 5. The issuer's key made the signature.
-    issuer_key = issuer_cert.public_key()
-    if not isinstance(issuer_key, ec.EllipticCurvePublicKey):
-        raise RingfenceError(Kind.INVALID, "the authority's key is no elliptic curve key")
-    try:
-        issuer_key.verify(cert.signature, cert.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        raise RingfenceError(
-            Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
-        ) from None
-
-
-def expected_extensions(
-    draft: LeafDraft, issuer_cert: x509.Certificate
-) -> tuple[x509.Extension[x509.ExtensionType], ...]:
-    """The extensions a leaf of this draft has, as cryptography's own values."""
-    issuer_ski = issuer_cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    ski = x509.SubjectKeyIdentifier.from_public_key(draft.public_key)
-    aki = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_ski)
-    san = x509.SubjectAlternativeName(
-        [
-            x509.UniformResourceIdentifier(str(draft.spiffe_id)),
-            *(x509.DNSName(name) for name in draft.dns_names),
-            *(x509.IPAddress(address) for address in draft.ip_addresses),
-        ]
-    )
-    own: tuple[x509.ExtensionType, ...] = (ski, aki, san)
-    return (*_FIXED, *(x509.Extension(value.oid, critical=False, value=value) for value in own))
-
-
 def csr_public_key(der: bytes) -> ec.EllipticCurvePublicKey:
     """The key a request was signed with, its possession proven; subject and extensions of the request are not read."""
+    # 1. It is a PKCS #10 request with a key that we certify.
     try:
         request = x509.load_der_x509_csr(der)
-        key = request.public_key()
-        proven = request.is_signature_valid
+        key, digest = request.public_key(), request.signature_hash_algorithm
     except (ValueError, UnsupportedAlgorithm):
         raise RingfenceError(Kind.INVALID, "the certificate signing request cannot be read") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise RingfenceError(Kind.INVALID, "the certificate signing request has no elliptic curve key")
     _check_curve(key)
-    if not proven:
-        raise RingfenceError(Kind.INVALID, "the certificate signing request is not signed by its own key")
+    # 2. The digest is not one that can be made to collide.
+    if not isinstance(digest, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
+        raise RingfenceError(Kind.INVALID, "the certificate signing request is signed over a weak digest")
+    # 3. Whoever sent it holds the key.
+    try:
+        key.verify(request.signature, request.tbs_certrequest_bytes, ec.ECDSA(digest))
+    except InvalidSignature:
+        raise RingfenceError(Kind.INVALID, "the certificate signing request is not signed by its own key") from None
     return key
 
 
@@ -191,22 +140,9 @@ def new_csr(key: ec.EllipticCurvePrivateKey) -> bytes:
     return x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def _serial() -> int:
-    return secrets.randbelow((1 << SERIAL_BITS) - 1) + 1
-
-
-def _parse(der: bytes) -> x509.Certificate:
-    try:
-        cert = x509.load_der_x509_certificate(der)
-        _ = cert.extensions  # parsed once, here, and kept: a field given twice fails as DuplicateExtension
-    except (ValueError, x509.DuplicateExtension):
-        raise RingfenceError(Kind.INVALID, "what was signed is no certificate") from None
-    return cert
-
-
-def _equal(field: str, signed: object, drafted: object) -> None:
-    if signed != drafted:
-        raise RingfenceError(Kind.INVALID, f"the {field} that was signed is not the one that was drafted")
+def new_serial() -> int:
+    """A positive serial number of 128 random bits (RFC 5280 4.1.2.2)."""
+    return int.from_bytes(os.urandom(SERIAL_BITS // 8), "big") or new_serial()
 
 
 def _check_curve(key: ec.EllipticCurvePublicKey) -> None:

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ringfence.certs import tbs
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
-from ringfence.certs.profile import BACKDATE, SERIAL_BITS, LeafDraft, check_draft, check_leaf, draft_leaf
+from ringfence.certs.leaf_check import LeafCheck
+from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf, new_serial
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 X509_PREFIX, JWT_PREFIX = "x509-", "jwt-"
@@ -30,6 +31,7 @@ class X509Authority:
         self.not_before = self.certificate.not_valid_before_utc
         self.not_after = self.certificate.not_valid_after_utc
         self._keys = keys
+        self._check = LeafCheck.of(self.certificate)
         self._template = tbs.LeafTemplate.of(self.certificate)
 
     def __repr__(self) -> str:
@@ -47,7 +49,7 @@ class X509Authority:
         layout = tbs.root_tbs(
             trust_domain,
             keys.generate(key_id),
-            serial=secrets.randbelow((1 << SERIAL_BITS) - 1) + 1,
+            serial=new_serial(),
             not_before=(now - BACKDATE).replace(microsecond=0),
             not_after=(now + ttl).replace(microsecond=0),
         )
@@ -63,7 +65,7 @@ class X509Authority:
         layout = self._template.fill(draft)
         signed = tbs.certificate(layout, self._keys.sign(self.key_id, layout))
         # 3. Only what reads back as the draft leaves this house.
-        check_leaf(signed, draft, self.certificate)
+        self._check.check(signed, draft)
         return signed
 
     def prove(self, now: datetime) -> None:

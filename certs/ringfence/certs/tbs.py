@@ -53,6 +53,8 @@ _SKI_OID, _AKI_OID, _SAN_OID = (
     der.oid(value.oid.dotted_string)
     for value in (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier, x509.SubjectAlternativeName)
 )
+_SHA1_BYTES = 20
+_SKI_PREFIX = der.extension(_SKI_OID, der.tlv(der.OCTET_STRING, bytes(_SHA1_BYTES)), critical=False)[:-_SHA1_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,5 +129,4 @@ def _spki(key: ec.EllipticCurvePublicKey) -> bytes:
 def _ski_extension(key: ec.EllipticCurvePublicKey, spki: bytes) -> bytes:
     # RFC 5280 4.2.1.2 method 1: SHA-1 of the point, whose 1 + 2n bytes end every EC SubjectPublicKeyInfo.
     point = spki[-(1 + key.key_size // 4) :]
-    digest = hashlib.sha1(point, usedforsecurity=False).digest()
-    return der.extension(_SKI_OID, der.tlv(der.OCTET_STRING, digest), critical=False)
+    return _SKI_PREFIX + hashlib.sha1(point, usedforsecurity=False).digest()

@@ -1,4 +1,4 @@
-"""Keys in files: a PKCS #8 PEM each, 0600 in a 0700 folder, encrypted if there is a passphrase, written whole or not."""
+"""Keys in files: one PEM each, 0600 in a 0700 folder, encrypted if there is a passphrase, written whole or not."""
 
 from __future__ import annotations
 
