@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from ringfence.broker.evidence.record import Record
+from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import in_force
@@ -35,6 +37,18 @@ class Denied:
     path: str
 
 
+def denied_of(model: Model, record: Record) -> Denied | None:
+    """The denied call of *record* in the model's terms; None when it is about nobody that the model holds."""
+    key = _key(model, record.destination)
+    if key is None:
+        return None
+    port = record.attributes.get("port", "")
+    kind, slash, name = record.attributes.get("listener", "").partition("/")
+    if not port and slash:
+        port = name if kind == "inbound" else name.rpartition("/")[2]
+    return Denied(_identity(record.source), key, port, record.method, record.path)
+
+
 def nearest_allow(model: Model, denied: Denied, now: datetime) -> Nearest | None:
     """The Allow into the destination that lacks least; None when no Allow names the destination at all."""
     candidates = [
@@ -44,6 +58,22 @@ def nearest_allow(model: Model, denied: Denied, now: datetime) -> Nearest | None
     ]
     # A rule that lacks nothing did not decide because a Deny won: it is no advice.
     return min((n for n in candidates if n.lacks), key=lambda n: (len(n.lacks), n.rule.id), default=None)
+
+
+def _identity(name: str) -> SpiffeId | None:
+    try:
+        return SpiffeId.parse(name)
+    except RingfenceError:
+        return None
+
+
+def _key(model: Model, destination: str) -> str | None:
+    if (identity := _identity(destination)) is not None:
+        workload = model.workload_of(identity)
+        return workload.key if workload is not None else None
+    host = destination.rpartition(":")[0] or destination
+    outside = (e.key for e in model.externals.values() if destination == e.key or host == e.host)
+    return next(outside, None)
 
 
 def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ringfence.broker.evidence.record import Filter, Record
@@ -70,16 +70,9 @@ class DecisionStore:
         found.extend(record for record in self._records if wanted.wants(record))
         return tuple(found)
 
-    async def follow(self, wanted: Filter) -> AsyncIterator[Record]:
-        """Decisions from now on, until the caller stops reading."""
-        with self._following() as queue:
-            while True:
-                record = await queue.get()
-                if wanted.wants(record):
-                    yield record
-
     @contextmanager
-    def _following(self) -> Iterator[asyncio.Queue[Record]]:
+    def following(self) -> Iterator[asyncio.Queue[Record]]:
+        """Decisions from now on, as they come, while the block lives."""
         queue: asyncio.Queue[Record] = asyncio.Queue(_FOLLOWER_CAPACITY)
         self._followers.add(queue)
         try:
