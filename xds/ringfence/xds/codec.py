@@ -48,7 +48,7 @@ def message(full_name: str) -> type[Message]:
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
 
 
-def build(full_name: str, **fields: Any) -> Any:
+def build(full_name: str, /, **fields: Any) -> Any:
     """A message from plain values: mappings for messages, strings for enums, timedelta for durations."""
     return message(full_name)(**fields)
 
@@ -63,12 +63,12 @@ def pack(what: Message) -> Any:
     return build("google.protobuf.Any", type_url=type_url(what.DESCRIPTOR.full_name), value=encode(what))
 
 
-def packed(full_name: str, **fields: Any) -> Any:
+def packed(full_name: str, /, **fields: Any) -> Any:
     """`pack(build(...))`: what a `typed_config` holds."""
     return pack(build(full_name, **fields))
 
 
-def extension(name: str, full_name: str, **fields: Any) -> dict[str, Any]:
+def extension(name: str, full_name: str, /, **fields: Any) -> dict[str, Any]:
     """The fields of a named extension: filters, access loggers, transport sockets, typed extension configs."""
     return {"name": name, "typed_config": packed(full_name, **fields)}
 

@@ -34,6 +34,7 @@ ROOTS = (
     "envoy.config.route.v3.RouteConfiguration",
     "envoy.config.trace.v3.OpenTelemetryConfig",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+    "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
     "envoy.extensions.filters.http.rbac.v3.RBAC",
     "envoy.extensions.filters.http.router.v3.Router",

@@ -1,0 +1,105 @@
+"""Envoy's HTTP connection manager as every listener of ours has it: hardened, reporting, its routes by RDS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from ringfence.policy.model import Protocol
+from ringfence.xds import codec, decision, rbac
+from ringfence.xds.snapshot import Resource
+from ringfence.xds.sources import by_ads
+from ringfence.xds.types import EXTENSION_CONFIG, ROUTE, type_url
+
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_FOREVER = timedelta(0)
+
+# Rules are matched against the path that is left when every trick is out of it (design section 7.6).
+_HARDENED: dict[str, Any] = {
+    "normalize_path": {"value": True},
+    "merge_slashes": True,
+    "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+    "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
+    "strip_trailing_host_dot": True,
+    # The peer's address is the connection's, whatever X-Forwarded-For says.
+    "use_remote_address": {"value": True},
+    "skip_xff_append": True,
+    "server_header_transformation": "PASS_THROUGH",
+}
+
+
+def manager(
+    where: str, *, filters: Iterable[dict[str, Any]], access_log: Any, tracing: Any, **more: Any
+) -> dict[str, Any]:
+    """The network filter that serves HTTP: *filters*, then the router by the routes named *where*."""
+    router = codec.extension("envoy.filters.http.router", _ROUTER, suppress_envoy_headers=True)
+    fields: dict[str, Any] = {
+        "stat_prefix": where,
+        "rds": {"route_config_name": where, "config_source": by_ads()},
+        "http_filters": [*filters, router],
+        "access_log": [access_log],
+        "tracing": tracing,
+        "local_reply_config": {"mappers": [_decision_header()]},
+        **_HARDENED,
+        **more,
+    }
+    return codec.extension("envoy.filters.network.http_connection_manager", _MANAGER, **fields)
+
+
+def policy_filter(name: str) -> dict[str, Any]:
+    """The place of an RBAC filter whose policy comes by ECDS. No default: nothing is served before it is there."""
+    return {
+        "name": name,
+        "config_discovery": {"config_source": by_ads(), "type_urls": [type_url(rbac.HTTP_RBAC)]},
+    }
+
+
+def policy_filters(where: str) -> list[dict[str, Any]]:
+    """The places of a listener's deny and allow filters."""
+    return [policy_filter(name) for name in policy_names(where)]
+
+
+def policy_names(where: str) -> tuple[str, str]:
+    """What those two filters are called, in order."""
+    return rbac.deny_name(where), rbac.allow_name(where)
+
+
+def needs(where: str) -> list[tuple[str, str]]:
+    """What a listener with policy filters and routes refers to."""
+    return [(ROUTE, where), *((EXTENSION_CONFIG, name) for name in policy_names(where))]
+
+
+def routes(where: str, hosts: Iterable[dict[str, Any]]) -> tuple[str, Resource]:
+    """The route configuration of a listener."""
+    config = codec.build(
+        "envoy.config.route.v3.RouteConfiguration",
+        name=where,
+        virtual_hosts=list(hosts),
+        validate_clusters={"value": False},  # a route may arrive before its cluster: 503 for a moment, not a NACK
+    )
+    return codec.resource(where, config)
+
+
+def one_route(where: str, cluster: str, **action: Any) -> tuple[str, Resource]:
+    """The route configuration that sends everything to one cluster. No timeout: models are big and training is long."""
+    route = {"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": _FOREVER, **action}}
+    return routes(where, [{"name": "all", "domains": ["*"], "routes": [route]}])
+
+
+def protocol_options(protocol: Protocol) -> dict[str, Any]:
+    """The cluster option that fixes HTTP/2 for gRPC and HTTP/1.1 for HTTP."""
+    version = "http2_protocol_options" if protocol is Protocol.GRPC else "http_protocol_options"
+    return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}})}
+
+
+def _decision_header() -> dict[str, Any]:
+    """On every refusal of our own: the decision's id, to be pasted to `ringfence authz explain`."""
+    status = {"op": "GE", "value": {"default_value": 400, "runtime_key": "ringfence.refused_from"}}
+    header = {"key": decision.RESPONSE_HEADER, "value": "%TRACE_ID%"}
+    return {
+        "filter": {"status_code_filter": {"comparison": status}},
+        "headers_to_add": [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+    }

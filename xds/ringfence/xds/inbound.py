@@ -1,0 +1,101 @@
+"""What a workload serves: a listener a port that demands mutual TLS, judges by the rules, and hands on to loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
+from ringfence.xds import codec, decision, http, rbac, tcp
+from ringfence.xds.instance import Address, Instance
+from ringfence.xds.snapshot import Resource
+from ringfence.xds.sources import server_tls
+from ringfence.xds.telemetry import Reporter
+
+_LISTENER = "envoy.config.listener.v3.Listener"
+_CLUSTER = "envoy.config.cluster.v3.Cluster"
+
+
+def inbound(
+    model: Model, workload: Workload, instance: Instance, reporter: Reporter, now: datetime
+) -> Iterator[tuple[str, Resource]]:
+    """The resources of every port that the workload serves and the proxy has an address for."""
+    for port in workload.serves:
+        address = instance.inbound.get(port.name)
+        if address is None:
+            continue
+        where = f"inbound/{port.name}"
+        rules = rbac.PortRules.at(model, Destination(workload.key, port.name), now)
+        yield _application(port, instance.socket_dir)
+        if port.protocol.is_http:
+            yield from rbac.request_policies(where, rules)
+            yield http.one_route(where, application_name(port))
+            filters = [_requests(where, reporter)]
+            needs = http.needs(where)
+        else:
+            log = reporter.connections(decision.POINT_TCP, where)
+            proxy = tcp.proxy(where, application_name(port), log, wait_for_data=True)
+            filters = [*rbac.connection_filters(where, rules), proxy]
+            needs = []
+        alpn = _alpn(port.protocol)
+        chain = {"filters": filters, "transport_socket": server_tls(workload.spiffe_id, alpn)}
+        listener = codec.build(
+            _LISTENER,
+            name=where,
+            address=socket_address(address),
+            filter_chains=[{"name": where, "transport_socket_connect_timeout": timedelta(seconds=10), **chain}],
+            access_log=[reporter.handshakes(where)],
+            traffic_direction="INBOUND",
+            stat_prefix=where,
+        )
+        yield codec.resource(where, listener, needs)
+
+
+def application_name(port: Port) -> str:
+    """The cluster of the workload's own port."""
+    return f"app/{port.name}"
+
+
+def socket_address(address: Address) -> dict[str, Any]:
+    """An address as Envoy's config has it."""
+    return {"socket_address": {"address": address[0], "port_value": address[1]}}
+
+
+def _requests(where: str, reporter: Reporter) -> dict[str, Any]:
+    return http.manager(
+        where,
+        filters=[rbac.guard_filter(), *http.policy_filters(where)],
+        access_log=reporter.requests(decision.POINT_HTTP, where),
+        tracing=reporter.tracing(where),
+        # The workload learns who calls from one header, which a caller cannot forge.
+        forward_client_cert_details="SANITIZE_SET",
+        set_current_client_cert_details={"uri": True},
+    )
+
+
+def _application(port: Port, socket_dir: str) -> tuple[str, Resource]:
+    name = application_name(port)
+    address = {"pipe": {"path": f"{socket_dir}/{port.socket}"}} if port.socket else socket_address(_loopback(port))
+    cluster = codec.build(
+        _CLUSTER,
+        name=name,
+        type="STATIC",
+        connect_timeout=timedelta(seconds=5),
+        load_assignment={
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        typed_extension_protocol_options=http.protocol_options(port.protocol) if port.protocol.is_http else {},
+    )
+    return codec.resource(name, cluster)
+
+
+def _loopback(port: Port) -> Address:
+    return "127.0.0.1", port.number
+
+
+def _alpn(protocol: Protocol) -> tuple[str, ...]:
+    if protocol is Protocol.GRPC:
+        return ("h2",)
+    return ("h2", "http/1.1") if protocol is Protocol.HTTP else ()

@@ -1,0 +1,75 @@
+"""What a proxy says of itself in its node metadata: where it listens, and where its workload is.
+
+Nothing of it is believed beyond that: who the proxy is comes from its certificate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ringfence.certs.errors import Kind, RingfenceError
+
+Address = tuple[str, int]
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+):([0-9]{1,5})")
+_NONE: Mapping[str, Address] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address at which some proxy serves a port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One proxy: addresses by port name, by upstream (`registry.shared/http`), and of the catch-all egress listener."""
+
+    node_id: str
+    inbound: Mapping[str, Address] = field(default=_NONE)
+    upstream: Mapping[str, Address] = field(default=_NONE)
+    egress: Address | None = None
+    socket_dir: str = ""
+
+    @classmethod
+    def parse(cls, node_id: str, metadata: Mapping[str, Any]) -> Instance:
+        """From a node's metadata, `{"ringfence": {...}}`; raises INVALID with the name of the field that is wrong."""
+        ours = metadata.get("ringfence", {})
+        if not isinstance(ours, Mapping):
+            raise _wrong("ringfence", "an object")
+        egress = ours.get("egress")
+        socket_dir = ours.get("socket_dir", "")
+        if not isinstance(socket_dir, str):
+            raise _wrong("socket_dir", "a path")
+        return cls(
+            node_id,
+            _addresses(ours, "inbound"),
+            _addresses(ours, "upstream"),
+            _address("egress", egress) if egress is not None else None,
+            socket_dir,
+        )
+
+
+def _addresses(ours: Mapping[str, Any], name: str) -> Mapping[str, Address]:
+    listed = ours.get(name, {})
+    if not isinstance(listed, Mapping):
+        raise _wrong(name, "an object")
+    return MappingProxyType({str(key): _address(f"{name}.{key}", value) for key, value in sorted(listed.items())})
+
+
+def _address(name: str, value: Any) -> Address:
+    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not 0 < int(found[2]) < 2**16:
+        raise _wrong(name, "HOST:PORT")
+    return found[1].strip("[]"), int(found[2])
+
+
+def _wrong(name: str, wanted: str) -> RingfenceError:
+    return RingfenceError(
+        Kind.INVALID, f"node metadata ringfence.{name} is not {wanted}", hint="`ringfence run` writes what is wanted"
+    )

@@ -1,0 +1,172 @@
+"""Rules as Envoy's matcher trees: first by who calls, then by what is asked, and a named action at every end.
+
+A tree is keyed on *all* URI SANs of the peer joined by commas, so that a certificate with two of them is no key; it
+costs the same for ten and for ten thousand callers. Of several rules that match, the narrowest source speaks first
+(identity, namespace, mesh), then the smallest id, as `ringfence.policy.evaluate` has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.model import NOT_ONE_URI, Effect, HttpMatch, Rule, named
+from ringfence.policy.scope import breadth, source_prefix
+from ringfence.xds import codec
+
+# A matcher or what follows a match, as plain fields: they become messages where they are encoded.
+Fields = dict[str, Any]
+Conditions = Callable[[Rule], Sequence[Fields]]
+
+ONE_URI = "one-uri"  # what the guard says of a certificate with exactly one URI SAN
+_ONE_URI_REGEX = "spiffe://[^,]+"
+_URI_SAN = codec.extension(
+    "envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
+)
+
+
+def act(policy_id: str, *, allow: bool) -> Fields:
+    """The end of a branch: an action whose name is the policy id that logs and spans carry."""
+    action = codec.extension("action", "envoy.config.rbac.v3.Action", name=policy_id, action=_action(allow=allow))
+    return {"action": action}
+
+
+def decided(rule: Rule) -> Fields:
+    """The end of a branch by a rule's own name and effect."""
+    return act(rule.policy_id, allow=rule.effect is Effect.ALLOW)
+
+
+def guard(after: Fields | None = None) -> Fields:
+    """Lets only a peer with exactly one URI SAN go on to *after*; anything else is denied as `not-one-uri`.
+
+    Envoy's SPIFFE validator accepts two URI SANs, against X509-SVID section 2: without the guard a foreign authority
+    could add one of our names, and a prefix match would take it.
+    """
+    single = {"input": _uri_san(), "value_match": {"safe_regex": _regex(_ONE_URI_REGEX)}}
+    on_match = after or act(named(ONE_URI), allow=True)
+    field = {"predicate": {"single_predicate": single}, "on_match": on_match}
+    return {"matcher_list": {"matchers": [field]}, "on_no_match": act(named(NOT_ONE_URI), allow=False)}
+
+
+def by_peer(rules: Iterable[Rule], trust_domain: TrustDomain, conditions: Conditions, otherwise: Fields) -> Fields:
+    """The tree of rules of one effect; *otherwise* is what follows when none of them matches.
+
+    Where a key is found but nothing below it matches, Envoy goes on to `on_no_match`: that chains the levels.
+    """
+    levels: tuple[dict[str, list[Rule]], ...] = ({}, {}, {})
+    for rule in sorted(rules, key=lambda r: r.id):
+        for source in rule.sources:
+            key = str(source.identity or source_prefix(source, trust_domain))
+            of_key = levels[breadth(source)].setdefault(key, [])
+            if rule not in of_key:
+                of_key.append(rule)
+    matcher: Fields = {"on_no_match": otherwise}
+    for level, kind in zip(reversed(levels), ("prefix_match_map", "prefix_match_map", "exact_match_map"), strict=True):
+        if level:
+            found = {key: first_of(some, conditions) for key, some in sorted(level.items())}
+            matcher = {"matcher_tree": {"input": _uri_san(), kind: {"map": found}}, "on_no_match": then(matcher)}
+    return matcher
+
+
+def by_header(name: str, found: Mapping[str, Fields], otherwise: Fields) -> Fields:
+    """A tree keyed on one header's exact value."""
+    if not found:
+        return {"on_no_match": otherwise}
+    tree = {"input": _header_input(name), "exact_match_map": {"map": dict(sorted(found.items()))}}
+    return {"matcher_tree": tree, "on_no_match": otherwise}
+
+
+def first_of(rules: Sequence[Rule], conditions: Conditions) -> Fields:
+    """What follows for a caller whom all these rules mean: the first whose conditions hold decides.
+
+    A rule without conditions ends the list: those after it never speak.
+    """
+    matchers: list[Fields] = []
+    for rule in rules:
+        end = decided(rule)
+        wanted = conditions(rule)
+        if not wanted:
+            return {"matcher": {"matcher_list": {"matchers": matchers}, "on_no_match": end}} if matchers else end
+        matchers.append({"predicate": _either("or_matcher", wanted), "on_match": end})
+    return {"matcher": {"matcher_list": {"matchers": matchers}}}
+
+
+def sequence(rules: Sequence[Rule], conditions: Conditions, otherwise: Fields) -> Fields:
+    """The matcher that asks these rules in turn, whoever calls; *otherwise* is what follows when none matches."""
+    if not rules:
+        return {"on_no_match": otherwise}
+    found = first_of(rules, conditions)
+    if "action" in found:
+        return {"on_no_match": found}
+    matcher: Fields = found["matcher"]
+    return {"on_no_match": otherwise, **matcher}
+
+
+def on_connections(rule: Rule) -> Sequence[Fields]:  # noqa: ARG001  # one of the two Conditions
+    """A connection can only be judged by its peer; the loader refuses HTTP conditions on TCP ports."""
+    return ()
+
+
+def on_requests(rule: Rule) -> Sequence[Fields]:
+    """One predicate for each alternative of a rule's `http`; none when it does not restrict."""
+    return tuple(_request(match) for match in rule.http)
+
+
+def is_method(method: str) -> Fields:
+    """The predicate that holds for one HTTP method."""
+    return _header(":method", {"exact": method})
+
+
+def then(matcher: Fields) -> Fields:
+    """A matcher as what follows; one that only has an end is that end."""
+    return matcher["on_no_match"] if set(matcher) == {"on_no_match"} else {"matcher": matcher}
+
+
+def as_matcher(fields: Fields) -> Any:
+    """The message of a matcher, for what holds it."""
+    return codec.build("xds.type.matcher.v3.Matcher", **fields)
+
+
+def _request(match: HttpMatch) -> Fields:
+    parts: list[Fields] = []
+    if match.methods:
+        parts.append(_either("or_matcher", [is_method(method) for method in sorted(match.methods)]))
+    if match.paths:
+        paths = [_header(":path", {"safe_regex": _regex(pattern.regex)}) for pattern in sorted(match.paths)]
+        parts.append(_either("or_matcher", paths))
+    if not parts:
+        parts.append(_header(":method", {"safe_regex": _regex(".+")}))  # restricts nothing: any request has a method
+    return _either("and_matcher", parts)
+
+
+def _either(kind: str, predicates: Sequence[Fields]) -> Fields:
+    """A list of predicates joined; Envoy wants at least two in a list."""
+    return predicates[0] if len(predicates) == 1 else {kind: {"predicate": list(predicates)}}
+
+
+def _header(name: str, value_match: Fields) -> Fields:
+    return {"single_predicate": {"input": _header_input(name), "value_match": value_match}}
+
+
+@cache
+def _uri_san() -> Fields:
+    return codec.extension(
+        "envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
+    )
+
+
+@cache
+def _header_input(name: str) -> Fields:
+    return codec.extension(
+        "envoy.matching.inputs.request_headers", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name
+    )
+
+
+def _regex(regex: str) -> Fields:
+    return {"google_re2": {}, "regex": regex}
+
+
+def _action(*, allow: bool) -> str:
+    return "ALLOW" if allow else "DENY"

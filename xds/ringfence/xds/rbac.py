@@ -1,0 +1,151 @@
+"""The rules of one port as Envoy's RBAC filters: guard, deny, allow for requests; one tree for connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.evaluate import in_force
+from ringfence.policy.model import DEFAULT_DENY, NO_DENY, Destination, Effect, Mode, Model, Rule, named
+from ringfence.xds import codec, matcher
+from ringfence.xds.snapshot import Resource
+
+HTTP_RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
+NETWORK_RBAC = "envoy.extensions.filters.network.rbac.v3.RBAC"
+
+# Each filter writes its verdict under its own prefix: without one they overwrite each other's metadata.
+GUARD, DENY, ALLOW, SHADOW, CONNECTION = "guard_", "deny_", "allow_", "shadow_", "connection_"
+
+_NO_DENY = matcher.act(named(NO_DENY), allow=True)
+_DEFAULT_DENY = matcher.act(named(DEFAULT_DENY), allow=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PortRules:
+    """The rules in force at one port of a workload, by effect; those in shadow mode apart."""
+
+    trust_domain: TrustDomain
+    deny: tuple[Rule, ...]
+    allow: tuple[Rule, ...]
+    shadow_deny: tuple[Rule, ...]
+    shadow_allow: tuple[Rule, ...]
+
+    @classmethod
+    def at(cls, model: Model, destination: Destination, now: datetime) -> PortRules:
+        """The rules at *destination* that have not expired."""
+        here = [rule for rule in model.rules if destination in rule.destinations and in_force(rule, now)]
+        return cls.of(model.mesh.trust_domain, here)
+
+    @classmethod
+    def of(cls, trust_domain: TrustDomain, rules: Iterable[Rule]) -> PortRules:
+        """These rules, sorted into their four kinds."""
+        listed = tuple(rules)
+
+        def kind(effect: Effect, mode: Mode) -> tuple[Rule, ...]:
+            return tuple(rule for rule in listed if rule.effect is effect and rule.mode is mode)
+
+        return cls(
+            trust_domain,
+            kind(Effect.DENY, Mode.ENFORCE),
+            kind(Effect.ALLOW, Mode.ENFORCE),
+            kind(Effect.DENY, Mode.SHADOW),
+            kind(Effect.ALLOW, Mode.SHADOW),
+        )
+
+
+def guard_filter() -> dict[str, Any]:
+    """The HTTP filter that demands one URI SAN. It never changes, so it may stand in the listener itself."""
+    tree = matcher.as_matcher(matcher.guard())
+    return codec.extension("ringfence.guard", HTTP_RBAC, matcher=tree, rules_stat_prefix=GUARD)
+
+
+def request_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]:
+    """The deny and the allow filter of a listener as extension configs, in the order in which they judge.
+
+    They come by ECDS, so that a change takes effect on the next request of an open connection (design section 7.1).
+    """
+
+    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields) -> matcher.Fields:
+        return matcher.by_peer(some, rules.trust_domain, matcher.on_requests, otherwise)
+
+    deny = judged(DENY, tree(rules.deny, _NO_DENY), tree(rules.shadow_deny, _NO_DENY) if rules.shadow_deny else None)
+    shadow_allow = tree(rules.shadow_allow, _DEFAULT_DENY) if rules.shadow_allow else None
+    allow = judged(ALLOW, tree(rules.allow, _DEFAULT_DENY), shadow_allow)
+    return [policy_resource(deny_name(where), deny), policy_resource(allow_name(where), allow)]
+
+
+def judged(prefix: str, tree: matcher.Fields, shadow: matcher.Fields | None) -> Any:
+    """An HTTP RBAC message that enforces *tree* and records what *shadow* would say, both under *prefix*."""
+    fields: dict[str, Any] = {"matcher": matcher.as_matcher(tree), "rules_stat_prefix": prefix}
+    if shadow is not None:
+        fields |= {"shadow_matcher": matcher.as_matcher(shadow), "shadow_rules_stat_prefix": prefix}
+    return codec.build(HTTP_RBAC, **fields)
+
+
+def policy_resource(name: str, policy: Any) -> tuple[str, Resource]:
+    """An RBAC message as the extension config of that name."""
+    config = codec.build("envoy.config.core.v3.TypedExtensionConfig", name=name, typed_config=codec.pack(policy))
+    return codec.resource(name, config)
+
+
+def deny_name(where: str) -> str:
+    """The name of a listener's deny filter."""
+    return f"{where}/deny"
+
+
+def allow_name(where: str) -> str:
+    """The name of a listener's allow filter."""
+    return f"{where}/allow"
+
+
+def connection_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
+    """The network filters of a TCP port, in a filter chain: a change of them drains the chain, which cuts what lives.
+
+    Network RBAC names no rule by itself, so the enforced tree is given a second time as its own shadow; rules in
+    shadow mode are judged by filters of their own, in front, since a denial closes the connection.
+    """
+
+    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields) -> matcher.Fields:
+        return matcher.by_peer(some, rules.trust_domain, matcher.on_connections, otherwise)
+
+    allow = tree(rules.allow, _DEFAULT_DENY)
+    enforced = matcher.as_matcher(matcher.guard(matcher.then(tree(rules.deny, matcher.then(allow)))))
+    filters = []
+    for prefix, some, otherwise in (
+        (SHADOW + DENY, rules.shadow_deny, _NO_DENY),
+        (SHADOW + ALLOW, rules.shadow_allow, _DEFAULT_DENY),
+    ):
+        if some:
+            shadow = matcher.as_matcher(tree(some, otherwise))
+            filters.append(_network(prefix, where, shadow_matcher=shadow))
+    return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
+
+
+def constant_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
+    """The network filters of a loopback listener, where the only caller is the workload itself: *rules* mean it.
+
+    The first rule of each kind speaks; shadow rules come in front, as in `connection_filters`.
+    """
+    filters = []
+    for prefix, some in ((SHADOW + DENY, rules.shadow_deny), (SHADOW + ALLOW, rules.shadow_allow)):
+        if some:
+            filters.append(_network(prefix, where, shadow_matcher=_constant(some)))
+    enforced = _constant(rules.deny or rules.allow)
+    return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
+
+
+def _constant(rules: tuple[Rule, ...]) -> Any:
+    return matcher.as_matcher({"on_no_match": matcher.decided(rules[0]) if rules else _DEFAULT_DENY})
+
+
+def _network(prefix: str, where: str, **matchers: Any) -> dict[str, Any]:
+    return codec.extension(
+        f"ringfence.{prefix}rbac",
+        NETWORK_RBAC,
+        stat_prefix=where,
+        shadow_rules_stat_prefix=prefix,
+        **matchers,
+    )

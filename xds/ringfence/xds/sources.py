@@ -1,0 +1,91 @@
+"""Where a proxy gets what it needs: configuration by ADS, secrets by SDS, and TLS contexts made of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.xds import codec
+
+# Static clusters of every proxy's bootstrap.
+SERVER_CLUSTER = "ringfence_server"
+AGENT_CLUSTER = "ringfence_agent"
+
+_ALL_BUNDLES = "ALL"  # SPIRE's name, and ours, for the SPIFFE validator with every bundle
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
+_NEVER = timedelta(0)  # of initial_fetch_timeout: wait for as long as it takes, serve nothing before
+
+
+def grpc_service(cluster: str) -> dict[str, Any]:
+    """A gRPC service behind a static cluster; the same for all users of it, so that Envoy shares its streams."""
+    backoff = {"base_interval": timedelta(milliseconds=200), "max_interval": timedelta(seconds=5)}
+    return {"envoy_grpc": {"cluster_name": cluster, "retry_policy": {"retry_back_off": backoff}}}
+
+
+def by_ads() -> dict[str, Any]:
+    """The config source that stands for the proxy's one ADS stream."""
+    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": _NEVER}
+
+
+def secret(name: str) -> dict[str, Any]:
+    """A secret of that name from the agent. No timeout: the agent may hold it longer than Envoy's default 15 s."""
+    source = {
+        "api_type": "GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": True,
+        "grpc_services": [grpc_service(AGENT_CLUSTER)],
+    }
+    config = {"api_config_source": source, "resource_api_version": "V3", "initial_fetch_timeout": _NEVER}
+    return {"name": name, "sds_config": config}
+
+
+def server_tls(own: SpiffeId, alpn: tuple[str, ...]) -> dict[str, Any]:
+    """The transport socket of an inbound listener: our own SVID, and a caller who proves an SVID of a known domain."""
+    common = {
+        "tls_params": _tls_1_3(),
+        "tls_certificate_sds_secret_configs": [secret(str(own))],
+        "validation_context_sds_secret_config": secret(_ALL_BUNDLES),
+        "alpn_protocols": alpn,
+    }
+    return codec.extension(
+        "envoy.transport_sockets.tls",
+        f"{_TLS}.DownstreamTlsContext",
+        common_tls_context=common,
+        require_client_certificate={"value": True},
+        disable_stateless_session_resumption=True,  # a resumed session would not present its certificate again
+    )
+
+
+def client_tls(own: SpiffeId, peer: SpiffeId) -> dict[str, Any]:
+    """The transport socket towards *peer*: only a server that proves exactly this identity is spoken to.
+
+    Envoy's default for clients is TLS 1.2 (design section 7.7). ALPN is left to Envoy, which knows the protocol.
+    """
+    exact = {"san_type": "URI", "matcher": {"exact": str(peer)}}
+    common = {
+        "tls_params": _tls_1_3(),
+        "tls_certificate_sds_secret_configs": [secret(str(own))],
+        "combined_validation_context": {
+            "default_validation_context": {"match_typed_subject_alt_names": [exact]},
+            "validation_context_sds_secret_config": secret(_ALL_BUNDLES),
+        },
+    }
+    return codec.extension("envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common)
+
+
+def outside_tls(host: str, *, is_address: bool, roots: dict[str, Any]) -> dict[str, Any]:
+    """The transport socket towards a host outside: its certificate must name exactly *host* under *roots*."""
+    exact = {"san_type": "IP_ADDRESS" if is_address else "DNS", "matcher": {"exact": host}}
+    common = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "validation_context": {"trusted_ca": roots, "match_typed_subject_alt_names": [exact]},
+    }
+    sni = {} if is_address else {"sni": host}
+    return codec.extension(
+        "envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common, **sni
+    )
+
+
+def _tls_1_3() -> dict[str, Any]:
+    return {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"}

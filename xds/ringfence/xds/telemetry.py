@@ -1,0 +1,147 @@
+"""What every proxy reports: an OTLP log record a decision and a span a request, to the server's embedded receiver."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from ringfence.policy.model import Workload
+from ringfence.xds import codec, decision, rbac
+from ringfence.xds.sources import SERVER_CLUSTER
+
+_HTTP = "%DYNAMIC_METADATA(envoy.filters.http.rbac:{})%"
+_NETWORK = "%DYNAMIC_METADATA(envoy.filters.network.rbac:{})%"
+_OTEL_LOG = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
+_OTEL_TRACE = "envoy.config.trace.v3.OpenTelemetryConfig"
+_ALWAYS_ON = "envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig"
+_ENFORCED = "{}enforced_effective_policy_id"
+_SHADOW = "{}shadow_effective_policy_id"
+
+_CALLER = {
+    decision.FLAGS: "%RESPONSE_FLAGS%",
+    decision.PEER: "%DOWNSTREAM_PEER_URI_SAN%",
+    decision.PEER_ADDRESS: "%DOWNSTREAM_REMOTE_ADDRESS%",
+    decision.PEER_SERIAL: "%DOWNSTREAM_PEER_SERIAL%",
+    decision.LOCAL: "%DOWNSTREAM_LOCAL_URI_SAN%",
+    decision.STREAM_ID: "%STREAM_ID%",
+    decision.LOG_TYPE: "%ACCESS_LOG_TYPE%",
+    decision.DURATION: "%DURATION%",
+}
+_UPSTREAM = {
+    decision.UPSTREAM_CLUSTER: "%UPSTREAM_CLUSTER%",
+    decision.UPSTREAM_FAILURE: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    decision.UPSTREAM_PEER: "%UPSTREAM_PEER_URI_SAN%",
+}
+_REQUEST = {
+    decision.METHOD: "%REQ(:METHOD)%",
+    decision.PATH: "%REQ(:PATH)%",
+    decision.AUTHORITY: "%REQ(:AUTHORITY)%",
+    decision.CODE: "%RESPONSE_CODE%",
+    decision.DETAILS: "%RESPONSE_CODE_DETAILS%",
+    decision.TRACE_ID: "%TRACE_ID%",
+    decision.SPAN_ID: "%SPAN_ID%",
+    decision.GUARD: _HTTP.format(_ENFORCED.format(rbac.GUARD)),
+    decision.DENY: _HTTP.format(_ENFORCED.format(rbac.DENY)),
+    decision.ALLOW: _HTTP.format(_ENFORCED.format(rbac.ALLOW)),
+    decision.SHADOW_DENY: _HTTP.format(_SHADOW.format(rbac.DENY)),
+    decision.SHADOW_ALLOW: _HTTP.format(_SHADOW.format(rbac.ALLOW)),
+}
+# Network RBAC writes no enforced metadata: the shadow twin of the enforced tree speaks for it.
+_CONNECTION = {
+    decision.DETAILS: "%CONNECTION_TERMINATION_DETAILS%",
+    decision.CONNECTION: _NETWORK.format(_SHADOW.format(rbac.CONNECTION)),
+    decision.CONNECTION_RESULT: _NETWORK.format(f"{rbac.CONNECTION}shadow_engine_result"),
+    decision.SHADOW_DENY: _NETWORK.format(_SHADOW.format(rbac.SHADOW + rbac.DENY)),
+    decision.SHADOW_ALLOW: _NETWORK.format(_SHADOW.format(rbac.SHADOW + rbac.ALLOW)),
+}
+_HANDSHAKE = {decision.TLS_FAILURE: "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"}
+_ANY_FLAG: dict[str, Any] = {"response_flag_filter": {}}
+
+
+class Reporter:
+    """The loggers and the tracer of one workload's proxy."""
+
+    def __init__(self, workload: Workload, node_id: str) -> None:
+        self._workload = workload
+        self._resource = {
+            "service.name": workload.key,
+            decision.WORKLOAD: workload.key,
+            decision.IDENTITY: str(workload.spiffe_id),
+            decision.NODE: node_id,
+        }
+
+    def requests(self, point: str, listener: str) -> dict[str, Any]:
+        """The access log of a connection manager: one record a request."""
+        return self._log(point, listener, _CALLER | _UPSTREAM | _REQUEST)
+
+    def failures(self, listener: str) -> dict[str, Any]:
+        """The access log of an outbound connection manager: only what failed on our side."""
+        log = self._log(decision.POINT_OUTBOUND, listener, _CALLER | _UPSTREAM | _REQUEST)
+        return log | {"filter": _ANY_FLAG}
+
+    def connections(self, point: str, listener: str) -> dict[str, Any]:
+        """The access log of a TCP proxy: when a connection is up, and at the end of one denied or failed."""
+        denied = {
+            "filter": "envoy.filters.network.rbac",
+            "path": [{"key": f"{rbac.CONNECTION}shadow_engine_result"}],
+            "value": {"string_match": {"exact": "denied"}},
+        }
+        wanted = [
+            {"log_type_filter": {"types": ["TcpConnectionStart"]}},
+            {"metadata_filter": {"matcher": denied, "match_if_key_not_found": {"value": False}}},
+            _ANY_FLAG,
+        ]
+        log = self._log(point, listener, _CALLER | _UPSTREAM | _CONNECTION)
+        return log | {"filter": {"or_filter": {"filters": wanted}}}
+
+    def handshakes(self, listener: str) -> dict[str, Any]:
+        """The access log of a listener: handshakes that failed, for which there is no request and no filter."""
+        failed = codec.extension(
+            "envoy.access_loggers.extension_filters.cel",
+            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            expression="has(connection.transport_failure_reason)",
+        )
+        log = self._log(decision.POINT_TLS, listener, _CALLER | _HANDSHAKE)
+        return log | {"filter": {"extension_filter": failed}}
+
+    def tracing(self, listener: str) -> dict[str, Any]:
+        """The tracer of a connection manager, always on: an unsampled `traceparent` must not hide a decision."""
+        provider = codec.extension(
+            "envoy.tracers.opentelemetry",
+            _OTEL_TRACE,
+            grpc_service=_receiver(),
+            service_name=self._workload.key,
+            sampler=codec.extension("envoy.tracers.opentelemetry.samplers.always_on", _ALWAYS_ON),
+        )
+        tags = {
+            decision.LISTENER: listener,
+            **{key: _REQUEST[key] for key in (decision.GUARD, decision.DENY, decision.ALLOW, decision.DETAILS)},
+            decision.PEER: _CALLER[decision.PEER],
+        }
+        return {
+            "provider": provider,
+            "random_sampling": {"value": 100},
+            "custom_tags": [{"tag": tag, "value": value} for tag, value in sorted(tags.items())],
+        }
+
+    def _log(self, point: str, listener: str, attributes: dict[str, str]) -> dict[str, Any]:
+        """`common_config` beside `grpc_service` would keep Envoy from starting (design section 7.18)."""
+        named = {decision.POINT: point, decision.LISTENER: listener, **attributes}
+        return codec.extension(
+            "envoy.access_loggers.open_telemetry",
+            _OTEL_LOG,
+            grpc_service=_receiver(),
+            log_name="ringfence",
+            buffer_flush_interval=timedelta(milliseconds=100),
+            disable_builtin_labels=True,
+            resource_attributes=_strings(self._resource),
+            attributes=_strings(named),
+        )
+
+
+def _receiver() -> dict[str, Any]:
+    return {"envoy_grpc": {"cluster_name": SERVER_CLUSTER}, "timeout": timedelta(seconds=5)}
+
+
+def _strings(values: dict[str, str]) -> dict[str, Any]:
+    return {"values": [{"key": key, "value": {"string_value": value}} for key, value in sorted(values.items())]}
