@@ -41,19 +41,19 @@ from ringfence.policy.canonical import canonical_path
         ("/a?x=/../b%2f//", "/a?x=/../b%2f//"),
     ],
 )
-def test_a_path_is_seen_as_envoy_sees_it(written, seen):
+def test_a_path_is_seen_as_envoy_sees_it(written: str, seen: str):
     """Escapes, dots, slashes and backslashes end in one spelling; the query is left alone."""
     assert canonical_path(written) == seen
 
 
 @pytest.mark.parametrize("path", ["", "*", "models", "http://x/y", "/a#b", "/a\0b", "/a%00b"])
-def test_a_path_that_envoy_refuses_is_none(path):
+def test_a_path_that_envoy_refuses_is_none(path: str):
     """What is answered with 400 before any rule has no canonical spelling."""
     assert canonical_path(path) is None
 
 
 @given(st.text(alphabet="/.%25eEfFcC\\a?~-", max_size=40).map(lambda tail: "/" + tail))
-def test_a_canonical_path_holds_nothing_left_to_resolve(path):
+def test_a_canonical_path_holds_nothing_left_to_resolve(path: str):
     """No dot segment, no empty segment and no backslash survives in front of the query."""
     seen = canonical_path(path)
     assert seen is not None

@@ -30,13 +30,15 @@ from ringfence.policy.paths import PathPattern
         ("/pkg.Svc/Method", "/pkgXSvc/Method", False),
     ],
 )
-def test_a_pattern_matches_whole_paths(pattern, path, matched):
+def test_a_pattern_matches_whole_paths(pattern: str, path: str, *, matched: bool):
     """A pattern takes a path whole, with any query, and every other character literally."""
     assert PathPattern(pattern).matches(path) is matched
 
 
-@pytest.mark.parametrize("text", ["", "a", "/a/", "//a", "/a/../b", "/a/**/b", "/a*", "/a?b", "/a%2f", "/a b", "/***", "*"])
-def test_what_is_no_pattern_is_refused(text):
+@pytest.mark.parametrize(
+    "text", ["", "a", "/a/", "//a", "/a/../b", "/a/**/b", "/a*", "/a?b", "/a%2f", "/a b", "/***", "*"]
+)
+def test_what_is_no_pattern_is_refused(text: str):
     """Anything that a canonical path can never be, or that looks like another pattern language, is an error."""
     with pytest.raises(RingfenceError, match=re.escape("is no path pattern")):
         PathPattern(text)

@@ -60,7 +60,7 @@ def test_documents_of_one_file_are_told_apart():
         ("? [a]\n: 1\n", "RF1006", 1),
     ],
 )
-def test_what_cannot_be_intent_is_refused_at_its_line(text, code, line):
+def test_what_cannot_be_intent_is_refused_at_its_line(text: str | bytes, code: str, line: int):
     """Broken, hostile and ambiguous YAML ends in one finding with a line, never in an exception."""
     assert refused(text)[:2] == (code, line)
 
@@ -73,6 +73,7 @@ def test_a_bomb_of_aliases_does_not_grow():
 
 def test_the_depth_that_is_allowed_is_read():
     """One level less than the bound passes, the bound itself does not."""
+
     def nested(levels: int) -> str:
         return "a: " + "[" * levels + "]" * levels
 
@@ -80,7 +81,7 @@ def test_the_depth_that_is_allowed_is_read():
     assert refused(nested(MAX_DEPTH))[0] == "RF1003"
 
 
-def test_values_are_counted(monkeypatch):
+def test_values_are_counted(monkeypatch: pytest.MonkeyPatch):
     """A file with too many values is refused while it is read."""
     monkeypatch.setattr(tree, "MAX_VALUES", 10)
     assert refused("a: [1,2,3,4,5,6,7,8,9,10]")[0] == "RF1003"
@@ -98,7 +99,11 @@ def test_a_byte_order_mark_is_no_content():
     assert read(b"\xef\xbb\xbfa: 1\n")[0][0].plain() == {"a": 1}
 
 
-@given(st.one_of(st.text(max_size=200), st.binary(max_size=200), st.text(alphabet="{}[]:,-&*!|>'\"%@ \n\ta1#?", max_size=80)))
-def test_no_text_raises(text):
+@given(
+    st.one_of(
+        st.text(max_size=200), st.binary(max_size=200), st.text(alphabet="{}[]:,-&*!|>'\"%@ \n\ta1#?", max_size=80)
+    )
+)
+def test_no_text_raises(text: str | bytes):
     """Whatever the text, reading it gives trees and findings."""
     read(text)
