@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ringfence.certs.errors import Kind, RingfenceError
+
 BOOLEAN_TRUE = b"\x01\x01\xff"
 INTEGER, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE = 0x02, 0x03, 0x04, 0x06, 0x17, 0x18, 0x30
 _LAST_UTC_TIME_YEAR = 2049  # RFC 5280 section 4.1.2.5
@@ -44,11 +46,11 @@ def oid(dotted: str) -> bytes:
 
 
 def time(moment: datetime) -> bytes:
-    """A Time in UTC and whole seconds: UTCTime until 2049, GeneralizedTime from then on (RFC 5280 4.1.2.5)."""
-    year, month, day, hour, minute, second, *_ = moment.utctimetuple()
-    if year <= _LAST_UTC_TIME_YEAR:
-        return tlv(UTC_TIME, b"%02d%02d%02d%02d%02d%02dZ" % (year % 100, month, day, hour, minute, second))
-    return tlv(GENERALIZED_TIME, b"%04d%02d%02d%02d%02d%02dZ" % (year, month, day, hour, minute, second))
+    """The Time of an aware UTC *moment*, cut to seconds: UTCTime until 2049, then GeneralizedTime (RFC 5280 4.1.2.5)."""
+    within_year = (moment.month, moment.day, moment.hour, moment.minute, moment.second)
+    if moment.year <= _LAST_UTC_TIME_YEAR:
+        return tlv(UTC_TIME, b"%02d%02d%02d%02d%02d%02dZ" % (moment.year % 100, *within_year))
+    return tlv(GENERALIZED_TIME, b"%04d%02d%02d%02d%02d%02dZ" % (moment.year, *within_year))
 
 
 def extension(encoded_oid: bytes, value: bytes, *, critical: bool) -> bytes:
@@ -56,17 +58,29 @@ def extension(encoded_oid: bytes, value: bytes, *, critical: bool) -> bytes:
     return sequence(encoded_oid, BOOLEAN_TRUE if critical else b"", tlv(OCTET_STRING, value))
 
 
-def first_of(value: bytes) -> bytes:
-    """The first value within a constructed one that is known to be whole, its own tag and length included."""
-    start = _header(value, 0)
-    first, content = value[start:], _header(value, start) - start
-    size = first[1] if first[1] < _SHORT_FORM else int.from_bytes(first[2:content], "big")
-    return first[: content + size]
+def parts(value: bytes) -> list[bytes]:
+    """The values within a constructed one, each with its tag and length; raises INVALID when they do not fill it."""
+    found = []
+    try:
+        at, end = _content(value, 0)
+        while at < end:
+            _, following = _content(value, at)
+            found.append(value[at:following])
+            at = following
+    except IndexError:
+        at, end = -1, 0
+    if at != end or end != len(value):
+        raise RingfenceError(Kind.INVALID, "the lengths within a DER value do not add up")
+    return found
 
 
-def _header(value: bytes, at: int) -> int:
+def _content(value: bytes, at: int) -> tuple[int, int]:
     length = value[at + 1]
-    return at + 2 + (length & 0x7F if length & _SHORT_FORM else 0)
+    start = at + 2
+    if length >= _SHORT_FORM:
+        start += length - _SHORT_FORM
+        length = int.from_bytes(value[at + 2 : start], "big")
+    return start, start + length
 
 
 def _base128(arc: int) -> bytes:

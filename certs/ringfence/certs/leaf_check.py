@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from ringfence.certs import der
@@ -26,7 +25,19 @@ _FIXED: tuple[Extension, ...] = (
     x509.Extension(EXTENDED_KEY_USAGE.oid, critical=False, value=EXTENDED_KEY_USAGE),
     x509.Extension(BASIC_CONSTRAINTS.oid, critical=True, value=BASIC_CONSTRAINTS),
 )
-_FIELDS = ("version", "signature algorithm", "serial", "issuer", "subject", "start", "end", "public key", "extensions")
+_TBS_PARTS = 8  # RFC 5280 4.1: version to extensions, without the two unique identifiers
+_FIELDS = (
+    "number of fields",
+    "version",
+    "signature algorithm",
+    "serial",
+    "issuer",
+    "subject",
+    "start",
+    "end",
+    "public key",
+    "extensions",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class LeafCheck:
 
     issuer: x509.Certificate
     issuer_key: ec.EllipticCurvePublicKey
+    issuer_name: bytes
     authority_key_id: Extension
 
     @classmethod
@@ -44,46 +56,52 @@ class LeafCheck:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise RingfenceError(Kind.INVALID, "the authority's key is no elliptic curve key")
         ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        return cls(issuer, key, _plain(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski)))
+        aki = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski)
+        return cls(issuer, key, issuer.subject.public_bytes(), _plain(aki))
 
     def check(self, signed: bytes, draft: LeafDraft) -> None:
         """Refuse *signed* (DER) unless it is *draft* under this issuer's signature; raises INVALID."""
         # 1. It is one certificate, each extension at most once.
         cert = _parse(signed)
         # 2. Every field and every extension is the draft's: none missing, none more, criticality and order included.
-        self._compare(cert, draft)
+        tbs, *_ = der.parts(signed)
+        self._compare(cert, tbs, draft)
         # 3. It lies within its issuer's life.
         if draft.not_before < self.issuer.not_valid_before_utc or draft.not_after > self.issuer.not_valid_after_utc:
             raise RingfenceError(Kind.INVALID, "the certificate outlives its authority")
         # 4. The issuer's key made the signature, over the very bytes that are handed out.
         try:
-            self.issuer_key.verify(cert.signature, der.first_of(signed), _ECDSA)
+            self.issuer_key.verify(cert.signature, tbs, _ECDSA)
         except InvalidSignature:
             raise RingfenceError(
                 Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
             ) from None
 
-    def _compare(self, cert: x509.Certificate, draft: LeafDraft) -> None:
+    def _compare(self, cert: x509.Certificate, tbs: bytes, draft: LeafDraft) -> None:
+        # Names and key are compared as DER: byte for byte is stricter than by value, and cheaper.
+        *_, issuer, _, subject, spki, _ = parts = der.parts(tbs)
         found = (
+            len(parts),
             cert.version,
             cert.signature_algorithm_oid,
             cert.serial_number,
-            cert.issuer,
-            cert.subject,
+            issuer,
+            subject,
             cert.not_valid_before_utc,
             cert.not_valid_after_utc,
-            cert.public_key(),
+            spki,
             tuple(cert.extensions),
         )
         drafted = (
+            _TBS_PARTS,
             x509.Version.v3,
             SignatureAlgorithmOID.ECDSA_WITH_SHA256,
             draft.serial,
-            self.issuer.subject,
+            self.issuer_name,
             draft.subject,
             draft.not_before,
             draft.not_after,
-            draft.public_key,
+            draft.spki,
             self.extensions(draft),
         )
         if found != drafted:
@@ -92,7 +110,7 @@ class LeafCheck:
 
     def extensions(self, draft: LeafDraft) -> tuple[Extension, ...]:
         """The extensions that a leaf of this draft has, in their order."""
-        point = draft.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        point = draft.spki[-(1 + draft.public_key.key_size // 4) :]  # 0x04 and both coordinates
         ski = x509.SubjectKeyIdentifier(hashlib.sha1(point, usedforsecurity=False).digest())  # RFC 5280 4.2.1.2 (1)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(draft.spiffe_id))]
         names += [x509.DNSName(name) for name in draft.dns_names]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
@@ -15,9 +15,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ringfence.certs.der import parts
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
@@ -28,9 +29,10 @@ _MAX_DNS_NAME = 253
 _MAX_COMMON_NAME = 64  # ub-common-name, RFC 5280 appendix A.1
 _DNS_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 _CURVES = ("secp256r1", "secp384r1")
-_ORGANIZATION = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ringfence")
 
-SUBJECT = x509.Name([_ORGANIZATION])
+SUBJECT = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ringfence")])
+_NO_OFFSET = timedelta(0)
+_SUBJECT_DER = SUBJECT.public_bytes()
 BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
 KEY_USAGE = x509.KeyUsage(
     digital_signature=True,
@@ -57,13 +59,18 @@ class LeafDraft:
     not_after: datetime
     dns_names: tuple[str, ...] = ()
     ip_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+    spki: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        spki = self.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        object.__setattr__(self, "spki", spki)
 
     @property
-    def subject(self) -> x509.Name:
-        """`O=Ringfence`, and the first DNS name as common name where it fits: some database clients read only that."""
+    def subject(self) -> bytes:
+        """The DER of `O=Ringfence`, and of the first DNS name as common name where it fits: some clients read that."""
         if not self.dns_names or len(self.dns_names[0]) > _MAX_COMMON_NAME:
-            return SUBJECT
-        return x509.Name([_ORGANIZATION, x509.NameAttribute(NameOID.COMMON_NAME, self.dns_names[0])])
+            return _SUBJECT_DER
+        return x509.Name([*SUBJECT, x509.NameAttribute(NameOID.COMMON_NAME, self.dns_names[0])]).public_bytes()
 
 
 def draft_leaf(
@@ -102,7 +109,9 @@ def check_draft(draft: LeafDraft, *, trust_domain: TrustDomain) -> None:
     # 3. The serial is positive and fits 128 bits (RFC 5280 4.1.2.2 allows 20 octets).
     if not 0 < draft.serial < 1 << SERIAL_BITS:
         raise RingfenceError(Kind.INVALID, "the serial number is out of range")
-    # 4. It lives for a while.
+    # 4. Its times are UTC in whole seconds, as they will be written, and it lives for a while.
+    if any(moment.utcoffset() != _NO_OFFSET or moment.microsecond for moment in (draft.not_before, draft.not_after)):
+        raise RingfenceError(Kind.INVALID, "the times of an SVID are aware UTC in whole seconds")
     if draft.not_after <= draft.not_before + BACKDATE:
         raise RingfenceError(
             Kind.INVALID,
@@ -129,7 +138,7 @@ def csr_public_key(der: bytes) -> ec.EllipticCurvePublicKey:
         raise RingfenceError(Kind.INVALID, "the certificate signing request is signed over a weak digest")
     # 3. Whoever sent it holds the key.
     try:
-        key.verify(request.signature, request.tbs_certrequest_bytes, ec.ECDSA(digest))
+        key.verify(request.signature, parts(der)[0], ec.ECDSA(digest))
     except InvalidSignature:
         raise RingfenceError(Kind.INVALID, "the certificate signing request is not signed by its own key") from None
     return key

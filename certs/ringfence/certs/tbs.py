@@ -22,7 +22,6 @@ _VERSION_3 = der.tlv(0xA0, der.integer(2))
 _ECDSA_SHA256 = der.sequence(der.oid("1.2.840.10045.4.3.2"))
 _EXTENSIONS = 0xA3
 _URI, _DNS, _IP, _AKI_KEY_ID = 0x86, 0x82, 0x87, 0x80  # GeneralName and AuthorityKeyIdentifier, RFC 5280 4.2.1
-_SUBJECT = SUBJECT.public_bytes()
 _CA_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=True, path_length=None)
 _CA_KEY_USAGE = x509.KeyUsage(
     digital_signature=False,
@@ -73,7 +72,7 @@ class LeafTemplate:
 
     def fill(self, draft: LeafDraft) -> bytes:
         """The TBSCertificate of *draft* (RFC 5280 4.1), ready to sign."""
-        spki = _spki(draft.public_key)
+        spki = draft.spki
         names = der.tlv(_URI, str(draft.spiffe_id).encode())
         for name in draft.dns_names:
             names += der.tlv(_DNS, name.encode())
@@ -85,9 +84,7 @@ class LeafTemplate:
             + self.authority_key_id
             + der.extension(_SAN_OID, der.sequence(names), critical=False)
         )
-        subject = draft.subject
-        encoded = _SUBJECT if subject is SUBJECT else subject.public_bytes()
-        return _tbs(draft.serial, self.issuer, (draft.not_before, draft.not_after), encoded, spki, extensions)
+        return _tbs(draft.serial, self.issuer, (draft.not_before, draft.not_after), draft.subject, spki, extensions)
 
 
 def root_tbs(
@@ -96,7 +93,7 @@ def root_tbs(
     """The TBSCertificate of a self-signed root (X509-SVID 3.2): a subject of its own, so that paths stay unique."""
     serial_number = x509.NameAttribute(NameOID.SERIAL_NUMBER, str(serial))
     name = x509.Name([*SUBJECT, serial_number]).public_bytes()
-    spki = _spki(key)
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     san = der.sequence(der.tlv(_URI, trust_domain.id.encode()))
     extensions = _CA_EXTENSIONS + _ski_extension(key, spki) + der.extension(_SAN_OID, san, critical=False)
     return _tbs(serial, name, (not_before, not_after), name, spki, extensions)
@@ -120,10 +117,6 @@ def _tbs(
         spki,
         der.tlv(_EXTENSIONS, der.sequence(extensions)),
     )
-
-
-def _spki(key: ec.EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _ski_extension(key: ec.EllipticCurvePublicKey, spki: bytes) -> bytes:
