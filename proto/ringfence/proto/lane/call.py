@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from h2.errors import ErrorCodes
 
 from ringfence.proto.lane import headers as wire_headers
-from ringfence.proto.lane.framing import PREFIX, Deframer, Framed, frame
+from ringfence.proto.lane.framing import PREFIX, Framed, frame
+from ringfence.proto.lane.inbox import Inbox
 from ringfence.proto.status import Code, Status
 
 if TYPE_CHECKING:
@@ -34,18 +34,12 @@ class Call:
         self.trailing_metadata: dict[str, str | bytes] = {}
         self.done = False
         self.task: asyncio.Task[None] | None = None
-        self.held = 0  # bytes received and not yet read by the handler
+        self.inbox = Inbox(connection.service.limits)
         self._stream_id = stream_id
         self._served = served
         self._headers = headers
         self._metadata: dict[str, tuple[str, ...]] | None = None
-        self._deframer = Deframer(connection.service.limits.message)
-        self._messages: deque[bytes] = deque()
-        self._unread = 0
-        self._owed = 0  # bytes received that the peer has no credit back for
-        self._half_closed = False
         self._started = False
-        self._reader: asyncio.Future[None] | None = None
         self._turn: asyncio.Lock | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -67,21 +61,12 @@ class Call:
 
     async def receive(self) -> Any:
         """The next message, parsed; None once the client has half-closed. Raises Status."""
-        while not self._messages:
-            if self._half_closed:
-                return None
-            if self.done:
-                raise Status(Code.CANCELLED, "the call has ended")
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        message = self._messages.popleft()
-        self._unread -= len(message) + PREFIX
-        self._release(len(message) + PREFIX)
-        if self._credit():
-            self.connection.schedule_flush()
+        inbox = self.inbox
+        message = await inbox.read()
+        if message is None:
+            return None
+        self.connection.buffered -= len(message) + PREFIX
+        self._credit()
         return self._parse(message)
 
     def _parse(self, message: bytes) -> Any:
@@ -161,52 +146,37 @@ class Call:
 
     async def _serve(self) -> None:
         if self.connection.service.on_connect is not None:
-            refusal = await self.connection.admitted()
-            if refusal is not None:
-                raise refusal
+            await self.connection.admission.passed()
         await self._served.handler(self)
 
     def _expire(self) -> None:
         self.cut(Status(Code.DEADLINE_EXCEEDED, "the deadline passed"))
 
     def feed(self, data: bytes, flow_size: int) -> None:
-        """Take *data* of the request; *flow_size* with its padding."""
+        """Take *data* of the request; *flow_size* with its padding. Raises FlowControlError."""
         try:
-            messages = self._deframer.feed(data)
+            self.inbox.feed(data, flow_size)
         except Status as status:
             self.cut(status)
             return
-        self.held += len(data)
-        self._owed += flow_size
-        if messages:
-            self._messages.extend(messages)
-            self._unread += sum(map(len, messages)) + PREFIX * len(messages)
-            self._wake()
+        self.connection.buffered += len(data)
+        if self.connection.buffered > self.connection.service.limits.buffered:
+            self.cut(Status(Code.RESOURCE_EXHAUSTED, "too much of this connection lies unread"))
+            return
         self._credit()
 
     def half_close(self) -> None:
         """The client sends no more."""
-        self._half_closed = True
-        if len(self._deframer):
-            self.cut(Status(Code.INTERNAL, "the request ends within a message"))
-        self._wake()
+        try:
+            self.inbox.end()
+        except Status as status:
+            self.cut(status)
 
-    def _credit(self) -> bool:
-        # As soon as it is here, not when it is read: a message may be larger than the window. But what lies unread is
-        # bounded by one window.
-        window = self.connection.service.limits.stream_window
-        if self._half_closed or self._owed < window // 2 or self._unread > window:
-            return False
-        size, self._owed = self._owed, 0
-        return self.connection.wire.credit_stream(self._stream_id, size)
-
-    def _release(self, size: int) -> None:
-        self.held -= size
-        self.connection.buffered -= size
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+    def _credit(self) -> None:
+        due = self.inbox.credit_due()
+        if due and not self.done:
+            self.connection.wire.credit(self._stream_id, due)
+            self.connection.schedule_flush()
 
     # How it ends.
 
@@ -225,7 +195,7 @@ class Call:
             wire.block(self._stream_id, wire_headers.OK_TRAILERS_BLOCK, wire_headers.OK_TRAILERS, end=True)
         else:
             wire.headers(self._stream_id, self._last_headers(status), end=True)
-        if not self._half_closed:
+        if not self.inbox.ended:
             # The response is whole: the client need not send the rest (RFC 9113 section 8.1).
             wire.reset(self._stream_id, ErrorCodes.NO_ERROR)
         self.leave()
@@ -245,9 +215,8 @@ class Call:
         self.done = True
         if self._timer is not None:
             self._timer.cancel()
-        self._release(self.held)
-        self._messages.clear()
-        self._wake()
+        self.connection.buffered -= self.inbox.held
+        self.inbox.close()
         self.connection.forget(self._stream_id, self)
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 from h2 import events
 from h2.errors import ErrorCodes
-from h2.exceptions import H2Error
+from h2.exceptions import ProtocolError
 
+from ringfence.proto.lane.admission import Admission
 from ringfence.proto.lane.call import Call
+from ringfence.proto.lane.framing import END_STREAM, FRAME_HEAD
+from ringfence.proto.lane.inflow import Inflow, payload_of
+from ringfence.proto.lane.limits import DEFAULT_FRAME
 from ringfence.proto.lane.opening import open_call
 from ringfence.proto.lane.peer import Peer, tls_peer
 from ringfence.proto.lane.service import Service
 from ringfence.proto.lane.watch import Watch
 from ringfence.proto.lane.wire import Wire
-from ringfence.proto.status import Code, Status
+from ringfence.proto.status import Status
 
 # Bytes sent within one turn of the loop before they are written without waiting for its end.
 _WRITE_NOW = 64 * 1024
@@ -45,8 +48,8 @@ class Connection(asyncio.Protocol):
         self._closing_since: float | None = None
         self._flush_due = False
         self._rooms: set[asyncio.Future[None]] = set()
-        self._admission: asyncio.Task[None] | None = None
-        self._refusal: Status | None = None
+        self.admission = Admission(service)
+        self._inflow = Inflow(DEFAULT_FRAME)
 
     # What asyncio tells us.
 
@@ -63,19 +66,25 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self.service.draining:
             self.drain()
-        self._admit()
+        self.admission.begin(self)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; a peer that breaks the protocol is told so and left."""
+        if self._closing_since is not None:
+            return
         self.watch.heard = self._loop.time()
         try:
-            for event in self.wire.receive(data):
-                react = _REACTIONS.get(type(event))
-                if react is not None:
-                    react(self, event)
-        except H2Error:
+            for stream_id, piece in self._inflow.cut(data):
+                call = self.calls.get(stream_id)
+                if call is None or call.inbox.ended:
+                    self._on_other(piece)
+                else:
+                    self._on_data(call, stream_id, piece)
+        except ProtocolError as error:
+            self.wire.fail(error)
             self.close()
-        self.schedule_flush()
+        if self.wire.waiting:
+            self.schedule_flush()
 
     def pause_writing(self) -> None:
         """The peer reads slowly: send no more, and read no more that would have to be answered."""
@@ -96,59 +105,29 @@ class Connection(asyncio.Protocol):
         for call in list(self.calls.values()):
             self._drop(call)
         self._announce_room()
-        if self._admission is not None:
-            self._admission.cancel()
+        self.admission.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
         self._let_go()
-
-    # Admission: the lane's hook runs once, and every call waits for it.
-
-    def _admit(self) -> None:
-        if self.service.on_connect is None:
-            return
-        try:
-            waiting = self.service.on_connect(self)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the peer is not admitted
-            self._refuse(error)
-            return
-        if inspect.isawaitable(waiting):
-            self._admission = self._loop.create_task(self._admit_later(waiting))
-
-    async def _admit_later(self, waiting: Awaitable[None]) -> None:
-        try:
-            await waiting
-        except Exception as error:  # noqa: BLE001 - whatever it is, the peer is not admitted
-            self._refuse(error)
-
-    def _refuse(self, error: Exception) -> None:
-        self._refusal = error if isinstance(error, Status) else self.service.on_error(error)
-
-    async def admitted(self) -> Status | None:
-        """None once the hook has let the peer in, else how every call of it ends."""
-        if self._admission is not None and not self._admission.done():
-            await asyncio.wait([self._admission])
-        if self._admission is not None and self._admission.cancelled():
-            return Status(Code.UNAVAILABLE, "the connection was not admitted")
-        return self._refusal
 
     # What the wire tells us.
 
     def _on_request(self, event: events.RequestReceived) -> None:
         open_call(self, event.stream_id, event.headers)
 
-    def _on_data(self, event: events.DataReceived) -> None:
-        size = event.flow_controlled_length
-        self.wire.credit_connection(size)
-        call = self.calls.get(event.stream_id)
-        if call is None:
-            return
-        self.buffered += len(event.data)
-        call.feed(event.data, size)
-        if call.done:
-            return
-        if self.buffered > self.service.limits.buffered:
-            call.cut(Status(Code.RESOURCE_EXHAUSTED, "too much of this connection lies unread"))
+    def _on_other(self, data: bytes) -> None:
+        for event in self.wire.receive(data):
+            react = _REACTIONS.get(type(event))
+            if react is not None:
+                react(self, event)
+
+    def _on_data(self, call: Call, stream_id: int, frame: bytes) -> None:
+        end = bool(frame[4] & END_STREAM)
+        size = len(frame) - FRAME_HEAD
+        self.wire.received(stream_id, size, end=end)
+        call.feed(payload_of(frame), size)
+        if end and not call.done:
+            call.half_close()
 
     def _on_end(self, event: events.StreamEnded) -> None:
         call = self.calls.get(event.stream_id)
@@ -300,7 +279,6 @@ class Connection(asyncio.Protocol):
 
 _REACTIONS: dict[type[Any], Callable[[Connection, Any], None]] = {
     events.RequestReceived: Connection._on_request,  # noqa: SLF001 - the table is part of the class
-    events.DataReceived: Connection._on_data,  # noqa: SLF001
     events.StreamEnded: Connection._on_end,  # noqa: SLF001
     events.StreamReset: Connection._on_reset,  # noqa: SLF001
     events.WindowUpdated: Connection._on_room,  # noqa: SLF001

@@ -8,8 +8,10 @@ from __future__ import annotations
 from ringfence.proto.status import Code, Status
 
 PREFIX = 5
+FRAME_HEAD = 9  # bytes before a frame's payload
 DATA = 0x0
 HEADERS = 0x1
+WINDOW_UPDATE = 0x8
 END_STREAM = 0x1
 END_HEADERS = 0x4
 
@@ -44,7 +46,7 @@ def frame(message: bytes) -> Framed:
 
 
 def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
-    """The nine bytes before a frame's payload (RFC 9113 section 4.1)."""
+    """The FRAME_HEAD bytes before a frame's payload (RFC 9113 section 4.1)."""
     return (length << 48 | kind << 40 | flags << 32 | stream_id).to_bytes(9, "big")
 
 

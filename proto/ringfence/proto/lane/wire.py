@@ -12,11 +12,20 @@ from typing import Any
 from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
+from h2.exceptions import FlowControlError, ProtocolError
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs
 from hyperframe.frame import GoAwayFrame, SettingsFrame, WindowUpdateFrame
 
-from ringfence.proto.lane.framing import END_HEADERS, END_STREAM, HEADERS, Framed, data_frames, frame_header
+from ringfence.proto.lane.framing import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    WINDOW_UPDATE,
+    Framed,
+    data_frames,
+    frame_header,
+)
 from ringfence.proto.lane.headers import HeaderList
 from ringfence.proto.lane.limits import DEFAULT_FRAME, DEFAULT_WINDOW, Limits
 
@@ -51,11 +60,11 @@ class _H2(H2Connection):
 class Wire:
     """The state of one connection and the bytes it has to say, in order; `size` counts what was sent and not taken."""
 
-    __slots__ = ("_credit_due", "_limits", "_out", "h2", "size")
+    __slots__ = ("_limits", "_out", "_owed", "h2", "size")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._credit_due = 0
+        self._owed = 0
         self.h2 = _H2(_CONFIG)
         # More streams than we take are refused one by one: the client may not have our settings yet, and h2 would end
         # the whole connection.
@@ -80,6 +89,11 @@ class Wire:
         finally:
             self._pull()
         return events
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._out)
 
     def take(self) -> bytes:
         """What is to be written now; empty when there is nothing."""
@@ -142,22 +156,28 @@ class Wire:
             self.h2.reset_stream(stream_id, error)
             self._pull()
 
-    def credit_connection(self, size: int) -> None:
-        """Let the peer send *size* bytes more on the connection; said once a quarter of the window is due."""
-        self._credit_due += size
-        if self._credit_due >= self._limits.connection_window // 4:
-            self.h2.increment_flow_control_window(self._credit_due)
-            self._credit_due = 0
-            self._pull()
+    def received(self, stream_id: int, size: int, *, end: bool) -> None:
+        """Note DATA of an open call that h2 did not see, *size* with its padding; raises FlowControlError.
 
-    def credit_stream(self, stream_id: int, size: int) -> bool:
-        """Let the peer send *size* bytes more on the stream; whether that was worth saying."""
-        stream = self.h2.streams.get(stream_id)
-        if stream is None or not stream.open:
-            return False
-        self.h2.increment_flow_control_window(size, stream_id)
-        self._pull()
-        return True
+        The peer gets its credit back here, read or not: what a call leaves unread is bounded by its own window.
+        """
+        self._owed += size
+        if self._owed > self._limits.connection_window:
+            raise FlowControlError("more data than the connection's window")
+        if end:
+            self.h2.streams[stream_id].state_machine.process_input(StreamInputs.RECV_END_STREAM)
+        if self._owed >= self._limits.connection_window // 4:
+            self.credit(0, self._owed)
+            self._owed = 0
+
+    def credit(self, stream_id: int, size: int) -> None:
+        """Let the peer send *size* bytes more on the stream, or on the connection with 0."""
+        self._out.append(frame_header(4, WINDOW_UPDATE, 0, stream_id) + size.to_bytes(4, "big"))
+
+    def fail(self, error: ProtocolError) -> None:
+        """Tell the peer what it did wrong, unless h2 has."""
+        if self.h2.state_machine.state is not ConnectionState.CLOSED:
+            self.goaway(error.error_code, reason=str(error).encode()[:128])
 
     def ping(self, payload: bytes) -> None:
         """Ask for an answer that echoes the eight bytes of *payload*."""
