@@ -1,0 +1,64 @@
+"""What a server is told at start: flags over environment over TOML file over defaults, checked once, then frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import TrustDomain
+
+MAX_SOCKET_PATH = 107  # bytes, sun_path of unix(7) without its end
+DATABASE, ADMIN_SOCKET, BUNDLE, LOCK, KEYS = "ringfence.sqlite3", "admin.sock", "bundle.pem", "lock", "keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, *, flag: str) -> Address:
+        """From HOST:PORT or [IPv6]:PORT; raises INVALID naming *flag*."""
+        host, colon, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+            raise RingfenceError(Kind.INVALID, f"{text!r} is no HOST:PORT", hint=f"{flag} 127.0.0.1:8443, for example")
+        return cls(host, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything `ringfence server run` can be told."""
+
+    trust_domain: TrustDomain
+    data_dir: Path
+    listen: Address
+    intent: Path | None = None
+    admin_socket: Path | None = None
+    http_listen: Address | None = None
+    otlp_listen: Address | None = None
+    otlp_forward: str = ""
+    ca_ttl: timedelta = timedelta(hours=24)
+    log_level: str = "info"
+    drain_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if len(str(self.admin_path).encode()) > MAX_SOCKET_PATH:
+            raise RingfenceError(
+                Kind.INVALID,
+                f"a socket's path has at most {MAX_SOCKET_PATH} bytes",
+                where=str(self.admin_path),
+                hint="Give a shorter --admin-socket",
+            )
+
+    @property
+    def admin_path(self) -> Path:
+        """Where operators reach it."""
+        return self.admin_socket or self.data_dir / ADMIN_SOCKET

@@ -1,0 +1,86 @@
+"""A registration entry: which identity is given to what, valid once built."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+
+DEFAULT_X509_TTL = 3600  # seconds, as SPIRE's
+DEFAULT_JWT_TTL = 300
+MAX_TTL = 7 * 24 * 3600
+ANY_NODE = "/ringfence/nodes"  # a parent that every attested agent has
+AGENT_PREFIX = "/ringfence/agent/"
+API_ORIGIN = "api"
+_DNS = re.compile(r"(?=.{1,253})[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registration. TTLs are seconds, 0 for the default; `origin` is "api" or the document's `namespace/name`."""
+
+    id: str
+    spiffe_id: SpiffeId
+    parent_id: SpiffeId
+    selectors: tuple[Selector, ...]  # sorted; all of them must hold
+    x509_ttl: int = 0
+    jwt_ttl: int = 0
+    dns_names: tuple[str, ...] = ()
+    hint: str = ""
+    origin: str = API_ORIGIN
+    created_at: int = 0
+    revision: int = 0
+
+    @property
+    def key(self) -> str:
+        """What makes an entry the same one as another: origin, identity, parent and selectors (SHA-256, hex)."""
+        parts = (self.origin, str(self.spiffe_id), str(self.parent_id), *map(str, self.selectors))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def same_as(self, other: Entry) -> bool:
+        """Whether nothing an operator wrote differs."""
+        return replace(self, id="", created_at=0, revision=0) == replace(other, id="", created_at=0, revision=0)
+
+
+def any_node(trust_domain: TrustDomain) -> SpiffeId:
+    """The parent that stands for every attested node."""
+    return SpiffeId(trust_domain, ANY_NODE)
+
+
+def check_entry(entry: Entry, trust_domain: TrustDomain) -> Entry:
+    """*entry* itself; raises INVALID for one that could never be used or would reach into Ringfence's own names."""
+    _check_names(entry, trust_domain)
+    if not entry.selectors:
+        raise RingfenceError(Kind.INVALID, f"{entry.spiffe_id} has no selector", hint="Give at least one --selector")
+    if not (0 <= entry.x509_ttl <= MAX_TTL and 0 <= entry.jwt_ttl <= MAX_TTL):
+        raise RingfenceError(Kind.INVALID, f"a TTL of {entry.spiffe_id} is out of range", hint="From 1 s to 7 days")
+    for name in entry.dns_names:
+        if not _DNS.fullmatch(name):
+            raise RingfenceError(Kind.INVALID, f"{name!r} is no DNS name", hint="Lower-case labels, no wildcard")
+    return entry
+
+
+def _check_names(entry: Entry, trust_domain: TrustDomain) -> None:
+    for spiffe_id in (entry.spiffe_id, entry.parent_id):
+        if spiffe_id.trust_domain != trust_domain:
+            raise RingfenceError(Kind.INVALID, f"{spiffe_id} is outside the trust domain {trust_domain}")
+    if not entry.spiffe_id.path or entry.spiffe_id.is_reserved:
+        raise RingfenceError(
+            Kind.INVALID,
+            f"{entry.spiffe_id} may not be registered",
+            hint="Give it a path outside /ringfence/, such as /ns/NAMESPACE/sa/NAME",
+        )
+    if entry.parent_id.path != ANY_NODE and not entry.parent_id.path.startswith(AGENT_PREFIX):
+        raise RingfenceError(
+            Kind.INVALID, f"{entry.parent_id} is no node", hint="Leave --parent-id out, or name an agent's SPIFFE ID"
+        )
+
+
+def selectors_of(texts: Iterable[str]) -> tuple[Selector, ...]:
+    """Selectors as an entry holds them: sorted, each once; raises INVALID."""
+    return tuple(sorted({Selector.parse(text) for text in texts}))

@@ -1,0 +1,57 @@
+"""One function an event of the server: the log line and the number together, so that neither is forgotten."""
+
+from __future__ import annotations
+
+from ringfence.broker import metrics
+from ringfence.broker.log import log
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId
+
+
+def issued(kind: str, spiffe_id: SpiffeId, serial: str) -> None:
+    """An SVID was signed and checked; *kind* is x509 or jwt."""
+    metrics.ISSUED.labels(kind, "ok").inc()
+    log.info("svid issued", type=kind, spiffe_id=str(spiffe_id), serial=serial)
+
+
+def refused(kind: str, spiffe_id: SpiffeId, error: RingfenceError) -> None:
+    """An SVID was asked for and not given."""
+    metrics.ISSUED.labels(kind, "refused").inc()
+    log.warning("svid refused", type=kind, spiffe_id=str(spiffe_id), kind=error.kind.value, detail=error.detail)
+
+
+def attested(attestor: str, spiffe_id: str, address: str) -> None:
+    """A node proved itself."""
+    metrics.ATTESTED.labels(attestor, "ok").inc()
+    log.info("node attested", attestor=attestor, spiffe_id=spiffe_id, address=address)
+
+
+def attestation_failed(attestor: str, address: str, error: RingfenceError) -> None:
+    """A node did not prove itself."""
+    metrics.ATTESTED.labels(attestor, "refused").inc()
+    log.warning("node refused", attestor=attestor, address=address, detail=error.detail)
+
+
+def agent_connected(spiffe_id: SpiffeId, address: str, version: str) -> None:
+    """An agent opened its stream."""
+    metrics.AGENTS.labels("connected").inc()
+    log.info("agent connected", spiffe_id=str(spiffe_id), address=address, version=version)
+
+
+def agent_left(spiffe_id: SpiffeId, address: str) -> None:
+    """Its stream ended."""
+    metrics.AGENTS.labels("connected").dec()
+    log.info("agent left", spiffe_id=str(spiffe_id), address=address)
+
+
+def authority_step(step: str, key_id: str) -> None:
+    """The authority prepared, activated or pruned."""
+    log.info("authority", step=step, id=key_id)
+
+
+def applied(revision: str, *, changed: int, rules: int, proxies: int) -> None:
+    """Intent came into force."""
+    metrics.REVISION.clear()
+    metrics.REVISION.labels(revision).set(1)
+    metrics.RULES.set(rules)
+    log.info("intent applied", revision=revision, changed=changed, rules=rules, proxies=proxies)

@@ -1,0 +1,91 @@
+"""The four plain pages that a daemon shows to probes and Prometheus: /live, /ready, /metrics, /version.
+
+h11 speaks HTTP; a web framework would double the time a server needs to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import h11
+
+from ringfence.certs.errors import Kind, RingfenceError
+
+_PATIENCE = 10.0  # seconds for a request to arrive whole
+_CHUNK = 16 * 1024
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one request gets."""
+
+    status: int
+    body: bytes
+    content_type: str = TEXT
+
+
+Routes = Mapping[str, Callable[[], Page]]
+
+
+async def serve_pages(host: str, port: int, routes: Routes) -> asyncio.Server:
+    """Serve *routes* by path; raises UNAVAILABLE when the address is taken or not ours."""
+
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await _answer(reader, writer, routes)
+        except (TimeoutError, OSError, h11.ProtocolError):
+            pass  # a probe that gave up, or something that speaks no HTTP
+        finally:
+            writer.close()
+
+    try:
+        return await asyncio.start_server(on_connection, host, port)
+    except OSError as error:
+        raise cannot_listen(f"{host}:{port}", error, flag="--http-listen") from error
+
+
+def cannot_listen(address: str, error: OSError, *, flag: str) -> RingfenceError:
+    """Why nothing listens on *address*, and which flag changes that."""
+    reason = error.strerror or str(error)
+    return RingfenceError(
+        Kind.UNAVAILABLE, f"cannot listen: {reason}", where=address, hint=f"Stop what uses it, or change {flag}"
+    )
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, routes: Routes) -> None:
+    connection = h11.Connection(h11.SERVER)
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(_CHUNK))
+        elif isinstance(event, h11.Request):
+            page = _page(event, routes)
+            head = h11.Response(
+                status_code=page.status,
+                headers=[
+                    ("content-type", page.content_type),
+                    ("content-length", str(len(page.body))),
+                    ("connection", "close"),
+                ],
+            )
+            parts = [head, h11.Data(data=page.body), h11.EndOfMessage()]
+            if event.method == b"HEAD":
+                del parts[1]
+            writer.write(b"".join(connection.send(part) or b"" for part in parts))
+            await writer.drain()
+            return
+        else:
+            return
+
+
+def _page(request: h11.Request, routes: Routes) -> Page:
+    route = routes.get(request.target.decode("latin-1").partition("?")[0])
+    if route is None:
+        return Page(404, b"not found\n")
+    if request.method not in {b"GET", b"HEAD"}:
+        return Page(405, b"only GET\n")
+    return route()

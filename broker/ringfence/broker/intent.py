@@ -1,0 +1,234 @@
+"""The intent in force: applied as one change or not at all, restored at start, joined to rules when decisions are read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import Connection
+
+from ringfence.broker import events, metrics
+from ringfence.broker.entry import Entry, any_node, check_entry
+from ringfence.broker.evidence.book import RuleFacts
+from ringfence.broker.feed import Feed
+from ringfence.broker.registry import Registry
+from ringfence.broker.store import entries as stored_entries
+from ringfence.broker.store import intent as stored
+from ringfence.broker.store.engine import Store
+from ringfence.broker.store.entries import CONFIGURED, CREATED, PRUNED, UNCHANGED
+from ringfence.broker.store.intent import Apply, Document, RuleOrigin
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.entries import EntryDraft, entries_of, launch_rules_of
+from ringfence.policy.model import Model, Rule
+
+if TYPE_CHECKING:
+    from ringfence.policy.findings import Finding
+    from ringfence.policy.load import Loaded, LoadedDocument
+
+
+class Proxies(Protocol):
+    """Whoever turns a model into proxies' configuration."""
+
+    async def apply(self, model: Model) -> int:
+        """Make *model* the one in force; how many connected proxies get something new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an apply did or (dry run, errors) would have done; `changes` pairs a document with what became of it."""
+
+    revision: str
+    changes: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+    proxies: int
+
+
+class Intent:
+    """Holds the model, and for every rule that ever was in force where it was written."""
+
+    def __init__(
+        self,
+        trust_domain: TrustDomain,
+        *,
+        store: Store,
+        feed: Feed,
+        registry: Registry,
+        proxies: Proxies,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.model: Model | None = None
+        self._trust_domain = trust_domain
+        self._store = store
+        self._feed = feed
+        self._registry = registry
+        self._proxies = proxies
+        self._clock = clock
+        self._texts: tuple[Document, ...] = ()
+        self._documents: tuple[LoadedDocument, ...] = ()
+        self._origins: dict[tuple[str, str], RuleOrigin] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def revision(self) -> str:
+        """Content hash of the model in force; empty before the first apply."""
+        return self.model.revision if self.model is not None else ""
+
+    def lookup(self, rule_id: str, rule_hash: str) -> RuleFacts | None:
+        """Where the rule with that meaning was written; None for one that was never applied here."""
+        origin = self._origins.get((rule_id, rule_hash))
+        if origin is None:
+            return None
+        return RuleFacts(
+            path=origin.path,
+            line=origin.line,
+            revision=origin.revision,
+            author=origin.author,
+            commit=origin.commit,
+            owner=origin.owner,
+            reason=origin.reason,
+        )
+
+    async def restore(self) -> None:
+        """Put in force what was in force when the server last ran; raises INVALID if this program refuses it."""
+        self._origins = await self._store.run(stored.origins)
+        found = await self._store.run(stored.last)
+        if found is None:
+            return
+        texts = tuple(found[1])
+        loaded = self._load(texts)
+        model = loaded.model
+        if model is None:
+            raise refused(loaded.findings)
+        await self._enforce(model, loaded, texts)
+
+    async def apply(
+        self, texts: Sequence[Document], *, author: str = "", commit: str = "", dry_run: bool = False
+    ) -> Outcome:
+        """Check *texts* as a whole and put them in force; with any error finding nothing changes.
+
+        Raises INVALID for another trust domain, and what the store raises.
+        """
+        async with self._one_at_a_time:
+            started = time.perf_counter()
+            # 1. All findings at once; one error ends it.
+            loaded = self._load(texts)
+            model = loaded.model
+            if model is None:
+                return Outcome(self.revision, (), loaded.findings, 0)
+            changes = tuple(_changes(self._documents, loaded.documents))
+            if dry_run:
+                return Outcome(model.revision, changes, loaded.findings, 0)
+            # 2. On disk as one transaction: documents, where rules stand, entries and their revisions.
+            if tuple(texts) != self._texts:
+                await self._record(model, texts, author, commit)
+            # 3. In memory, from there to agents, and to the proxies that it touches.
+            proxies = await self._enforce(model, loaded, tuple(texts))
+            metrics.APPLY_SECONDS.observe(time.perf_counter() - started)
+            changed = sum(action != UNCHANGED for _, action in changes)
+            events.applied(model.revision, changed=changed, rules=len(model.rules), proxies=proxies)
+            return Outcome(model.revision, changes, loaded.findings, proxies)
+
+    def _load(self, texts: Sequence[Document]) -> Loaded:
+        from ringfence.policy.load import load_documents  # 0.1 s of YAML and pydantic that an empty server saves
+
+        pairs = [(document.path, document.text) for document in texts]
+        loaded = load_documents(pairs, default_trust_domain=self._trust_domain, now=self._clock())
+        if loaded.model is not None and loaded.model.mesh.trust_domain != self._trust_domain:
+            mesh = next(document for document in loaded.documents if document.kind == "Mesh")
+            raise RingfenceError(
+                Kind.INVALID,
+                f"the documents are for {loaded.model.mesh.trust_domain}, this server is of {self._trust_domain}",
+                where=str(mesh.origin),
+                hint="Correct spec.trustDomain, or apply them to another server",
+            )
+        return loaded
+
+    async def _record(self, model: Model, texts: Sequence[Document], author: str, commit: str) -> None:
+        now = int(self._clock().timestamp())
+        apply = Apply(model.revision, author, commit, now)
+        origins = self._moved(model, apply)
+        entries = [self._entry(draft) for draft in entries_of(model)]
+        await self._store.run(_record, apply, texts, origins, entries)
+        self._origins |= {(origin.rule, origin.hash): origin for origin in origins}
+
+    async def _enforce(self, model: Model, loaded: Loaded, texts: tuple[Document, ...]) -> int:
+        self.model, self._documents, self._texts = model, loaded.documents, texts
+        self._registry.launch_rules = launch_rules_of(model)
+        proxies = await self._proxies.apply(model)
+        await self._feed.catch_up()
+        return proxies
+
+    def _moved(self, model: Model, apply: Apply) -> list[RuleOrigin]:
+        """The origins that are new or changed with *model*; a meaning that stays in force keeps who brought it."""
+        before = {(rule.id, rule.hash) for rule in self.model.rules} if self.model is not None else set()
+        moved = []
+        for rule in model.rules:
+            known = self._origins.get((rule.id, rule.hash))
+            origin = _origin(rule, apply)
+            if known is not None and (rule.id, rule.hash) in before:
+                origin = replace(origin, revision=known.revision, author=known.author, commit=known.commit)
+            if origin != known:
+                moved.append(origin)
+        return moved
+
+    def _entry(self, draft: EntryDraft) -> Entry:
+        entry = Entry(
+            id="",
+            spiffe_id=draft.spiffe_id,
+            parent_id=any_node(self._trust_domain),
+            selectors=tuple(sorted(draft.selectors)),
+            x509_ttl=int(draft.x509_ttl.total_seconds()),
+            jwt_ttl=int(draft.jwt_ttl.total_seconds()),
+            dns_names=draft.dns_names,
+            origin=draft.origin,
+        )
+        return check_entry(entry, self._trust_domain)
+
+
+def refused(findings: Iterable[Finding]) -> RingfenceError:
+    """The first error of *findings* as a failure, with how many more there are."""
+    errors = [finding for finding in findings if finding.level == "error"]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    first = errors[0]
+    return RingfenceError(Kind.INVALID, f"{first.code} {first.message}{more}", where=first.where, hint=first.hint)
+
+
+def _record(
+    connection: Connection,
+    apply: Apply,
+    texts: Sequence[Document],
+    origins: Sequence[RuleOrigin],
+    entries: Sequence[Entry],
+) -> None:
+    stored_entries.reconcile(connection, entries, apply.applied_at)
+    stored.record(connection, apply, texts, origins)
+
+
+def _origin(rule: Rule, apply: Apply) -> RuleOrigin:
+    return RuleOrigin(
+        rule=rule.id,
+        hash=rule.hash,
+        path=rule.origin.path,
+        line=rule.origin.line,
+        revision=apply.revision,
+        author=apply.author,
+        commit=apply.commit,
+        effect=rule.effect.value,
+        owner=rule.owner,
+        reason=rule.reason,
+    )
+
+
+def _changes(before: Iterable[LoadedDocument], after: Iterable[LoadedDocument]) -> Iterable[tuple[str, str]]:
+    held = {str(document): document.hash for document in before}
+    for document in after:
+        known = held.pop(str(document), None)
+        action = CREATED if known is None else UNCHANGED if known == document.hash else CONFIGURED
+        yield str(document), action
+    for name in held:
+        yield name, PRUNED

@@ -1,0 +1,190 @@
+"""Issuing: authorise, draft, check, record the intent, sign, check, record, deliver, in that order and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
+from ringfence.broker.registry import Registry
+from ringfence.broker import events
+from ringfence.broker.store import ledger
+from ringfence.broker.store.engine import Store
+from ringfence.broker.store.ledger import Issuance
+from ringfence.broker.telemetry.names import ENTRY, ISSUE, SPIFFE_ID
+from ringfence.broker.telemetry.spans import span
+from ringfence.certs.authority import Authority
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.profile import LeafDraft, csr_public_key
+from ringfence.certs.spiffe_id import SpiffeId
+
+MAX_BATCH = 500  # SVIDs a request, as SPIRE's agents ask
+_SLICE = 16  # signatures between two breaths of the event loop, about 3 ms
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One SVID that an agent asks for: by entry, for the key that signed the request."""
+
+    entry_id: str
+    csr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one `Wanted`: a chain (DER, leaf first, root left out), or why not."""
+
+    entry_id: str
+    chain: tuple[bytes, ...] = ()
+    refused: RingfenceError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    entry_id: str
+    draft: LeafDraft
+
+    @property
+    def serial(self) -> str:
+        return f"{self.draft.serial:032x}"
+
+
+class Issuer:
+    """Signs for agents what the registry says they may have, and Ringfence's own identities."""
+
+    def __init__(
+        self, authority: Authority, registry: Registry, store: Store, *, clock: Callable[[], datetime]
+    ) -> None:
+        self._authority = authority
+        self._registry = registry
+        self._store = store
+        self._clock = clock
+
+    async def workload_svids(self, agent: SpiffeId, wanted: Sequence[Wanted]) -> list[Answer]:
+        """One answer for each of *wanted*, in order; one that is refused does not spoil the others.
+
+        Raises INVALID for more than 500, and what the store raises: then nothing was signed.
+        """
+        if len(wanted) > MAX_BATCH:
+            raise RingfenceError(Kind.INVALID, f"{len(wanted)} SVIDs in one request", hint=f"Ask for {MAX_BATCH} or fewer")
+        # 1. Authorise, draft and check each: only the agent's own entries, only the key of the request.
+        prepared = [self._prepare(agent, item) for item in wanted]
+        jobs = [job for job in prepared if isinstance(job, _Job)]
+        # 2. Record, sign, check and record again, the batch at once.
+        chains = await self._sign(str(agent), jobs)
+        # 3. Deliver in the order asked.
+        return [job if isinstance(job, Answer) else chains[job.serial] for job in prepared]
+
+    async def own_svid(
+        self,
+        spiffe_id: SpiffeId,
+        public_key: ec.EllipticCurvePublicKey,
+        *,
+        ttl: int = DEFAULT_X509_TTL,
+        dns_names: tuple[str, ...] = (),
+        ip_addresses: tuple[IPv4Address | IPv6Address, ...] = (),
+        on_draft: Callable[[LeafDraft], None] = lambda _: None,
+    ) -> tuple[bytes, ...]:
+        """The chain of the server or of an agent, which no entry grants: the caller has authorised it."""
+        draft = self._draft(
+            spiffe_id, public_key, timedelta(seconds=ttl), dns_names=dns_names, ip_addresses=ip_addresses
+        )
+        on_draft(draft)
+        job = _Job("", draft)
+        answer = (await self._sign(str(spiffe_id), [job]))[job.serial]
+        if answer.refused is not None:
+            raise answer.refused
+        return answer.chain
+
+    async def jwt_svid(self, agent: SpiffeId, entry_id: str, audience: Sequence[str]) -> tuple[str, datetime]:
+        """A token for one entry and when it ends; raises DENIED, INVALID or what the store raises."""
+        # 1. Authorise.
+        entry = self._granted(agent, entry_id)
+        if not audience or not all(audience):
+            raise RingfenceError(Kind.INVALID, "a JWT-SVID needs an audience", hint="Name who is to accept it")
+        with span(ISSUE, {SPIFFE_ID: str(entry.spiffe_id), ENTRY: entry.id}):
+            # 2. Record the intent.
+            now = self._clock()
+            ttl = timedelta(seconds=entry.jwt_ttl or DEFAULT_JWT_TTL)
+            kid = self._authority.current.jwt.kid
+            job = secrets.token_hex(16)
+            trace = Issuance(
+                job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp())
+            )
+            await self._store.run(ledger.intend, [trace], int(now.timestamp()))
+            # 3. Sign.
+            token, expires_at = self._authority.issue_jwt(entry.spiffe_id, tuple(audience), now=now, ttl=ttl)
+            # 4. Record, then deliver.
+            await self._store.run(ledger.issued, [job])
+            events.issued("jwt", entry.spiffe_id, job)
+            return token, expires_at
+
+    def _prepare(self, agent: SpiffeId, item: Wanted) -> _Job | Answer:
+        try:
+            entry = self._granted(agent, item.entry_id)
+            key = csr_public_key(item.csr)
+            ttl = timedelta(seconds=entry.x509_ttl or DEFAULT_X509_TTL)
+            return _Job(entry.id, self._draft(entry.spiffe_id, key, ttl, dns_names=entry.dns_names))
+        except RingfenceError as error:
+            events.refused("x509", agent, error)
+            return Answer(item.entry_id, refused=error)
+
+    def _granted(self, agent: SpiffeId, entry_id: str) -> Entry:
+        entry = self._registry.entitled_to(agent, entry_id)
+        if entry is None:
+            # The same words for an entry of another agent as for none: ids are not to be probed.
+            raise RingfenceError(Kind.DENIED, f"{agent} has no entry {entry_id}")
+        return entry
+
+    def _draft(
+        self,
+        spiffe_id: SpiffeId,
+        key: ec.EllipticCurvePublicKey,
+        ttl: timedelta,
+        *,
+        dns_names: tuple[str, ...],
+        ip_addresses: tuple[IPv4Address | IPv6Address, ...] = (),
+    ) -> LeafDraft:
+        return self._authority.draft_x509(
+            spiffe_id, key, now=self._clock(), ttl=ttl, dns_names=dns_names, ip_addresses=ip_addresses
+        )
+
+    async def _sign(self, agent_id: str, jobs: Sequence[_Job]) -> dict[str, Answer]:
+        if not jobs:
+            return {}
+        # The root by which they were drafted signs them, even if it is replaced while the disk is waited for.
+        root = self._authority.current.x509
+        # 1. Record the intents, durable before anything is signed.
+        traces = [_trace(job, agent_id, root.subject_key_id) for job in jobs]
+        await self._store.run(ledger.intend, traces, int(self._clock().timestamp()))
+        # 2. Sign; the authority checks the draft before and the certificate after.
+        answers: dict[str, Answer] = {}
+        for position, job in enumerate(jobs):
+            answers[job.serial] = self._signed(job, root.sign)
+            if position % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+        # 3. Record what was signed, durable before it is delivered; what failed keeps its open intent.
+        await self._store.run(ledger.issued, [serial for serial, a in answers.items() if a.refused is None])
+        return answers
+
+    def _signed(self, job: _Job, sign: Callable[[LeafDraft], bytes]) -> Answer:
+        with span(ISSUE, {SPIFFE_ID: str(job.draft.spiffe_id), ENTRY: job.entry_id}):
+            try:
+                answer = Answer(job.entry_id, (sign(job.draft),))
+            except RingfenceError as error:
+                events.refused("x509", job.draft.spiffe_id, error)
+                return Answer(job.entry_id, refused=error)
+        events.issued("x509", job.draft.spiffe_id, job.serial)
+        return answer
+
+
+def _trace(job: _Job, agent_id: str, authority: str) -> Issuance:
+    draft = job.draft
+    end = int(draft.not_after.timestamp())
+    return Issuance(job.serial, "x509", str(draft.spiffe_id), job.entry_id, agent_id, authority, end)

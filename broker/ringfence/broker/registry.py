@@ -1,0 +1,137 @@
+"""Every registration entry in memory, fed by the change feed: what servers read and agents are pushed."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ringfence.broker.bell import Bell
+from ringfence.broker.entry import ANY_NODE, Entry
+from ringfence.broker.store.changes import Change, ChangeKind
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.entries import LaunchRule
+
+_HISTORY = 10_000  # changes that an agent may be behind before it gets everything again
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """An entry that is gone."""
+
+    id: str
+    spiffe_id: SpiffeId
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What an agent must learn to be at `revision`; `launch` None when it did not change."""
+
+    revision: int
+    full: bool
+    upserts: tuple[Entry, ...]
+    removed: tuple[Removed, ...]
+    launch: tuple[LaunchRule, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    revision: int
+    entry: Entry | None  # None: launch rules changed
+
+
+class Registry:
+    """Entries by id and by parent. Not ready, and refusing to be read, until `load` was called once."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self.revision = 0
+        self.loaded = False
+        self.launch_rules: tuple[LaunchRule, ...] = ()
+        self._entries: dict[str, Entry] = {}
+        self._children: defaultdict[SpiffeId, dict[str, Entry]] = defaultdict(dict)
+        self._past: deque[_Past] = deque(maxlen=_HISTORY)
+        self._floor = 0  # changes up to here are not in _past
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def load(self, entries: Iterable[Entry], revision: int) -> None:
+        """Hold exactly *entries*, as they are at *revision*."""
+        self._entries.clear()
+        self._children.clear()
+        self._past.clear()
+        for entry in entries:
+            self._put(entry)
+        self.revision = self._floor = revision
+        self.loaded = True
+        self._bell.ring()
+
+    def follow(self, changes: Sequence[Change], entries: Mapping[str, Entry]) -> None:
+        """Take *changes* in order; *entries* holds the present state of those that still exist."""
+        for change in changes:
+            self._take(change, entries.get(change.key))
+            self.revision = change.revision
+        if changes:
+            self._bell.ring()
+
+    def get(self, entry_id: str) -> Entry | None:
+        """The entry with that id."""
+        return self._entries.get(entry_id)
+
+    def every(self) -> Iterable[Entry]:
+        """All entries."""
+        return self._entries.values()
+
+    def entitled(self, agent: SpiffeId) -> Iterator[Entry]:
+        """What *agent* may ask for: entries of its own and of every node."""
+        for parent in _parents(agent):
+            yield from self._children.get(parent, {}).values()
+
+    def entitled_to(self, agent: SpiffeId, entry_id: str) -> Entry | None:
+        """The entry, if *agent* may ask for it."""
+        entry = self._entries.get(entry_id)
+        return entry if entry is not None and entry.parent_id in _parents(agent) else None
+
+    def delta(self, agent: SpiffeId, since: int) -> Delta:
+        """What *agent*, which is at revision *since*, has to learn."""
+        if since < self._oldest() or since > self.revision:
+            return Delta(self.revision, True, tuple(self.entitled(agent)), (), self.launch_rules)
+        parents = _parents(agent)
+        touched: dict[str, Entry] = {}
+        launch = False
+        for past in reversed(self._past):
+            if past.revision <= since:
+                break
+            launch = launch or past.entry is None
+            if past.entry is not None and past.entry.parent_id in parents:
+                touched.setdefault(past.entry.id, past.entry)
+        upserts = tuple(self._entries[i] for i in reversed(touched) if i in self._entries)
+        removed = tuple(Removed(e.id, e.spiffe_id) for e in touched.values() if e.id not in self._entries)
+        return Delta(self.revision, False, upserts, removed, self.launch_rules if launch else None)
+
+    def _take(self, change: Change, entry: Entry | None) -> None:
+        if change.kind is ChangeKind.INTENT:
+            self._past.append(_Past(change.revision, None))
+            return
+        known = self._entries.get(change.key)
+        if entry is not None:
+            self._put(entry)
+        elif known is not None:
+            del self._entries[known.id]
+            del self._children[known.parent_id][known.id]
+        seen = entry or known
+        if seen is not None:
+            self._past.append(_Past(change.revision, seen))
+
+    def _put(self, entry: Entry) -> None:
+        self._entries[entry.id] = entry
+        self._children[entry.parent_id][entry.id] = entry
+
+    def _oldest(self) -> int:
+        full = len(self._past) == self._past.maxlen
+        return self._past[0].revision if full else self._floor
+
+
+def _parents(agent: SpiffeId) -> tuple[SpiffeId, SpiffeId]:
+    return SpiffeId(agent.trust_domain, ANY_NODE), agent

@@ -1,0 +1,206 @@
+"""The admin API: what operators may say to a server, over a socket that only its own user and root can use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.feed import Feed
+from ringfence.broker.intent import Intent
+from ringfence.broker.registry import Registry
+from ringfence.broker.server import admin_messages as say
+from ringfence.broker.server.agents import Agents
+from ringfence.broker.server.identity import ServerIdentity
+from ringfence.broker.store import entries as stored
+from ringfence.broker.store.engine import Store
+from ringfence.broker.store.intent import Document
+from ringfence.broker.trust import Trust
+from ringfence.broker.version import VERSION
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.proto.lane import Call, Connection, Handler, Method, methods_of
+from ringfence.proto.service import service_of
+from ringfence.proto.status import Code, Status
+
+_ENTRIES_A_CALL = 10_000
+
+
+class Evidence(Protocol):
+    """Whoever keeps decisions."""
+
+    async def explain(self, decision_id: str, wait_seconds: float) -> Sequence[pb.Decision]:
+        """The decisions of that id, waiting for the first one."""
+
+    def tail(self, asked: pb.TailAuthzRequest) -> AsyncIterator[pb.Decision]:
+        """The kept decisions asked for, then (follow) those to come."""
+
+
+class ProxyList(Protocol):
+    """Whoever serves proxies."""
+
+    def list_proxies(self) -> Sequence[pb.ProxyStatus]:
+        """One status a connected proxy."""
+
+
+def only_own_user(connection: Connection) -> None:
+    """The lane's `on_connect`: the peer's uid, which the kernel vouches for, is the server's own or root's."""
+    if connection.peer.uid not in {os.geteuid(), 0}:
+        raise Status(Code.PERMISSION_DENIED, "only the server's own user and root may use its admin socket")
+
+
+@dataclass(frozen=True, slots=True)
+class AdminApi:
+    """The service `ringfence.admin.v1.Server`."""
+
+    store: Store
+    feed: Feed
+    registry: Registry
+    trust: Trust
+    tokens: JoinTokens
+    agents: Agents
+    identity: ServerIdentity
+    intent: Intent
+    evidence: Evidence
+    proxies: ProxyList
+    clock: Callable[[], datetime]
+
+    def methods(self) -> dict[str, Method]:
+        """What the admin lane serves, by path."""
+        unary: dict[str, Callable[[Any], Awaitable[Any]]] = {
+            "Info": self.info,
+            "GenerateToken": self.generate_token,
+            "CreateEntries": self.create_entries,
+            "ListEntries": self.list_entries,
+            "DeleteEntries": self.delete_entries,
+            "ShowBundle": self.show_bundle,
+            "ApplyPolicy": self.apply_policy,
+            "CheckAuthz": self.check_authz,
+            "ExplainAuthz": self.explain_authz,
+            "ListProxies": self.list_proxies,
+            "Rotate": self.rotate,
+            "ShowAuthorities": self.show_authorities,
+        }
+        handlers = {name: _unary(answer) for name, answer in unary.items()}
+        return methods_of(service_of(pb, "Server"), handlers | {"TailAuthz": self.tail_authz})
+
+    async def info(self, _: pb.InfoRequest) -> pb.InfoResponse:
+        """What this server is and how much it holds."""
+        return pb.InfoResponse(
+            version=VERSION,
+            trust_domain=self.trust.bundle.trust_domain.name,
+            revision=self.registry.revision,
+            ready=self.registry.loaded,
+            agents=self.agents.connected,
+            proxies=len(self.proxies.list_proxies()),
+            entries=len(self.registry),
+            spiffe_id=str(self.identity.spiffe_id),
+        )
+
+    async def generate_token(self, asked: pb.GenerateTokenRequest) -> pb.GenerateTokenResponse:
+        """A join token."""
+        token, expires_at = await self.tokens.generate(asked.ttl)
+        return pb.GenerateTokenResponse(token=token, expires_at=expires_at)
+
+    async def create_entries(self, asked: pb.CreateEntriesRequest) -> pb.CreateEntriesResponse:
+        """Entries, all or none; the same ones again change nothing."""
+        if len(asked.entries) > _ENTRIES_A_CALL:
+            raise RingfenceError(Kind.INVALID, f"at most {_ENTRIES_A_CALL} entries a call")
+        wanted = [say.entry_of(entry, self.trust.bundle.trust_domain) for entry in asked.entries]
+        results = await self.store.run(stored.create, wanted, self._now())
+        await self.feed.catch_up()
+        return pb.CreateEntriesResponse(
+            results=[pb.EntryResult(entry=say.entry_message(entry), action=action) for entry, action in results]
+        )
+
+    async def list_entries(self, asked: pb.ListEntriesRequest) -> pb.ListEntriesResponse:
+        """Entries, oldest first; raises NOT_FOUND for an id that names none."""
+        found = [self.registry.get(entry_id) for entry_id in asked.ids] if asked.ids else self.registry.every()
+        missing = [entry_id for entry_id, entry in zip(asked.ids, found, strict=False) if entry is None]
+        if missing:
+            raise _no_entry(missing[0])
+        entries = [e for e in found if e is not None and asked.spiffe_id in {"", str(e.spiffe_id)}]
+        entries.sort(key=lambda entry: (entry.created_at, entry.revision))
+        return pb.ListEntriesResponse(entries=map(say.entry_message, entries))
+
+    async def delete_entries(self, asked: pb.DeleteEntriesRequest) -> pb.DeleteEntriesResponse:
+        """Delete entries; those that come from intent are deleted there. Raises CONFLICT for them."""
+        for entry_id in asked.ids:
+            entry = self.registry.get(entry_id)
+            if entry is not None and entry.origin != "api":
+                raise RingfenceError(
+                    Kind.CONFLICT,
+                    f"{entry_id} comes from the intent document {entry.origin}",
+                    hint="Change that document and apply it",
+                )
+        deleted = await self.store.run(stored.remove, list(asked.ids))
+        await self.feed.catch_up()
+        return pb.DeleteEntriesResponse(deleted=deleted)
+
+    async def show_bundle(self, _: pb.ShowBundleRequest) -> pb.ShowBundleResponse:
+        """The trust bundle."""
+        return pb.ShowBundleResponse(bundle=self.trust.bundle.to_json())
+
+    async def apply_policy(self, asked: pb.ApplyPolicyRequest) -> pb.ApplyPolicyResponse:
+        """Put documents in force, or say everything that is wrong with them."""
+        texts = [Document(document.path, document.text) for document in asked.documents]
+        outcome = await self.intent.apply(
+            texts, author=asked.author[:256], commit=asked.commit[:64], dry_run=asked.dry_run
+        )
+        return say.apply_response(outcome)
+
+    async def check_authz(self, asked: pb.CheckAuthzRequest) -> pb.Decision:
+        """What the model says of one request."""
+        from ringfence.broker.server.check import check
+
+        if self.intent.model is None:
+            raise RingfenceError(Kind.NOT_FOUND, "no intent was applied", hint="Run `ringfence policy apply DIR`")
+        return check(self.intent.model, self.intent, asked, now=self.clock())
+
+    async def explain_authz(self, asked: pb.ExplainAuthzRequest) -> pb.ExplainAuthzResponse:
+        """The decisions of one id."""
+        return pb.ExplainAuthzResponse(decisions=await self.evidence.explain(asked.id, asked.wait_ms / 1000))
+
+    async def tail_authz(self, call: Call) -> None:
+        """Decisions as a stream."""
+        asked = await call.receive()
+        async for decision in self.evidence.tail(asked or pb.TailAuthzRequest()):
+            await call.send(decision)
+
+    async def list_proxies(self, _: pb.ListProxiesRequest) -> pb.ListProxiesResponse:
+        """Every connected proxy."""
+        return pb.ListProxiesResponse(proxies=self.proxies.list_proxies())
+
+    async def rotate(self, asked: pb.RotateRequest) -> pb.RotateResponse:
+        """Have every agent renew its SVIDs, from a new authority if asked."""
+        if asked.authority:
+            await self.trust.replace()
+        await self.identity.renew()
+        self.trust.tell_agents()
+        return pb.RotateResponse(
+            authority=self.trust.authority.current.x509.subject_key_id, agents=self.agents.connected
+        )
+
+    async def show_authorities(self, _: pb.ShowAuthoritiesRequest) -> pb.ShowAuthoritiesResponse:
+        """Every slot of the authority."""
+        return pb.ShowAuthoritiesResponse(authorities=say.authority_messages(self.trust.authority))
+
+    def _now(self) -> int:
+        return int(self.clock().timestamp())
+
+
+def _unary(answer: Callable[[Any], Awaitable[Any]]) -> Handler:
+    async def handler(call: Call) -> None:
+        request = await call.receive()
+        if request is None:
+            raise RingfenceError(Kind.INVALID, "the call had no request")
+        await call.send(await answer(request))
+
+    return handler
+
+
+def _no_entry(entry_id: str) -> RingfenceError:
+    return RingfenceError(Kind.NOT_FOUND, f"there is no entry {entry_id}", hint="Run `ringfence entry list`")

@@ -1,0 +1,176 @@
+"""The agent API: attestation, and the one stream on which an agent asks and is pushed to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker import events
+from ringfence.broker.attest.join_token import ATTESTOR, JoinTokens, node_of
+from ringfence.broker.bell import Bell
+from ringfence.broker.issue import Answer, Issuer, Wanted
+from ringfence.broker.registry import Registry
+from ringfence.broker.server import agent_messages as say
+from ringfence.broker.server.agents import Agents
+from ringfence.broker.telemetry.names import ATTEST, ATTESTOR as ATTESTOR_NAME
+from ringfence.broker.telemetry.spans import span
+from ringfence.broker.trust import SPREAD_MS, Trust
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.profile import LeafDraft, csr_public_key
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.svid import parse_svid
+from ringfence.proto.lane import Call, Method, methods_of
+from ringfence.proto.service import service_of
+
+_SERVICE = service_of(pb, "Agent")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentApi:
+    """The service `ringfence.agent.v1.Agent`."""
+
+    registry: Registry
+    trust: Trust
+    issuer: Issuer
+    tokens: JoinTokens
+    agents: Agents
+    bell: Bell
+    clock: Callable[[], datetime]
+
+    def methods(self) -> dict[str, Method]:
+        """What the lane serves, by path."""
+        open_to_all = methods_of(_SERVICE, {"Attest": self.attest})
+        return open_to_all | methods_of(_SERVICE, {"Connect": self.connect}, peer_certificate=True)
+
+    async def attest(self, call: Call) -> None:
+        """Turn a join token into the agent's first SVID."""
+        request = await call.receive()
+        if request is None or not request.join_token:
+            raise RingfenceError(Kind.INVALID, "no evidence was given", hint="Pass --join-token")
+        with span(ATTEST, {ATTESTOR_NAME: ATTESTOR}):
+            try:
+                node, chain = await self.tokens.attest(request.join_token, request.csr)
+            except RingfenceError as error:
+                events.attestation_failed(ATTESTOR, call.peer.address, error)
+                raise
+        self.agents.know(node)
+        events.attested(ATTESTOR, node.spiffe_id, call.peer.address)
+        await call.send(pb.AttestResponse(spiffe_id=node.spiffe_id, chain=chain, bundle=self.trust.bundle.to_json()))
+
+    async def connect(self, call: Call) -> None:
+        """Serve one agent until it leaves, or until the SVID that it came with and renewed here has ended."""
+        agent = self.agents.authenticate(call.peer)
+        first = await call.receive()
+        if first is None or first.WhichOneof("message") != "hello":
+            raise RingfenceError(Kind.INVALID, "an agent's first message is its hello")
+        stream = _AgentStream(self, call, agent, first.hello)
+        events.agent_connected(agent, call.peer.address, first.hello.version)
+        self.agents.connected += 1
+        try:
+            await stream.serve()
+        finally:
+            self.agents.connected -= 1
+            events.agent_left(agent, call.peer.address)
+
+
+class _AgentStream:
+    """One connected agent: a reader that answers, in the order asked, and a watcher that pushes."""
+
+    def __init__(self, api: AgentApi, call: Call, agent: SpiffeId, hello: Any) -> None:
+        self._api = api
+        self._call = call
+        self._agent = agent
+        self._revision: int = hello.revision
+        self._digest: bytes = hello.bundle_digest
+        self._rotations = api.trust.rotations
+
+    async def serve(self) -> None:
+        """Until the agent half-closes; raises TimeoutError's meaning, UNAUTHENTICATED, at the end of its SVID."""
+        try:
+            async with asyncio.timeout(self._left(self._call.peer.certificate or b"")) as self._limit:
+                async with asyncio.TaskGroup() as tasks:
+                    watcher = tasks.create_task(self._watch())
+                    await self._read()
+                    watcher.cancel()
+        except TimeoutError:
+            raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {self._agent} has ended") from None
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _watch(self) -> None:
+        first = True
+        with self._api.bell.listen() as changed:
+            while True:
+                changed.clear()
+                for message in self._news(first=first):
+                    await self._call.send(message)
+                first = False
+                await changed.wait()
+
+    def _news(self, *, first: bool) -> list[Any]:
+        """All that this agent does not know yet, the bundle before the entries that need it."""
+        api = self._api
+        messages: list[Any] = []
+        bundle = api.trust.bundle.to_json()
+        if (digest := hashlib.sha256(bundle).digest()) != self._digest:
+            messages.append(pb.ServerMessage(bundle=pb.BundleUpdate(bundle=bundle)))
+            self._digest = digest
+        if first or api.registry.revision != self._revision:
+            delta = api.registry.delta(self._agent, self._revision)
+            messages += say.entries_updates(delta)
+            messages += filter(None, [say.revocations(delta, api.registry, self._agent)])
+            self._revision = delta.revision
+        if api.trust.rotations != self._rotations:
+            messages.append(pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS)))
+            self._rotations = api.trust.rotations
+        return messages
+
+    async def _read(self) -> None:
+        while (message := await self._call.receive()) is not None:
+            match message.WhichOneof("message"):
+                case "svids":
+                    answer = await self._svids(message.svids)
+                case "jwt":
+                    answer = await self._jwt(message.jwt)
+                case "renew":
+                    answer = await self._renew(message.renew)
+                case _:
+                    continue  # a newer agent's message: it has to do without an answer
+            await self._call.send(answer)
+
+    async def _svids(self, request: Any) -> Any:
+        wanted = [Wanted(item.entry_id, item.csr) for item in request.items]
+        try:
+            answers = await self._api.issuer.workload_svids(self._agent, wanted)
+        except RingfenceError as error:
+            answers = [Answer(item.entry_id, refused=error) for item in wanted]
+        return say.svid_response(request.id, answers)
+
+    async def _jwt(self, request: Any) -> Any:
+        try:
+            token, ends = await self._api.issuer.jwt_svid(self._agent, request.entry_id, request.audience)
+        except RingfenceError as error:
+            return say.jwt_refused(request.id, error)
+        response = pb.JwtResponse(id=request.id, token=token, expires_at=int(ends.timestamp()))
+        return pb.ServerMessage(jwt=response)
+
+    async def _renew(self, request: Any) -> Any:
+        api = self._api
+        drafts: list[LeafDraft] = []
+        try:
+            key = csr_public_key(request.csr)
+            chain = await api.issuer.own_svid(self._agent, key, on_draft=drafts.append)
+            await api.agents.renewed(node_of(drafts[0], ATTESTOR, int(api.clock().timestamp())))
+        except RingfenceError as error:
+            return say.renew_refused(request.id, error)
+        self._limit.reschedule(asyncio.get_running_loop().time() + self._left(chain[0]))
+        return pb.ServerMessage(renew=pb.RenewResponse(id=request.id, chain=chain))
+
+    def _left(self, leaf: bytes) -> float:
+        """Seconds until that SVID ends."""
+        return max((parse_svid([leaf]).not_after - self._api.clock()).total_seconds(), 0)

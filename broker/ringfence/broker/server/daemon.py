@@ -1,0 +1,157 @@
+"""The running server: state first, then sockets; rotation while it runs; drained streams at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ringfence.broker import metrics
+from ringfence.broker.config import LOCK, Address, ServerConfig
+from ringfence.broker.files import private_folder
+from ringfence.broker.http import JSON, Page, Routes, cannot_listen, serve_pages
+from ringfence.broker.intent import refused
+from ringfence.broker.intent_files import authorship, read_documents
+from ringfence.broker.log import log
+from ringfence.broker.server.admin_api import only_own_user
+from ringfence.broker.server.lock import DirectoryLock
+from ringfence.broker.server.parts import Clock, Parts, load
+from ringfence.broker.server.upkeep import keep_up
+from ringfence.broker.status import hidden
+from ringfence.broker.version import VERSION
+from ringfence.proto.lane import Lane, Method
+
+
+@dataclass(slots=True)
+class Running:
+    """A server that serves: where it listens, and its parts."""
+
+    parts: Parts
+    listen: Address
+    http: Address | None
+    admin_socket: Path
+
+
+@dataclass(slots=True)
+class _Readiness:
+    detail: str = "loading state"
+
+
+def system_clock() -> datetime:
+    """The system's time, UTC."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -> AsyncIterator[Running]:
+    """A server that is ready when the block is entered and drained when it is left.
+
+    Raises RingfenceError for whatever keeps it from starting; then everything it had opened is closed again.
+    """
+    async with AsyncExitStack() as stack:
+        # 1. This folder is ours and no other server's.
+        stack.callback((await asyncio.to_thread(_take, config.data_dir)).release)
+        # 2. Probes may look from here on: alive, not ready.
+        readiness = _Readiness()
+        http = await _serve_http(config, readiness, stack)
+        # 3. State before streams.
+        parts = await load(config, clock)
+        stack.push_async_callback(parts.store.close)
+        if config.intent is not None:
+            await _apply(parts, config.intent)
+        # 4. Streams.
+        listen = await _listen(config, parts, stack)
+        # 5. Upkeep, which ends first.
+        await _start_upkeep(parts, stack)
+        readiness.detail = ""
+        metrics.UP.set(1)
+        log.info("serving", listen=str(listen), admin=str(config.admin_path), trust_domain=str(config.trust_domain))
+        yield Running(parts, listen, http, config.admin_path)
+        readiness.detail = "shutting down"
+        metrics.UP.set(0)
+        log.info("stopping")
+
+
+def _take(data_dir: Path) -> DirectoryLock:
+    return DirectoryLock(private_folder(data_dir) / LOCK)
+
+
+async def _serve_http(config: ServerConfig, readiness: _Readiness, stack: AsyncExitStack) -> Address | None:
+    if config.http_listen is None:
+        return None
+    server = await serve_pages(config.http_listen.host, config.http_listen.port, _routes(readiness))
+    stack.callback(server.close)
+    return Address(config.http_listen.host, server.sockets[0].getsockname()[1])
+
+
+async def _apply(parts: Parts, folder: Path) -> None:
+    texts = await asyncio.to_thread(read_documents, folder)
+    author, commit = await asyncio.to_thread(authorship, folder)
+    outcome = await parts.intent.apply(texts, author=author, commit=commit)
+    if any(finding.level == "error" for finding in outcome.findings):
+        raise refused(outcome.findings)
+
+
+async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> Address:
+    # Operators and agents have a lane each, so that a flood on one leaves the other free.
+    admin = Lane(parts.admin_api.methods(), on_error=hidden, on_connect=only_own_user)
+    stack.push_async_callback(admin.drain, config.drain_seconds)
+    try:
+        await asyncio.to_thread(private_folder, config.admin_path.parent)
+        await admin.listen_unix(config.admin_path, 0o600)
+    except OSError as error:
+        raise cannot_listen(str(config.admin_path), error, flag="--admin-socket") from error
+    if config.otlp_listen is not None:
+        await _tcp(config, parts, parts.evidence.methods(), ("--otlp-listen", config.otlp_listen), stack)
+    return await _tcp(config, parts, parts.methods(), ("--listen", config.listen), stack)
+
+
+async def _tcp(
+    config: ServerConfig,
+    parts: Parts,
+    methods: dict[str, Method],
+    where: tuple[str, Address],
+    stack: AsyncExitStack,
+) -> Address:
+    flag, address = where
+    lane = Lane(methods, on_error=hidden)
+    stack.push_async_callback(lane.drain, config.drain_seconds)
+    try:
+        port = await lane.listen_tcp(address.host, address.port, parts.identity.context)
+    except OSError as error:
+        raise cannot_listen(str(address), error, flag=flag) from error
+    return Address(address.host, port)
+
+
+async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
+    task = asyncio.create_task(keep_up(parts))
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+def _routes(readiness: _Readiness) -> Routes:
+    def ready() -> Page:
+        detail = readiness.detail
+        return Page(503, f"{detail}\n".encode()) if detail else Page(200, b"ready\n")
+
+    return {
+        "/live": lambda: Page(200, b"alive\n"),
+        "/ready": ready,
+        "/metrics": _metrics,
+        "/version": lambda: Page(200, json.dumps({"version": VERSION}).encode(), JSON),
+    }
+
+
+def _metrics() -> Page:
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    metrics.BUILD.labels(VERSION).set(1)
+    return Page(200, generate_latest(metrics.REGISTRY), CONTENT_TYPE_LATEST)

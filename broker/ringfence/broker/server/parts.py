@@ -1,0 +1,108 @@
+"""The parts of a server and how they hang together: what is loaded, in which order, before anyone is served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringfence.broker import metrics
+from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.bell import Bell
+from ringfence.broker.config import BUNDLE, DATABASE, KEYS, ServerConfig
+from ringfence.broker.feed import Feed
+from ringfence.broker.intent import Intent
+from ringfence.broker.issue import Issuer
+from ringfence.broker.registry import Registry
+from ringfence.broker.server.admin_api import AdminApi
+from ringfence.broker.server.agent_api import AgentApi
+from ringfence.broker.server.agents import Agents
+from ringfence.broker.server.evidence import ServerEvidence
+from ringfence.broker.server.identity import ServerIdentity
+from ringfence.broker.server.proxies import ServerProxies
+from ringfence.broker.store.engine import Store
+from ringfence.broker.trust import Trust
+from ringfence.certs.keys.disk import DiskKeys
+from ringfence.proto.lane import Method
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that serves, loaded."""
+
+    store: Store
+    registry: Registry
+    trust: Trust
+    issuer: Issuer
+    identity: ServerIdentity
+    intent: Intent
+    agent_api: AgentApi
+    admin_api: AdminApi
+    proxies: ServerProxies
+    evidence: ServerEvidence
+    clock: Clock
+
+    def methods(self) -> dict[str, Method]:
+        """What the one `--listen` address serves."""
+        return self.agent_api.methods() | self.proxies.methods() | self.evidence.methods()
+
+
+async def load(config: ServerConfig, clock: Clock) -> Parts:
+    """Open the store and bring everything into memory; raises what any part raises, with the store closed."""
+    store = await Store.open(config.data_dir / DATABASE)
+    try:
+        return await _load(config, store, clock)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
+    bell = Bell()
+    # 1. The authority: the same keys as before, or the first ones.
+    trust = await Trust.load(
+        config.trust_domain,
+        await asyncio.to_thread(DiskKeys, config.data_dir / KEYS),
+        store=store,
+        bell=bell,
+        clock=clock,
+        pem=config.data_dir / BUNDLE,
+        ca_ttl=config.ca_ttl,
+    )
+    # 2. Registrations and admitted agents.
+    registry = Registry(bell)
+    feed = Feed(store, registry)
+    await feed.load()
+    agents = Agents(trust, store, clock=clock)
+    await agents.load()
+    # 3. The intent in force and what proxies are to hold.
+    proxies = await ServerProxies.load(store, trust, clock)
+    intent = Intent(
+        config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock
+    )
+    await intent.restore()
+    # 4. The server's own identity.
+    issuer = Issuer(trust.authority, registry, store, clock=clock)
+    identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
+    await identity.renew()
+    tokens = JoinTokens(config.trust_domain, store, issuer, clock=clock)
+    evidence = ServerEvidence(intent, forward=config.otlp_forward)
+    metrics.ENTRIES.set_function(lambda: len(registry))
+    return Parts(
+        store=store,
+        registry=registry,
+        trust=trust,
+        issuer=issuer,
+        identity=identity,
+        intent=intent,
+        agent_api=AgentApi(registry, trust, issuer, tokens, agents, bell, clock),
+        admin_api=AdminApi(
+            store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock
+        ),
+        proxies=proxies,
+        evidence=evidence,
+        clock=clock,
+    )

@@ -1,0 +1,143 @@
+"""Registration entries on disk; each function runs inside one transaction of `Store.run`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, Row, delete, select, update
+
+from ringfence.broker.entry import Entry
+from ringfence.broker.store.changes import ChangeKind, append
+from ringfence.broker.store.schema import entries
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import SpiffeId
+
+CREATED, UNCHANGED, CONFIGURED, PRUNED = "created", "unchanged", "configured", "pruned"
+_CHUNK = 500  # bound variables a statement, well under SQLite's limit
+
+
+def create(connection: Connection, wanted: Sequence[Entry], now: int) -> list[tuple[Entry, str]]:
+    """Store what is new of *wanted*, all or none; raises CONFLICT when one exists with other TTLs or names."""
+    known = _by_key(connection, [entry.key for entry in wanted])
+    results: list[tuple[Entry, str]] = []
+    for entry in wanted:
+        held = known.get(entry.key)
+        if held is None:
+            held = replace(entry, id=entry.id or str(uuid.uuid4()), created_at=now)
+            known[entry.key] = held
+            results.append((held, CREATED))
+        elif held.same_as(entry):
+            results.append((held, UNCHANGED))
+        else:
+            raise RingfenceError(
+                Kind.CONFLICT,
+                f"{entry.spiffe_id} is registered for these selectors with another TTL, DNS name or hint",
+                hint=f"Run `ringfence entry delete {held.id}` first, or repeat what it has",
+            )
+    fresh = insert(connection, [entry for entry, action in results if action == CREATED])
+    return [(fresh.get(entry.id, entry), action) for entry, action in results]
+
+
+def insert(connection: Connection, fresh: Sequence[Entry]) -> dict[str, Entry]:
+    """Store *fresh*, each with its own revision; by id."""
+    last = append(connection, [(ChangeKind.ENTRY, entry.id) for entry in fresh])
+    stored = [replace(entry, revision=last - len(fresh) + 1 + i) for i, entry in enumerate(fresh)]
+    if stored:
+        connection.execute(entries.insert(), [_row(entry) for entry in stored])
+    return {entry.id: entry for entry in stored}
+
+
+def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Delete what exists of *ids*; those deleted."""
+    gone = [entry.id for entry in by_id(connection, ids)]
+    for chunk in _chunks(gone):
+        connection.execute(delete(entries).where(entries.c.id.in_(chunk)))
+    append(connection, [(ChangeKind.REMOVED, entry_id) for entry_id in gone])
+    return gone
+
+
+def reconcile(connection: Connection, wanted: Sequence[Entry], now: int) -> list[tuple[Entry, str]]:
+    """Make the entries that come from documents be exactly *wanted*: id and creation time of the same ones stay."""
+    held = {entry.key: entry for entry in every(connection) if entry.origin != "api"}
+    results: list[tuple[Entry, str]] = []
+    fresh: list[Entry] = []
+    for entry in {entry.key: entry for entry in wanted}.values():
+        known = held.pop(entry.key, None)
+        if known is None:
+            fresh.append(replace(entry, id=str(uuid.uuid4()), created_at=now))
+        elif known.same_as(entry):
+            results.append((known, UNCHANGED))
+        else:
+            results.append((_replace(connection, known, entry), CONFIGURED))
+    results += [(entry, CREATED) for entry in insert(connection, fresh).values()]
+    remove(connection, [entry.id for entry in held.values()])
+    return results + [(entry, PRUNED) for entry in held.values()]
+
+
+def every(connection: Connection) -> list[Entry]:
+    """All entries."""
+    return [_entry(row) for row in connection.execute(select(entries))]
+
+
+def by_id(connection: Connection, ids: Sequence[str]) -> list[Entry]:
+    """Those of *ids* that exist."""
+    return [
+        _entry(row)
+        for chunk in _chunks(ids)
+        for row in connection.execute(select(entries).where(entries.c.id.in_(chunk)))
+    ]
+
+
+def _by_key(connection: Connection, keys: Sequence[str]) -> dict[str, Entry]:
+    return {
+        row.key: _entry(row)
+        for chunk in _chunks(keys)
+        for row in connection.execute(select(entries).where(entries.c.key.in_(chunk)))
+    }
+
+
+def _replace(connection: Connection, known: Entry, wanted: Entry) -> Entry:
+    revision = append(connection, [(ChangeKind.ENTRY, known.id)])
+    entry = replace(wanted, id=known.id, created_at=known.created_at, revision=revision)
+    connection.execute(update(entries).where(entries.c.id == entry.id).values(_row(entry)))
+    return entry
+
+
+def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "key": entry.key,
+        "spiffe_id": str(entry.spiffe_id),
+        "parent_id": str(entry.parent_id),
+        "selectors": [str(selector) for selector in entry.selectors],
+        "x509_ttl": entry.x509_ttl,
+        "jwt_ttl": entry.jwt_ttl,
+        "dns_names": list(entry.dns_names),
+        "hint": entry.hint,
+        "origin": entry.origin,
+        "created_at": entry.created_at,
+        "revision": entry.revision,
+    }
+
+
+def _entry(row: Row[tuple[object, ...]]) -> Entry:
+    return Entry(
+        id=row.id,
+        spiffe_id=SpiffeId.parse(row.spiffe_id),
+        parent_id=SpiffeId.parse(row.parent_id),
+        selectors=tuple(Selector.parse(text) for text in row.selectors),
+        x509_ttl=row.x509_ttl,
+        jwt_ttl=row.jwt_ttl,
+        dns_names=tuple(row.dns_names),
+        hint=row.hint,
+        origin=row.origin,
+        created_at=row.created_at,
+        revision=row.revision,
+    )

@@ -1,0 +1,132 @@
+"""The tables. Times are whole Unix seconds, lists are JSON, and a new column needs a migration beside it."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+# One row: the last revision given out. Locking it orders the writers, so revisions are gap-free in commit order.
+feed = Table(
+    "feed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("key", String(64), nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("key", String(64), nullable=False, unique=True),
+    Column("spiffe_id", String(2048), nullable=False),
+    Column("parent_id", String(2048), nullable=False),
+    Column("selectors", JSON, nullable=False),
+    Column("x509_ttl", BigInteger, nullable=False),
+    Column("jwt_ttl", BigInteger, nullable=False),
+    Column("dns_names", JSON, nullable=False),
+    Column("hint", String(256), nullable=False),
+    Column("origin", String(512), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=True),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("spiffe_id", String(2048), primary_key=True),
+    Column("attestor", String(32), nullable=False),
+    Column("attested_at", BigInteger, nullable=False),
+    Column("serial", String(40), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("banned", Boolean, nullable=False),
+)
+
+# Certificates and key names of the authority; private keys are with the key manager.
+authority = Table(
+    "authority",
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("state", JSON, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+# Written before anything is signed: a row that stays at "intent" is the trace of a crash in between.
+issuance = Table(
+    "issuance",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("spiffe_id", String(2048), nullable=False),
+    Column("entry_id", String(36), nullable=False),
+    Column("agent_id", String(2048), nullable=False),
+    Column("authority", String(64), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("state", String(8), nullable=False),
+    Index("issuance_not_after", "not_after"),
+)
+
+# `seq` orders applies; the last one is in force. A revision (content hash) comes back when intent is reverted.
+intents = Table(
+    "intents",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("revision", String(64), nullable=False),
+    Column("author", String(256), nullable=False),
+    Column("commit", String(64), nullable=False),
+    Column("applied_at", BigInteger, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False),
+    Column("text", LargeBinary, nullable=False),
+)
+
+# Where each (rule, hash) that a proxy may still carry was written; never deleted, so old decisions stay explained.
+rules = Table(
+    "rules",
+    metadata,
+    Column("rule", String(512), primary_key=True),
+    Column("hash", String(16), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("revision", String(64), nullable=False),
+    Column("author", String(256), nullable=False),
+    Column("commit", String(64), nullable=False),
+    Column("effect", String(8), nullable=False),
+    Column("owner", String(256), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Where proxies said that their workloads can be reached.
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("key", String(512), primary_key=True),
+    Column("port", String(128), primary_key=True),
+    Column("host", String(256), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("node", String(512), nullable=False),
+)

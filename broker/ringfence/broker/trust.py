@@ -1,0 +1,115 @@
+"""The authority of this server in the store: made once, loaded again with the same keys, published, rotated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ringfence.broker import events, metrics
+from ringfence.broker.bell import Bell
+from ringfence.broker.files import write_atomically
+from ringfence.broker.store import authority as stored
+from ringfence.broker.store.engine import Store
+from ringfence.certs.authority import Authority
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.keys.port import KeyManager
+from ringfence.certs.rotation import Step
+from ringfence.certs.spiffe_id import TrustDomain
+
+SERVER = "self"  # one server a store, for now
+LEAD_SECONDS = 1.0  # a pushed bundle is in every connected Envoy well before
+SPREAD_MS = 2_000  # over which agents renew after a rotation, so that they do not ask at once
+
+
+class Trust:
+    """`bundle` is what may be published now; it never holds an authority that is not on disk yet."""
+
+    def __init__(
+        self, authority: Authority, sequence: int, *, store: Store, bell: Bell, clock: Callable[[], datetime], pem: Path
+    ) -> None:
+        self.authority = authority
+        self.rotations = 0  # times that agents were told to renew; each stream remembers the last it passed on
+        self._store = store
+        self._bell = bell
+        self._clock = clock
+        self._pem = pem
+        self._one_at_a_time = asyncio.Lock()
+        self.bundle: SpiffeBundle = authority.bundle(sequence)
+
+    @classmethod
+    async def load(
+        cls,
+        trust_domain: TrustDomain,
+        keys: KeyManager,
+        *,
+        store: Store,
+        bell: Bell,
+        clock: Callable[[], datetime],
+        pem: Path,
+        ca_ttl: timedelta,
+    ) -> Trust:
+        """The authority as it was, or a new one; raises what the store and the key manager raise."""
+        found = await store.run(stored.load, SERVER)
+        if found is None:
+            authority = await asyncio.to_thread(Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl)
+            trust = cls(authority, 0, store=store, bell=bell, clock=clock, pem=pem)
+            await trust._publish()
+        else:
+            state, sequence = found
+            authority = await asyncio.to_thread(Authority.from_state, state, keys)
+            authority.ca_ttl = ca_ttl
+            trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem)
+            await trust._show()
+        return trust
+
+    async def step(self) -> Step:
+        """Do what `next_step` says is due; what was done."""
+        async with self._one_at_a_time:
+            now = self._clock()
+            due = self.authority.next_step(now)
+            match due:
+                case Step.WAIT:
+                    return due
+                case Step.PREPARE:
+                    await asyncio.to_thread(self.authority.prepare, now)
+                case Step.ACTIVATE:
+                    self.authority.activate(now)
+                case Step.PRUNE:
+                    await asyncio.to_thread(self.authority.prune, now)
+            await self._publish()
+            if due is Step.ACTIVATE:
+                self.tell_agents()
+            events.authority_step(due.value, self.authority.current.x509.subject_key_id)
+            return due
+
+    async def replace(self, *, lead_seconds: float = LEAD_SECONDS) -> None:
+        """Publish a new authority, give it *lead_seconds* to reach everyone who verifies, then sign with it."""
+        async with self._one_at_a_time:
+            now = self._clock()
+            if self.authority.next is None:
+                await asyncio.to_thread(self.authority.prepare, now)
+                await self._publish()
+                await asyncio.sleep(lead_seconds)
+            self.authority.activate(now)
+            await self._publish()
+            events.authority_step("replace", self.authority.current.x509.subject_key_id)
+
+    def tell_agents(self) -> None:
+        """Have every connected agent get new SVIDs, spread over `SPREAD_MS`."""
+        self.rotations += 1
+        self._bell.ring()
+
+    async def _publish(self) -> None:
+        # On disk first: an authority that a crash could forget must not be trusted by anyone.
+        bundle = self.authority.bundle(self.bundle.sequence + 1)
+        await self._store.run(stored.save, SERVER, self.authority.to_state(), bundle.sequence)
+        self.bundle = bundle
+        await self._show()
+        self._bell.ring()
+
+    async def _show(self) -> None:
+        await asyncio.to_thread(write_atomically, self._pem, self.bundle.x509_pem(), mode=0o644)
+        metrics.CA_EXPIRY.labels("x509").set(self.authority.current.x509.not_after.timestamp())
+        metrics.CA_EXPIRY.labels("jwt").set(self.authority.current.jwt.not_after.timestamp())
