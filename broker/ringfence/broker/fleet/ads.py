@@ -1,0 +1,89 @@
+"""The aggregated discovery service and Describe, as methods of the lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from ringfence.broker.fleet.caller import Caller, check_claim, identify
+from ringfence.broker.fleet.describe import describe
+from ringfence.broker.fleet.fleet import Fleet
+from ringfence.broker.fleet.stream import Machine
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.proto.lane import Call, Method, methods_of
+from ringfence.proto.service import service_of
+from ringfence.proto.status import Code, Status
+from ringfence.proxy.v1 import proxy_pb2
+from ringfence.xds.delta import DeltaStream
+from ringfence.xds.discovery import parse_delta, parse_sotw
+from ringfence.xds.instance import Instance
+from ringfence.xds.sotw import SotwStream
+
+ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+
+
+class ProxyApi:
+    """What proxies and their launchers call, with their own SVIDs."""
+
+    def __init__(self, fleet: Fleet, clock: Callable[[], datetime]) -> None:
+        self._fleet = fleet
+        self._clock = clock
+
+    def methods(self) -> dict[str, Method]:
+        """By path; each demands a client certificate."""
+        return {
+            f"{ADS}StreamAggregatedResources": Method(self.stream, parse_sotw, peer_certificate=True),
+            f"{ADS}DeltaAggregatedResources": Method(self.delta, parse_delta, peer_certificate=True),
+        } | methods_of(service_of(proxy_pb2, "Proxy"), {"Describe": self.describe}, peer_certificate=True)
+
+    async def stream(self, call: Call) -> None:
+        """State of the world."""
+        await self._serve(call, SotwStream())
+
+    async def delta(self, call: Call) -> None:
+        """Incremental."""
+        await self._serve(call, DeltaStream())
+
+    async def describe(self, call: Call) -> None:
+        """What the caller's proxy is to be built for."""
+        caller = self._caller(call)
+        if await call.receive() is None:
+            raise RingfenceError(Kind.INVALID, "the call holds no request")
+        scope = self._fleet.scope_of(caller.workload.key)
+        if scope is not None:  # identify found it in the same turn of the loop, or the intent has just changed
+            await call.send(describe(scope))
+            return
+        raise RingfenceError(Kind.DENIED, f"the intent has no workload {caller.spiffe_id}")
+
+    def _caller(self, call: Call) -> Caller:
+        return identify(call.peer.certificate, self._fleet.scopes, self._clock())
+
+    async def _serve(self, call: Call, machine: Machine) -> None:
+        # 1. Who the connection proves it is; what is refused is refused before anything is read.
+        caller = self._caller(call)
+        # 2. Who the node says it is must not be somebody else.
+        request = await call.receive()
+        if request is None:
+            return
+        if request.node is None:
+            raise RingfenceError(Kind.INVALID, "the first request on a stream names its node")
+        check_claim(request.node, caller)
+        instance = Instance.parse(request.node.id, request.node.metadata)
+        # 3. The model may have changed while we waited for that.
+        caller = self._caller(call)
+        # 4. The connection ends with the SVID that opened it.
+        left = (caller.not_after - self._clock()).total_seconds()
+        end = asyncio.get_running_loop().call_later(left, call.connection.cut, _expired())
+        proxy = self._fleet.join(caller, instance, call, machine)
+        try:
+            while request is not None:
+                await self._fleet.receive(proxy, request)
+                request = await call.receive()
+        finally:
+            end.cancel()
+            self._fleet.leave(proxy)
+
+
+def _expired() -> Status:
+    return Status(Code.UNAVAILABLE, "the SVID of this connection has expired; connect again with the new one")

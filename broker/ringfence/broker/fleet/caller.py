@@ -1,0 +1,51 @@
+"""Who calls: the workload that a connection's certificate proves, whatever the caller claims beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringfence.broker.fleet.scope import Scopes
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.svid import parse_svid
+from ringfence.policy.model import Workload
+from ringfence.xds.discovery import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A workload of the model, for as long as its SVID is valid."""
+
+    spiffe_id: SpiffeId
+    workload: Workload
+    not_after: datetime
+
+
+def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) -> Caller:
+    """The caller with a certificate that TLS verified; raises UNAVAILABLE, UNAUTHENTICATED or DENIED."""
+    # 1. No state before truth: what is not loaded yet denies nobody and serves nobody.
+    if scopes is None:
+        raise RingfenceError(Kind.UNAVAILABLE, "the server is still loading its state")
+    # 2. There is a certificate, and exactly one URI in it, which is a SPIFFE ID.
+    if certificate is None:
+        raise RingfenceError(Kind.UNAUTHENTICATED, "this call needs a client certificate")
+    svid = parse_svid((certificate,))
+    # 3. It is valid still: a connection outlives the SVID that it was opened with.
+    if svid.not_after <= now:
+        raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {svid.spiffe_id} has expired", hint="Reconnect")
+    # 4. The ID is of this trust domain and names a workload of the intent; agents and servers have no proxies.
+    workload = scopes.workload(svid.spiffe_id)
+    if workload is None or svid.spiffe_id.is_reserved:
+        raise RingfenceError(
+            Kind.DENIED,
+            f"the intent has no workload {svid.spiffe_id}",
+            hint="Declare the Workload and apply the intent",
+        )
+    return Caller(svid.spiffe_id, workload, svid.not_after)
+
+
+def check_claim(node: Node, caller: Caller) -> None:
+    """Refuse a node that calls itself somebody else; raises DENIED. A plain cluster name claims nothing."""
+    if node.cluster.startswith("spiffe:") and node.cluster != str(caller.spiffe_id):
+        raise RingfenceError(Kind.DENIED, f"{caller.spiffe_id} claims to be {node.cluster}")

@@ -1,0 +1,111 @@
+"""Where workloads are served: said by connected proxies, kept for a while when they leave, remembered over restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from ringfence.broker.store.endpoints import EndpointRow
+from ringfence.xds.instance import Address, Endpoint
+
+GRACE = timedelta(seconds=10)  # a proxy that lost its stream serves on: it mostly comes back at once
+RESTART_GRACE = timedelta(seconds=60)  # for proxies to find a restarted server
+
+Served = tuple[str, str]  # workload key and port name
+
+
+class EndpointLog(Protocol):
+    """Keeps endpoints over a restart of the server; `node` tells proxies apart over all workloads."""
+
+    async def load(self) -> list[EndpointRow]:
+        """Everything that was put and not removed."""
+
+    async def put(self, rows: list[EndpointRow]) -> None:
+        """Keep *rows*."""
+
+    async def remove(self, node: str) -> None:
+        """Forget what that proxy said."""
+
+
+@dataclass(slots=True)
+class _Said:
+    """What one proxy said; `until` None while it is connected."""
+
+    key: str
+    addresses: Mapping[str, Address]
+    streams: int = 0
+    until: datetime | None = None
+
+
+@dataclass(slots=True)
+class Endpoints:
+    """The addresses of every served port. Each change returns the ports that it touched."""
+
+    grace: timedelta = GRACE
+    restart_grace: timedelta = RESTART_GRACE
+    _said: dict[str, _Said] = field(default_factory=dict)  # by node
+    _served: dict[Served, dict[str, Address]] = field(default_factory=dict)  # node to address
+
+    def of(self, key: str, port: str) -> tuple[Endpoint, ...]:
+        """The addresses of a port, each once, in order."""
+        return tuple(Endpoint(*address) for address in sorted(set(self._served.get((key, port), {}).values())))
+
+    def restore(self, rows: Iterable[EndpointRow], now: datetime) -> None:
+        """Believe what was kept, until its proxies come back or the time for that is over."""
+        grouped: dict[tuple[str, str], dict[str, Address]] = {}
+        for row in rows:
+            grouped.setdefault((row.node, row.key), {})[row.port] = (row.host, row.number)
+        for (node, key), addresses in grouped.items():
+            self._set(node, _Said(key, addresses, until=now + self.restart_grace))
+
+    def join(self, node: str, key: str, addresses: Mapping[str, Address]) -> set[Served]:
+        """A proxy opened a stream; it may have another open still."""
+        before = self._said.get(node)
+        return self._set(node, _Said(key, addresses, streams=before.streams + 1 if before else 1))
+
+    def amend(self, node: str, key: str, addresses: Mapping[str, Address]) -> set[Served]:
+        """A connected proxy serves other ports now."""
+        before = self._said.get(node)
+        return self._set(node, _Said(key, addresses, streams=before.streams if before else 1))
+
+    def leave(self, node: str, now: datetime) -> None:
+        """A stream of a proxy ended; nothing changes until the grace is over."""
+        said = self._said.get(node)
+        if said is None:
+            return
+        said.streams -= 1
+        if said.streams <= 0:
+            said.until = now + self.grace
+
+    def forget(self, node: str) -> set[Served]:
+        """Drop what a proxy said, now."""
+        said = self._said.pop(node, None)
+        touched = {(said.key, port) for port in said.addresses} if said else set()
+        for served in touched:
+            del self._served[served][node]
+        return touched
+
+    def lapsed(self, now: datetime) -> list[str]:
+        """The nodes whose grace is over."""
+        return [node for node, said in self._said.items() if said.until is not None and said.until <= now]
+
+    def next_lapse(self) -> datetime | None:
+        """When the next grace is over."""
+        return min((said.until for said in self._said.values() if said.until is not None), default=None)
+
+    def _set(self, node: str, said: _Said) -> set[Served]:
+        old = self._said.get(node)
+        before = {(old.key, port): address for port, address in old.addresses.items()} if old else {}
+        self.forget(node)
+        self._said[node] = said
+        after = {(said.key, port): address for port, address in said.addresses.items()}
+        for served, address in after.items():
+            self._served.setdefault(served, {})[node] = address
+        return {served for served in before.keys() | after.keys() if before.get(served) != after.get(served)}
+
+
+def rows_of(node: str, key: str, addresses: Mapping[str, Address]) -> list[EndpointRow]:
+    """What a proxy said, as it is kept."""
+    return [EndpointRow(key, port, host, number, node) for port, (host, number) in addresses.items()]

@@ -1,0 +1,255 @@
+"""All connected proxies under one model: a change is compiled for, and pushed to, those that it touches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ringfence.broker.fleet.caller import Caller
+from ringfence.broker.fleet.endpoints import EndpointLog, Endpoints, Served, rows_of
+from ringfence.broker.fleet.journal import Journal
+from ringfence.broker.fleet.proxy import SYNCED, Proxy
+from ringfence.broker.fleet.refusal import in_words
+from ringfence.broker.fleet.scope import Scope, Scopes
+from ringfence.broker.fleet.stream import Machine, Sender, Stream
+from ringfence.broker.fleet.turns import Turns
+from ringfence.broker.log import log
+from ringfence.policy.model import Model, Workload
+from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
+from ringfence.xds.instance import Endpoint, Instance
+from ringfence.xds.snapshot import Snapshot
+from ringfence.xds.subscription import Nack
+
+_LONGEST_SLEEP = 30.0  # seconds: a clock that was set is noticed by then
+
+
+class Compiler(Protocol):
+    """`ringfence.xds.compile.compile_snapshot` with the facts of this server bound."""
+
+    def __call__(
+        self,
+        model: Model,
+        workload: Workload,
+        instance: Instance,
+        endpoints: Mapping[Served, tuple[Endpoint, ...]],
+        *,
+        now: datetime,
+    ) -> Snapshot:
+        """What one proxy is to hold; raises RingfenceError."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened since the start, for whoever exports it."""
+
+    compiles: int = 0
+    pushes: int = 0
+    acks: int = 0
+    nacks: int = 0
+
+
+class Fleet:
+    """Serves nobody before `restore` and the first `apply`; `run` keeps time and the endpoint log until cancelled."""
+
+    def __init__(
+        self,
+        compiler: Compiler,
+        endpoint_log: EndpointLog,
+        *,
+        clock: Callable[[], datetime],
+        endpoints: Endpoints | None = None,
+    ) -> None:
+        self._compiler = compiler
+        self._clock = clock
+        self._endpoints = endpoints or Endpoints()
+        self._journal = Journal(endpoint_log)
+        self._proxies: set[Proxy] = set()
+        self._turns = Turns()
+        self._epoch = 0
+        self._expiry: datetime | None = None
+        self._due = asyncio.Event()
+        self._progress: set[asyncio.Future[None]] = set()
+        self._scopes: Scopes | None = None
+        self._restored = False
+        self.counts = Counts()
+
+    @property
+    def scopes(self) -> Scopes | None:
+        """What callers are judged by; None while nothing may be served: no state before truth."""
+        return self._scopes if self._restored else None
+
+    @property
+    def revision(self) -> str:
+        """Of the model in force; empty before the first."""
+        return self._scopes.model.revision if self._scopes is not None else ""
+
+    def __len__(self) -> int:
+        return len({(proxy.caller.spiffe_id, proxy.node) for proxy in self._proxies})
+
+    async def restore(self) -> None:
+        """Take in the endpoints that were kept, so that a restart tells no proxy that there are none."""
+        self._endpoints.restore(await self._journal.load(), self._clock())
+        self._restored = True
+
+    async def run(self) -> None:
+        """Apply what time brings, and keep endpoints in the log."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_time())
+            tasks.create_task(self._journal.run())
+
+    def scope_of(self, key: str) -> Scope | None:
+        """What a workload's proxies depend on."""
+        return self._scopes.of(key) if self._scopes is not None else None
+
+    def apply(self, model: Model) -> int:
+        """Bring *model* into force; how many proxies it touches. They are compiled and pushed from the loop, next."""
+        touched = self._rescope(Scopes(model, self._clock()))
+        for proxy in touched:
+            self._turns.renew(proxy.stream)
+        self._due.set()
+        self._announce()
+        return len(touched)
+
+    def tick(self) -> datetime | None:
+        """Apply what is due by the clock: ended rules, endpoints whose grace is over. When the next thing is due."""
+        now = self._clock()
+        if self._scopes is not None and self._expiry is not None and self._expiry <= now:
+            self.apply(self._scopes.model)
+        for node in self._endpoints.lapsed(now):
+            self._forget(node)
+        return min((due for due in (self._expiry, self._endpoints.next_lapse()) if due is not None), default=None)
+
+    def join(self, caller: Caller, instance: Instance, call: Sender, machine: Machine) -> Proxy:
+        """Take a new stream in; its snapshot is made at once."""
+        stream = Stream(call, machine, lambda: self._compile(proxy), self._sent)
+        proxy = Proxy(caller, instance, stream, self.scope_of(caller.workload.key))
+        self._proxies.add(proxy)
+        self._offer(proxy, joins=True)
+        stream.pump()
+        log.info("proxy connected", spiffe_id=str(caller.spiffe_id), node=instance.node_id)
+        return proxy
+
+    def leave(self, proxy: Proxy) -> None:
+        """Its stream has ended."""
+        self._proxies.discard(proxy)
+        proxy.stream.close()
+        self._endpoints.leave(proxy.node, self._clock())
+        self._due.set()
+        self._announce()
+        log.info("proxy left", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id)
+
+    async def receive(self, proxy: Proxy, request: SotwRequest | DeltaRequest) -> None:
+        """Let a proxy's request take effect."""
+        await proxy.stream.receive(request)
+        if request.error is not None:
+            self.counts.nacks += 1
+        elif request.nonce:
+            self.counts.acks += 1
+        else:
+            return
+        nacks = proxy.stream.nacks
+        if nacks or proxy.refusal:
+            self._judge(proxy, nacks, told=request.error is not None)
+        if self._progress:
+            self._announce()
+
+    def list_proxies(self) -> list[Any]:
+        """A ProxyStatus for every stream, by identity and node."""
+        for proxy in self._proxies:
+            self._note_revision(proxy)
+        rows = [proxy.status() for proxy in self._proxies]
+        return sorted(rows, key=lambda row: (row.spiffe_id, row.node))
+
+    async def wait_synced(self, revision: str) -> bool:
+        """Until every proxy holds what the model of *revision* means; False once another model is in force."""
+        while self.revision == revision:
+            if all(proxy.state == SYNCED for proxy in self._proxies):
+                return True
+            step = asyncio.get_running_loop().create_future()
+            self._progress.add(step)
+            try:
+                await step
+            finally:
+                self._progress.discard(step)
+        return False
+
+    def _rescope(self, scopes: Scopes) -> list[Proxy]:
+        """Put new scopes in force; the proxies whose scope differs."""
+        for proxy in self._proxies:
+            self._note_revision(proxy)
+        self._scopes = scopes
+        self._expiry = scopes.next_expiry()
+        self._epoch += 1
+        touched = []
+        for proxy in self._proxies:
+            before, proxy.scope = proxy.scope, scopes.of(proxy.caller.workload.key)
+            if proxy.scope != before:
+                touched.append(proxy)
+        for proxy in touched:
+            if proxy.scope is None:
+                self._forget(proxy.node)
+            else:
+                self._offer(proxy, joins=False)
+        return touched
+
+    def _offer(self, proxy: Proxy, *, joins: bool) -> None:
+        """Let others have the ports of a connected proxy, and remember them."""
+        key, addresses = proxy.caller.workload.key, proxy.inbound
+        change = self._endpoints.join if joins else self._endpoints.amend
+        changed = change(proxy.node, key, addresses)
+        if changed:
+            self._journal.put(rows_of(proxy.node, key, addresses), node=proxy.node)
+        self._touch(changed)
+
+    def _forget(self, node: str) -> None:
+        self._journal.remove(node)
+        self._touch(self._endpoints.forget(node))
+
+    def _touch(self, served: set[Served]) -> None:
+        """Have everyone who holds endpoints of these ports get the present ones."""
+        if served:
+            self._epoch += 1
+            for proxy in self._proxies:
+                if not served.isdisjoint(proxy.reads):
+                    self._turns.renew(proxy.stream)
+
+    def _compile(self, proxy: Proxy) -> tuple[Snapshot, int]:
+        scope = proxy.scope
+        if scope is None:  # The workload is gone from the intent: nothing is its to serve or reach.
+            return Snapshot({}, self.revision), self._epoch
+        endpoints = {served: self._endpoints.of(*served) for served in proxy.reads}
+        self.counts.compiles += 1
+        made = self._compiler(scope.model, scope.workload, proxy.instance, endpoints, now=self._clock())
+        return made, self._epoch
+
+    def _sent(self, _out: Out) -> None:
+        self.counts.pushes += 1
+
+    def _note_revision(self, proxy: Proxy) -> None:
+        if proxy.state == SYNCED:
+            proxy.revision = self.revision
+
+    def _judge(self, proxy: Proxy, nacks: Mapping[str, Nack], *, told: bool) -> None:
+        proxy.refusal = "; ".join(in_words(nack, proxy.scope) for nack in nacks.values())
+        if told and proxy.refusal:
+            spiffe_id = str(proxy.caller.spiffe_id)
+            log.warning("proxy refuses", spiffe_id=spiffe_id, node=proxy.instance.node_id, detail=proxy.refusal)
+
+    def _announce(self) -> None:
+        for step in self._progress:
+            if not step.done():
+                step.set_result(None)
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._due.clear()
+            due = self.tick()
+            wait = (due - self._clock()).total_seconds() if due is not None else _LONGEST_SLEEP
+            try:
+                async with asyncio.timeout(min(max(wait, 0.0), _LONGEST_SLEEP)):
+                    await self._due.wait()
+            except TimeoutError:
+                continue

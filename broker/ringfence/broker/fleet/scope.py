@@ -1,0 +1,79 @@
+"""The part of a model that one workload's proxies depend on: they are compiled from it alone, again when it changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.model import Model, Rule, Workload
+from ringfence.policy.scope import Upstream, upstreams_of
+from ringfence.xds.compile import next_expiry
+
+_Reach = tuple[SpiffeId | None, str | None]  # as a Source: an identity, or a namespace, or neither
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a proxy is compiled from. Two scopes are equal when they mean the same, whatever the revision.
+
+    `model` holds nothing that the workload has no business with, so that what is not compared cannot be compiled in.
+    """
+
+    workload: Workload
+    model: Model = field(compare=False)
+    upstreams: tuple[Upstream, ...]
+    parts: tuple[object, ...]
+    expired: frozenset[str]  # ids of its rules that no longer hold
+
+
+class Scopes:
+    """The scopes of one model at one time, each made once."""
+
+    def __init__(self, model: Model, now: datetime) -> None:
+        self.model = model
+        self._now = now
+        self._into: defaultdict[str, list[Rule]] = defaultdict(list)
+        self._from: defaultdict[_Reach, list[Rule]] = defaultdict(list)
+        self._by_id = {workload.spiffe_id: workload for workload in model.workloads.values()}
+        self._made: dict[str, Scope] = {}
+        for rule in model.rules:
+            for key in {destination.key for destination in rule.destinations}:
+                self._into[key].append(rule)
+            for reach in {(source.identity, source.namespace) for source in rule.sources}:
+                self._from[reach].append(rule)
+
+    def workload(self, spiffe_id: SpiffeId) -> Workload | None:
+        """The workload with that identity."""
+        return self._by_id.get(spiffe_id)
+
+    def of(self, key: str) -> Scope | None:
+        """The scope of a workload; None when the model has no such workload."""
+        workload = self.model.workloads.get(key)
+        if workload is None:
+            return None
+        if key not in self._made:
+            self._made[key] = self._make(workload)
+        return self._made[key]
+
+    def next_expiry(self) -> datetime | None:
+        """When the next rule ends."""
+        return next_expiry(self.model, self._now)
+
+    def _make(self, workload: Workload) -> Scope:
+        outward = self._outward(workload)
+        rules = {rule.id: rule for rule in (*self._into[workload.key], *outward)}
+        keys = {workload.key, *(d.key for rule in outward for d in rule.destinations)}
+        workloads = {key: self.model.workloads[key] for key in sorted(keys & self.model.workloads.keys())}
+        externals = {key: self.model.externals[key] for key in sorted(keys & self.model.externals.keys())}
+        ordered = tuple(rules[rule_id] for rule_id in sorted(rules))
+        part = Model(self.model.mesh, workloads, externals, ordered, self.model.revision)
+        expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
+        parts = (self.model.mesh, workloads, externals, ordered)
+        return Scope(workload, part, upstreams_of(part, workload), parts, expired)
+
+    def _outward(self, workload: Workload) -> Iterable[Rule]:
+        reaches: tuple[_Reach, ...] = ((workload.spiffe_id, None), (None, workload.namespace), (None, None))
+        return [rule for reach in reaches for rule in self._from[reach]]
