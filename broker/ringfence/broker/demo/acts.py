@@ -8,6 +8,7 @@ from typing import Any
 
 from ringfence.broker.demo.calls import LOAD, REVOKED, REVOKED_RULE
 from ringfence.broker.demo.stage import Stage
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
 
 SETTLE = 2.0  # seconds of traffic before and after an act
@@ -15,17 +16,17 @@ ROTATE_SPREAD = 3.0
 FORBIDDEN = 403
 
 
-async def revoke(stage: Stage) -> dict[str, Any]:
+async def revoke(stage: Stage, admin: Client) -> dict[str, Any]:
     """Take one Allow out of the intent, apply it, and time the first refusal on the connection that stays open."""
     document = _document_of(stage, REVOKED_RULE)
     before = document.read_text()
     await stage.trainer.ask("http", **REVOKED.command)  # the connection that stays open
     refused = asyncio.create_task(stage.trainer.ask("until_refused", **REVOKED.command))
     document.write_text(_without(before, REVOKED_RULE))
-    applied = await _apply(stage)
+    applied = await _apply(stage, admin)
     result = await refused
     document.write_text(before)
-    await _apply(stage)
+    await _apply(stage, admin)
     return {
         "rule": f"team-a/{REVOKED_RULE}",
         "status": result["status"],
@@ -64,13 +65,17 @@ async def restart_server(stage: Stage) -> dict[str, Any]:
     return {**report, "ready_s": round(ready, 2), "ok": report["failed"] == 0 and report["sent"] > 0}
 
 
-async def _apply(stage: Stage) -> float:
-    """Apply the intent through the CLI's own path; gives the monotonic time at which apply was called."""
-    from ringfence.broker.cli.admin_client import admin_channel, apply_folder
+async def _apply(stage: Stage, admin: Client) -> float:
+    """Apply the intent; gives the monotonic time at which apply was called."""
+    from ringfence.admin.v1 import admin_pb2
 
-    async with admin_channel(stage.places.admin) as channel:
-        began = time.monotonic()
-        await apply_folder(channel, stage.places.intent)
+    paths = sorted(stage.places.intent.iterdir())
+    documents = [admin_pb2.Document(path=str(path), text=path.read_bytes()) for path in paths]
+    began = time.monotonic()
+    answer = await admin.ApplyPolicy(admin_pb2.ApplyPolicyRequest(documents=documents))
+    errors = [f"{f.path}:{f.line}: {f.message}" for f in answer.findings if f.level == "error"]
+    if errors:
+        raise RingfenceError(Kind.INVALID, f"the intent does not apply: {'; '.join(errors)}")
     return began
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from ringfence.broker.demo.processes import RINGFENCE, Children, Probe
 from ringfence.certs.errors import Kind, RingfenceError
@@ -184,10 +184,14 @@ class Stage:
         await self.children.start(name, *command, talk=not self._hold)
 
     def _write_intent(self) -> None:
-        facts = {"UID": str(os.getuid()), **self.ports}
+        facts = {
+            "UID": str(os.getuid()),
+            "REGISTRY_PORT": self.ports["REGISTRY_PORT"],
+            "HUB_ADDRESS": f"127.0.0.1:{self.ports['HUB_PORT']}",
+            "HUB_CA_FILE": "hub-ca.pem",
+        }
         for document in INTENT.iterdir():
-            if document.name.endswith(".yaml"):
-                (self.places.intent / document.name).write_text(Template(document.read_text()).safe_substitute(facts))
+            (self.places.intent / document.name).write_text(fill_in(document.read_text(), facts))
 
     async def _until(self, name: str, done: Callable[[], bool]) -> None:
         """Poll for the readiness of a process that cannot push it; fails at once when the process ended."""
@@ -206,6 +210,12 @@ class Stage:
         """End every process and remove everything that was made."""
         await self.children.end_all()
         await asyncio.to_thread(shutil.rmtree, self.places.root, ignore_errors=True)
+
+
+def fill_in(text: str, facts: Mapping[str, str]) -> str:
+    """Put this machine's facts where a comment `# ${NAME}` marks a value, or where a whole line is such a comment."""
+    text = re.sub(r"(?m)^(\s*)# (\w+: )\$\{(\w+)\}$", lambda m: m[1] + m[2] + facts[m[3]], text)
+    return re.sub(r"(?m)^(\s*(?:- )?[\w.]+: )\S+ +# \$\{(\w+)\}$", lambda m: m[1] + facts[m[2]], text)
 
 
 def _healthy(address: str) -> bool:

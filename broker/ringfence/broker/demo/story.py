@@ -40,14 +40,13 @@ class Story:
 
     async def tell(self, stage: Stage) -> None:
         """The whole story on a stage that is set."""
-        from ringfence.broker.cli.admin_client import admin_channel, server_client
+        from ringfence.broker.cli.admin_client import admin_client
 
         await self._train(stage)
-        async with admin_channel(stage.places.admin) as channel:
-            admin = server_client(channel)
+        async with admin_client(stage.places.admin) as admin:
             outcomes = await self._judge(stage, admin)
             await self._explain(stage, outcomes)
-            await self._revoke(stage)
+            await self._revoke(stage, admin)
             await self._rotate(stage, admin)
         self.facts["rss_mib"] = {name: stage.children.rss_mib(name) for name in ("server", "agent")}
         await self._restart(stage)
@@ -84,9 +83,9 @@ class Story:
         self.facts["explain"] = text
         self.expect(denied.decision.rule in text, "explain does not name the rule")
 
-    async def _revoke(self, stage: Stage) -> None:
+    async def _revoke(self, stage: Stage, admin: Client) -> None:
         self.say("revoke: one Allow is taken out of the intent while its connection stays open")
-        result = self.facts["revoke"] = await acts.revoke(stage)
+        result = self.facts["revoke"] = await acts.revoke(stage, admin)
         self.say(f"  apply to first refusal on the same connection: {result['ms']} ms")
         self.expect(result["ok"], f"revocation: {result}")
 
