@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 
@@ -52,6 +54,9 @@ def command(
     command: tuple[str, ...],
 ) -> int:
     """Start a workload with its proxy and its identity, and end with its exit code."""
+    environment = dict(os.environ)
+    # Read once, when grpc is imported: its fork handlers crash a child that is forked while a call is open.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     from ringfence.broker.run.launcher import Request, launch
     from ringfence.broker.run.plan import Who, socket_path
 
@@ -59,6 +64,7 @@ def command(
         Request(
             Who(namespace, name),
             command,
+            environment,
             socket_path(socket or ""),
             server=server or "",
             envoy=envoy or "",

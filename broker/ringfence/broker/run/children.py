@@ -63,7 +63,7 @@ class Children:
             stdout=output,
             stderr=output,
             start_new_session=own_session,
-            preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509  # two system calls, bound before the fork
+            preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509  # one libc call, bound before the fork; see cli/run.py
         )
         child = Child(process.pid, asyncio.get_running_loop().create_future())
         self._known[child.pid] = (child, process)

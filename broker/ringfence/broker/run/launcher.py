@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Request:
 
     who: Who
     command: tuple[str, ...]
+    environment: Mapping[str, str]  # what the command inherits
     socket: str
     server: str = ""  # empty: the one that the agent uses
     envoy: str = ""  # empty: find one
@@ -89,7 +91,7 @@ async def _run(request: Request, signals: Signals) -> int:
 
 async def _command(request: Request, signals: Signals, children: Children, proxy: Proxy, plan: ProxyPlan) -> int:
     """7. The command, until it ends, and 8. the end of whatever it left running."""
-    workload = start_workload(children, request.command, workload_environment(plan, os.environ))
+    workload = start_workload(children, request.command, workload_environment(plan, request.environment))
     if not isinstance(workload, Child):
         return workload
     signals.forward_to(workload)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import grpc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from ringfence.broker.status import error_of
 from ringfence.certs.errors import Kind, RingfenceError
 
-_KINDS = {
-    grpc.StatusCode.INVALID_ARGUMENT: Kind.INVALID,
-    grpc.StatusCode.PERMISSION_DENIED: Kind.DENIED,
-    grpc.StatusCode.UNAUTHENTICATED: Kind.UNAUTHENTICATED,
-    grpc.StatusCode.NOT_FOUND: Kind.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS: Kind.CONFLICT,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED: Kind.TIMEOUT,
-    grpc.StatusCode.UNIMPLEMENTED: Kind.UNIMPLEMENTED,
-}
+if TYPE_CHECKING:
+    import grpc.aio
+
+_NOT_THERE = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT})
 
 
-def refusal(error: grpc.aio.AioRpcError, what: str, *, where: str, hints: dict[Kind, str]) -> RingfenceError:
-    """*error* as ours: *what* failed, on *where*, with the next step for its kind."""
-    kind = _KINDS.get(error.code(), Kind.UNAVAILABLE)
-    detail = (error.details() or error.code().name).rstrip(".")
-    return RingfenceError(kind, f"{what}: {detail}", where=where, hint=hints.get(kind, ""))
+def refusal(error: grpc.aio.AioRpcError, what: str, *, where: str, hints: Mapping[Kind, str]) -> RingfenceError:
+    """*error* as ours: *what* failed, on *where*; the other side's hint, or for its kind the one in *hints*."""
+    found = error_of(error, where=where)
+    ours = hints.get(found.kind, "")
+    hint = ours or found.hint if found.kind in _NOT_THERE else found.hint or ours
+    return RingfenceError(found.kind, f"{what}: {found.detail}", where=found.where or where, hint=hint)
