@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,47 +16,42 @@ from ringfence.certs.errors import Kind, RingfenceError
 
 T = TypeVar("T")
 SOCKET_NAME = "admin.sock"
-MAX_MESSAGE = 64 << 20  # a list of 100,000 entries fits
+MAX_MESSAGE = 64 << 20  # bytes: a list of 100,000 entries fits
 
-admin_options: list[Callable[[Any], Any]] = [
-    click.option(
-        "--admin-socket",
-        type=click.Path(path_type=Path),
-        envvar="RINGFENCE_ADMIN_SOCKET",
-        help="Admin socket of the server.  [default: DATA_DIR/admin.sock]",
-    ),
-    click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        envvar="RINGFENCE_DATA_DIR",
-        help="Data directory of the server, to find its admin socket.",
-    ),
-]
+_SOCKET = click.option(
+    "--admin-socket",
+    type=click.Path(path_type=Path),
+    envvar="RINGFENCE_ADMIN_SOCKET",
+    help="Admin socket of the server.  [default: DATA_DIR/admin.sock]",
+)
+_DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar="RINGFENCE_DATA_DIR",
+    help="Data directory of the server, to find its admin socket.",
+)
 
 
 def with_admin(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that find the server; the command gets them as one argument, `socket`."""
+    """Adds the options that find the server; the command gets what they name as `socket`."""
 
+    @functools.wraps(command)
     def wrapped(*args: Any, admin_socket: Path | None, data_dir: Path | None, **kwargs: Any) -> Any:
         return command(*args, socket=find_socket(admin_socket, data_dir), **kwargs)
 
-    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
-    for name in ("__click_params__",):
-        setattr(wrapped, name, getattr(command, name, []))
-    for option in reversed(admin_options):
-        wrapped = option(wrapped)
-    return wrapped
+    found: Callable[..., Any] = _SOCKET(_DATA_DIR(wrapped))
+    return found
 
 
 def find_socket(admin_socket: Path | None, data_dir: Path | None) -> Path:
     """The admin socket that the options or the environment name; raises INVALID when nothing does."""
-    if admin_socket is None and data_dir is None:
-        raise RingfenceError(
-            Kind.INVALID,
-            "no server is named",
-            hint="Give --admin-socket or --data-dir, or set RINGFENCE_ADMIN_SOCKET or RINGFENCE_DATA_DIR",
-        )
-    return admin_socket or Path(data_dir or ".") / SOCKET_NAME
+    if admin_socket is not None:
+        return admin_socket
+    if data_dir is not None:
+        return data_dir / SOCKET_NAME
+    raise click.UsageError(
+        "No server is named: give --admin-socket or --data-dir, or set RINGFENCE_ADMIN_SOCKET or RINGFENCE_DATA_DIR"
+    )
 
 
 @asynccontextmanager
@@ -68,8 +64,7 @@ async def admin_client(socket: Path) -> AsyncIterator[Any]:
     from ringfence.proto.client import Client
     from ringfence.proto.service import service_of
 
-    if not os.access(socket, os.R_OK | os.W_OK):
-        raise _unreachable(socket)
+    _check(socket)
     options = (("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_retries", 0))
     async with grpc.aio.insecure_channel(f"unix:{socket.absolute()}", options=options) as channel:
         try:
@@ -88,11 +83,16 @@ def ask(socket: Path, call: Callable[[Any], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def _unreachable(socket: Path) -> RingfenceError:
-    if not socket.exists():
-        return RingfenceError(
+def _check(socket: Path) -> None:
+    try:
+        socket.lstat()
+    except PermissionError:
+        pass
+    except OSError:
+        raise RingfenceError(
             Kind.UNAVAILABLE, "no server listens here", where=str(socket), hint="Start `ringfence server run`"
+        ) from None
+    if not os.access(socket, os.R_OK | os.W_OK):
+        raise RingfenceError(
+            Kind.DENIED, "this socket is not for you", where=str(socket), hint="Be the server's own user, or root"
         )
-    return RingfenceError(
-        Kind.DENIED, "this socket is not for you", where=str(socket), hint="Be the server's own user, or root"
-    )

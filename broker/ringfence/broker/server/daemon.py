@@ -128,11 +128,12 @@ async def _tcp(
 
 
 async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
-    task = asyncio.create_task(keep_up(parts))
+    tasks = [asyncio.create_task(keep_up(parts)), asyncio.create_task(parts.proxies.run())]
 
     async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     stack.push_async_callback(end)
 

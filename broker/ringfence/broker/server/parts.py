@@ -79,7 +79,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
     agents = Agents(trust, store, clock=clock)
     await agents.load()
     # 3. The intent in force and what proxies are to hold.
-    proxies = await ServerProxies.load(store, trust, clock)
+    proxies = await ServerProxies.load(store, clock)
     intent = Intent(
         config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock
     )

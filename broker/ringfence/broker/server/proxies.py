@@ -1,4 +1,4 @@
-"""The proxies' side of the server."""
+"""The proxies' side of the server: the fleet, with its endpoints in the server's store."""
 
 from __future__ import annotations
 
@@ -6,28 +6,61 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.fleet.ads import ProxyApi
+from ringfence.broker.fleet.fleet import Fleet
+from ringfence.broker.store import endpoints
+from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.engine import Store
-from ringfence.broker.trust import Trust
 from ringfence.policy.model import Model
 from ringfence.proto.lane import Method
+from ringfence.xds.compile import compile_snapshot
+
+
+class StoredEndpoints:
+    """The fleet's endpoint log in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def load(self) -> list[EndpointRow]:
+        """Everything that was kept."""
+        return await self._store.run(endpoints.every)
+
+    async def put(self, rows: list[EndpointRow]) -> None:
+        """Keep *rows*."""
+        await self._store.run(endpoints.put, rows)
+
+    async def remove(self, node: str) -> None:
+        """Forget what that proxy said."""
+        await self._store.run(endpoints.remove, node)
 
 
 class ServerProxies:
-    """Stands in until the fleet is here: no proxy, nothing to do."""
+    """Every connected proxy of this server; nobody is served before the first `apply`."""
+
+    def __init__(self, fleet: Fleet, clock: Callable[[], datetime]) -> None:
+        self.fleet = fleet
+        self._api = ProxyApi(fleet, clock)
 
     @classmethod
-    async def load(cls, store: Store, trust: Trust, clock: Callable[[], datetime]) -> ServerProxies:
+    async def load(cls, store: Store, clock: Callable[[], datetime]) -> ServerProxies:
         """With the endpoints that were known before."""
-        return cls()
+        fleet = Fleet(compile_snapshot, StoredEndpoints(store), clock=clock)
+        await fleet.restore()
+        return cls(fleet, clock)
 
     async def apply(self, model: Model) -> int:
         """Make *model* the one in force."""
-        return 0
+        return self.fleet.apply(model)
+
+    async def run(self) -> None:
+        """Apply what time brings, until cancelled."""
+        await self.fleet.run()
 
     def list_proxies(self) -> Sequence[pb.ProxyStatus]:
         """One status a connected proxy."""
-        return []
+        return self.fleet.list_proxies()
 
     def methods(self) -> dict[str, Method]:
         """ADS and Describe."""
-        return {}
+        return self._api.methods()

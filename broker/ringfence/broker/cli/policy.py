@@ -1,0 +1,87 @@
+"""`ringfence policy`: check intent documents and put them in force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.failure import INVALID_INPUT
+from ringfence.broker.cli.output import API_VERSION, output_option, show_list
+
+_FINDING = ("code", "level", "path", "line", "column", "message", "hint")
+_DOCUMENTS = click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="DIR")
+
+
+@click.group()
+def command() -> None:
+    """Validate and apply intent documents."""
+
+
+@command.command()
+@_DOCUMENTS
+@click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh.")
+@output_option
+def validate(path: Path, trust_domain: str | None, output: str) -> None:
+    """Say everything that is wrong with the documents in DIR, without a server."""
+    from datetime import UTC, datetime
+
+    from ringfence.broker.intent_files import read_documents
+    from ringfence.policy.load import load_documents
+
+    texts = [(document.path, document.text) for document in read_documents(path)]
+    loaded = load_documents(texts, default_trust_domain=trust_domain, now=datetime.now(UTC))
+    revision = loaded.model.revision if loaded.model is not None else ""
+    _show({"revision": revision}, _findings(loaded.findings), [], output)
+
+
+@command.command()
+@_DOCUMENTS
+@with_admin
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@output_option
+def apply(path: Path, socket: Path, dry_run: bool, output: str) -> None:  # noqa: FBT001  # a click flag
+    """Make the documents in DIR the intent in force: all of them, or none if any has an error."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+    from ringfence.broker.intent_files import authorship, read_documents
+
+    author, commit = authorship(path)
+    documents = [pb.Document(path=document.path, text=document.text) for document in read_documents(path)]
+    request = pb.ApplyPolicyRequest(documents=documents, dry_run=dry_run, author=author, commit=commit)
+    done = ask(socket, lambda server: server.ApplyPolicy(request, timeout=60))
+    changes = [{"document": change.document, "action": change.action} for change in done.changes]
+    facts = {"revision": done.revision, "proxies": done.proxies, "dryRun": dry_run}
+    _show(facts, _findings(done.findings), changes, output)
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of intent documents, for editors."""
+    from ringfence.policy.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _findings(found: Iterable[Any]) -> list[dict[str, Any]]:
+    return [{name: getattr(finding, name) for name in _FINDING} for finding in found]
+
+
+def _show(facts: dict[str, Any], findings: list[dict[str, Any]], changes: list[dict[str, Any]], output: str) -> None:
+    failed = any(finding["level"] == "error" for finding in findings)
+    if output == "json":
+        body = {"apiVersion": API_VERSION, "kind": "PolicyReport", "valid": not failed, **facts}
+        click.echo(json.dumps({**body, "changes": changes, "findings": findings}, indent=2))
+    else:
+        for finding in findings:
+            place = f"{finding['path']}:{finding['line']}:{finding['column']}"
+            click.echo(f"{place}: {finding['level']} {finding['code']}: {finding['message']}. {finding['hint']}", err=True)
+        if changes:
+            show_list("Change", changes, columns=["document", "action"], output=output, name="document")
+        elif not failed:
+            click.echo(f"valid, revision {facts['revision']}")
+    if failed:
+        raise click.exceptions.Exit(INVALID_INPUT)

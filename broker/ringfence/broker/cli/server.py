@@ -1,0 +1,107 @@
+"""`ringfence server`: run the control plane, ask after its health, rotate its authority."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.config_file import config_option
+from ringfence.broker.cli.duration import DURATION
+from ringfence.broker.cli.output import output_option, show_list, show_one
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Run and check the control plane."""
+
+
+@command.command()
+@config_option
+@click.option("--trust-domain", required=True, envvar="RINGFENCE_TRUST_DOMAIN", help="Name of the trust domain.")
+@click.option("--data-dir", required=True, type=_FOLDER, envvar="RINGFENCE_DATA_DIR", help="Where state is kept, 0700.")
+@click.option("--listen", required=True, envvar="RINGFENCE_LISTEN", help="HOST:PORT for agents, proxies and evidence.")
+@click.option("--intent", type=_FOLDER, envvar="RINGFENCE_INTENT", help="Folder of intent to apply at start.")
+@click.option("--admin-socket", type=_FOLDER, envvar="RINGFENCE_ADMIN_SOCKET", help="[default: DATA_DIR/admin.sock]")
+@click.option("--http-listen", envvar="RINGFENCE_HTTP_LISTEN", help="HOST:PORT of /live /ready /metrics /version.")
+@click.option("--otlp-listen", envvar="RINGFENCE_OTLP_LISTEN", help="One more HOST:PORT, for evidence only.")
+@click.option("--otlp-forward", default="", envvar="RINGFENCE_OTLP_FORWARD", help="OTLP collector to pass evidence to.")
+@click.option(
+    "--ca-ttl", type=DURATION, default="24h", show_default=True, envvar="RINGFENCE_CA_TTL", help="Life of an authority."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="RINGFENCE_LOG_LEVEL",
+    help="What to log.",
+)
+def run(**given: Any) -> None:
+    """Run the server until SIGTERM or SIGINT."""
+    from ringfence.broker.server.main import config_of, serve
+
+    serve(config_of(given))
+
+
+@command.command()
+@with_admin
+@output_option
+def healthcheck(socket: Path, output: str) -> None:
+    """Exit 0 when the server is ready, 3 when it answers that it is not."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+    from ringfence.broker.cli.failure import ANSWER_IS_NO
+
+    info = ask(socket, lambda server: server.Info(pb.InfoRequest(), timeout=5))
+    row = {
+        "ready": info.ready,
+        "detail": info.detail,
+        "version": info.version,
+        "trustDomain": info.trust_domain,
+        "spiffeId": info.spiffe_id,
+        "revision": info.revision,
+        "agents": info.agents,
+        "proxies": info.proxies,
+        "entries": info.entries,
+    }
+    show_one("Server", row, output=output, name="spiffeId")
+    if not info.ready:
+        raise click.exceptions.Exit(ANSWER_IS_NO)
+
+
+@command.command()
+@with_admin
+@click.option("--authority", is_flag=True, help="Make and use a new authority first.")
+@output_option
+def rotate(socket: Path, authority: bool, output: str) -> None:  # noqa: FBT001  # a click flag
+    """Have every agent renew its SVIDs now."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    done = ask(socket, lambda server: server.Rotate(pb.RotateRequest(authority=authority), timeout=30))
+    show_one("Rotation", {"authority": done.authority, "agents": done.agents}, output=output, name="authority")
+
+
+@command.command()
+@with_admin
+@output_option
+def authorities(socket: Path, output: str) -> None:
+    """List the authorities of the trust domain."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+    from ringfence.broker.cli.times import rfc3339
+
+    found = ask(socket, lambda server: server.ShowAuthorities(pb.ShowAuthoritiesRequest(), timeout=10))
+    rows = [
+        {
+            "kind": authority.kind,
+            "slot": authority.slot,
+            "id": authority.id,
+            "notBefore": rfc3339(authority.not_before),
+            "notAfter": rfc3339(authority.not_after),
+        }
+        for authority in found.authorities
+    ]
+    show_list("Authority", rows, columns=["kind", "slot", "id", "notAfter"], output=output, name="id")

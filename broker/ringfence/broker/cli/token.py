@@ -1,0 +1,30 @@
+"""`ringfence token`: join tokens for agents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.duration import DURATION
+from ringfence.broker.cli.output import output_option, show_one
+
+
+@click.group()
+def command() -> None:
+    """Make join tokens for agents."""
+
+
+@command.command()
+@with_admin
+@click.option("--ttl", type=DURATION, default="10m", show_default=True, help="How long it may be used, once.")
+@output_option
+def generate(socket: Path, ttl: int, output: str) -> None:
+    """Make a token that one agent can join with, once."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+    from ringfence.broker.cli.times import rfc3339
+
+    made = ask(socket, lambda server: server.GenerateToken(pb.GenerateTokenRequest(ttl=ttl), timeout=10))
+    row = {"token": made.token, "expiresAt": rfc3339(made.expires_at)}
+    show_one("JoinToken", row, output=output, name="token")

@@ -1,0 +1,51 @@
+"""The process `ringfence server run`: from what was given on the command line to a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import uvloop
+
+from ringfence.broker.config import Address, ServerConfig
+from ringfence.broker.log import configure
+from ringfence.broker.server.daemon import running_server
+from ringfence.certs.spiffe_id import TrustDomain
+
+
+def config_of(given: Mapping[str, Any]) -> ServerConfig:
+    """The configuration that flags, environment and file amount to; raises INVALID."""
+
+    def address(name: str) -> Address | None:
+        return Address.parse(given[name], flag=f"--{name.replace('_', '-')}") if given[name] else None
+
+    return ServerConfig(
+        trust_domain=TrustDomain(given["trust_domain"]),
+        data_dir=given["data_dir"],
+        listen=Address.parse(given["listen"], flag="--listen"),
+        intent=given["intent"],
+        admin_socket=given["admin_socket"],
+        http_listen=address("http_listen"),
+        otlp_listen=address("otlp_listen"),
+        otlp_forward=given["otlp_forward"],
+        ca_ttl=timedelta(seconds=given["ca_ttl"]),
+        log_level=given["log_level"],
+    )
+
+
+def serve(config: ServerConfig) -> None:
+    """Run until SIGTERM or SIGINT; raises RingfenceError for whatever keeps it from starting."""
+    configure(config.log_level)
+    uvloop.run(_until_told(config))
+
+
+async def _until_told(config: ServerConfig) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    async with running_server(config):
+        await told.wait()
