@@ -26,7 +26,7 @@ def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) ->
     """The caller with a certificate that TLS verified; raises UNAVAILABLE, UNAUTHENTICATED or DENIED."""
     # 1. No state before truth: what is not loaded yet denies nobody and serves nobody.
     if scopes is None:
-        raise RingfenceError(Kind.UNAVAILABLE, "the server is still loading its state")
+        raise RingfenceError(Kind.UNAVAILABLE, "the server has no intent in force yet")
     # 2. There is a certificate, and exactly one URI in it, which is a SPIFFE ID.
     if certificate is None:
         raise RingfenceError(Kind.UNAUTHENTICATED, "this call needs a client certificate")
