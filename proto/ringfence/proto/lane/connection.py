@@ -13,6 +13,7 @@ from h2.exceptions import ProtocolError
 
 from ringfence.proto.lane.admission import Admission
 from ringfence.proto.lane.call import Call
+from ringfence.proto.lane.ending import Ending
 from ringfence.proto.lane.framing import END_STREAM, FRAME_HEAD
 from ringfence.proto.lane.inflow import Inflow, payload_of
 from ringfence.proto.lane.limits import DEFAULT_FRAME
@@ -36,7 +37,7 @@ class Connection(asyncio.Protocol):
         self.service = service
         self.peer = peer
         self.context: dict[Any, Any] = {}
-        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.closed = Ending()
         self.calls: dict[int, Call] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.wire = Wire(service.limits)
@@ -106,8 +107,7 @@ class Connection(asyncio.Protocol):
             self._drop(call)
         self._announce_room()
         self.admission.cancel()
-        if not self.closed.done():
-            self.closed.set_result(None)
+        self.closed.set()
         self._let_go()
 
     # What the wire tells us.
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
         # Not before the last handler is through: a closed number may be another file at once.
         if self.tasks or self not in self.service.connections:
             return
-        self.service.connections.discard(self)
+        self.service.discard(self)
         if self.peer.pidfd is not None:
             os.close(self.peer.pidfd)
 
@@ -221,10 +221,6 @@ class Connection(asyncio.Protocol):
         data = self.wire.take()
         if data and self._transport is not None and self._closing_since is None:
             self._transport.write(data)
-
-    def pending(self) -> set[asyncio.Future[None]]:
-        """What is still to come before nothing of the connection is left; empty only then."""
-        return {*self.tasks, *(() if self.closed.done() else (self.closed,))}
 
     # Leaving.
 

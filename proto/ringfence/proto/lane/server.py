@@ -101,7 +101,8 @@ class Lane:
 
     async def _gone(self, seconds: float) -> None:
         """Until no connection is left and no handler runs, or *seconds* have passed."""
+        self._service.empty.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while connections := self.connections:
-                    await asyncio.wait({future for c in connections for future in c.pending()})
+                if self._service.connections:
+                    await self._service.empty.wait()

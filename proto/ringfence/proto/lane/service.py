@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -53,3 +54,10 @@ class Service:
     on_connect: OnConnect | None = None
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
+    empty: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last connection is over
+
+    def discard(self, connection: Connection) -> None:
+        """*connection* is over, its handlers too."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self.empty.set()
