@@ -32,6 +32,9 @@ _ENTRIES_A_CALL = 10_000
 class Evidence(Protocol):
     """Whoever keeps decisions."""
 
+    def check(self, asked: pb.CheckAuthzRequest) -> pb.Decision:
+        """What the model says of one request."""
+
     async def explain(self, decision_id: str, wait_seconds: float) -> Sequence[pb.Decision]:
         """The decisions of that id, waiting for the first one."""
 
@@ -154,11 +157,7 @@ class AdminApi:
 
     async def check_authz(self, asked: pb.CheckAuthzRequest) -> pb.Decision:
         """What the model says of one request."""
-        from ringfence.broker.server.check import check
-
-        if self.intent.model is None:
-            raise RingfenceError(Kind.NOT_FOUND, "no intent was applied", hint="Run `ringfence policy apply DIR`")
-        return check(self.intent.model, self.intent, asked, now=self.clock())
+        return self.evidence.check(asked)
 
     async def explain_authz(self, asked: pb.ExplainAuthzRequest) -> pb.ExplainAuthzResponse:
         """The decisions of one id."""

@@ -128,7 +128,8 @@ async def _tcp(
 
 
 async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
-    tasks = [asyncio.create_task(keep_up(parts)), asyncio.create_task(parts.proxies.run())]
+    running = (keep_up(parts), parts.proxies.run(), parts.evidence.run())
+    tasks = [asyncio.create_task(task) for task in running]
 
     async def end() -> None:
         for task in tasks:

@@ -1,29 +1,58 @@
-"""The evidence's side of the server."""
+"""The evidence's side of the server: what is asked on the admin socket, and what runs beside it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
 
 from ringfence.admin.v1 import admin_pb2 as pb
-from ringfence.broker.evidence.book import RuleBook
+from ringfence.broker.evidence.forward import Forwarder
+from ringfence.broker.evidence.judge import Question
+from ringfence.broker.evidence.record import Filter
+from ringfence.broker.evidence.service import Evidence
+from ringfence.broker.intent import Intent
+from ringfence.broker.telemetry.export import telemetry
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Method
 
 
 class ServerEvidence:
-    """Stands in until the receiver is here."""
+    """Decisions and spans of this server, joined to *intent*; *forward* is a collector that gets them too, or empty."""
 
-    def __init__(self, book: RuleBook, *, forward: str) -> None:
-        pass
+    def __init__(self, intent: Intent, *, forward: str, clock: Callable[[], datetime]) -> None:
+        self._intent = intent
+        self._forwarder = Forwarder(forward) if forward else None
+        self.evidence = Evidence(intent, model=lambda: intent.model, clock=clock, forward=self._forwarder)
+
+    async def run(self) -> None:
+        """Forward, and keep our own spans, until cancelled. Nothing waits for it: spans begin a moment after start."""
+        async with AsyncExitStack() as stack:
+            if self._forwarder is not None:
+                await stack.enter_async_context(self._forwarder)
+            spans = telemetry("ringfence-server", sink=self.evidence.spans.add)
+            # Importing the SDK takes a quarter of a second, and its end may flush: neither stops the loop.
+            await asyncio.to_thread(spans.__enter__)
+            stack.push_async_callback(asyncio.to_thread, spans.__exit__, None, None, None)
+            await asyncio.Event().wait()
+
+    def check(self, asked: pb.CheckAuthzRequest) -> pb.Decision:
+        """What the model says of one request; raises NOT_FOUND or INVALID."""
+        if self._intent.model is None:
+            raise RingfenceError(Kind.NOT_FOUND, "no intent was applied", hint="Run `ringfence policy apply DIR`")
+        question = Question(asked.source, asked.destination, asked.port, asked.method, asked.path)
+        return self.evidence.check(self._intent.model, question)
 
     async def explain(self, decision_id: str, wait_seconds: float) -> Sequence[pb.Decision]:
         """The decisions of that id."""
-        return []
+        return await self.evidence.explain(decision_id, wait_seconds)
 
-    async def tail(self, asked: pb.TailAuthzRequest) -> AsyncIterator[pb.Decision]:
+    def tail(self, asked: pb.TailAuthzRequest) -> AsyncIterator[pb.Decision]:
         """The decisions asked for."""
-        for decision in ():
-            yield decision
+        wanted = Filter(asked.denied_only, asked.source, asked.destination, asked.rule)
+        return self.evidence.tail(wanted, last=asked.last, follow=asked.follow)
 
     def methods(self) -> dict[str, Method]:
         """The OTLP receiver."""
-        return {}
+        return dict(self.evidence.methods())

@@ -89,7 +89,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
     tokens = JoinTokens(config.trust_domain, store, issuer, clock=clock)
-    evidence = ServerEvidence(intent, forward=config.otlp_forward)
+    evidence = ServerEvidence(intent, forward=config.otlp_forward, clock=clock)
     metrics.ENTRIES.set_function(lambda: len(registry))
     return Parts(
         store=store,
