@@ -15,7 +15,6 @@ from ringfence.certs.errors import Kind, RingfenceError
 
 Address = tuple[str, int]
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+):([0-9]{1,5})")
-_NONE: Mapping[str, Address] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ class Instance:
     """One proxy: addresses by port name, by upstream (`registry.shared/http`), and of the catch-all egress listener."""
 
     node_id: str
-    inbound: Mapping[str, Address] = field(default=_NONE)
-    upstream: Mapping[str, Address] = field(default=_NONE)
+    inbound: Mapping[str, Address] = field(default_factory=dict)
+    upstream: Mapping[str, Address] = field(default_factory=dict)
     egress: Address | None = None
     socket_dir: str = ""
 
