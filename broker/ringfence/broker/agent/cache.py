@@ -1,0 +1,261 @@
+"""All that the agent knows of its workloads: entries, SVIDs, bundles; takes in pushes and says who is touched."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent import events
+from ringfence.broker.agent.entries import Applied, Entry, EntryBook
+from ringfence.broker.agent.storage import Kept
+from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter
+from ringfence.broker.version import VERSION
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.spiffe_id import TrustDomain
+
+_REFUSED_FOR = timedelta(seconds=30)  # before an entry that the server refused is asked for again
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundles:
+    """The trust domain's bundle and those of others, with a number that changes with any of them."""
+
+    own: SpiffeBundle
+    federated: Mapping[TrustDomain, SpiffeBundle]
+    version: int
+
+    @property
+    def all(self) -> dict[TrustDomain, SpiffeBundle]:
+        """Every bundle by its trust domain, sorted."""
+        return dict(sorted({**self.federated, self.own.trust_domain: self.own}.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one caller is entitled to at one moment; `held` lacks entries whose SVID is not there yet."""
+
+    entries: tuple[Entry, ...]
+    held: tuple[tuple[Entry, HeldSvid], ...] = field(repr=False)
+    bundles: Bundles = field(repr=False)
+    waits: bool  # some entry's SVID is still to come
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal keys, equal answers."""
+        return (self.bundles.version, tuple((entry.id, entry.hint, svid.serial) for entry, svid in self.held))
+
+    @property
+    def entitled(self) -> tuple[object, ...]:
+        """Equal while no bundle and no entitlement changes, whatever SVIDs do."""
+        return (self.bundles.version, bool(self.entries))
+
+
+class Listener(Protocol):
+    """Who is to know of changes: the watches of the open streams."""
+
+    def on_entries(self, applied: Applied, *, facts_changed: bool) -> None:
+        """Entries came or went; `facts_changed`: other facts about callers are wanted than before."""
+        ...
+
+    def on_svids(self, entry_ids: frozenset[str]) -> None:
+        """The SVIDs of these entries changed."""
+        ...
+
+    def on_bundles(self) -> None:
+        """A bundle changed."""
+        ...
+
+    def watched(self) -> frozenset[str]:
+        """The entries that some open stream shows."""
+        ...
+
+
+@dataclass(slots=True)
+class Hooks:
+    """Who else is to know, beside the open streams."""
+
+    gone: Callable[[frozenset[str]], None] = lambda _: None  # entries that went or changed
+    entries: Callable[[], None] = lambda: None
+    bundle: Callable[[bytes], None] = lambda _: None  # our own trust domain's, as JSON
+    rotate: Callable[[timedelta], None] = lambda _: None
+
+
+class Cache:
+    """One node's knowledge. All of it is used in the event loop only; nothing here waits."""
+
+    def __init__(
+        self, bundle: SpiffeBundle, *, clock: Clock = utc_now, draw: Callable[[], float] = draw_jitter
+    ) -> None:
+        self.book = EntryBook()
+        self.svids = SvidStore()
+        self.bundles = Bundles(bundle, {}, 1)
+        self.synced = False  # whether entries were ever heard of, from the server or from disk
+        self.wake = asyncio.Event()  # something is to be asked of the server
+        self.dirty = asyncio.Event()  # something is to be kept on disk
+        self.clock = clock
+        self.hooks = Hooks()
+        self._draw = draw
+        self._bundle_digest = b""
+        self._listener: Listener | None = None
+        self._needs: dict[str, Entry] = {}
+        self._refused: dict[str, datetime] = {}
+        self._revoked: set[str] = set()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell *listener* of every change from now on."""
+        self._listener = listener
+
+    # What callers get
+
+    def view(self, entries: tuple[Entry, ...]) -> View:
+        """What *entries* come to now; asks the server for SVIDs that are not there."""
+        now = self.clock()
+        held, waits = [], False
+        for entry in entries:
+            svid = self.svids.use(entry, now)
+            if svid is not None:
+                held.append((entry, svid))
+            elif not self._is_refused(entry.id, now):
+                waits = True
+                self.need(entry)
+        return View(entries, tuple(held), self.bundles, waits)
+
+    def matching(self, selectors: frozenset[object]) -> tuple[Entry, ...]:
+        """The entries of whoever has *selectors*, without those whose identity was revoked."""
+        found = self.book.matching(selectors)  # type: ignore[arg-type]
+        return tuple(entry for entry in found if str(entry.spiffe_id) not in self._revoked)
+
+    # What the server is to be asked
+
+    def need(self, entry: Entry) -> None:
+        """Ask for the SVID of *entry* at the next turn."""
+        if entry.id not in self._needs:
+            self._needs[entry.id] = entry
+            self.wake.set()
+
+    def take_needs(self) -> tuple[Entry, ...]:
+        """All that is to be asked for now: SVIDs that are missing and SVIDs that are due. Each is given out once."""
+        now = self.clock()
+        needs = dict(self._needs)
+        self._needs.clear()
+        watched = self._listener.watched() if self._listener else frozenset()
+        for entry_id in self.svids.due(now, watched):
+            if (entry := self.book.get(entry_id)) and not self._is_refused(entry_id, now):
+                needs[entry_id] = entry
+        return tuple(entry for entry in needs.values() if self.book.get(entry.id))
+
+    def put(self, entry: Entry, svid: HeldSvid) -> None:
+        """An SVID that the server issued; left out if the entry changed meanwhile."""
+        current = self.book.get(entry.id)
+        if current is None or entry.is_reissued_by(current):
+            if current is not None:
+                self.need(current)
+            return
+        self._refused.pop(entry.id, None)
+        self.svids.put(entry.id, svid, self.clock())
+        events.svid_issued(svid.spiffe_id, svid.not_after)
+        self._changed(frozenset({entry.id}))
+
+    def refuse(self, entry_id: str, detail: str) -> None:
+        """The server will not issue it: say so to whoever waits, and ask again later."""
+        self._refused[entry_id] = self.clock() + _REFUSED_FOR
+        events.svid_refused(entry_id, detail)
+        self._changed(frozenset({entry_id}))
+
+    # What the server pushes (link.Sink)
+
+    def hello(self) -> agent_pb2.Hello:
+        """What we have already."""
+        return agent_pb2.Hello(version=VERSION, revision=self.book.revision, bundle_digest=self._bundle_digest)
+
+    def on_entries(self, update: agent_pb2.EntriesUpdate) -> None:
+        """Entries or launch rules changed."""
+        wanted = self.book.wanted
+        applied = self.book.apply(update)
+        if update.full:
+            self._revoked.clear()
+        self._revoked -= {str(entry.spiffe_id) for entry in applied.upserted}
+        self.svids.drop(applied.removed | applied.outdated)
+        for entry_id in (*applied.removed, *(entry.id for entry in applied.upserted)):
+            self._needs.pop(entry_id, None)
+            self._refused.pop(entry_id, None)
+        self.synced = True
+        self.dirty.set()
+        self.hooks.gone(applied.removed | applied.outdated)
+        self.hooks.entries()
+        if self._listener:
+            self._listener.on_entries(applied, facts_changed=not self.book.wanted <= wanted)
+        events.entries(self.book.revision, len(self.book), applied.refused)
+
+    def on_bundle(self, update: agent_pb2.BundleUpdate) -> None:
+        """A trust bundle changed."""
+        own = SpiffeBundle.parse(self.bundles.own.trust_domain, update.bundle) if update.bundle else self.bundles.own
+        federated = {
+            TrustDomain(name): SpiffeBundle.parse(TrustDomain(name), text) for name, text in update.federated.items()
+        }
+        if update.bundle:
+            self._bundle_digest = hashlib.sha256(update.bundle).digest()
+            self.hooks.bundle(update.bundle)
+        if (own, federated) == (self.bundles.own, self.bundles.federated):
+            return
+        self.bundles = Bundles(own, federated, self.bundles.version + 1)
+        self.dirty.set()
+        if self._listener:
+            self._listener.on_bundles()
+
+    def on_revocations(self, update: agent_pb2.Revocations) -> None:
+        """Stop serving these at once: an identity until its entry is made anew, a serial until it is issued again."""
+        self._revoked |= set(update.spiffe_ids)
+        serials = {int.from_bytes(serial, "big") for serial in update.serials}
+        hit = {
+            entry_id for entry_id, svid in self.svids if svid.serial in serials or str(svid.spiffe_id) in self._revoked
+        }
+        self.svids.drop(hit)
+        self.hooks.gone(frozenset(hit))
+        if self._listener:
+            gone = Applied((), frozenset(hit), frozenset(), ())
+            self._listener.on_entries(gone, facts_changed=False)
+        self._changed(frozenset(hit))
+
+    def on_rotate(self, update: agent_pb2.Rotate) -> None:
+        """Renew every SVID, spread over what the server says."""
+        draw, spread = self._draw, timedelta(milliseconds=update.spread_ms)
+        self.svids.spread(self.clock(), spread, lambda: (draw() + 1) / 2)
+        self.hooks.rotate(spread)
+        self.wake.set()
+
+    # What is kept on disk
+
+    def restore(self, kept: Kept) -> None:
+        """Take up where the agent left off."""
+        self.on_entries(kept.entries)
+        now = self.clock()
+        for entry_id, svid in kept.svids.items():
+            if self.book.get(entry_id) and svid.is_valid(now):
+                self.svids.put(entry_id, svid, now)
+        self.bundles = Bundles(
+            self.bundles.own,
+            {TrustDomain(n): SpiffeBundle.parse(TrustDomain(n), text) for n, text in kept.federated.items()},
+            self.bundles.version + 1,
+        )
+
+    def _is_refused(self, entry_id: str, now: datetime) -> bool:
+        until = self._refused.get(entry_id)
+        return until is not None and now < until
+
+    def _changed(self, entry_ids: Iterable[str]) -> None:
+        self.dirty.set()
+        if self._listener:
+            self._listener.on_svids(frozenset(entry_ids))

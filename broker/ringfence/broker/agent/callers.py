@@ -1,0 +1,145 @@
+"""Who is on the socket: attests the process behind a connection once, and knows when it has to be asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+from ringfence.broker.agent import events
+from ringfence.broker.attest import procfs
+from ringfence.broker.attest.launch import Launch, LaunchAttestor
+from ringfence.broker.attest.port import WorkloadAttestor
+from ringfence.broker.attest.procfs import Process
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.selectors import Selector
+from ringfence.proto.lane import Connection
+from ringfence.proto.status import Code, Status
+
+_KEY = "caller"  # in Connection.context
+
+
+class Caller:
+    """One attested process for the life of its connection: what was found of it, and who vouches for it now."""
+
+    def __init__(
+        self, process: Process, found: frozenset[Selector], wanted: frozenset[str], launches: LaunchAttestor
+    ) -> None:
+        self.process = process
+        self.wanted = wanted  # the facts that were looked for
+        self._found = found
+        self._launches = launches
+        self._chain: frozenset[tuple[int, int]] | None = None
+        self._launch: Launch | None = None
+        self.look_up()
+
+    @property
+    def selectors(self) -> frozenset[Selector]:
+        """All that is true of it, the word of a launcher that still lives included."""
+        return self._found if self._launch is None else self._found | self._launches.selectors_of(self._launch)
+
+    def may_be_of(self, launch: Launch) -> bool:
+        """Whether *launch*, which came or went, can change what we are; True while the parents were never read."""
+        return self._launch is launch or self._chain is None or launch.launcher.key in self._chain
+
+    def look_up(self) -> None:
+        """Ask again who vouches for it; raises what reading the parents raises."""
+        self._launch = None
+        if self._launches:
+            chain = procfs.ancestors(self.process.pid)
+            self._chain = frozenset(chain)
+            self._launch = self._launches.launch_of(self.process, chain)
+
+    def check(self) -> None:
+        """Raise DENIED unless the process is still the one that was attested."""
+        procfs.check(self.process)
+
+    def lost_its_launcher(self) -> bool:
+        """Whether the launcher that vouched has ended, told once."""
+        if self._launch is None or self._launches.vouches(self._launch):
+            return False
+        self._launch = None
+        return True
+
+
+class Callers:
+    """Attests on the first call of a connection; later calls of it get the same answer."""
+
+    def __init__(
+        self, attestors: Sequence[WorkloadAttestor], launches: LaunchAttestor, wanted: Callable[[], frozenset[str]]
+    ) -> None:
+        self._attestors = attestors
+        self._launches = launches
+        self._wanted = wanted
+
+    async def of(self, connection: Connection) -> Caller:
+        """The caller; raises DENIED when its process is gone, UNAVAILABLE when no attestor could tell."""
+        waiting: asyncio.Future[Caller] | None = connection.context.get(_KEY)
+        if waiting is None:
+            waiting = connection.context[_KEY] = asyncio.ensure_future(self._attest(connection))
+        return await asyncio.shield(waiting)
+
+    async def again(self, caller: Caller) -> Caller:
+        """The same process, attested anew because other facts are wanted now."""
+        caller.check()
+        wanted = self._wanted()
+        return Caller(caller.process, await self._facts(caller.process, wanted), wanted, self._launches)
+
+    async def _attest(self, connection: Connection) -> Caller:
+        peer = connection.peer
+        # 1. Hold the process: its pidfd is ours until the connection ends, whatever the lane does with its own.
+        own = _own_pidfd(connection)
+        process = procfs.hold(peer.pid, peer.uid, peer.gid, own)
+        # 2. What is true of it.
+        wanted = self._wanted()
+        caller = Caller(process, await self._facts(process, wanted), wanted, self._launches)
+        # 3. It is still that process after all the looking.
+        procfs.check(process)
+        events.attested(process.held_by)
+        return caller
+
+    async def _facts(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
+        found: set[Selector] = set()
+        failures = []
+        for attestor in self._attestors:
+            try:
+                found |= await attestor.attest(process, wanted)
+            except (RingfenceError, OSError) as error:
+                # The others' selectors are used: fewer selectors match fewer entries, never more.
+                failures.append(error)
+                events.attestor_failed(attestor.name, error)
+        if failures and len(failures) == len(self._attestors):
+            raise RingfenceError(Kind.UNAVAILABLE, "workload attestation failed")
+        return frozenset(found)
+
+
+def _own_pidfd(connection: Connection) -> int | None:
+    """A pidfd that is ours until the connection ends; when its process ends, so do the calls."""
+    if connection.peer.pidfd is None:
+        return None
+    loop = asyncio.get_running_loop()
+    own = os.dup(connection.peer.pidfd)
+    running: set[asyncio.Task[None]] = set()
+
+    def died() -> None:
+        loop.remove_reader(own)
+        # The socket may live on in a child: it was not the child that was attested.
+        connection.cut(Status(Code.PERMISSION_DENIED, "the calling process has ended"))
+
+    def over(task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        if not running:
+            os.close(own)
+
+    def close(_: object) -> None:
+        loop.remove_reader(own)
+        # Not before the last handler is through: a closed number may be another file at once.
+        running.update(connection.tasks)
+        if not running:
+            os.close(own)
+        for task in tuple(running):
+            task.add_done_callback(over)
+
+    loop.add_reader(own, died)
+    connection.closed.add_done_callback(close)
+    return own

@@ -1,0 +1,50 @@
+"""What an agent is told at start: flags over environment over TOML file over defaults, checked once, then frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ringfence.broker.config import MAX_SOCKET_PATH, Address
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import TrustDomain
+
+ADMIN_SUFFIX = ".admin"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Everything `ringfence agent run` can be told; times in seconds."""
+
+    server: Address
+    trust_domain: TrustDomain
+    data_dir: Path
+    socket: Path
+    join_token: str = field(default="", repr=False)
+    bootstrap_bundle: Path | None = None
+    insecure_bootstrap: bool = False
+    http_listen: Address | None = None
+    hold: float = 30.0  # how long a workload waits for an identity that is not there yet
+    attest_patience: float = 60.0  # how long the first contact with the server is tried
+    drain_seconds: float = 0.2  # Workload API streams never end by themselves
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if len(str(self.admin_socket).encode()) > MAX_SOCKET_PATH:
+            raise RingfenceError(
+                Kind.INVALID,
+                f"a socket's path has at most {MAX_SOCKET_PATH} bytes, `{ADMIN_SUFFIX}` included",
+                where=str(self.socket),
+                hint="Give a shorter --socket",
+            )
+        if self.bootstrap_bundle and self.insecure_bootstrap:
+            raise RingfenceError(
+                Kind.INVALID,
+                "--bootstrap-bundle and --insecure-bootstrap exclude each other",
+                hint="Keep --bootstrap-bundle: it is the safe one",
+            )
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where launchers reach it."""
+        return self.socket.with_name(self.socket.name + ADMIN_SUFFIX)

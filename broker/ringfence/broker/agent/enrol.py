@@ -1,0 +1,100 @@
+"""Node attestation: from a join token to the agent's own SVID, with the server known by a bundle or pinned as seen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import grpc.aio
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
+
+from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent.dial import Dialler, Trust
+from ringfence.broker.agent.storage import Identity
+from ringfence.broker.agent.svids import HeldSvid, draw_jitter, new_key
+from ringfence.broker.config import Address
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.profile import new_csr
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.svid import parse_svid, verify_peer
+from ringfence.proto.client import Client
+from ringfence.proto.service import service_of
+
+AGENT_PATH = "/ringfence/agent/"
+_PATIENCE = 15.0  # seconds for the answer
+
+
+def read_bundle(path: Path, trust_domain: TrustDomain) -> SpiffeBundle:
+    """The bootstrap bundle in *path*, PEM or SPIFFE JSON; raises INVALID for anything else, OSError when unreadable."""
+    text = path.read_bytes()
+    try:
+        if b"-----BEGIN" in text:
+            roots = tuple(root.public_bytes(Encoding.DER) for root in load_pem_x509_certificates(text))
+            bundle = SpiffeBundle(trust_domain, roots)
+        else:
+            bundle = SpiffeBundle.parse(trust_domain, text)
+    except (ValueError, RingfenceError) as error:
+        raise _unusable(path, str(error)) from error
+    if not bundle.x509_authorities:
+        raise _unusable(path, "it holds no X.509 authority")
+    return bundle
+
+
+async def enrol(address: Address, trust: Trust, token: str, *, now: datetime) -> Identity:
+    """Spend *token* for this node's first SVID; the key is made here and never leaves.
+
+    Raises UNAUTHENTICATED (token expired, used or wrong; or the server is a stranger), UNAVAILABLE.
+    """
+    # 1. Reach the server, which `trust` says how to know.
+    dialler = Dialler(address, lambda: trust, lambda: None)
+    connection = await dialler.dial()
+    key = new_key()
+    request = agent_pb2.AttestRequest(join_token=token, csr=new_csr(key))
+    try:
+        client = Client(connection.channel, service_of(agent_pb2, "Agent"))
+        answer = await client.Attest(request, timeout=_PATIENCE)
+    except grpc.aio.AioRpcError as error:
+        raise refusal(error, address) from error
+    finally:
+        await connection.close()
+    # 2. The bundle that came is the server's own: its certificate verifies under it.
+    bundle = SpiffeBundle.parse(trust.trust_domain, answer.bundle)
+    if trust.bundle is None:
+        verify_peer([dialler.leaf], bundle, now=now)
+    # 3. The SVID is for our key, names an agent, and verifies under that bundle.
+    name = parse_svid(tuple(answer.chain)).spiffe_id
+    _check_name(name, answer.spiffe_id)
+    svid = HeldSvid.of(answer.chain, key, name, draw_jitter())
+    verify_peer(svid.chain, bundle, now=now)
+    return Identity(svid, answer.bundle)
+
+
+def refusal(error: grpc.aio.AioRpcError, address: Address) -> RingfenceError:
+    """What a status from the server means to the operator of this agent."""
+    detail = error.details() or error.code().name
+    match error.code():
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.NOT_FOUND:
+            kind, hint = Kind.UNAUTHENTICATED, "Make a new token with `ringfence token generate`: each works once"
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
+            kind, hint = Kind.INVALID, "Check --join-token and the server's version"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            kind, hint = Kind.UNIMPLEMENTED, "Check that --server is the --listen address of `ringfence server run`"
+        case _:
+            kind, hint = Kind.UNAVAILABLE, ""
+    return RingfenceError(kind, f"the server refused this node: {detail}", where=str(address), hint=hint)
+
+
+def _check_name(name: SpiffeId, said: str) -> None:
+    if not name.path.startswith(AGENT_PATH) or str(name) != said:
+        raise RingfenceError(Kind.UNAUTHENTICATED, f"the server named this node {name}, which is no agent")
+
+
+def _unusable(path: Path, detail: str) -> RingfenceError:
+    return RingfenceError(
+        Kind.INVALID,
+        f"the bootstrap bundle can't be used: {detail}",
+        where=str(path),
+        hint="Write it anew on the server's machine: ringfence bundle show --format pem",
+    )

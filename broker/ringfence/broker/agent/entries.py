@@ -1,0 +1,210 @@
+"""The registration entries that this node may serve, and which of them match a set of selectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ringfence.agent.v1 import agent_pb2
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import SpiffeId
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registration: whoever has all of `selectors` is `spiffe_id`."""
+
+    id: str
+    spiffe_id: SpiffeId
+    selectors: frozenset[Selector]
+    x509_ttl: timedelta
+    jwt_ttl: timedelta
+    dns_names: tuple[str, ...]
+    hint: str
+    created_at: int
+
+    @classmethod
+    def read(cls, message: agent_pb2.Entry) -> Entry:
+        """From the wire; raises INVALID for a selector or an ID that this program doesn't know."""
+        return cls(
+            message.id,
+            SpiffeId.parse(message.spiffe_id),
+            frozenset(Selector.parse(text) for text in message.selectors),
+            timedelta(seconds=message.x509_ttl),
+            timedelta(seconds=message.jwt_ttl),
+            tuple(message.dns_names),
+            message.hint,
+            message.created_at,
+        )
+
+    def write(self) -> agent_pb2.Entry:
+        """As on the wire."""
+        return agent_pb2.Entry(
+            id=self.id,
+            spiffe_id=str(self.spiffe_id),
+            selectors=sorted(map(str, self.selectors)),
+            x509_ttl=int(self.x509_ttl.total_seconds()),
+            jwt_ttl=int(self.jwt_ttl.total_seconds()),
+            dns_names=self.dns_names,
+            hint=self.hint,
+            created_at=self.created_at,
+        )
+
+    def is_reissued_by(self, other: Entry) -> bool:
+        """Whether an SVID made for this entry no longer says what *other* says."""
+        return (self.spiffe_id, self.dns_names, self.x509_ttl) != (other.spiffe_id, other.dns_names, other.x509_ttl)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRule:
+    """Who may vouch for a workload: any of the alternatives, each a set of selectors of the launcher."""
+
+    namespace: str
+    name: str
+    by: tuple[frozenset[Selector], ...]
+
+    def allows(self, selectors: frozenset[Selector]) -> bool:
+        """Whether a launcher with *selectors* may; an empty alternative allows nobody."""
+        return any(alternative and alternative <= selectors for alternative in self.by)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an update touched; `outdated` are entries whose SVID is to be made anew."""
+
+    upserted: tuple[Entry, ...]
+    removed: frozenset[str]
+    outdated: frozenset[str]
+    refused: tuple[str, ...]  # entries that this program can't read, with the reason
+
+
+class EntryBook:
+    """All entries of the node, indexed so that a match looks at few of them."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.wanted: frozenset[str] = frozenset()
+        self._entries: dict[str, Entry] = {}
+        self._index: dict[Selector, dict[str, Entry]] = {}
+        self._rules: dict[tuple[str, str], LaunchRule] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, entry_id: str) -> Entry | None:
+        """The entry of that id."""
+        return self._entries.get(entry_id)
+
+    def rule(self, namespace: str, name: str) -> LaunchRule | None:
+        """Who may launch that workload."""
+        return self._rules.get((namespace, name))
+
+    def matching(self, selectors: Iterable[Selector]) -> tuple[Entry, ...]:
+        """The entries whose every selector is among *selectors*: oldest first, one per SPIFFE ID and hint."""
+        have = frozenset(selectors)
+        found = [
+            entry for selector in have for entry in self._index.get(selector, {}).values() if entry.selectors <= have
+        ]
+        found.sort(key=lambda entry: (entry.created_at, entry.id))
+        once = {(entry.spiffe_id, entry.hint): entry for entry in reversed(found)}
+        return _in_order(once.values())
+
+    def apply(self, update: agent_pb2.EntriesUpdate) -> Applied:
+        """Take in a change from the server; a full one replaces everything."""
+        read, refused = _read_all(update.upserts)
+        before = self._entries
+        removed = set(update.removed)
+        if update.full:
+            removed |= before.keys() - {entry.id for entry in read}
+        outdated = {e.id for e in read if (old := before.get(e.id)) is not None and old.is_reissued_by(e)}
+        for entry_id in removed:
+            self._forget(entry_id)
+        for entry in read:
+            self._forget(entry.id)
+            self._remember(entry)
+        if update.launch_changed or update.full:
+            self._rules = {(rule.namespace, rule.name): _rule(rule) for rule in update.launch_rules}
+        self.revision = update.revision
+        self.wanted = self._wanted()
+        return Applied(read, frozenset(removed), frozenset(outdated), refused)
+
+    def as_update(self) -> agent_pb2.EntriesUpdate:
+        """Everything as one full update: what is kept on disk."""
+        return agent_pb2.EntriesUpdate(
+            revision=self.revision,
+            full=True,
+            upserts=[entry.write() for entry in self._entries.values()],
+            launch_changed=True,
+            launch_rules=[_write_rule(rule) for rule in self._rules.values()],
+        )
+
+    def _remember(self, entry: Entry) -> None:
+        self._entries[entry.id] = entry
+        self._index.setdefault(self._key(entry), {})[entry.id] = entry
+
+    def _forget(self, entry_id: str) -> None:
+        entry = self._entries.pop(entry_id, None)
+        if entry is None:
+            return
+        for selector in entry.selectors:
+            bucket = self._index.get(selector)
+            if bucket and bucket.pop(entry_id, None) and not bucket:
+                del self._index[selector]
+
+    def _key(self, entry: Entry) -> Selector:
+        """The selector to file it under: the one that fewest others are filed under."""
+        return min(entry.selectors, key=lambda selector: (len(self._index.get(selector, ())), selector))
+
+    def _wanted(self) -> frozenset[str]:
+        sets = [entry.selectors for entry in self._entries.values()]
+        sets += [alternative for rule in self._rules.values() for alternative in rule.by]
+        return frozenset(f"{s.kind}:{s.value.partition(':')[0]}" for each in sets for s in each)
+
+
+def unique_hints(entries: Iterable[Entry]) -> list[tuple[Entry, str]]:
+    """Each entry with its hint, which only the oldest of those that share it keeps (SPIFFE_Workload_API.md 5.2.1)."""
+    seen: set[str] = set()
+    found = []
+    for entry in entries:
+        found.append((entry, "" if entry.hint in seen else entry.hint))
+        seen.add(entry.hint)
+    return found
+
+
+def _in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: (entry.created_at, entry.id)))
+
+
+def _read_all(messages: Iterable[agent_pb2.Entry]) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    read, refused = [], []
+    for message in messages:
+        try:
+            entry = Entry.read(message)
+        except RingfenceError as error:
+            refused.append(f"{message.id}: {error.detail}")
+            continue
+        if entry.selectors:  # an entry without selectors would be everybody
+            read.append(entry)
+        else:
+            refused.append(f"{message.id}: it has no selectors")
+    return tuple(read), tuple(refused)
+
+
+def _rule(message: agent_pb2.LaunchRule) -> LaunchRule:
+    alternatives = []
+    for by in message.by:
+        try:
+            alternatives.append(frozenset(Selector.parse(text) for text in by.selectors))
+        except RingfenceError:
+            continue  # an alternative that we can't read allows nobody
+    return LaunchRule(message.namespace, message.name, tuple(alternatives))
+
+
+def _write_rule(rule: LaunchRule) -> agent_pb2.LaunchRule:
+    return agent_pb2.LaunchRule(
+        namespace=rule.namespace,
+        name=rule.name,
+        by=[agent_pb2.SelectorSet(selectors=sorted(map(str, each))) for each in rule.by],
+    )

@@ -1,0 +1,27 @@
+"""The question whether the agent of this machine serves, asked over its admin socket."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from ringfence.admin.v1 import admin_pb2
+from ringfence.broker.agent.config import ADMIN_SUFFIX
+from ringfence.broker.status import error_of
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.proto.client import Client
+from ringfence.proto.service import service_of
+
+
+async def check(socket: str, timeout: float) -> str:  # noqa: ASYNC109  # the gRPC deadline
+    """One line that says how the agent is; raises UNAVAILABLE when it does not serve. *timeout* in seconds."""
+    path = socket.removeprefix("unix:").replace("///", "/") + ADMIN_SUFFIX
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        try:
+            info = await Client(channel, service_of(admin_pb2, "Launcher")).Info(
+                admin_pb2.InfoRequest(), timeout=timeout
+            )
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error, where=path) from None
+    if not info.ready:
+        raise RingfenceError(Kind.UNAVAILABLE, f"the agent is not ready: {info.detail}", where=path)
+    return f"ready: {info.entries} entries at revision {info.revision} of {info.trust_domain}"

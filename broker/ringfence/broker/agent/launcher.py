@@ -1,0 +1,110 @@
+"""The Launcher service on the admin socket: who may vouch for which workload, for how long, and over what tree."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ringfence.admin.v1 import admin_pb2
+from ringfence.broker.agent import events
+from ringfence.broker.agent.cache import Cache
+from ringfence.broker.agent.callers import Callers
+from ringfence.broker.agent.entries import LaunchRule
+from ringfence.broker.attest.launch import Launch, LaunchAttestor
+from ringfence.broker.config import Address
+from ringfence.broker.version import VERSION
+from ringfence.proto.lane import Call, Method, methods_of
+from ringfence.proto.service import service_of
+from ringfence.proto.status import Code, Status
+
+
+class Launcher:
+    """Launch and Info. A launch lives as long as its stream, and its stream no longer than its process."""
+
+    def __init__(
+        self, cache: Cache, callers: Callers, launches: LaunchAttestor, *, server: Address, socket: Path, hold: float
+    ) -> None:
+        self._cache = cache
+        self._callers = callers
+        self._launches = launches
+        self._server = server
+        self._socket = socket
+        self._hold = hold
+        self._ruled = asyncio.Event()
+
+    def methods(self) -> dict[str, Method]:
+        """For the lane, by path."""
+        return methods_of(service_of(admin_pb2, "Launcher"), {"Launch": self._launch, "Info": self._info})
+
+    def rules_changed(self) -> None:
+        """Launch rules came or went."""
+        self._ruled.set()
+
+    async def _launch(self, call: Call) -> None:
+        request: admin_pb2.LaunchRequest | None = await call.receive()
+        if request is None or not request.namespace or not request.name:
+            raise Status(Code.INVALID_ARGUMENT, "namespace and name must be set")
+        # 1. The process that called, held by its pidfd.
+        caller = await self._callers.of(call.connection)
+        # 2. The intent has a rule for this workload that names this caller; nothing else allows a launch.
+        rule = await self._rule(request.namespace, request.name)
+        if not self._cache.book.wanted <= caller.wanted:
+            caller = await self._callers.again(caller)
+        if rule is None or not rule.allows(caller.selectors):
+            raise Status(Code.PERMISSION_DENIED, _denial(request, rule))
+        # 3. Still the same process, then it vouches until its stream or its life ends.
+        caller.check()
+        launch = Launch(request.namespace, request.name, caller.process)
+        self._launches.register(launch)
+        events.launched(launch.namespace, launch.name, launch.launcher.pid, f"parent chain, {launch.launcher.held_by}")
+        try:
+            await call.send(self._accepted())
+            while self._still_allowed(launch, caller.selectors):
+                self._ruled.clear()
+                await self._ruled.wait()
+            raise Status(Code.PERMISSION_DENIED, _denial(request, None))
+        finally:
+            self._launches.release(launch)
+            events.launch_ended(launch.namespace, launch.name, launch.launcher.pid)
+
+    async def _rule(self, namespace: str, name: str) -> LaunchRule | None:
+        """The rule, waited for: `apply` and `run` may be two lines of one script."""
+        try:
+            async with asyncio.timeout(self._hold):
+                while (rule := self._cache.book.rule(namespace, name)) is None:
+                    self._ruled.clear()
+                    await self._ruled.wait()
+        except TimeoutError:
+            return None
+        return rule
+
+    def _still_allowed(self, launch: Launch, selectors: frozenset[object]) -> bool:
+        rule = self._cache.book.rule(launch.namespace, launch.name)
+        return rule is not None and rule.allows(selectors)  # type: ignore[arg-type]
+
+    def _accepted(self) -> admin_pb2.LaunchResponse:
+        return admin_pb2.LaunchResponse(
+            server=str(self._server),
+            trust_domain=self._cache.bundles.own.trust_domain.name,
+            workload_socket=str(self._socket),
+        )
+
+    async def _info(self, call: Call) -> None:
+        await call.receive()
+        await call.send(
+            admin_pb2.InfoResponse(
+                version=VERSION,
+                trust_domain=self._cache.bundles.own.trust_domain.name,
+                revision=self._cache.book.revision,
+                ready=self._cache.synced,
+                entries=len(self._cache.book),
+                detail="" if self._cache.synced else "the server has not sent its entries yet",
+            )
+        )
+
+
+def _denial(request: admin_pb2.LaunchRequest, rule: LaunchRule | None) -> str:
+    who = f"{request.namespace}/{request.name}"
+    if rule is None:
+        return f"no intent lets anybody launch {who}: give its Workload a spec.launch"
+    return f"this process may not launch {who}: none of its Workload's spec.launch.by matches it"

@@ -1,0 +1,191 @@
+"""The agent's one stream to the server: questions and their answers, and what the server pushes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent import events
+from ringfence.broker.agent.dial import Connection, Dialler
+from ringfence.broker.agent.enrol import refusal
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.proto.client import Client
+from ringfence.proto.service import service_of
+
+MAX_BATCH = 500  # SVIDs asked for in one message
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0  # seconds between tries to connect, before jitter
+_STEADY = 30.0  # a stream that lived so long starts the pauses anew
+_EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+_LOST = "the server is not connected"
+
+
+class Sink(Protocol):
+    """Who takes in what the server pushes."""
+
+    def hello(self) -> agent_pb2.Hello:
+        """The first message of a stream: what we have already."""
+        ...
+
+    def on_entries(self, update: agent_pb2.EntriesUpdate) -> None:
+        """Entries or launch rules changed."""
+        ...
+
+    def on_bundle(self, update: agent_pb2.BundleUpdate) -> None:
+        """A trust bundle changed."""
+        ...
+
+    def on_revocations(self, update: agent_pb2.Revocations) -> None:
+        """Some identities are to be served no longer."""
+        ...
+
+    def on_rotate(self, update: agent_pb2.Rotate) -> None:
+        """New SVIDs are to be fetched, spread over a while."""
+        ...
+
+
+class Link:
+    """Keeps the stream up for ever, with jittered pauses; `connected` is set while it is."""
+
+    def __init__(self, dialler: Dialler, sink: Sink, *, draw: Callable[[], float] = random.random) -> None:
+        self.connected = asyncio.Event()
+        self.last_failure: RingfenceError | None = None
+        self._dialler = dialler
+        self._sink = sink
+        self._draw = draw
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._next_id = 1
+        self._outgoing: asyncio.Queue[agent_pb2.AgentMessage] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Connect, serve, and connect again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE
+        while True:
+            started = loop.time()
+            try:
+                await self._serve_once()
+            except RingfenceError as error:
+                self.last_failure = error
+                events.link_lost(error)
+            if loop.time() - started > _STEADY:
+                pause = _FIRST_PAUSE
+            # Full jitter: agents that lost one server together do not come back together.
+            await asyncio.sleep(pause * (0.5 + self._draw()))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def request_svids(self, items: Sequence[agent_pb2.SvidItem]) -> Sequence[agent_pb2.SvidResult]:
+        """Ask for a batch; raises UNAVAILABLE when the stream is lost before the answer."""
+        async with self._question() as (number, answer):
+            self._send(agent_pb2.AgentMessage(svids=agent_pb2.SvidRequest(id=number, items=items)))
+            response: agent_pb2.SvidResponse = await answer
+            return response.results
+
+    async def request_jwt(self, entry_id: str, audience: Sequence[str]) -> agent_pb2.JwtResponse:
+        """Ask for one JWT-SVID; raises UNAVAILABLE when the stream is lost before the answer."""
+        async with self._question() as (number, answer):
+            question = agent_pb2.JwtRequest(id=number, entry_id=entry_id, audience=audience)
+            self._send(agent_pb2.AgentMessage(jwt=question))
+            response: agent_pb2.JwtResponse = await answer
+            return response
+
+    async def renew(self, csr: bytes) -> agent_pb2.RenewResponse:
+        """Ask for a new SVID of the agent itself; raises UNAVAILABLE when the stream is lost before the answer."""
+        async with self._question() as (number, answer):
+            self._send(agent_pb2.AgentMessage(renew=agent_pb2.RenewRequest(id=number, csr=csr)))
+            response: agent_pb2.RenewResponse = await answer
+            return response
+
+    @asynccontextmanager
+    async def _question(self) -> AsyncIterator[tuple[int, asyncio.Future[Any]]]:
+        if not self.connected.is_set():
+            raise RingfenceError(Kind.UNAVAILABLE, _LOST)
+        number = self._next_id
+        self._next_id += 1
+        answer = self._calls[number] = asyncio.get_running_loop().create_future()
+        try:
+            yield number, answer
+        finally:
+            self._calls.pop(number, None)
+            answer.cancel()
+
+    def _send(self, message: agent_pb2.AgentMessage) -> None:
+        self._outgoing.put_nowait(message)
+
+    async def _serve_once(self) -> None:
+        connection = await self._dialler.dial()
+        self._outgoing = asyncio.Queue()
+        call = Client(connection.channel, service_of(agent_pb2, "Agent")).Connect()
+        sender = asyncio.create_task(self._write(call))
+        reader = asyncio.create_task(self._read(call))
+        try:
+            await reader
+        except grpc.aio.AioRpcError as error:
+            raise self._lost(error) from error
+        finally:
+            self.connected.clear()
+            await _end(call, connection, sender, reader)
+            self._fail_questions()
+
+    async def _write(self, call: Any) -> None:
+        await call.write(agent_pb2.AgentMessage(hello=self._sink.hello()))
+        self.connected.set()
+        events.link_up(self._dialler.address)
+        while True:
+            await call.write(await self._outgoing.get())
+
+    async def _read(self, call: Any) -> None:
+        while (message := await call.read()) is not _EOF:
+            self._dispatch(message)
+            self.last_failure = None
+        raise RingfenceError(Kind.UNAVAILABLE, "the server ended the stream", where=str(self._dialler.address))
+
+    def _dispatch(self, message: agent_pb2.ServerMessage) -> None:
+        match message.WhichOneof("message"):
+            case "entries":
+                self._sink.on_entries(message.entries)
+            case "bundle":
+                self._sink.on_bundle(message.bundle)
+            case "revocations":
+                self._sink.on_revocations(message.revocations)
+            case "rotate":
+                self._sink.on_rotate(message.rotate)
+            case "svids":
+                self._answer(message.svids)
+            case "jwt":
+                self._answer(message.jwt)
+            case "renew":
+                self._answer(message.renew)
+            case _:
+                pass  # a newer server says more than we know
+
+    def _answer(self, response: Any) -> None:
+        future = self._calls.get(response.id)
+        if future is not None and not future.done():
+            future.set_result(response)
+
+    def _fail_questions(self) -> None:
+        for future in self._calls.values():
+            if not future.done():
+                future.set_exception(RingfenceError(Kind.UNAVAILABLE, _LOST))
+
+    def _lost(self, error: grpc.aio.AioRpcError) -> RingfenceError:
+        if error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
+            return refusal(error, self._dialler.address)
+        return RingfenceError(
+            Kind.UNAVAILABLE, f"the stream was lost: {error.details()}", where=str(self._dialler.address)
+        )
+
+
+async def _end(call: Any, connection: Connection, *tasks: asyncio.Task[Any]) -> None:
+    call.cancel()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await connection.close()

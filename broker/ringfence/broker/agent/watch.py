@@ -1,0 +1,175 @@
+"""An open stream's view of what its caller is entitled to: the first waited for, each later one as things change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+from ringfence.broker.agent.cache import Cache, View
+from ringfence.broker.agent.callers import Caller, Callers
+from ringfence.broker.agent.entries import Applied, Entry
+from ringfence.broker.attest.launch import Launch
+from ringfence.proto.lane import Connection
+from ringfence.proto.status import Code, Status
+
+NO_IDENTITY = "no identity issued"
+
+
+class Watch:
+    """One stream. The caller is checked before every view, so that nothing is sent to a process that has changed."""
+
+    def __init__(self, caller: Caller, watches: Watches) -> None:
+        self.caller = caller
+        self.entries: tuple[Entry, ...] = ()
+        self._watches = watches
+        self._changed = asyncio.Event()
+        self._match = True  # the entries are to be matched anew
+        self._launch = False  # who vouches is to be looked up anew
+
+    def touch(self, *, match: bool = False, launch: bool = False) -> None:
+        """Something changed that this stream may show."""
+        self._match = self._match or match
+        self._launch = self._launch or launch
+        self._changed.set()
+
+    async def views(self, ready: Callable[[View], bool], same: Callable[[View], object]) -> AsyncIterator[View]:
+        """The views that are *ready*, unless `same` is as in the last; ends only by Status.
+
+        PERMISSION_DENIED when the bounded wait ends without an identity, or when the last one is withdrawn;
+        UNAVAILABLE when there is an entitlement but nothing to show for it (the server is away).
+        """
+        loop = asyncio.get_running_loop()
+        deadline: float | None = loop.time() + self._watches.hold
+        last: object = None
+        while True:
+            self._changed.clear()
+            view = await self._look()
+            if ready(view) and same(view) != last:
+                last, deadline = same(view), None
+                yield view
+                continue  # what changed while it was sent is looked at before waiting
+            if deadline is None and not view.entries:
+                raise Status(Code.PERMISSION_DENIED, NO_IDENTITY)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                raise self._watches.refusal(view) from None
+
+    async def first(self, ready: Callable[[View], bool]) -> View:
+        """The first view that is *ready*, waited for as `views` does."""
+        async for view in self.views(ready, lambda view: view.key):
+            return view
+        raise AssertionError("views ends by Status only")
+
+    async def _look(self) -> View:
+        watches = self._watches
+        # 1. Still the process that was attested; a launcher that has ended vouches for nobody.
+        self.caller.check()
+        # 2. Attest anew when entries ask for facts that were not looked for.
+        if self._match and not watches.wanted <= self.caller.wanted:
+            self.caller = await watches.callers.again(self.caller)
+        if self._launch or self.caller.lost_its_launcher():
+            self._launch, self._match = False, True
+            self.caller.look_up()
+        # 3. Match.
+        if self._match:
+            self._match = False
+            watches.rematch(self)
+        return watches.cache.view(self.entries)
+
+
+class Watches:
+    """All open streams; tells those that a change touches (cache.Listener)."""
+
+    def __init__(self, cache: Cache, callers: Callers, *, hold: float) -> None:
+        self.cache = cache
+        self.callers = callers
+        self.hold = hold  # seconds to wait for an identity that is not there yet
+        self._open: set[Watch] = set()
+        self._shown: dict[str, set[Watch]] = {}  # by entry id
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The facts that entries ask for."""
+        return self.cache.book.wanted
+
+    async def of(self, connection: Connection) -> Caller:
+        """The attested caller of *connection*."""
+        return await self.callers.of(connection)
+
+    @contextmanager
+    def open(self, caller: Caller) -> Iterator[Watch]:
+        """A watch for as long as the block lasts."""
+        watch = Watch(caller, self)
+        self._open.add(watch)
+        try:
+            yield watch
+        finally:
+            self._open.discard(watch)
+            self._forget(watch)
+
+    def rematch(self, watch: Watch) -> None:
+        """Find the entries of *watch* anew."""
+        self._forget(watch)
+        watch.entries = self.cache.matching(watch.caller.selectors)
+        for entry in watch.entries:
+            self._shown.setdefault(entry.id, set()).add(watch)
+
+    def refusal(self, view: View) -> Status:
+        """How a wait ends that was in vain (SPIFFE_Workload_Endpoint.md section 6)."""
+        if not self.cache.synced:
+            return Status(Code.UNAVAILABLE, "the agent has not heard from its server yet")
+        if view.entries and view.waits:
+            return Status(Code.UNAVAILABLE, "the identity is registered, and its SVID could not be issued yet")
+        return Status(Code.PERMISSION_DENIED, NO_IDENTITY)
+
+    # cache.Listener
+
+    def on_entries(self, applied: Applied, *, facts_changed: bool) -> None:
+        """Entries came or went."""
+        touched = applied.removed | applied.outdated
+        for watch in self._open:
+            selectors = watch.caller.selectors
+            if (
+                facts_changed
+                or any(entry.id in touched for entry in watch.entries)
+                or any(entry.selectors <= selectors for entry in applied.upserted)
+                or any(entry.id == shown.id for entry in applied.upserted for shown in watch.entries)
+            ):
+                watch.touch(match=True)
+
+    def on_svids(self, entry_ids: frozenset[str]) -> None:
+        """The SVIDs of these entries changed."""
+        for entry_id in entry_ids:
+            for watch in self._shown.get(entry_id, ()):
+                watch.touch()
+
+    def on_bundles(self) -> None:
+        """A bundle changed."""
+        for watch in self._open:
+            watch.touch()
+
+    def watched(self) -> frozenset[str]:
+        """The entries that some open stream shows."""
+        return frozenset(self._shown)
+
+    # launch.LaunchAttestor's listener
+
+    def on_launch(self, launch: Launch) -> None:
+        """A launcher came or went."""
+        for watch in self._open:
+            if watch.caller.may_be_of(launch):
+                watch.touch(launch=True)
+
+    def _forget(self, watch: Watch) -> None:
+        for entry in watch.entries:
+            shown = self._shown.get(entry.id)
+            if shown is not None:
+                shown.discard(watch)
+                if not shown:
+                    del self._shown[entry.id]

@@ -1,0 +1,19 @@
+"""The cgroup attestor: the cgroups that a process is in, which only their owner can put it into."""
+
+from __future__ import annotations
+
+from ringfence.broker.attest import procfs
+from ringfence.broker.attest.procfs import Process
+from ringfence.certs.selectors import Selector
+
+
+class CgroupAttestor:
+    """`cgroup:path:PATH` for the unified hierarchy and, on hybrid and v1 hosts, for systemd's own; `/` says nothing."""
+
+    name = "cgroup"
+
+    async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:  # noqa: ARG002  # the port's signature
+        """The cgroup selectors of *process*."""
+        found = procfs.cgroups(process.pid)
+        paths = {found.get("", "/"), found.get("name=systemd", "/")} - {"/"}
+        return frozenset(Selector("cgroup", f"path:{path}") for path in paths)

@@ -1,0 +1,241 @@
+"""The one module that reads /proc: holds a calling process fast, and says what it is.
+
+Reads of /proc answer from kernel memory, so they may be made in the event loop; nothing else here may block.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringfence.certs.errors import Kind, RingfenceError
+
+_TRIES = 16
+_PAGE = 1 << 16
+_GONE = "Call again from the process that is to have the identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Fields 4 and 22 of /proc/PID/stat: the parent, and when it started in clock ticks since boot (proc(5))."""
+
+    parent: int
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """The file that a process runs: what is behind /proc/PID/exe, and its change marks."""
+
+    device: int
+    inode: int
+    modified_ns: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process held fast: `pidfd` is the lane's (SO_PEERPIDFD), so the pid can't come to mean another one unseen."""
+
+    pid: int
+    uid: int
+    gid: int
+    started: int
+    pidfd: int | None
+    executable: Executable | None  # None: not ours to read (another user's process, and we are not root)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Pid and start time, which no other process has until the machine restarts."""
+        return self.pid, self.started
+
+    @property
+    def held_by(self) -> str:
+        """How later checks know that it is still the same process."""
+        return "pidfd" if self.pidfd is not None else "start-time"
+
+
+def hold(pid: int | None, uid: int | None, gid: int | None, pidfd: int | None) -> Process:
+    """The process behind a peer's credentials; raises DENIED when it is gone or can't be named."""
+    if pid is None or uid is None or gid is None or pid <= 0:
+        raise RingfenceError(Kind.DENIED, "the caller's process is not visible to this agent", hint=_GONE)
+    try:
+        # 1. The pid that the pidfd holds: -1 once the process is dead, 0 in a PID namespace that we can't see.
+        if pidfd is not None and pid_of(pidfd) != pid:
+            raise _gone(pid)
+        # 2. Its start time, which with the pid names it for as long as the machine runs.
+        started = stat(pid).started
+        # 3. Its user is still the one that connected.
+        if effective_uid(pid) != uid:
+            raise RingfenceError(Kind.DENIED, f"process {pid} changed its user since it connected", hint=_GONE)
+        executable = executable_of(pid)
+        # 4. Alive and the same after all the reading, so that every read was about this process.
+        if not _is_same(pid, started, pidfd):
+            raise _gone(pid)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise _gone(pid) from error
+    return Process(pid, uid, gid, started, pidfd, executable)
+
+
+def check(process: Process) -> None:
+    """Raise DENIED unless *process* still lives, with the same user and the same executable."""
+    try:
+        # 1. Alive, and no other process under a reused pid.
+        if not _is_same(process.pid, process.started, process.pidfd):
+            raise _gone(process.pid)
+        # 2. The same user.
+        if effective_uid(process.pid) != process.uid:
+            raise RingfenceError(Kind.DENIED, f"process {process.pid} changed its user", hint=_GONE)
+        # 3. The same executable: an exec keeps the pid, and may keep the socket.
+        if _file(executable_of(process.pid)) != _file(process.executable):
+            raise RingfenceError(Kind.DENIED, f"process {process.pid} runs another program now", hint=_GONE)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise _gone(process.pid) from error
+
+
+def is_alive(process: Process) -> bool:
+    """Whether *process* has not ended and its pid means nobody else."""
+    try:
+        return _is_same(process.pid, process.started, process.pidfd)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def stat(pid: int) -> Stat:
+    """Parent and start time; the name in field 2 may hold spaces and brackets, so count from its last bracket."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return Stat(int(fields[1]), int(fields[19]))
+
+
+def pid_of(pidfd: int) -> int:
+    """The pid that *pidfd* holds, -1 once it is dead (fdinfo, Linux 5.4 and newer)."""
+    for line in _read(f"/proc/self/fdinfo/{pidfd}").splitlines():
+        if line.startswith(b"Pid:"):
+            return int(line[4:])
+    return -1
+
+
+def effective_uid(pid: int) -> int:
+    """The effective user, which is what SO_PEERCRED told of it too."""
+    return int(_status(pid, b"Uid:")[1])
+
+
+def supplementary_gids(pid: int) -> tuple[int, ...]:
+    """The supplementary groups."""
+    return tuple(int(gid) for gid in _status(pid, b"Groups:"))
+
+
+def executable_of(pid: int) -> Executable | None:
+    """What the process runs, or None where we may not look."""
+    try:
+        found = Path(f"/proc/{pid}/exe").stat()
+    except PermissionError:
+        return None
+    return Executable(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def path_of(process: Process) -> str:
+    """Where the file that it runs stands, or empty. It may touch any file system: call it in a thread.
+
+    Empty unless the very same file stands at that path in our own mount namespace: in a user namespace anyone can
+    bind a file of theirs over any path.
+    """
+    ran = process.executable
+    if ran is None:
+        return ""
+    try:
+        path = Path(f"/proc/{process.pid}/exe").readlink()
+        here = path.stat()
+    except OSError:
+        return ""
+    return str(path) if (here.st_dev, here.st_ino) == (ran.device, ran.inode) else ""
+
+
+def cgroups(pid: int) -> dict[str, str]:
+    """Controller list to path, as /proc/PID/cgroup has them: the unified hierarchy is the empty name."""
+    lines = _read(f"/proc/{pid}/cgroup").decode("utf-8", "replace").splitlines()
+    return {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+
+
+def unified_mount() -> str:
+    """Where cgroup v2 is mounted (hybrid hosts have it aside), or empty."""
+    for line in _read("/proc/self/mountinfo").decode("utf-8", "replace").splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split(" ", 1)[0] == "cgroup2":
+            return before.split(" ")[4]
+    return ""
+
+
+def ancestors(pid: int) -> tuple[tuple[int, int], ...]:
+    """(pid, start time) of the process and of each parent up, nearest first.
+
+    A parent is read between two reads of its child, and counts only if the child still names it: a pid that died and
+    was reused in between would have sent the child to another parent.
+    """
+    for _ in range(_TRIES):
+        if chain := _ancestors_once(pid):
+            return chain
+    raise RingfenceError(Kind.UNAVAILABLE, f"the parents of process {pid} change faster than they can be read")
+
+
+def _ancestors_once(pid: int) -> tuple[tuple[int, int], ...]:
+    chain: list[tuple[int, int]] = []
+    try:
+        current = stat(pid)
+        while current.parent > 0:
+            chain.append((pid, current.started))
+            parent = stat(current.parent)
+            if stat(pid) != current:
+                return ()
+            pid, current = current.parent, parent
+    except (FileNotFoundError, ProcessLookupError):
+        if not chain:
+            raise
+        return ()  # a parent ended while it was read: its child has another one now
+    return (*chain, (pid, current.started))
+
+
+def _is_same(pid: int, started: int, pidfd: int | None) -> bool:
+    if pidfd is not None:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)  # readable once the process has ended, a zombie included
+        return not poll.poll(0)
+    return stat(pid).started == started
+
+
+def _file(executable: Executable | None) -> tuple[int, int] | None:
+    return (executable.device, executable.inode) if executable else None
+
+
+def _status(pid: int, field: bytes) -> list[bytes]:
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(field):
+            return line[len(field) :].split()
+    return []
+
+
+def _read(path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(file, _PAGE)
+        while len(data) % _PAGE == 0 and (more := os.read(file, _PAGE)):
+            data += more
+        return data
+    finally:
+        os.close(file)
+
+
+def write_cgroup(folder: Path, pid: int) -> None:
+    """Make the cgroup *folder* and move *pid* into it; raises OSError where we may not."""
+    folder.mkdir()
+    try:
+        (folder / "cgroup.procs").write_text(str(pid))
+    except OSError:
+        folder.rmdir()
+        raise
+
+
+def _gone(pid: int) -> RingfenceError:
+    return RingfenceError(Kind.DENIED, f"process {pid}, which called, is gone", hint=_GONE)

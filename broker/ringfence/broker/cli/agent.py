@@ -1,0 +1,143 @@
+"""`ringfence agent`: run the agent of a node, and ask whether one is well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _from_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """A TOML file's values become the defaults of the other options; raises INVALID for what is no option."""
+    if path is None:
+        return None
+    import tomllib
+
+    from ringfence.certs.errors import Kind, RingfenceError
+
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RingfenceError(Kind.INVALID, f"it is no TOML: {error}", where=str(path)) from error
+    values = {name.replace("-", "_"): value for name, value in found.get("agent", found).items()}
+    known = {param.name for param in ctx.command.params}
+    if unknown := sorted(set(values) - known):
+        raise RingfenceError(
+            Kind.INVALID,
+            f"{unknown[0]!r} is no option of the agent",
+            where=str(path),
+            hint="See `ringfence agent run --help`: options are spelled as there, without the dashes in front",
+        )
+    ctx.default_map = {**values, **(ctx.default_map or {})}
+    return path
+
+
+@click.group()
+def command() -> None:
+    """Run and check the agent of a node."""
+
+
+@command.command()
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_from_toml,
+    is_eager=True,
+    envvar="RINGFENCE_AGENT_CONFIG",
+    help="TOML file with any of these options.",
+)
+@click.option("--server", required=True, envvar="RINGFENCE_SERVER", help="HOST:PORT where the server listens.")
+@click.option("--trust-domain", required=True, envvar="RINGFENCE_TRUST_DOMAIN", help="Name of the trust domain.")
+@click.option(
+    "--data-dir",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="RINGFENCE_AGENT_DATA_DIR",
+    help="Folder for keys and state, made 0700.",
+)
+@click.option(
+    "--socket",
+    required=True,
+    type=click.Path(path_type=Path),
+    envvar="RINGFENCE_AGENT_SOCKET",
+    help="Unix socket of the Workload API and SDS; launchers reach SOCKET.admin.",
+)
+@click.option(
+    "--join-token", default="", envvar="RINGFENCE_JOIN_TOKEN", help="Proves this node once; not needed afterwards."
+)
+@click.option(
+    "--join-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="RINGFENCE_JOIN_TOKEN_FILE",
+    help="The same from a file.",
+)
+@click.option(
+    "--bootstrap-bundle",
+    type=click.Path(path_type=Path),
+    envvar="RINGFENCE_BOOTSTRAP_BUNDLE",
+    help="The server's trust bundle, PEM or SPIFFE JSON.",
+)
+@click.option("--insecure-bootstrap", is_flag=True, envvar="RINGFENCE_INSECURE_BOOTSTRAP", help="Trust what answers.")
+@click.option("--http-listen", default="", envvar="RINGFENCE_AGENT_HTTP_LISTEN", help="HOST:PORT for /live and /ready.")
+@click.option(
+    "--hold", default=30.0, show_default=True, envvar="RINGFENCE_AGENT_HOLD", help="Seconds to wait for an identity."
+)
+@click.option(
+    "--attest-timeout",
+    default=60.0,
+    show_default=True,
+    envvar="RINGFENCE_AGENT_ATTEST_TIMEOUT",
+    help="Seconds to try the first contact with the server.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="RINGFENCE_LOG_LEVEL",
+    help="What to log.",
+)
+def run(**options: Any) -> None:
+    """Run the agent until it is told to stop."""
+    from ringfence.broker.agent.config import AgentConfig
+    from ringfence.broker.agent.daemon import run as run_agent
+    from ringfence.broker.config import Address
+    from ringfence.certs.spiffe_id import TrustDomain
+
+    token = options["join_token"]
+    if not token and options["join_token_file"]:
+        token = options["join_token_file"].read_text(encoding="utf-8").strip()
+    http = options["http_listen"]
+    run_agent(
+        AgentConfig(
+            server=Address.parse(options["server"], flag="--server"),
+            trust_domain=TrustDomain(options["trust_domain"]),
+            data_dir=Path(options["data_dir"]).absolute(),
+            socket=Path(options["socket"]).absolute(),
+            join_token=token,
+            bootstrap_bundle=Path(options["bootstrap_bundle"]) if options["bootstrap_bundle"] else None,
+            insecure_bootstrap=options["insecure_bootstrap"],
+            http_listen=Address.parse(http, flag="--http-listen") if http else None,
+            hold=options["hold"],
+            attest_patience=options["attest_timeout"],
+            log_level=options["log_level"],
+        )
+    )
+
+
+@command.command()
+@click.option(
+    "--socket",
+    envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],
+    required=True,
+    help="The agent's socket.",
+)
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait.")
+def healthcheck(socket: str, timeout: float) -> None:
+    """Exit 0 when the agent on this machine serves, 1 when it does not."""
+    import asyncio
+
+    from ringfence.broker.agent.health import check
+
+    click.echo(asyncio.run(check(socket, timeout)))

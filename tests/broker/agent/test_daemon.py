@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from ringfence.proto import workload
+from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, workload_client
+from tests.broker.server.harness import running_server
+
+
+async def test_an_agent_joins_and_serves_what_is_registered(tmp_path: Path) -> None:
+    """A joined agent gives a workload the SVID of the entry whose selectors it has."""
+    async with running_server(tmp_path) as server, running_agent(tmp_path, server) as agent:
+        await server.create_entry("spiffe://example.org/ns/a/sa/w", OWN_UID)
+        answer = await first_svids(agent.socket)
+    assert [svid.spiffe_id for svid in answer.svids] == ["spiffe://example.org/ns/a/sa/w"]
+
+
+async def test_a_restarted_agent_serves_with_the_server_down(tmp_path: Path) -> None:
+    """X.509 and JWT SVIDs that were given once are given again by an agent that was restarted without a server."""
+    async with running_server(tmp_path) as server:
+        address = server.address
+        await server.create_entry("spiffe://example.org/ns/a/sa/w", OWN_UID)
+        async with running_agent(tmp_path, server) as agent, workload_client(agent.socket) as client:
+            before = await first_svids(agent.socket)
+            request = workload.JWTSVIDRequest(audience=["db"])
+            token = await client.FetchJWTSVID(request, metadata=HEADER)
+    async with running_agent(tmp_path, None, address=address, joined=True) as agent:
+        after = await first_svids(agent.socket)
+        async with workload_client(agent.socket) as client:
+            again = await client.FetchJWTSVID(workload.JWTSVIDRequest(audience=["db"]), metadata=HEADER)
+    assert after == before
+    assert again == token
