@@ -1,12 +1,13 @@
-"""Hands whatever is received on to any OTLP collector, without ever waiting for it."""
+"""Hands whatever is received on to an OTLP collector, and never waits for it. Only then is grpc imported."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import grpc.aio
+if TYPE_CHECKING:
+    import grpc.aio
 
 _QUEUE = 1_000
 _SECONDS_A_CALL = 5.0
@@ -45,6 +46,8 @@ class Forwarder:
             self.dropped += 1
 
     async def _work(self) -> None:
+        import grpc.aio
+
         while True:
             path, request = await self._queue.get()
             try:
@@ -56,6 +59,8 @@ class Forwarder:
 
 
 def _channel(address: str) -> grpc.aio.Channel:
+    import grpc.aio
+
     scheme, there, rest = address.partition("://")
     target = rest if there else address
     if scheme == "https" and there:

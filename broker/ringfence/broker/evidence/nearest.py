@@ -37,7 +37,14 @@ class Denied:
     path: str
 
 
-def denied_of(model: Model, record: Record) -> Denied | None:
+def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
+    """What would allow a denied *record*, as the attribute `nearest`; nothing for an allowed one."""
+    denied = None if record.allowed else _denied_of(model, record)
+    found = nearest_allow(model, denied, now) if denied is not None else None
+    return {"nearest": str(found)} if found is not None else {}
+
+
+def _denied_of(model: Model, record: Record) -> Denied | None:
     """The denied call of *record* in the model's terms; None when it is about nobody that the model holds."""
     key = _key(model, record.destination)
     if key is None:

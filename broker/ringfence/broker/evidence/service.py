@@ -20,7 +20,7 @@ from ringfence.broker.evidence.book import RuleBook
 from ringfence.broker.evidence.forward import Forwarder
 from ringfence.broker.evidence.join import joined
 from ringfence.broker.evidence.judge import Question, judge
-from ringfence.broker.evidence.nearest import denied_of, nearest_allow
+from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.receive import records_of, spans_of
 from ringfence.broker.evidence.record import HTTP, Filter, Record
 from ringfence.broker.evidence.spans import SpanStore
@@ -148,10 +148,8 @@ class Evidence:
         if push := self.spans.push_of(decision.revision):
             decision.attributes.update({"push.trace_id": push.trace_id, "push.span_id": push.span_id})
         model = self._model()
-        if not record.allowed and model is not None and (denied := denied_of(model, record)) is not None:
-            nearest = nearest_allow(model, denied, self._clock())
-            if nearest is not None:
-                decision.attributes["nearest"] = str(nearest)
+        if model is not None:
+            decision.attributes.update(advise(model, record, self._clock()))
         return decision
 
 
