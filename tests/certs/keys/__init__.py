@@ -1,0 +1,1 @@
+"""Key managers beyond what their contract says."""
