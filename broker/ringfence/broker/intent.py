@@ -100,7 +100,7 @@ class Intent:
         if found is None:
             return
         texts = tuple(found[1])
-        loaded = self._load(texts)
+        loaded = await asyncio.to_thread(self._load, texts)
         model = loaded.model
         if model is None:
             raise refused(loaded.findings)
@@ -116,7 +116,7 @@ class Intent:
         async with self._one_at_a_time:
             started = time.perf_counter()
             # 1. All findings at once; one error ends it.
-            loaded = self._load(texts)
+            loaded = await asyncio.to_thread(self._load, texts)
             model = loaded.model
             if model is None:
                 return Outcome(self.revision, (), loaded.findings, 0)
