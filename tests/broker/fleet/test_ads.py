@@ -1,0 +1,242 @@
+"""ADS and Describe over mutual TLS: who is served, what, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from ringfence.broker.fleet.ads import ADS, ProxyApi
+from ringfence.broker.fleet.fleet import Fleet
+from ringfence.broker.status import hidden
+from ringfence.proto.client import Client
+from ringfence.proto.lane import Lane
+from ringfence.proto.service import service_of
+from ringfence.proxy.v1 import proxy_pb2
+from ringfence.xds.codec import message
+from ringfence.xds.types import CLUSTER, ENDPOINT, LISTENER
+from tests.broker.fleet.tls import Identities
+from tests.broker.fleet.world import MESH, PULL, MemoryLog, compiled, model
+
+TRAINER, REGISTRY = "/ns/team-a/sa/trainer", "/ns/shared/sa/registry"
+
+
+def wall() -> datetime:
+    """TLS judges certificates by the real clock, so these tests do too."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def identities() -> Identities:
+    """One authority for the module."""
+    return Identities()
+
+
+@pytest.fixture
+async def world(identities: Identities, tmp_path: Path) -> AsyncIterator[tuple[Fleet, int]]:
+    """A fleet behind a lane that listens with TLS, and its port."""
+    fleet = Fleet(compiled, MemoryLog(), clock=wall)
+    await fleet.restore()
+    context = identities.server_context(tmp_path)
+    lane = Lane(ProxyApi(fleet, wall).methods(), on_error=hidden)
+    port = await lane.listen_tcp("127.0.0.1", 0, lambda: context)
+    yield fleet, port
+    await lane.close()
+
+
+class AdsCall:
+    """One stream of a grpc.aio client."""
+
+    def __init__(self, channel: grpc.aio.Channel, variant: str = "Delta") -> None:
+        name = "DeltaAggregatedResources" if variant == "Delta" else "StreamAggregatedResources"
+        prefix = f"envoy.service.discovery.v3.{'Delta' if variant == 'Delta' else ''}Discovery"
+        self.request: Any = message(f"{prefix}Request")
+        self.call = channel.stream_stream(
+            ADS + name, lambda m: m.SerializeToString(), message(f"{prefix}Response").FromString
+        )()
+
+    async def ask(self, **fields: Any) -> None:
+        """Send a request."""
+        await self.call.write(self.request(**fields))
+
+    async def read(self) -> Any:
+        """The next response, or the failure that ended the call."""
+        async with asyncio.timeout(10):
+            answer = await self.call.read()
+            if answer is grpc.aio.EOF:
+                raise RuntimeError(await self.call.code(), await self.call.details())
+            return answer
+
+    async def code(self) -> grpc.StatusCode:
+        """How the call ended."""
+        async with asyncio.timeout(10):
+            code: grpc.StatusCode = await self.call.code()
+            return code
+
+
+@asynccontextmanager
+async def stream(
+    identities: Identities, port: int, path: str | None, variant: str = "Delta", **options: Any
+) -> AsyncIterator[AdsCall]:
+    """An ADS stream of the workload at *path*."""
+    async with identities.channel(port, path, **options) as channel:
+        yield AdsCall(channel, variant)
+
+
+def node(node_id: str = "n1", cluster: str = "", **metadata: Any) -> dict[str, Any]:
+    """The node of a first request."""
+    return {"id": node_id, "cluster": cluster, "metadata": {"ringfence": metadata}}
+
+
+@pytest.mark.parametrize("variant", ["Delta", "Sotw"])
+async def test_a_proxy_gets_what_its_certificate_entitles_it_to(
+    world: tuple[Fleet, int], identities: Identities, variant: str
+) -> None:
+    """Both variants: clusters at once, endpoints on request, a change by push."""
+    fleet, port = world
+    fleet.apply(model(MESH + PULL))
+    names = "resource_names_subscribe" if variant == "Delta" else "resource_names"
+    async with stream(identities, port, TRAINER, variant) as ads:
+        await ads.ask(type_url=CLUSTER, node=node())
+        clusters = await ads.read()
+        await ads.ask(type_url=ENDPOINT, **{names: ["shared/registry/http"]})
+        endpoints = await ads.read()
+        async with stream(identities, port, REGISTRY, variant) as other:
+            await other.ask(type_url=LISTENER, node=node(inbound={"http": "127.0.0.1:4001"}))
+            await other.read()
+            pushed = await ads.read()
+
+    assert b"shared/registry/http" in clusters.SerializeToString()
+    assert b"nobody" in endpoints.SerializeToString()
+    assert pushed.type_url == ENDPOINT
+    assert b"127.0.0.1:4001" in pushed.SerializeToString()
+
+
+async def test_nobody_is_served_before_the_intent_is_there(world: tuple[Fleet, int], identities: Identities) -> None:
+    """UNAVAILABLE: the proxy comes again, and keeps what it has until then."""
+    _, port = world
+    async with stream(identities, port, TRAINER) as ads:
+        assert await ads.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_no_certificate_no_stream(world: tuple[Fleet, int], identities: Identities) -> None:
+    """A server's certificate alone proves nothing about the client."""
+    fleet, port = world
+    fleet.apply(model())
+    async with stream(identities, port, None) as ads:
+        assert await ads.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("path", ["/ns/team-a/sa/nobody", "/ringfence/agent/x", "/ringfence/server"])
+async def test_who_is_no_workload_is_denied(world: tuple[Fleet, int], identities: Identities, path: str) -> None:
+    """An agent or a server has no proxy, nor has an identity that the intent does not name."""
+    fleet, port = world
+    fleet.apply(model())
+    async with stream(identities, port, path) as ads:
+        assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_node_that_claims_another_identity_is_denied(world: tuple[Fleet, int], identities: Identities) -> None:
+    """The certificate says trainer; what the node says beside it must not differ."""
+    fleet, port = world
+    fleet.apply(model())
+    async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(type_url=CLUSTER, node=node(cluster=f"spiffe://example.test{REGISTRY}"))
+        assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert len(fleet) == 0
+
+
+async def test_a_cluster_name_that_is_no_spiffe_id_claims_nothing(
+    world: tuple[Fleet, int], identities: Identities
+) -> None:
+    """Envoys elsewhere use it as a label."""
+    fleet, port = world
+    fleet.apply(model())
+    async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(type_url=CLUSTER, node=node(cluster="training"))
+        assert await ads.read()
+
+
+@pytest.mark.parametrize(
+    "first", [{"type_url": CLUSTER}, {"type_url": CLUSTER, "node": node(inbound={"http": "nowhere"})}]
+)
+async def test_a_first_request_must_make_sense(
+    world: tuple[Fleet, int], identities: Identities, first: dict[str, Any]
+) -> None:
+    """It names a node, whose metadata can be read."""
+    fleet, port = world
+    fleet.apply(model())
+    async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(**first)
+        assert await ads.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_connection_ends_with_the_svid_that_opened_it(identities: Identities, tmp_path: Path) -> None:
+    """UNAVAILABLE, and the connection with it: the next one must show the new SVID."""
+    ends = (identities.now + timedelta(hours=1)).replace(microsecond=0)  # certificates know whole seconds only
+    times = [ends - timedelta(seconds=0.3)]
+
+    def near_the_end() -> datetime:
+        return times[0]
+
+    fleet = Fleet(compiled, MemoryLog(), clock=near_the_end)
+    await fleet.restore()
+    fleet.apply(model())
+    context = identities.server_context(tmp_path)
+    lane = Lane(ProxyApi(fleet, near_the_end).methods(), on_error=hidden)
+    port = await lane.listen_tcp("127.0.0.1", 0, lambda: context)
+    try:
+        async with identities.channel(port, TRAINER) as channel:
+            ads = AdsCall(channel)
+            await ads.ask(type_url=CLUSTER, node=node())
+            assert await ads.read()
+            (first,) = lane.connections
+            assert await ads.code() is grpc.StatusCode.UNAVAILABLE
+            times[0] = ends
+            again = AdsCall(channel)
+            assert await again.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert lane.connections - {first}, "the second call came on a connection of its own"
+    finally:
+        await lane.close()
+    assert len(fleet) == 0
+
+
+async def test_describe_says_what_the_callers_own_proxy_is_for(
+    world: tuple[Fleet, int], identities: Identities
+) -> None:
+    """By its SVID alone: the request has no field to lie in."""
+    fleet, port = world
+    now = model()
+    fleet.apply(now)
+    described = {}
+    for path in (TRAINER, REGISTRY):
+        async with identities.channel(port, path) as channel:
+            proxy = Client(channel, service_of(proxy_pb2, "Proxy"))
+            described[path] = await proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)
+
+    (up,) = described[TRAINER].upstreams
+    assert (up.key, up.env, up.protocol) == ("registry.shared/http", "RINGFENCE_UPSTREAM_REGISTRY_HTTP", "http")
+    assert not described[TRAINER].served
+    (served,) = described[REGISTRY].served
+    assert (served.name, served.port, described[REGISTRY].workload) == ("http", 8080, "registry")
+    assert not described[REGISTRY].upstreams
+    assert {d.revision for d in described.values()} == {now.revision}
+
+
+async def test_describe_is_for_workloads_only(world: tuple[Fleet, int], identities: Identities) -> None:
+    """Anyone else is denied."""
+    fleet, port = world
+    fleet.apply(model())
+    async with identities.channel(port, "/ns/team-a/sa/nobody") as channel:
+        proxy = Client(channel, service_of(proxy_pb2, "Proxy"))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)
+
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
