@@ -15,6 +15,7 @@ from ringfence.xds.types import EXTENSION_CONFIG, ROUTE, type_url
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_MUTATION = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 _FOREVER = timedelta(0)
 
 # Rules are matched against the path that is left when every trick is out of it (design section 7.6).
@@ -39,10 +40,9 @@ def manager(
     fields: dict[str, Any] = {
         "stat_prefix": where,
         "rds": {"route_config_name": where, "config_source": by_ads()},
-        "http_filters": [*filters, router],
+        "http_filters": [_decision_header(), *filters, router],
         "access_log": [access_log],
         "tracing": tracing,
-        "local_reply_config": {"mappers": [_decision_header()]},
         **_HARDENED,
         **more,
     }
@@ -96,10 +96,7 @@ def protocol_options(protocol: Protocol) -> dict[str, Any]:
 
 
 def _decision_header() -> dict[str, Any]:
-    """On every refusal of our own: the decision's id, to be pasted to `ringfence authz explain`."""
-    status = {"op": "GE", "value": {"default_value": 400, "runtime_key": "ringfence.refused_from"}}
+    """A filter that puts the decision's id on every response, to be pasted to `ringfence authz explain`."""
     header = {"key": decision.RESPONSE_HEADER, "value": "%TRACE_ID%"}
-    return {
-        "filter": {"status_code_filter": {"comparison": status}},
-        "headers_to_add": [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
-    }
+    append = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return codec.extension("ringfence.decision", _MUTATION, mutations={"response_mutations": [{"append": append}]})

@@ -87,7 +87,7 @@ class Reporter:
             "value": {"string_match": {"exact": "denied"}},
         }
         wanted = [
-            {"log_type_filter": {"types": ["TcpConnectionStart"]}},
+            {"log_type_filter": {"types": ["TcpUpstreamConnected"]}},
             {"metadata_filter": {"matcher": denied, "match_if_key_not_found": {"value": False}}},
             _ANY_FLAG,
         ]
