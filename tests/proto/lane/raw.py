@@ -144,6 +144,10 @@ class Raw:
             except (asyncio.IncompleteReadError, ConnectionResetError):
                 return frames
 
+    def abort(self) -> None:
+        """Leave without sending what is not sent yet."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """Leave."""
         self._writer.close()
