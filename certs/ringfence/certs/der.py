@@ -46,7 +46,7 @@ def oid(dotted: str) -> bytes:
 
 
 def time(moment: datetime) -> bytes:
-    """The Time of an aware UTC *moment*, cut to seconds: UTCTime until 2049, then GeneralizedTime (RFC 5280 4.1.2.5)."""
+    """The Time of an aware UTC *moment*, in seconds: UTCTime until 2049, then GeneralizedTime (RFC 5280 4.1.2.5)."""
     within_year = (moment.month, moment.day, moment.hour, moment.minute, moment.second)
     if moment.year <= _LAST_UTC_TIME_YEAR:
         return tlv(UTC_TIME, b"%02d%02d%02d%02d%02d%02dZ" % (moment.year % 100, *within_year))

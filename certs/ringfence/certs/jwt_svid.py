@@ -103,6 +103,7 @@ def _checked_header(token: str) -> str:
     parts = token.split(".")
     if len(token) > MAX_TOKEN_BYTES or len(parts) != 3 or not all(parts):  # noqa: PLR2004 (RFC 7515 7.1: three parts)
         raise _refused("it is no token in JWS compact serialization")
+    _decode(parts[2])  # so that no token has two spellings
     header = _object(parts[0])
     if header.get("alg") not in ALGORITHMS:
         raise _refused("the token's algorithm is not allowed")
@@ -163,12 +164,22 @@ def _audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _object(part: str) -> dict[str, Any]:
     try:
-        value = json.loads(base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True))
+        value = json.loads(_decode(part))
     except (ValueError, RecursionError):
         raise _refused("it is no token in JWS compact serialization") from None
     if not isinstance(value, dict):
         raise _refused("it is no token in JWS compact serialization")
     return value
+
+
+def _decode(part: str) -> bytes:
+    try:
+        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        data = b""
+    if _encode(data) != part:
+        raise _refused("it is no token in JWS compact serialization")
+    return data
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
