@@ -6,6 +6,7 @@ import grpc.aio
 
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent.config import ADMIN_SUFFIX
+from ringfence.broker.run.plan import socket_path
 from ringfence.broker.status import error_of
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
@@ -14,7 +15,7 @@ from ringfence.proto.service import service_of
 
 async def check(socket: str, timeout: float) -> str:  # noqa: ASYNC109  # the gRPC deadline
     """One line that says how the agent is; raises UNAVAILABLE when it does not serve. *timeout* in seconds."""
-    path = socket.removeprefix("unix:").replace("///", "/") + ADMIN_SUFFIX
+    path = socket_path(socket) + ADMIN_SUFFIX
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
         try:
             info = await Client(channel, service_of(admin_pb2, "Launcher")).Info(

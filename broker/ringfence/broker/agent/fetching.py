@@ -1,0 +1,133 @@
+"""The client side of the Workload API for the command line: fetch once, show or write with the right modes."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from ringfence.broker.run.identity import split_der
+from ringfence.broker.run.plan import socket_path
+from ringfence.broker.status import error_of
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.svid import parse_svid
+from ringfence.proto import workload
+from ringfence.proto.client import Client
+
+_HEADER = (workload.SECURITY_HEADER,)
+_HINT = "Register it: `ringfence entry create`, or a Workload whose match has this process's selectors"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedSvid:
+    """An X.509-SVID as the agent gave it, in PEM; `key` is secret."""
+
+    spiffe_id: str
+    chain: str
+    key: str = field(repr=False)
+    bundle: str
+    expires_at: str
+    hint: str
+
+    def row(self) -> dict[str, str]:
+        """For output; it holds the key."""
+        return {
+            "spiffe_id": self.spiffe_id,
+            "expires_at": self.expires_at,
+            "hint": self.hint,
+            "x509_svid": self.chain,
+            "x509_svid_key": self.key,
+            "bundle": self.bundle,
+        }
+
+
+def endpoint(text: str) -> str:
+    """The gRPC target of a path or of a SPIFFE endpoint URI; raises INVALID (SPIFFE_Workload_Endpoint.md section 4)."""
+    return f"unix:{socket_path(text)}"
+
+
+@contextmanager
+def _explained(socket: str) -> Iterator[None]:
+    """A failed call in words; what the agent says of us has a next step."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        found = error_of(error, where=socket)
+        hint = _HINT if found.kind is Kind.DENIED else found.hint
+        raise RingfenceError(found.kind, found.detail, where=found.where or socket, hint=hint) from None
+
+
+async def fetch_x509(socket: str, timeout: float) -> list[FetchedSvid]:  # noqa: ASYNC109  # the gRPC deadline
+    """This process's X.509-SVIDs, default first; raises DENIED when it has none. *timeout* in seconds."""
+    with _explained(socket):
+        async with grpc.aio.insecure_channel(endpoint(socket)) as channel:
+            call = Client(channel, workload.DESCRIPTOR).FetchX509SVID(
+                workload.X509SVIDRequest(), metadata=_HEADER, timeout=timeout
+            )
+            answer = await call.read()
+            call.cancel()
+    return [_fetched(svid) for svid in answer.svids]
+
+
+async def fetch_jwt(
+    socket: str,
+    audience: Sequence[str],
+    spiffe_id: str,
+    timeout: float,  # noqa: ASYNC109  # the gRPC deadline
+) -> list[dict[str, str]]:
+    """This process's JWT-SVIDs for *audience*; raises DENIED when it has none. *timeout* in seconds."""
+    request = workload.JWTSVIDRequest(audience=audience, spiffe_id=spiffe_id)
+    with _explained(socket):
+        async with grpc.aio.insecure_channel(endpoint(socket)) as channel:
+            client = Client(channel, workload.DESCRIPTOR)
+            answer = await client.FetchJWTSVID(request, metadata=_HEADER, timeout=timeout)
+    return [{"spiffe_id": svid.spiffe_id, "svid": svid.svid, "hint": svid.hint} for svid in answer.svids]
+
+
+def write_x509(svids: Iterable[FetchedSvid], folder: Path) -> list[Path]:
+    """Write svid.N.pem, svid.N.key (0600) and bundle.N.pem into *folder*; raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = []
+    for number, svid in enumerate(svids):
+        for name, text, mode in (
+            (f"svid.{number}.pem", svid.chain, 0o644),
+            (f"svid.{number}.key", svid.key, 0o600),
+            (f"bundle.{number}.pem", svid.bundle, 0o644),
+        ):
+            written.append(_write(folder / name, text, mode))
+    return written
+
+
+def write_jwt(svids: Iterable[dict[str, str]], folder: Path) -> list[Path]:
+    """Write jwt.N.token (0600) into *folder*; raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return [_write(folder / f"jwt.{number}.token", svid["svid"], 0o600) for number, svid in enumerate(svids)]
+
+
+def _write(path: Path, text: str, mode: int) -> Path:
+    path.unlink(missing_ok=True)  # an older file may have a wider mode
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
+        file.write(text)
+    return path
+
+
+def _fetched(svid: Any) -> FetchedSvid:
+    chain = split_der(svid.x509_svid)
+    return FetchedSvid(
+        svid.spiffe_id,
+        _pem("CERTIFICATE", chain),
+        _pem("PRIVATE KEY", [svid.x509_svid_key]),
+        _pem("CERTIFICATE", split_der(svid.bundle)),
+        parse_svid(chain).not_after.isoformat(),
+        svid.hint,
+    )
+
+
+def _pem(label: str, ders: Iterable[bytes]) -> str:
+    return "".join(ssl.DER_cert_to_PEM_cert(der).replace("CERTIFICATE", label) for der in ders)

@@ -1,0 +1,76 @@
+"""`ringfence svid`: fetch what the agent gives to this very process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ringfence.broker.cli.output import output_option, show_list
+
+_socket_option: Any = click.option(
+    "--socket",
+    required=True,
+    envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],
+    help="The agent's socket: a path, or unix:///PATH.",
+)
+_timeout_option: Any = click.option("--timeout", default=35.0, show_default=True, help="Seconds to wait.")
+_write_option: Any = click.option(
+    "--write", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files; keys are written 0600."
+)
+
+
+@click.group()
+def command() -> None:
+    """Fetch this process's own identity documents."""
+
+
+@command.group()
+def fetch() -> None:
+    """Ask the agent for this process's SVIDs."""
+
+
+@fetch.command()
+@_socket_option
+@_timeout_option
+@_write_option
+@output_option
+def x509(socket: str, timeout: float, write: Path | None, output: str) -> None:
+    """Fetch the X.509-SVIDs, their keys and the trust bundles."""
+    import asyncio
+
+    from ringfence.broker.agent.fetching import fetch_x509, write_x509
+
+    found = asyncio.run(fetch_x509(socket, timeout))
+    if write is not None:
+        for path in write_x509(found, write):
+            click.echo(path)
+        return
+    columns = ("spiffe_id", "expires_at", "hint")
+    secret = output in {"json", "jsonl", "yaml"}
+    rows = [svid.row() if secret else {name: svid.row()[name] for name in columns} for svid in found]
+    show_list("X509Svid", rows, columns=columns, output=output, name="spiffe_id")
+
+
+@fetch.command()
+@_socket_option
+@_timeout_option
+@_write_option
+@output_option
+@click.option("--audience", multiple=True, required=True, help="Who is to accept the token; may be repeated.")
+@click.option("--spiffe-id", default="", help="Which of this process's identities; default: all.")
+def jwt(
+    socket: str, timeout: float, write: Path | None, output: str, audience: tuple[str, ...], spiffe_id: str
+) -> None:
+    """Fetch JWT-SVIDs for an audience."""
+    import asyncio
+
+    from ringfence.broker.agent.fetching import fetch_jwt, write_jwt
+
+    found = asyncio.run(fetch_jwt(socket, audience, spiffe_id, timeout))
+    if write is not None:
+        for path in write_jwt(found, write):
+            click.echo(path)
+        return
+    show_list("JwtSvid", found, columns=("spiffe_id", "svid"), output=output, name="spiffe_id")
