@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.selectors import Selector
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("unix:uid:1000", "unix", "uid:1000"),
+        ("unix:path:/bin/x:y", "unix", "path:/bin/x:y"),
+        ("k8s:pod-label:app:web", "k8s", "pod-label:app:web"),
+        ("launch:name:trainer", "launch", "name:trainer"),
+    ],
+)
+def test_a_selector_is_spelled_as_spire_spells_it(text: str, kind: str, value: str) -> None:
+    """Kind, name and value; colons may stand in the value."""
+    selector = Selector.parse(text)
+    assert (selector.kind, selector.value, str(selector)) == (kind, value, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "unix", "unix:", "unix:uid", "unix:uid:", "unix:uuid:1", "docker:image:x", "UNIX:uid:1"]
+)
+def test_a_selector_that_no_attestor_makes_is_refused(text: str) -> None:
+    """An entry that asks for it would never match: the error names what there is."""
+    with pytest.raises(RingfenceError) as caught:
+        Selector.parse(text)
+    assert caught.value.kind is Kind.INVALID
+    assert "uid" in caught.value.hint or "unix" in caught.value.hint
