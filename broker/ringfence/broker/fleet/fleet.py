@@ -166,15 +166,25 @@ class Fleet:
     async def wait_synced(self, revision: str) -> bool:
         """Until every proxy holds what the model of *revision* means; False once another model is in force."""
         while self.revision == revision:
-            if all(proxy.state == SYNCED for proxy in self._proxies):
+            late = [proxy for proxy in self._proxies if proxy.state != SYNCED]
+            if not late:
                 return True
-            step = asyncio.get_running_loop().create_future()
-            self._progress.add(step)
-            try:
-                await step
-            finally:
-                self._progress.discard(step)
+            # One look a step at one proxy, not at all of them: a thousand ACKs are a thousand steps.
+            while late and self.revision == revision:
+                if late[-1].state == SYNCED or late[-1] not in self._proxies:
+                    late.pop()
+                else:
+                    await self._step()
         return False
+
+    async def _step(self) -> None:
+        """Until a proxy answered or left, or another model came."""
+        step = asyncio.get_running_loop().create_future()
+        self._progress.add(step)
+        try:
+            await step
+        finally:
+            self._progress.discard(step)
 
     def _rescope(self, scopes: Scopes) -> list[Proxy]:
         """Put new scopes in force; the proxies whose scope differs."""
