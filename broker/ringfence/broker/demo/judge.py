@@ -101,9 +101,8 @@ class Judge:
         from ringfence.admin.v1 import admin_pb2
 
         if trace:
-            request = admin_pb2.ExplainAuthzRequest(id=trace, wait_ms=EXPLAIN_WAIT_MS)
-            decisions = (await self._admin.ExplainAuthz(request)).decisions
-            return _deciding(decisions, call)
+            question = admin_pb2.ExplainAuthzRequest(id=trace, wait_ms=EXPLAIN_WAIT_MS)
+            return _deciding((await self._admin.ExplainAuthz(question)).decisions, call)
         request = admin_pb2.TailAuthzRequest(follow=True, last=50)
         stream = self._admin.TailAuthz(request, timeout=EXPLAIN_WAIT_MS / 1000)
         return await _first(stream, call, since)

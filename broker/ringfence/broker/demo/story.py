@@ -73,15 +73,15 @@ class Story:
         return outcomes
 
     async def _explain(self, stage: Stage, outcomes: list[Outcome]) -> None:
-        denied = next((o for o in outcomes if not o.call.allowed and o.decision is not None), None)
-        self.expect(denied, "no denied call has a decision to explain")
-        if denied is None:
+        decision = next((o.decision for o in outcomes if not o.call.allowed and o.decision is not None), None)
+        self.expect(decision, "no denied call has a decision to explain")
+        if decision is None:
             return
-        self.say(f"ringfence authz explain {denied.decision.id}")
-        text = await stage.command("authz", "explain", denied.decision.id)
+        self.say(f"ringfence authz explain {decision.id}")
+        text = await stage.command("authz", "explain", decision.id)
         self.console.print(text.rstrip(), markup=False, highlight=False)
         self.facts["explain"] = text
-        self.expect(denied.decision.rule in text, "explain does not name the rule")
+        self.expect(decision.rule in text, "explain does not name the rule")
 
     async def _revoke(self, stage: Stage, admin: Client) -> None:
         self.say("revoke: one Allow is taken out of the intent while its connection stays open")
