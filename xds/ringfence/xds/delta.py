@@ -49,6 +49,8 @@ class DeltaStream:
         elif request.nonce:
             wants.accept(request.nonce)
         first = not wants.started
+        if not (first or request.subscribe or request.unsubscribe) and wants.current == snapshot.type_version(url):
+            return []  # 6: an ACK or a NACK
         had_everything = wants.everything
         forced = self._subscribe(wants, url, request)  # 27: whatever the nonce, the subscription changes
         missing = frozenset(request.subscribe) - {EVERYTHING} - snapshot.named(url).keys()

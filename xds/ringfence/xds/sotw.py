@@ -53,6 +53,8 @@ class SotwStream:
             return []
         first = not wants.started
         added = self._subscribe(wants, url, request.names)
+        if not (first or added) and wants.current == snapshot.type_version(url):
+            return []  # 6: an ACK, a NACK, or names dropped
         missing = added - {EVERYTHING} - snapshot.named(url).keys()
         if missing and self._dialect.on_missing is not None:
             self._dialect.on_missing(url, frozenset(missing))
@@ -92,6 +94,8 @@ class SotwStream:
     def _subscribe(self, wants: Subscription, url: str, names: tuple[str, ...]) -> set[str]:
         """Take the complete new list (17) and say which names are new."""
         listed = set(names)
+        if wants.started and listed == wants.names:
+            return set()
         may_have_all = url in self._dialect.everything
         # 20: all, when nothing was ever named or by `*`; an empty list after a name was given is nothing
         legacy = (
