@@ -37,7 +37,7 @@ class Request:
     envoy: str = ""  # empty: find one
     inbound_host: str = "127.0.0.1"
     patience: float = 30.0  # seconds for each thing that is waited for
-    linger: float = 1.2  # seconds for the proxy's last decision records to leave
+    linger: float = 0.15  # seconds for the proxy's last decision records to leave: it flushes every 50 ms
     concurrency: int = 1
     state_of_the_world: bool = False
 
@@ -83,7 +83,7 @@ async def _run(request: Request, signals: Signals) -> int:
             request.who, launch, described, inbound_host=request.inbound_host, socket_dir=str(folder.sockets)
         )
         proxy = _proxy(request, program, children, folder, plan)
-        stack.push_async_callback(proxy.stop, request.linger if plan.upstream or plan.egress else 0.0)
+        stack.push_async_callback(proxy.stop, request.linger)
         # 6. The command starts only behind a proxy that is ready.
         await proxy.start(request.patience)
         return await _command(request, signals, children, proxy, plan)
