@@ -1,0 +1,115 @@
+"""A server and an agent as processes of their own, as figures about the agent need them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+TRUST_DOMAIN = "example.org"
+OWN_UID = f"unix:uid:{os.geteuid()}"
+_RINGFENCE = (sys.executable, "-m", "ringfence.broker.cli")
+_PATIENCE = 30.0  # seconds for a daemon to become ready
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A folder with a server that is ready; an agent may be started beside it."""
+
+    folder: Path
+    listen: str
+
+    @property
+    def admin(self) -> Path:
+        """The server's admin socket."""
+        return self.folder / "server" / "admin.sock"
+
+    @property
+    def socket(self) -> Path:
+        """The agent's socket."""
+        return self.folder / "agent.sock"
+
+    def token(self) -> str:
+        """A fresh join token."""
+        return str(json.loads(self.command("token", "generate", "-o", "json"))["token"])
+
+    def command(self, *arguments: str) -> str:
+        """What `ringfence ...` of this server prints."""
+        environment = {**os.environ, "RINGFENCE_ADMIN_SOCKET": str(self.admin)}
+        done = subprocess.run(
+            [*_RINGFENCE, *arguments], capture_output=True, text=True, check=True, env=environment, timeout=_PATIENCE
+        )
+        return done.stdout
+
+    def agent_command(self, http: str, token: str) -> list[str]:
+        """The command line of an agent in `folder/agent`."""
+        return [
+            *(*_RINGFENCE, "agent", "run", "--server", self.listen, "--trust-domain", TRUST_DOMAIN),
+            *("--data-dir", str(self.folder / "agent"), "--socket", str(self.socket), "--http-listen", http),
+            *("--bootstrap-bundle", str(self.folder / "server" / "bundle.pem")),
+            *(("--join-token", token) if token else ()),
+        ]
+
+    @contextmanager
+    def agent(self) -> Iterator[subprocess.Popen[bytes]]:
+        """An agent that is ready."""
+        http = free_address()
+        with started(self.agent_command(http, self.token()), self.folder / "agent.log") as process:
+            wait_ready(http, process)
+            yield process
+
+
+@contextmanager
+def stand() -> Iterator[Stand]:
+    """A server that is ready, gone at the end with all that it made."""
+    with TemporaryDirectory(prefix="ringfence-perf-") as name:
+        folder, listen, http = Path(name), free_address(), free_address()
+        command = [
+            *(*_RINGFENCE, "server", "run", "--trust-domain", TRUST_DOMAIN, "--data-dir", str(folder / "server")),
+            *("--listen", listen, "--http-listen", http),
+        ]
+        with started(command, folder / "server.log") as process:
+            wait_ready(http, process)
+            yield Stand(folder, listen)
+
+
+@contextmanager
+def started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """*command* as a child, terminated at the end."""
+    with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(_PATIENCE)
+
+
+def wait_ready(http: str, process: subprocess.Popen[bytes]) -> None:
+    """Until /ready says 200, asked every few milliseconds."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        try:
+            with urllib.request.urlopen(f"http://{http}/ready", timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.002)
+    raise RuntimeError(f"{process.args!r} is not ready after {_PATIENCE} s")
+
+
+def free_address() -> str:
+    """HOST:PORT that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
