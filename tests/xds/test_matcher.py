@@ -1,0 +1,142 @@
+"""Matcher trees mean what the evaluator means, whatever the rules: a property held without Envoy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.evaluate import Request, evaluate
+from ringfence.policy.model import (
+    Destination,
+    Effect,
+    HttpMatch,
+    Mesh,
+    Mode,
+    Model,
+    Origin,
+    Port,
+    Protocol,
+    Rule,
+    Source,
+    Workload,
+    named,
+)
+from ringfence.policy.paths import PathPattern
+from ringfence.xds import matcher
+from tests.xds.trees import verdict
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+DOMAIN = TrustDomain("example.test")
+NAMES = ("a", "b")
+HERE = Origin("intent.yaml", 1)
+TTL = NOW - NOW
+
+
+def identity(namespace: str, name: str) -> SpiffeId:
+    """The identity of a workload."""
+    return SpiffeId(DOMAIN, f"/ns/{namespace}/sa/{name}")
+
+
+def workload(namespace: str, name: str, *serves: Port) -> Workload:
+    """A workload of which only identity and ports matter."""
+    return Workload(namespace, name, "other", identity(namespace, name), (), serves, (), TTL, TTL, (), HERE)
+
+
+IDENTITIES = st.builds(identity, st.sampled_from(NAMES), st.sampled_from(NAMES))
+SOURCES = st.one_of(
+    IDENTITIES.map(lambda one: Source(one, None)),
+    st.sampled_from(NAMES).map(lambda name: Source(None, name)),
+    st.just(Source(None, None)),
+)
+METHODS = st.sampled_from(["GET", "PUT"])
+PATHS = st.sampled_from(["/m/a", "/m/b", "/m", "/n/a", "/m/a/c"])
+PATTERNS = st.sampled_from(["/m/a", "/m/*", "/m/**", "/**", "/n/a"]).map(PathPattern)
+MATCHES = st.builds(
+    HttpMatch, st.frozensets(METHODS, max_size=2), st.lists(PATTERNS, max_size=2, unique=True).map(tuple)
+)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> tuple[Rule, ...]:
+    """Some enforced rules for one port, sorted by id as a model has them."""
+    count = draw(st.integers(0, 6))
+    return tuple(
+        Rule(
+            "team",
+            f"r{number}",
+            draw(st.sampled_from(Effect)),
+            Mode.ENFORCE,
+            draw(st.lists(SOURCES, min_size=1, max_size=3, unique=True).map(tuple)),
+            (Destination("shared/registry", "http"),),
+            draw(st.lists(MATCHES, max_size=2).map(tuple)),
+            "owner",
+            "reason",
+            None,
+            f"{number:012x}",
+            HERE,
+        )
+        for number in range(count)
+    )
+
+
+def model_of(some: tuple[Rule, ...]) -> Model:
+    """A model with one served port and these rules."""
+    port = Port("http", 8080, Protocol.HTTP)
+    return Model(Mesh(DOMAIN, TTL, TTL), {"shared/registry": workload("shared", "registry", port)}, {}, some, "r")
+
+
+def judged(some: tuple[Rule, ...], caller: str, method: str, path: str) -> tuple[str, bool]:
+    """The verdict of guard, deny and allow trees in turn."""
+    headers = {":method": method, ":path": path}
+    guarded = verdict(matcher.as_matcher(matcher.guard()), caller)
+    assert guarded is not None
+    if not guarded[1]:
+        return guarded
+    for effect, end in (
+        (Effect.DENY, matcher.act(named("none"), allow=True)),
+        (Effect.ALLOW, matcher.act(named("default-deny"), allow=False)),
+    ):
+        of_effect = tuple(rule for rule in some if rule.effect is effect)
+        tree = matcher.as_matcher(matcher.by_peer(of_effect, DOMAIN, matcher.on_requests, end))
+        found = verdict(tree, caller, headers)
+        assert found is not None, "no tree ends without a name"
+        if found[0] != named("none"):
+            return found
+    raise AssertionError
+
+
+@given(rules(), IDENTITIES, METHODS, PATHS)
+def test_the_trees_say_what_the_evaluator_says(some: tuple[Rule, ...], caller: SpiffeId, method: str, path: str):
+    """The same verdict by the same policy id, for any rules, caller, method and path."""
+    request = Request(caller, "shared/registry", "http", NOW, method=method, path=path)
+    expected = evaluate(model_of(some), request)
+    assert judged(some, str(caller), method, path) == (expected.policy_id, expected.allowed)
+
+
+@given(rules(), st.lists(IDENTITIES, min_size=2, max_size=3), METHODS, PATHS)
+def test_several_names_are_none(some: tuple[Rule, ...], names: list[SpiffeId], method: str, path: str):
+    """A certificate with two URI SANs is denied by the guard, whatever the rules."""
+    assert judged(some, ",".join(map(str, names)), method, path) == (named("not-one-uri"), False)
+
+
+@given(rules(), IDENTITIES)
+def test_a_foreign_trust_domain_matches_no_rule(some: tuple[Rule, ...], caller: SpiffeId):
+    """The same path in another domain is another identity, for rules on namespaces and on the mesh too."""
+    foreign = SpiffeId(TrustDomain("example.test.evil"), caller.path)
+    allows = tuple(rule for rule in some if rule.effect is Effect.ALLOW)
+    assert judged(allows, str(foreign), "GET", "/m/a") == (named("default-deny"), False)
+
+
+@given(rules())
+def test_bytes_do_not_depend_on_the_order_of_rules(some: tuple[Rule, ...]):
+    """Sorting is the tree's own: two servers that hold rules in another order push the same bytes."""
+    end = matcher.act(named("default-deny"), allow=False)
+
+    def tree(ordered: tuple[Rule, ...]) -> bytes:
+        fields = matcher.by_peer(ordered, DOMAIN, matcher.on_requests, end)
+        return bytes(matcher.as_matcher(fields).SerializeToString(deterministic=True))
+
+    assert tree(some) == tree(tuple(reversed(some)))
