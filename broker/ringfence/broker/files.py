@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -32,12 +33,23 @@ def private_folder(path: Path) -> Path:
     """*path* as a folder that only its owner may enter; raises UNAVAILABLE for one that cannot be made or written."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
+        found = path.stat()
+        if found.st_mode & 0o077:
+            _close_to_others(path, found)
     except OSError as error:
         raise _refused(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise RingfenceError(Kind.UNAVAILABLE, "the folder may not be written", where=str(path), hint="Check its owner")
     return path
+
+
+def _close_to_others(path: Path, found: os.stat_result) -> None:
+    # A folder that others share by intent (/tmp) is not ours to lock.
+    if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
+        raise RingfenceError(
+            Kind.UNAVAILABLE, "others may use this folder", where=str(path), hint="Name one of this user's own"
+        )
+    path.chmod(0o700)
 
 
 def _refused(path: Path, error: OSError) -> RingfenceError:

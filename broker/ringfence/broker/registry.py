@@ -94,8 +94,8 @@ class Registry:
         return entry if entry is not None and entry.parent_id in _parents(agent) else None
 
     def delta(self, agent: SpiffeId, since: int) -> Delta:
-        """What *agent*, which is at revision *since*, has to learn."""
-        if since < self._oldest() or since > self.revision:
+        """What *agent*, which is at revision *since* (0: knows nothing), has to learn."""
+        if not since or since < self._oldest() or since > self.revision:
             return Delta(self.revision, True, tuple(self.entitled(agent)), (), self.launch_rules)
         parents = _parents(agent)
         touched: dict[str, Entry] = {}

@@ -2,14 +2,254 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Any
+from datetime import timedelta
+
+import grpc
+import grpc.aio
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.broker.server.harness import running_server
+from ringfence.admin.v1 import admin_pb2 as admin
+from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.server.daemon import system_clock
+from ringfence.broker.store import ledger, nodes
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.profile import new_csr
+from ringfence.certs.svid import parse_svid, spiffe_id_of, verify_peer
+from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
+from tests.broker.server.node import Node
+
+TRAINER = "spiffe://example.org/ns/team-a/sa/trainer"
 
 
-async def test_starts(tmp_path):
-    """x."""
+async def joined(server: ServerUnderTest) -> Node:
+    """An attested node."""
+    node = Node(server.address, server.bundle_pem)
+    await node.attest(await server.token())
+    return node
+
+
+def csr() -> bytes:
+    """A request with a key of its own."""
+    return new_csr(ec.generate_private_key(ec.SECP256R1()))
+
+
+async def refusal(call: object) -> grpc.aio.AioRpcError:
+    """The failure that awaiting *call* ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call  # type: ignore[misc]
+    return caught.value
+
+
+async def test_a_join_token_becomes_an_identity_that_verifies(tmp_path: Path):
+    """Attest answers with a chain for the node's own key, named after the token's hash, and the bundle to check by."""
     async with running_server(tmp_path) as server:
-        entry = await server.create_entry("spiffe://example.org/ns/a/sa/b", "unix:uid:1000")
-        assert entry.id
-        print(await server.token(), server.bundle_pem)
+        token = await server.token()
+        node = Node(server.address, server.bundle_pem)
+        response = await node.attest(token)
+        bundle = SpiffeBundle.parse(TRUST_DOMAIN, response.bundle)
+        verified = verify_peer(list(response.chain), bundle, now=system_clock())
+        assert str(verified) == response.spiffe_id
+        assert verified.path.startswith("/ringfence/agent/join_token/")
+        assert token not in response.spiffe_id
+
+
+async def test_a_join_token_is_good_once(tmp_path: Path):
+    """Of many agents racing with one token exactly one gets in, and the others are told why."""
+    async with running_server(tmp_path) as server:
+        token = await server.token()
+        racers = [Node(server.address, server.bundle_pem) for _ in range(8)]
+        results = await asyncio.gather(*(node.attest(token) for node in racers), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+        assert len(failures) == 7
+        assert {failure.code() for failure in failures} == {grpc.StatusCode.UNAUTHENTICATED}
+        assert "used already" in failures[0].details()
+
+
+async def test_an_expired_or_unknown_token_is_refused(tmp_path: Path):
+    """The refusal tells expired from unknown, so that an operator knows what to do."""
+    now = [system_clock()]
+    async with running_server(tmp_path, clock=lambda: now[0]) as server:
+        token = await server.token(ttl=60)
+        now[0] += timedelta(seconds=61)
+        expired = await refusal(Node(server.address, server.bundle_pem).attest(token))
+        unknown = await refusal(Node(server.address, server.bundle_pem).attest("no such token"))
+        assert "has expired" in expired.details()
+        assert "not known" in unknown.details()
+
+
+async def test_a_bad_request_does_not_spend_the_token(tmp_path: Path):
+    """A CSR that does not prove its key is refused before the token is looked at."""
+    async with running_server(tmp_path) as server:
+        token = await server.token()
+        node = Node(server.address, server.bundle_pem)
+        async with node.client() as client:
+            failure = await refusal(client.Attest(pb.AttestRequest(join_token=token, csr=b"nonsense")))
+        assert failure.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await node.attest(token)
+
+
+async def test_a_connected_agent_is_pushed_entries_as_they_change(tmp_path: Path):
+    """First everything, then each change by itself, a removal with the identity that is to be dropped."""
+    async with running_server(tmp_path) as server:
+        first = await server.create_entry(TRAINER, "unix:uid:1000")
+        node = await joined(server)
+        async with node.connected() as stream:
+            assert (await stream.hear("bundle")).bundle
+            full = await stream.hear("entries")
+            assert full.full
+            assert [entry.id for entry in full.upserts] == [first.id]
+            assert full.upserts[0].x509_ttl == 3600
+            second = await server.create_entry(TRAINER, "unix:uid:1001")
+            delta = await stream.hear("entries")
+            assert not delta.full
+            assert [entry.id for entry in delta.upserts] == [second.id]
+            assert delta.revision > full.revision
+            await server.delete_entry(first.id)
+            assert (await stream.hear("entries")).removed == [first.id]
+            await server.delete_entry(second.id)
+            assert (await stream.hear("revocations")).spiffe_ids == [TRAINER]
+
+
+async def test_an_agent_that_comes_back_is_sent_only_what_it_missed(tmp_path: Path):
+    """The hello's revision is where the server goes on; one from the future means everything again."""
+    async with running_server(tmp_path) as server:
+        await server.create_entry(TRAINER, "unix:uid:1000")
+        node = await joined(server)
+        async with node.connected() as stream:
+            revision = (await stream.hear("entries")).revision
+        second = await server.create_entry(TRAINER, "unix:uid:1001")
+        async with node.connected(revision) as stream:
+            missed = await stream.hear("entries")
+            assert not missed.full
+            assert [entry.id for entry in missed.upserts] == [second.id]
+        async with node.connected(revision + 99) as stream:
+            assert (await stream.hear("entries")).full
+
+
+async def test_an_agent_gets_svids_for_its_entries_only(tmp_path: Path):
+    """A batch is answered item by item: its own entry with a chain, another agent's and an unknown one with DENIED."""
+    async with running_server(tmp_path) as server:
+        node, other = await joined(server), await joined(server)
+        mine = await server.create_entry(TRAINER, "unix:uid:1000", parent_id=node.spiffe_id, x509_ttl=600)
+        theirs = await server.create_entry(TRAINER, "unix:uid:1000", parent_id=other.spiffe_id)
+        async with node.connected() as stream:
+            assert [entry.id for entry in (await stream.hear("entries")).upserts] == [mine.id]
+            items = [pb.SvidItem(entry_id=entry_id, csr=csr()) for entry_id in (theirs.id, mine.id, "none")]
+            await stream.say(svids=pb.SvidRequest(id=7, items=items))
+            response = await stream.hear("svids")
+        assert response.id == 7
+        codes = [result.code for result in response.results]
+        denied = grpc.StatusCode.PERMISSION_DENIED.value[0]
+        assert codes == [denied, 0, denied]
+        svid = parse_svid(list(response.results[1].chain))
+        assert str(svid.spiffe_id) == TRAINER
+        assert svid.not_after - svid.not_before == timedelta(seconds=610)
+        assert not response.results[0].chain
+
+
+async def test_every_svid_is_in_the_ledger_as_issued(tmp_path: Path):
+    """What was delivered is recorded under its serial."""
+    async with running_server(tmp_path) as server:
+        node = await joined(server)
+        states = await server.running.parts.store.run(ledger.states)
+        assert len(states) == 2  # the server's and the agent's
+        assert set(states.values()) == {ledger.ISSUED}
+        assert spiffe_id_of(node.chain[0]).is_reserved
+
+
+async def test_an_agent_gets_jwt_svids_and_renews_its_own(tmp_path: Path):
+    """JWT and renewal go over the same stream; a refused one says why."""
+    async with running_server(tmp_path) as server:
+        node = await joined(server)
+        entry = await server.create_entry(TRAINER, "unix:uid:1000")
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            await stream.say(jwt=pb.JwtRequest(id=1, entry_id=entry.id, audience=["registry"]))
+            assert (await stream.hear("jwt")).token.count(".") == 2
+            await stream.say(jwt=pb.JwtRequest(id=2, entry_id=entry.id))
+            assert (await stream.hear("jwt")).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+            await stream.say(renew=pb.RenewRequest(id=3, csr=csr()))
+            renewed = await stream.hear("renew")
+            assert str(spiffe_id_of(renewed.chain[0])) == node.spiffe_id
+
+
+async def test_a_rotation_reaches_agents_bundle_first(tmp_path: Path):
+    """A new authority is in the bundle before agents are told to renew, and their old SVIDs still connect."""
+    async with running_server(tmp_path) as server:
+        node = await joined(server)
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            before = await server.bundle()
+            await server.admin.Rotate(admin.RotateRequest(authority=True))
+            update = SpiffeBundle.parse(TRUST_DOMAIN, (await stream.hear("bundle")).bundle)
+            assert len(update.x509_authorities) == 2
+            assert update.sequence > before.sequence
+            assert (await stream.hear("rotate")).spread_ms > 0
+        node.roots = server.bundle_pem
+        async with node.connected() as stream:
+            await stream.hear("entries")
+
+
+@pytest.mark.parametrize("who", ["nobody", "workload", "banned", "stranger"])
+async def test_only_admitted_agents_connect(tmp_path: Path, who: str):
+    """Without a certificate, with a workload's, with a banned or a forgotten agent's: each is refused."""
+    async with running_server(tmp_path) as server:
+        node = await joined(server)
+        parts = server.running.parts
+        if who == "nobody":
+            node.chain = []
+        elif who == "workload":
+            entry = await server.create_entry(TRAINER, "unix:uid:1000")
+            async with node.connected() as stream:
+                await stream.hear("entries")
+                await stream.say(svids=pb.SvidRequest(items=[pb.SvidItem(entry_id=entry.id, csr=new_csr(node.key))]))
+                node.chain = list((await stream.hear("svids")).results[0].chain)
+        elif who == "banned":
+            await parts.store.run(nodes.ban, node.spiffe_id)
+            await parts.agent_api.agents.load()
+        else:
+            parts.agent_api.agents._nodes.clear()
+        expected = grpc.StatusCode.UNAUTHENTICATED if who == "nobody" else grpc.StatusCode.PERMISSION_DENIED
+        assert await ended(node) is expected
+
+
+async def ended(node: Node) -> grpc.StatusCode:
+    """How the stream of *node* ends when it is refused, which needs no word from the node."""
+    async with node.client() as client:
+        code: grpc.StatusCode = await client.Connect(timeout=10).code()
+        return code
+
+
+async def test_a_stream_ends_with_the_svid_it_was_opened_with(tmp_path: Path):
+    """An agent whose SVID has ended by the server's clock is not served on, however long its connection lived."""
+    now = [system_clock()]
+    async with running_server(tmp_path, clock=lambda: now[0]) as server:
+        node = await joined(server)
+        now[0] += timedelta(hours=2)
+        assert await ended(node) is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_stopping_server_ends_streams_with_unavailable(tmp_path: Path):
+    """Agents must come back, so they are never told OK or CANCELLED."""
+    running = running_server(tmp_path)
+    server = await running.__aenter__()
+    node = await joined(server)
+    async with node.client() as client:
+        call = client.Connect(timeout=20)
+        await call.write(pb.AgentMessage(hello=pb.Hello(version="test")))
+        await call.read()
+        stopping = asyncio.create_task(running.__aexit__(None, None, None))
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await _drain(call)
+        assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+        await stopping
+
+
+async def _drain(call: Any) -> None:
+    # A status comes only after every message was read.
+    while await call.read() is not grpc.aio.EOF:
+        pass

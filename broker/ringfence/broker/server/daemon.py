@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ringfence.broker import metrics
 from ringfence.broker.config import LOCK, Address, ServerConfig
@@ -101,7 +102,7 @@ async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> 
     admin = Lane(parts.admin_api.methods(), on_error=hidden, on_connect=only_own_user)
     stack.push_async_callback(admin.drain, config.drain_seconds)
     try:
-        await asyncio.to_thread(private_folder, config.admin_path.parent)
+        await asyncio.to_thread(config.admin_path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
         await admin.listen_unix(config.admin_path, 0o600)
     except OSError as error:
         raise cannot_listen(str(config.admin_path), error, flag="--admin-socket") from error
@@ -129,7 +130,7 @@ async def _tcp(
 
 async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
     running = (keep_up(parts), parts.proxies.run(), parts.evidence.run())
-    tasks = [asyncio.create_task(task) for task in running]
+    tasks = [asyncio.create_task(_watched(task)) for task in running]
 
     async def end() -> None:
         for task in tasks:
@@ -137,6 +138,15 @@ async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     stack.push_async_callback(end)
+
+
+async def _watched(work: Coroutine[Any, Any, None]) -> None:
+    """Run *work*; should it ever fail, that is said at once, not at the end."""
+    try:
+        await work
+    except Exception as error:
+        log.error("a background task failed", task=work.__qualname__, error=repr(error))
+        raise
 
 
 def _routes(readiness: _Readiness) -> Routes:
