@@ -1,0 +1,68 @@
+"""Who calls: every guard refuses by itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ringfence.broker.fleet.caller import check_claim, identify
+from ringfence.broker.fleet.scope import Scopes
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.xds.discovery import Node
+from tests.broker.fleet.tls import Identities
+from tests.broker.fleet.world import model
+
+TRAINER = "/ns/team-a/sa/trainer"
+
+
+@pytest.fixture(scope="module")
+def identities() -> Identities:
+    """One authority for the module."""
+    return Identities()
+
+
+def leaf(identities: Identities, path: str = TRAINER) -> bytes:
+    """The DER certificate of a path."""
+    return x509.load_pem_x509_certificate(identities.issue(path)[1]).public_bytes(Encoding.DER)
+
+
+def refused(certificate: bytes | None, scopes: Scopes | None, identities: Identities, *, after: float = 0) -> Kind:
+    """The kind of refusal, some seconds after issuing."""
+    with pytest.raises(RingfenceError) as caught:
+        identify(certificate, scopes, identities.now + timedelta(seconds=after))
+    return caught.value.kind
+
+
+def test_a_workload_of_the_model_is_served(identities: Identities) -> None:
+    """With the time at which that ends."""
+    caller = identify(leaf(identities), Scopes(model(), identities.now), identities.now)
+
+    assert caller.workload.key == "team-a/trainer"
+    assert caller.not_after == (identities.now + timedelta(hours=1)).replace(microsecond=0)
+
+
+def test_each_step_refuses(identities: Identities) -> None:
+    """Not loaded, no certificate, no certificate that can be read, an expired one, no workload, a reserved name."""
+    scopes = Scopes(model(), identities.now)
+
+    assert refused(leaf(identities), None, identities) is Kind.UNAVAILABLE
+    assert refused(None, scopes, identities) is Kind.UNAUTHENTICATED
+    assert refused(b"no certificate", scopes, identities) is Kind.UNAUTHENTICATED
+    assert refused(leaf(identities), scopes, identities, after=3600) is Kind.UNAUTHENTICATED
+    assert refused(leaf(identities, "/ns/team-a/sa/nobody"), scopes, identities) is Kind.DENIED
+    assert refused(leaf(identities, "/ringfence/agent/a/b"), scopes, identities) is Kind.DENIED
+
+
+def test_a_claim_must_not_differ_from_the_proof(identities: Identities) -> None:
+    """Whoever claims nothing is fine; whoever claims a SPIFFE ID must be it."""
+    caller = identify(leaf(identities), Scopes(model(), identities.now), identities.now)
+
+    check_claim(Node("n", f"spiffe://example.test{TRAINER}"), caller)
+    check_claim(Node("n", "a-label"), caller)
+    for claim in ("spiffe://example.test/ns/shared/sa/registry", "spiffe://other.test" + TRAINER, "spiffe:"):
+        with pytest.raises(RingfenceError) as caught:
+            check_claim(Node("n", claim), caller)
+        assert caught.value.kind is Kind.DENIED

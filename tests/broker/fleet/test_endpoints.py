@@ -1,0 +1,91 @@
+"""Endpoints: what connected proxies say, what is kept of those that left, and exactly what changed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.broker.fleet.endpoints import Endpoints, rows_of
+from ringfence.xds.instance import Endpoint
+from tests.broker.fleet.world import NOW
+
+KEY = "shared/registry"
+
+
+def at(seconds: float) -> datetime:
+    """A time after NOW."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def test_two_proxies_of_a_workload_are_two_endpoints_in_order() -> None:
+    """The same address said twice is one."""
+    found = Endpoints()
+    found.join("n2", KEY, {"http": ("127.0.0.1", 2)})
+    found.join("n1", KEY, {"http": ("127.0.0.1", 1)})
+    found.join("n3", KEY, {"http": ("127.0.0.1", 1)})
+
+    assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1), Endpoint("127.0.0.1", 2))
+    assert found.of(KEY, "other") == ()
+
+
+def test_only_what_differs_is_touched() -> None:
+    """A second stream with the same addresses changes nothing; another port, that port alone."""
+    found = Endpoints()
+    both = {"http": ("127.0.0.1", 1), "db": ("127.0.0.1", 2)}
+
+    assert found.join("n1", KEY, both) == {(KEY, "http"), (KEY, "db")}
+    assert found.join("n1", KEY, both) == set()
+    assert found.amend("n1", KEY, {**both, "db": ("127.0.0.1", 3)}) == {(KEY, "db")}
+    assert found.amend("n1", KEY, {"db": ("127.0.0.1", 3)}) == {(KEY, "http")}
+
+
+def test_an_amended_proxy_is_as_connected_as_before() -> None:
+    """Its two streams have to end before its grace begins."""
+    found = Endpoints()
+    found.join("n1", KEY, {})
+    found.join("n1", KEY, {})
+    found.amend("n1", KEY, {"http": ("127.0.0.1", 1)})
+    found.leave("n1", NOW)
+    assert found.next_lapse() is None
+    found.leave("n1", NOW)
+
+    assert found.next_lapse() == at(10)
+    assert found.lapsed(at(9)) == []
+    assert found.lapsed(at(10)) == ["n1"]
+    assert found.forget("n1") == {(KEY, "http")}
+
+
+def test_what_was_kept_is_believed_for_a_minute() -> None:
+    """And replaced by what the proxy says when it is back."""
+    rows = rows_of("n1", KEY, {"http": ("127.0.0.1", 1)}) + rows_of("n2", KEY, {"http": ("127.0.0.1", 2)})
+    found = Endpoints()
+    found.restore(rows, NOW)
+    assert found.join("n1", KEY, {"http": ("127.0.0.1", 9)}) == {(KEY, "http")}
+
+    assert found.lapsed(at(60)) == ["n2"]
+    found.forget("n2")
+    assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 9),)
+
+
+def test_a_node_never_heard_of_leaves_no_trace() -> None:
+    """Leaving and forgetting are harmless twice."""
+    found = Endpoints()
+    found.leave("n1", NOW)
+
+    assert found.forget("n1") == set()
+    assert found.next_lapse() is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["http", "db"]), st.integers(1, 3)), max_size=12))
+def test_changes_told_are_the_changes_made(steps: list[tuple[str, str, int]]) -> None:
+    """Whoever follows what is told to have changed always has the truth."""
+    found = Endpoints()
+    followed: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
+    for node, port, number in steps:
+        touched = found.forget(node) if number == 3 else found.join(node, KEY, {port: ("127.0.0.1", number)})
+        followed.update((served, found.of(*served)) for served in touched)
+
+    for port in ("http", "db"):
+        assert followed.get((KEY, port), ()) == found.of(KEY, port)

@@ -1,0 +1,105 @@
+"""Scopes: a workload's part of the model is enough to compile it, and differs only when its meaning does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.broker.fleet.scope import Scopes
+from ringfence.policy.model import Model
+from ringfence.policy.scope import rules_into, upstreams_of
+from ringfence.xds.compile import compile_snapshot
+from ringfence.xds.instance import Instance
+from tests.broker.fleet.world import MESH, NOW, PULL, model
+
+WIDE = """
+---
+kind: Allow
+metadata: {name: wide, namespace: team-a}
+spec: {from: [{namespace: team-a}], to: [{workload: registry, namespace: shared, port: http}], owner: o, reason: r}
+"""
+DENY = """
+---
+kind: Deny
+metadata: {name: no-notebook, namespace: team-b}
+spec: {from: [{workload: notebook}], to: [{workload: registry, namespace: shared, port: http}], owner: o, reason: r}
+"""
+HUB = """
+---
+kind: External
+metadata: {name: hub, namespace: shared}
+spec: {host: hub.example, ports: [{name: https, port: 443, protocol: http}]}
+---
+kind: Allow
+metadata: {name: hub, namespace: team-a}
+spec: {from: [{workload: trainer}], to: [{external: hub, namespace: shared, port: https}], owner: o, reason: r}
+"""
+PARTS = (PULL, WIDE, DENY, HUB)
+KEYS = ("team-a/trainer", "team-b/notebook", "shared/registry")
+INSTANCE = Instance(
+    "n1",
+    {"http": ("127.0.0.1", 1)},
+    {"registry.shared/http": ("127.0.0.1", 2), "hub.shared/https": ("127.0.0.1", 3)},
+    ("127.0.0.1", 4),
+)
+TEXTS = st.lists(st.sampled_from(PARTS), unique=True).map(lambda chosen: MESH + "".join(chosen))
+
+
+def compiled(whole: Model, key: str) -> Any:
+    """What the real compiler makes of a workload."""
+    return compile_snapshot(whole, whole.workloads[key], INSTANCE, {}, now=NOW).resources
+
+
+@given(TEXTS, st.sampled_from(KEYS))
+def test_the_part_compiles_to_what_the_whole_compiles_to(text: str, key: str) -> None:
+    """So a proxy may be compiled from its scope, and whatever is left out of it cannot matter."""
+    whole = model(text)
+    scope = Scopes(whole, NOW).of(key)
+
+    assert scope is not None
+    assert compiled(scope.model, key) == compiled(whole, key)
+    assert scope.upstreams == upstreams_of(whole, whole.workloads[key])
+    assert rules_into(scope.model, key) == rules_into(whole, key)
+
+
+@given(TEXTS, TEXTS, st.sampled_from(KEYS))
+def test_equal_scopes_compile_equally(one: str, other: str, key: str) -> None:
+    """A proxy that is not touched would have got the same again."""
+    models = model(one), model(other)
+    scopes = [Scopes(m, NOW).of(key) for m in models]
+
+    if scopes[0] == scopes[1]:
+        assert compiled(models[0], key) == compiled(models[1], key)
+
+
+def test_a_neighbours_rule_is_not_in_scope() -> None:
+    """What a workload has no business with is left out, and so is whoever it concerns."""
+    scope = Scopes(model(MESH + PULL + HUB), NOW).of("team-b/notebook")
+
+    assert scope is not None
+    assert not scope.model.rules
+    assert list(scope.model.workloads) == ["team-b/notebook"]
+    assert not scope.model.externals
+
+
+@pytest.mark.parametrize("key", ["team-a/trainer", "shared/registry"])
+def test_an_expired_rule_makes_another_scope(key: str) -> None:
+    """At both ends of it."""
+    now = model(MESH + PULL.replace("owner: ml", 'owner: ml\n  expires: "2026-11-24T13:00:00Z"'))
+    before, after = Scopes(now, NOW), Scopes(now, NOW + timedelta(hours=1))
+
+    assert before.next_expiry() == NOW + timedelta(hours=1)
+    assert after.next_expiry() is None
+    assert before.of(key) != after.of(key)
+    assert before.of("team-b/notebook") == after.of("team-b/notebook")
+
+
+def test_an_unknown_workload_has_no_scope() -> None:
+    """Nor has an identity that none has."""
+    scopes = Scopes(model(), NOW)
+
+    assert scopes.of("team-a/nobody") is None
