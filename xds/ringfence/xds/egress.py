@@ -127,14 +127,14 @@ class Egress:
         yield rbac.policy_resource(rbac.allow_name(EGRESS), allow)
 
     def _cluster(self, name: str, external: External, port: ExternalPort, *, tls: bool) -> tuple[str, Resource]:
-        address = external.address or external.host
+        address, number = _where(external, port)
         roots = {"inline_string": external.ca_pem} if external.ca_pem else {"filename": self._roots}
         fields: dict[str, Any] = {}
         if tls:
             fields["transport_socket"] = outside_tls(external.host, is_address=_is_address(external.host), roots=roots)
         if port.protocol.is_http:
             fields["typed_extension_protocol_options"] = http.protocol_options(port.protocol)
-        endpoint = {"address": {"socket_address": {"address": address, "port_value": port.number}}}
+        endpoint = {"address": {"socket_address": {"address": address, "port_value": number}}}
         cluster = codec.build(
             "envoy.config.cluster.v3.Cluster",
             name=name,
@@ -189,6 +189,14 @@ def _nowhere() -> dict[str, Any]:
         "domains": ["*"],
         "routes": [{"match": {"prefix": "/"}, "direct_response": refuse}],
     }
+
+
+def _where(external: External, port: ExternalPort) -> tuple[str, int]:
+    """Where to connect: the address that the document gives, with its own port if it has one, else the host."""
+    host, colon, number = external.address.rpartition(":")
+    if colon and number.isdigit():
+        return host, int(number)
+    return external.address or external.host, port.number
 
 
 def _is_address(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,8 +60,12 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _heading(column: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", column).upper()
+
+
 def _table(rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
-    cells = [[column.upper().replace("_", " ") for column in columns]]
+    cells = [[_heading(column) for column in columns]]
     cells += [[_text(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:

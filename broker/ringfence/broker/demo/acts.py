@@ -40,15 +40,20 @@ async def rotate(stage: Stage, admin: Client) -> dict[str, Any]:
     """New authorities, then new SVIDs for everybody, while requests go on."""
     from ringfence.admin.v1 import admin_pb2
 
-    before = await admin.ShowAuthorities(admin_pb2.ShowAuthoritiesRequest())
+    probes = (stage.trainer, stage.notebook)
+    before = [await probe.ask("svid") for probe in probes]
     await stage.trainer.ask("load", commands=list(LOAD))
     await asyncio.sleep(SETTLE / 2)
     answer = await admin.Rotate(admin_pb2.RotateRequest(authority=True))
     await asyncio.sleep(SETTLE + ROTATE_SPREAD)
     report = await stage.trainer.ask("report")
-    after = await admin.ShowAuthorities(admin_pb2.ShowAuthoritiesRequest())
-    changed = _current(before) != _current(after) and bool(_current(after))
-    return {**report, "authority": answer.authority, "changed": changed, "ok": changed and report["failed"] == 0}
+    after = [await probe.ask("svid") for probe in probes]
+    renewed = all(
+        old["serial"] != new["serial"] and old["authority"] != new["authority"] == answer.authority
+        for old, new in zip(before, after, strict=True)
+    )
+    ok = renewed and report["failed"] == 0 and report["sent"] > 0
+    return {**report, "authority": answer.authority, "renewed": renewed, "ok": ok}
 
 
 async def restart_server(stage: Stage) -> dict[str, Any]:
@@ -77,10 +82,6 @@ async def _apply(stage: Stage, admin: Client) -> float:
     if errors:
         raise RingfenceError(Kind.INVALID, f"the intent does not apply: {'; '.join(errors)}")
     return began
-
-
-def _current(answer: Any) -> str:
-    return next((a.id for a in answer.authorities if a.kind == "x509" and a.slot == "current"), "")
 
 
 def _document_of(stage: Stage, rule: str) -> Any:

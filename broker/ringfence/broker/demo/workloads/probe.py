@@ -2,7 +2,7 @@
 
 It runs behind its own proxy with its own identity, so what it can and cannot reach is what any code of that workload
 could. Commands: `http`, `postgres`, `egress`, `plaintext`, `direct` (past its own proxy, with the SVID itself),
-`until_refused`, `load`, `report`.
+`until_refused`, `svid`, `load`, `report`.
 """
 
 from __future__ import annotations
@@ -108,12 +108,26 @@ def _raw(command: dict[str, Any], wrap: Any) -> dict[str, Any]:
     return {"status": 200 if answer else 0, "body": answer.hex(), "error": "" if answer else "closed by the other side"}
 
 
-def _own_tls() -> ssl.SSLContext:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+def _own_svid() -> Any:
     from spiffe import WorkloadApiClient
 
     with WorkloadApiClient(os.environ["SPIFFE_ENDPOINT_SOCKET"]) as client:
-        svid = client.fetch_x509_svid()
+        return client.fetch_x509_svid()
+
+
+def _svid_facts() -> dict[str, Any]:
+    """Which authority signed the identity that this workload has now, and its serial number."""
+    from cryptography.x509 import AuthorityKeyIdentifier
+
+    leaf = _own_svid().leaf
+    authority = leaf.extensions.get_extension_for_class(AuthorityKeyIdentifier).value.key_identifier
+    return {"serial": f"{leaf.serial_number:x}", "authority": authority.hex()}
+
+
+def _own_tls() -> ssl.SSLContext:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    svid = _own_svid()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # an attacker does not care who answers
@@ -188,6 +202,8 @@ def main() -> None:
             case "report":
                 result = load.end() if load else {"sent": 0, "failed": 0}
                 load = None
+            case "svid":
+                result = _svid_facts()
             case "until_refused":
                 result = _until_refused(caller, command)
             case "http" | "postgres" | "egress" | "plaintext" | "direct" as name:
