@@ -93,6 +93,16 @@ def test_the_server_may_have_addresses() -> None:
     assert verify_peer(chain, authority.bundle(1), now=NOW) == server
 
 
+def test_a_token_is_read_back_before_it_leaves() -> None:
+    """A key manager that signs with another key hands out no token, and the caller is not the one to blame."""
+    authority, keys = new_authority()
+    keys.delete(authority.current.jwt.key_id)
+    keys.generate(authority.current.jwt.key_id)
+    with pytest.raises(RingfenceError, match="what was signed is no token") as caught:
+        authority.issue_jwt(TRAINER, ["db"], now=NOW, ttl=MINUTE)
+    assert caught.value.kind is Kind.INVALID
+
+
 def test_a_token_is_cut_by_the_authoritys_end() -> None:
     """No token outlives the key that is published for it."""
     authority, _ = new_authority()

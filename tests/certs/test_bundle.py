@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,6 +104,15 @@ def test_only_the_first_certificate_of_an_entry_counts() -> None:
     assert _with_keys({"kty": "EC", "use": "x509-svid", "x5c": [first, second]}).x509_authorities == (
         _BUNDLE.x509_authorities[0],
     )
+
+
+def test_a_root_of_another_kind_is_not_published() -> None:
+    """Readers of the bundle know elliptic curve and RSA keys."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([])
+    root = x509.CertificateBuilder(name, name, key.public_key(), 5, NOW, NOW).sign(key, None)
+    with pytest.raises(RingfenceError, match="neither elliptic curve nor RSA"):
+        SpiffeBundle(TD, (root.public_bytes(Encoding.DER),)).to_json()
 
 
 _JWT = next(jwk for jwk in _DOCUMENT["keys"] if jwk["use"] == "jwt-svid")

@@ -120,8 +120,12 @@ class Authority:
         token, ends = sign_jwt(spiffe_id, audience, authority=jwt, keys=self._keys, now=now, ttl=ttl)
         # 3. Read back what was signed.
         published = SpiffeBundle(self.trust_domain, jwt_authorities={jwt.kid: jwt.public_key})
-        if validate_jwt(token, audience[0], {self.trust_domain: published}, now=now).spiffe_id != spiffe_id:
-            raise RingfenceError(Kind.INVALID, "the token that was signed is not the one that was meant")
+        try:
+            validate_jwt(token, audience[0], {self.trust_domain: published}, now=now)
+        except RingfenceError as error:
+            raise RingfenceError(
+                Kind.INVALID, f"what was signed is no token: {error.detail}", hint="Check the key manager's key"
+            ) from None
         return token, ends
 
     def next_step(self, now: datetime) -> Step:

@@ -6,7 +6,6 @@ Published strictly, parsed tolerantly where the standard asks for it (SPIFFE_Tru
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
+from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 
@@ -120,8 +120,8 @@ def _root(x5c: object, where: str) -> bytes:
         raise _invalid(f"{where}.x5c is no list of strings")
     try:
         der = base64.b64decode(x5c[0], validate=True)
-        x509.load_der_x509_certificate(der)
-    except (ValueError, binascii.Error):
+        read_certificate(der)
+    except ValueError:
         raise _invalid(f"{where}.x5c holds no certificate") from None
     return der
 

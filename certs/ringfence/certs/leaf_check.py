@@ -131,6 +131,6 @@ def _parse(signed: bytes) -> x509.Certificate:
     try:
         cert = x509.load_der_x509_certificate(signed)
         _ = cert.extensions  # parsed once, here, and kept by the certificate
-    except (ValueError, x509.DuplicateExtension):
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
         raise RingfenceError(Kind.INVALID, "what was signed is no certificate") from None
     return cert

@@ -128,7 +128,7 @@ def csr_public_key(der: bytes) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_der_x509_csr(der)
         key, digest = request.public_key(), request.signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise RingfenceError(Kind.INVALID, "the certificate signing request cannot be read") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise RingfenceError(Kind.INVALID, "the certificate signing request has no elliptic curve key")

@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.certs import tbs
+from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.leaf_check import LeafCheck
@@ -27,7 +28,7 @@ class X509Authority:
         self.trust_domain = trust_domain
         self.der = der
         self.key_id = key_id
-        self.certificate = x509.load_der_x509_certificate(der)
+        self.certificate = read_certificate(der)
         self.not_before = self.certificate.not_valid_before_utc
         self.not_after = self.certificate.not_valid_after_utc
         self._keys = keys

@@ -11,6 +11,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 
@@ -67,11 +68,9 @@ def _chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
 
 def _certificate(der: bytes) -> x509.Certificate:
     try:
-        cert = x509.load_der_x509_certificate(der)
-        _ = cert.extensions  # parsed once, here, and kept by the certificate
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return read_certificate(der)
+    except ValueError:
         raise _refused("a certificate cannot be read") from None
-    return cert
 
 
 def _one_name(leaf: x509.Certificate) -> SpiffeId:
@@ -119,7 +118,7 @@ def _check_path(
 ) -> None:
     if not bundle.x509_authorities:
         raise _refused(f"no authority of {bundle.trust_domain} is trusted")
-    store = Store([x509.load_der_x509_certificate(der) for der in bundle.x509_authorities])
+    store = Store([_certificate(der) for der in bundle.x509_authorities])
     verifier = PolicyBuilder().store(store).time(now).build_client_verifier()
     try:
         verifier.verify(leaf, list(others))
