@@ -186,6 +186,19 @@ class Caller:
         return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
 
 
+def stat(admin: Path, name: str) -> int | None:
+    """One figure of an Envoy by its admin socket; None while there is none."""
+    with socket.socket(socket.AF_UNIX) as raw:
+        try:
+            raw.connect(str(admin))
+        except OSError:
+            return None
+        raw.sendall(f"GET /stats?filter=^{name}$ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: raw.recv(65536), b"")).decode()
+    _, found, value = answer.rpartition(f"{name}: ")
+    return int(value.split()[0]) if found else None
+
+
 def listening(port: int) -> None:
     """Wait until something listens there."""
 

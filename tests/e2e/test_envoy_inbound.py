@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
-from ringfence.xds import decision
+from ringfence.xds import decision, types
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
+from ringfence.xds.snapshot import Snapshot
 from tests.e2e.identities import Domain, Identity, secrets
 from tests.e2e.plane import Plane, until
-from tests.e2e.proxies import Caller, envoy, free_port, http_app, listening, tcp_app
+from tests.e2e.proxies import Caller, envoy, free_port, http_app, listening, stat, tcp_app
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
@@ -94,6 +96,24 @@ spec:
   http: [{paths: ["/models/team-a/old/**"]}]
   owner: ml
   reason: to be retired
+---
+kind: Deny
+metadata: {name: watched, namespace: shared}
+spec:
+  mode: shadow
+  from: [{namespace: team-a}]
+  to: [{workload: registry, namespace: shared, port: db}]
+  owner: ml
+  reason: tried first
+---
+kind: Allow
+metadata: {name: guests, namespace: shared}
+spec:
+  mode: shadow
+  from: [{namespace: team-b}]
+  to: [{workload: registry, namespace: shared, port: db}]
+  owner: ml
+  reason: tried first
 ---
 kind: Allow
 metadata: {name: rows, namespace: team-a}
@@ -387,15 +407,14 @@ def test_a_tcp_connection_is_judged_before_the_application_hears_of_it(bench: Be
         allowed.sendall(b"rows")
         assert allowed.recv(64) in {b"hello ", b"hello rows"}
         log = bench.plane.log(point=decision.POINT_TCP, peer__address=_name(allowed))
-    rule = next(r for r in model_of(bench.app_port, RULES).rules if r.name == "rows")
-    assert decision.decide(log) == decision.Decision(allowed=True, policy_id=rule.policy_id)
+    assert decision.decide(log) == _judged(bench, "team-a/trainer")
     before = len(bench.received)
     with _tcp(bench, "team-b/notebook") as denied:
         denied.sendall(b"rows")
         assert _closed(denied)
         name = _name(denied)
     log = bench.plane.log(point=decision.POINT_TCP, peer__address=name)
-    assert decision.decide(log) == decision.Decision(allowed=False, policy_id="default-deny@builtin")
+    assert decision.decide(log) == _judged(bench, "team-b/notebook")
     assert log[decision.PEER].endswith("/team-b/sa/notebook")
     assert log[decision.STREAM_ID] not in {"", "-"}
     assert len(bench.received) == before
@@ -433,6 +452,31 @@ def test_a_revocation_closes_an_open_tcp_connection(bench: Bench):
         bench.apply(RULES)
 
 
+def test_nothing_is_served_before_the_policy_is_there(bench: Bench):
+    """A listener whose policy has not come waits for it, for as long as it takes, and is not listening."""
+    port, node = free_port(), "late"
+    instance = Instance(node, inbound={"http": ("127.0.0.1", port)})
+    model = model_of(bench.app_port, RULES)
+    whole = compile_snapshot(model, model.workloads["shared/registry"], instance, {}, now=datetime.now(UTC))
+    without = {
+        url: {name: replace(resource, needs=frozenset()) for name, resource in named.items()}
+        for url, named in whole.resources.items()
+        if url != types.EXTENSION_CONFIG
+    }
+    bench.plane.snapshots[node] = Snapshot(without, "without policy")
+    bench.plane.secrets[node] = bench.plane.secrets[NODE]
+    with envoy(node, bench.plane.port, str(bench.folder / "agent.sock"), bench.folder):
+        until(
+            lambda: stat(bench.folder / f"{node}.admin", "listener_manager.total_listeners_active") == 1, "a listener"
+        )
+        with pytest.raises(ConnectionRefusedError):
+            Caller(port)
+        bench.plane.serve(node, whole)
+        listening(port)
+        with Caller(port, bench.tls("team-b/notebook")) as caller:
+            assert caller.ask("GET", "/models/team-a/base").status == 403
+
+
 def test_the_span_of_a_denial_names_the_policy(bench: Bench):
     """Spans carry the decision too, though the caller's traceparent asked for none."""
     parent = _traceparent(sampled=False)
@@ -451,6 +495,15 @@ def _traceparent(*, sampled: bool = True) -> str:
 def _tcp(bench: Bench, key: str) -> ssl.SSLSocket:
     raw = socket.create_connection(("127.0.0.1", bench.db), timeout=10)
     return bench.tls(key).wrap_socket(raw)
+
+
+def _judged(bench: Bench, key: str) -> decision.Decision:
+    """What the evaluator says of a connection to the database, its shadow rule included."""
+    model = model_of(bench.app_port, RULES)
+    request = Request(model.workloads[key].spiffe_id, "shared/registry", "db", datetime.now(UTC))
+    verdict = evaluate(model, request)
+    assert verdict.shadow is not None
+    return decision.Decision(verdict.allowed, verdict.policy_id, verdict.shadow.policy_id)
 
 
 def _name(connection: socket.socket) -> str:
