@@ -18,6 +18,8 @@ from ringfence.proto.lane.service import Service
 _BURST = 64
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_SECONDS = 0.5
+# For the client's close_notify after ours: it says nothing that GOAWAY has not.
+_GOODBYE_SECONDS = 1.0
 
 TlsContext = Callable[[], ssl.SSLContext]
 
@@ -104,7 +106,7 @@ class Listener:
         context.set_alpn_protocols(["h2"])
         limit = self._service.limits.hello_seconds
         await self._loop.connect_accepted_socket(
-            make, sock, ssl=context, ssl_handshake_timeout=limit, ssl_shutdown_timeout=limit
+            make, sock, ssl=context, ssl_handshake_timeout=limit, ssl_shutdown_timeout=_GOODBYE_SECONDS
         )
 
 
