@@ -321,6 +321,7 @@ def test_two_uri_names_are_refused_though_our_own_authority_signed_them(bench: B
         "spiffe://example.test/ns/team-a/sa/trainer", "spiffe://example.test/ns/team-b/sa/notebook"
     )
     with Caller(bench.http, bench.tls(forged)) as caller:
+        assert caller.ask("GET", "/models/public/base").status == 403  # a rule by prefix would match the first name
         answer = caller.ask("GET", "/models/team-a/base")
     assert answer.status == 403
     log = bench.plane.log(trace_id=answer.headers[decision.RESPONSE_HEADER])

@@ -96,6 +96,16 @@ spec:
   owner: ml
   reason: base models from outside
 """
+DENY = """---
+kind: Deny
+metadata: {name: no-delete, namespace: shared}
+spec:
+  from: [{namespace: team-a}]
+  to: [{external: hub, port: https}]
+  http: [{methods: [DELETE]}]
+  owner: ml
+  reason: nobody deletes
+"""
 READ_ONLY = "http: [{methods: [GET], paths: ['/api/**']}]"
 
 
@@ -129,11 +139,11 @@ class Bench:
         for port in (*self.ports.values(), *(port for _, port in self.to.values()), self.egress):
             listening(port)
 
-    def apply(self, hub_http: str, *, registry_at: int | None = None) -> Model:
+    def apply(self, hub_http: str, *, more: str = "", registry_at: int | None = None) -> Model:
         """Compile for both and push."""
         text = INTENT.replace("APP_PORT", str(self.app)).replace("HUB_PORT", str(self.hub))
         text = text.replace("RPC_PORT", str(self.rpc)).replace("CA_PEM", indent(self.ca, "    "))
-        loaded = load_documents([("intent.yaml", text.replace("HUB_HTTP", hub_http))], now=datetime.now(UTC))
+        loaded = load_documents([("intent.yaml", text.replace("HUB_HTTP", hub_http) + more)], now=datetime.now(UTC))
         assert loaded.model is not None, loaded.findings
         registry = Instance(
             "registry",
@@ -297,6 +307,20 @@ def test_a_rule_about_requests_opens_no_tunnel_and_changes_at_once(bench: Bench)
             assert caller.ask("GET", "/admin").status == 403
     finally:
         bench.apply("")
+
+
+def test_a_deny_of_some_requests_closes_the_tunnel(bench: Bench):
+    """What a rule forbids could happen unseen inside a tunnel: it is not opened, though an Allow names the host."""
+    authority = f"hub.example:{bench.hub}"
+    try:
+        bench.apply("", more=DENY)
+        until(lambda: bench.proxied("DELETE", authority, "/api/x").status == 403, "the deny")
+        assert bench.proxied("GET", authority, "/api/x").status == 200
+        with _tunnel(bench, authority) as (_, status):
+            assert status == 403
+    finally:
+        bench.apply("")
+    until(lambda: bench.proxied("DELETE", authority, "/api/x").status == 200, "the end of the deny")
 
 
 def test_a_host_with_another_name_on_its_certificate_is_not_spoken_to(bench: Bench):
