@@ -41,7 +41,7 @@ def until(found: Callable[[], T | None], what: str = "it", patience: float = _PA
         threading.Event().wait(0.01)
 
 
-class Plane(grpc.GenericRpcHandler):
+class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only
     """Serves what `snapshots` hold by node id, and keeps what proxies report."""
 
     def __init__(self, agent_socket: str) -> None:

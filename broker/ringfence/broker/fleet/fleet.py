@@ -17,6 +17,8 @@ from ringfence.broker.fleet.scope import Scope, Scopes
 from ringfence.broker.fleet.stream import Machine, Sender, Stream
 from ringfence.broker.fleet.turns import Turns
 from ringfence.broker.log import log
+from ringfence.broker.telemetry.names import COMPILE, NODE, PROXIES, PUSH, REVISION, SPIFFE_ID
+from ringfence.broker.telemetry.spans import span
 from ringfence.policy.model import Model, Workload
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
 from ringfence.xds.instance import Endpoint, Instance
@@ -35,6 +37,7 @@ class Compiler(Protocol):
         workload: Workload,
         instance: Instance,
         endpoints: Mapping[Served, tuple[Endpoint, ...]],
+        /,
         *,
         now: datetime,
     ) -> Snapshot:
@@ -106,11 +109,13 @@ class Fleet:
 
     def apply(self, model: Model) -> int:
         """Bring *model* into force; how many proxies it touches. They are compiled and pushed from the loop, next."""
-        touched = self._rescope(Scopes(model, self._clock()))
-        for proxy in touched:
-            self._turns.renew(proxy.stream)
-        self._due.set()
-        self._announce()
+        with span(PUSH, {REVISION: model.revision}) as push:
+            touched = self._rescope(Scopes(model, self._clock()))
+            for proxy in touched:
+                self._turns.renew(proxy.stream)
+            self._due.set()
+            self._announce()
+            push.set(PROXIES, len(touched))
         return len(touched)
 
     def tick(self) -> datetime | None:
@@ -232,7 +237,8 @@ class Fleet:
             return Snapshot({}, self.revision), self._epoch
         endpoints = {served: self._endpoints.of(*served) for served in proxy.reads}
         self.counts.compiles += 1
-        made = self._compiler(scope.model, scope.workload, proxy.instance, endpoints, now=self._clock())
+        with span(COMPILE, {SPIFFE_ID: str(scope.workload.spiffe_id), NODE: proxy.instance.node_id}):
+            made = self._compiler(scope.model, scope.workload, proxy.instance, endpoints, now=self._clock())
         return made, self._epoch
 
     def _sent(self, _out: Out) -> None:
