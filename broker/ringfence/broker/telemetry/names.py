@@ -11,31 +11,25 @@ PUSH = "ringfence.push"
 SPANS = {
     ATTEST: "Proving what a node or a process is",
     ISSUE: "Authorising, drafting, signing and recording one SVID",
-    COMPILE: "Turning the model into the snapshots of the proxies that it touches",
-    PUSH: "Handing one proxy what changed, up to its acknowledgement or refusal",
+    COMPILE: "Turning the model into the snapshot of one proxy",
+    PUSH: "Bringing a revision into force: finding the proxies that it touches, and waking their streams",
 }
 
 SPIFFE_ID = "ringfence.spiffe_id"
-SERIAL = "ringfence.svid.serial"
 ATTESTOR = "ringfence.attestor"
-SELECTORS = "ringfence.selectors"
 ENTRY = "ringfence.entry"
 REVISION = "ringfence.revision"
 PROXIES = "ringfence.proxies"
-RESOURCES = "ringfence.resources"
 NODE = "ringfence.node"
 ERROR = "error.type"
 
 # Every attribute by name, with what it holds.
 ATTRIBUTES = {
     SPIFFE_ID: "The SPIFFE ID that the work is for",
-    SERIAL: "Serial number of the certificate, lower-case hex",
     ATTESTOR: "Which attestor spoke: join_token, unix, launch, ...",
-    SELECTORS: "How many selectors it found",
     ENTRY: "Id of the registration entry",
     REVISION: "Content hash of the intent, 64 hex digits",
     PROXIES: "How many proxies changed",
-    RESOURCES: "How many resources were sent",
     NODE: "Node id of the proxy",
     ERROR: "Class of the failure; absent when there was none",
 }

@@ -1,0 +1,117 @@
+"""Questions in people's words, and advice on what would allow a call."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringfence.admin.v1 import admin_pb2
+from ringfence.broker.evidence.join import joined
+from ringfence.broker.evidence.judge import ModelBook, Question, judge
+from ringfence.broker.evidence.nearest import advise
+from ringfence.broker.evidence.story import tell
+from ringfence.certs.errors import Kind, RingfenceError
+from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, model_of
+
+MODEL = model_of(MESH, TRAINER, REGISTRY, HUB, PULL)
+LINE = MODEL.rules[0].origin.line
+TRAINER_ID = "spiffe://example.test/ns/team-a/sa/trainer"
+
+
+def ask(source: str, destination: str, port: str = "http", method: str = "GET", path: str = "/models/team-a/x") -> str:
+    """The rule that decides, with a minus in front of a denial."""
+    found = judge(MODEL, Question(source, destination, port, method, path), NOW)
+    return found.rule if found.allowed else f"-{found.rule}"
+
+
+def test_names_are_ids_short_names_and_hosts() -> None:
+    """All spellings of one question have one answer."""
+    assert ask("team-a/trainer", "shared/registry") == "team-a/pull"
+    assert ask(TRAINER_ID, "spiffe://example.test/ns/shared/sa/registry") == "team-a/pull"
+    assert ask("team-a/trainer", "hub.example", "https") == "-default-deny"
+    assert ask("team-a/trainer", "shared/hub", "") == "-default-deny"
+    assert ask("spiffe://example.test/ns/unknown/sa/x", "shared/registry") == "-default-deny"
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "text"),
+    [
+        (Question("team-a/nobody", "shared/registry"), Kind.NOT_FOUND, "no workload team-a/nobody"),
+        (Question("team-a/trainer", "nowhere.example"), Kind.NOT_FOUND, "no workload nowhere.example"),
+        (Question("team-a/trainer", "shared/registry"), Kind.INVALID, "has 2 ports. Name one with --port: http, db"),
+        (Question("team-a/trainer", "shared/registry", "ftp"), Kind.INVALID, "has no port ftp"),
+        (Question("spiffe://UPPER/x", "shared/registry", "http"), Kind.INVALID, "no trust domain"),
+    ],
+)
+def test_a_name_that_means_nothing_is_explained(question: Question, kind: Kind, text: str) -> None:
+    """What is wrong, and what there is."""
+    with pytest.raises(RingfenceError) as caught:
+        judge(MODEL, question, NOW)
+    assert caught.value.kind is kind
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("question", "advice"),
+    [
+        (("POST", "/models/team-a/x"), "its methods named POST beside GET, HEAD"),
+        (("GET", "/models/team-b/x"), "its paths covered /models/team-b/x beside /models/team-a/**"),
+        (
+            ("POST", "/models/team-b/../x"),
+            "its methods named POST beside GET, HEAD and its paths covered /models/x beside /models/team-a/**",
+        ),
+    ],
+)
+def test_the_nearest_rule_says_what_it_lacks(question: tuple[str, str], advice: str) -> None:
+    """The path is named as the proxy sees it."""
+    denied = judge(MODEL, Question("team-a/trainer", "shared/registry", "http", *question), NOW)
+
+    assert advise(MODEL, denied, NOW) == {"nearest": f"team-a/pull (intent.yaml:{LINE}), if {advice}"}
+
+
+def test_an_allowed_call_and_an_unknown_destination_need_no_advice() -> None:
+    """Nothing is said where nothing helps."""
+    allowed = judge(MODEL, Question("team-a/trainer", "shared/registry", "http", "GET", "/models/team-a/x"), NOW)
+    outside = judge(MODEL, Question("team-a/trainer", "hub.example"), NOW)
+
+    assert advise(MODEL, allowed, NOW) == {}
+    assert advise(MODEL, outside, NOW) == {}
+
+
+def test_a_rule_and_a_default_are_joined_each_in_its_way() -> None:
+    """A rule has a line, an owner and a reason; a default has a meaning and no line; neither is ever empty-handed."""
+    book = ModelBook(MODEL)
+    by_rule = joined(
+        judge(MODEL, Question("team-a/trainer", "shared/registry", "http", "GET", "/models/team-a/x"), NOW), book
+    )
+    by_default = joined(judge(MODEL, Question("team-a/trainer", "hub.example"), NOW), book)
+
+    assert (by_rule.path, by_rule.line, by_rule.owner, by_rule.reason) == ("intent.yaml", LINE, "ml", "base model")
+    assert (by_default.path, by_default.line) == ("", 0)
+    assert "no rule allows" in by_default.reason
+    assert by_rule.revision == by_default.revision == MODEL.revision
+
+
+def test_a_rule_that_was_never_applied_here_is_said_to_be_so() -> None:
+    """An unknown hash is not joined to the rule that has the name today."""
+    decision = joined(
+        judge(MODEL, Question("team-a/trainer", "shared/registry", "http", "GET", "/models/team-a/x"), NOW),
+        ModelBook(model_of(MESH, TRAINER, REGISTRY)),
+    )
+
+    assert (decision.path, decision.revision) == ("", "")
+    assert "never applied" in decision.reason
+
+
+def test_a_story_quotes_the_rule_only_where_it_still_stands(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A file that says something else by now is not quoted as if it had decided."""
+    file = tmp_path_factory.mktemp("intent") / "a.yaml"
+    decision = admin_pb2.Decision(
+        allowed=True, rule="team-a/pull", path=str(file), line=2, source=TRAINER_ID, destination="x", point="envoy.http"
+    )
+    file.write_text("---\nkind: Allow\nmetadata: {name: pull}\n---\nkind: Deny\n")
+    told = tell(decision)
+    file.write_text("---\nkind: Allow\nmetadata: {name: other}\n")
+
+    assert f"{file}:2\n       2 | kind: Allow\n       3 | metadata: {{name: pull}}" in told
+    assert "Deny" not in told
+    assert "| kind" not in tell(decision)
