@@ -11,7 +11,7 @@ from ringfence.policy.load import load_documents
 from ringfence.policy.schema import json_schema
 from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, joined
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("intent/*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "laptop" / "intent").glob("*.yaml"))
 SCHEMA = json_schema()
 _TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
 

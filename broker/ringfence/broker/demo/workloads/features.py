@@ -91,7 +91,7 @@ def fill(server: subprocess.Popen[bytes], socket_dir: Path) -> None:
     import psycopg
 
     with _connect(server, socket_dir) as admin:
-        if admin.execute("select from pg_database where datname = 'features'").fetchone():
+        if admin.execute("select 1 from pg_database where datname = 'features'").fetchone():
             return
         admin.execute("create role trainer login")
         admin.execute("create database features")
@@ -120,7 +120,11 @@ def main() -> None:
     with start(programs, data, socket_dir) as server:
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, lambda *_: server.send_signal(signal.SIGINT))
-        fill(server, socket_dir)
+        try:
+            fill(server, socket_dir)
+        except BaseException:
+            server.send_signal(signal.SIGINT)  # or leaving would wait for it for ever
+            raise
         if ready := os.environ.get("READY_FILE"):
             Path(ready).touch()
     sys.exit(server.returncode)
