@@ -1,4 +1,4 @@
-"""Time of FetchX509SVID on a fresh connection, attestation included, beside a bare grpc.aio server that attests nobody."""
+"""Time of FetchX509SVID on a fresh connection, attestation included, beside a bare server that attests nobody."""
 
 from __future__ import annotations
 

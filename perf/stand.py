@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 TRUST_DOMAIN = "example.org"
 OWN_UID = f"unix:uid:{os.geteuid()}"
 _RINGFENCE = (sys.executable, "-m", "ringfence.broker.cli")
+# As installed: Python keeps what it compiled, so that a start measures the program and not the compiler.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 _PATIENCE = 30.0  # seconds for a daemon to become ready
 
 
@@ -45,7 +47,7 @@ class Stand:
 
     def command(self, *arguments: str) -> str:
         """What `ringfence ...` of this server prints."""
-        environment = {**os.environ, "RINGFENCE_ADMIN_SOCKET": str(self.admin)}
+        environment = {**ENVIRONMENT, "RINGFENCE_ADMIN_SOCKET": str(self.admin)}
         done = subprocess.run(
             [*_RINGFENCE, *arguments], capture_output=True, text=True, check=True, env=environment, timeout=_PATIENCE
         )
@@ -86,7 +88,7 @@ def stand() -> Iterator[Stand]:
 @contextmanager
 def started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """*command* as a child, terminated at the end."""
-    with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+    with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT) as process:
         try:
             yield process
         finally:

@@ -23,7 +23,7 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
     with blockbuster_ctx("ringfence") as guard:
         # Reading /proc at accept is the one blocking call that the loop allows (attest/procfs): it answers from memory.
         for name in ("os.read", "os.stat"):
-            guard.functions[name].can_block_in("ringfence/broker/attest/procfs.py", {"_read", "executable_of"})
+            guard.functions[name].can_block_in("ringfence/broker/attest/procfs.py", {"_read", "_owner", "executable_of"})
         # A memfd is memory too: the ssl module takes keys from files only.
         guard.functions["os.write"].can_block_in("ringfence/broker/server/identity.py", {"_load_chain"})
         yield guard

@@ -74,10 +74,23 @@ class Callers:
 
     async def of(self, connection: Connection) -> Caller:
         """The caller; raises DENIED when its process is gone, UNAVAILABLE when no attestor could tell."""
-        waiting: asyncio.Future[Caller] | None = connection.context.get(_KEY)
-        if waiting is None:
-            waiting = connection.context[_KEY] = asyncio.ensure_future(self._attest(connection))
-        return await asyncio.shield(waiting)
+        while True:
+            known: Caller | asyncio.Event | None = connection.context.get(_KEY)
+            if isinstance(known, Caller):
+                return known
+            if known is None:
+                return await self._first(connection)
+            await known.wait()  # another call of this connection is at it
+
+    async def _first(self, connection: Connection) -> Caller:
+        done = connection.context[_KEY] = asyncio.Event()
+        caller: Caller | None = None
+        try:
+            caller = await self._attest(connection)
+        finally:
+            connection.context[_KEY] = caller
+            done.set()
+        return caller
 
     async def again(self, caller: Caller) -> Caller:
         """The same process, attested anew because other facts are wanted now."""
@@ -90,11 +103,9 @@ class Callers:
         # 1. Hold the process: its pidfd is ours until the connection ends, whatever the lane does with its own.
         own = _own_pidfd(connection)
         process = procfs.hold(peer.pid, peer.uid, peer.gid, own)
-        # 2. What is true of it.
+        # 2. What is true of it. Whoever sends to it checks that it is still that process, before each message.
         wanted = self._wanted()
         caller = Caller(process, await self._facts(process, wanted), wanted, self._launches)
-        # 3. It is still that process after all the looking.
-        procfs.check(process)
         events.attested(process.held_by)
         return caller
 

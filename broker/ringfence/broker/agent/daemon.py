@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from ringfence.broker.agent.issuing import Issuer
 from ringfence.broker.agent.launcher import Launcher
 from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.node import Node
-from ringfence.broker.agent.sds import SecretDiscovery
+from ringfence.broker.agent.sds import secret_discovery
 from ringfence.broker.agent.storage import DataFolder, Kept
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.watch import Watches
@@ -35,6 +35,7 @@ from ringfence.proto.lane import Lane, Limits
 
 _OPEN_TO_ALL = 0o777  # the socket attests; who may reach it is the folder's business
 _SAVE_PAUSE = 0.2  # seconds in which changes of the kept state come together
+_WARM_UP_AFTER = 0.5  # seconds
 _LIMITS = Limits(connections=65_536)
 
 
@@ -95,13 +96,18 @@ class Agent:
         cache.hooks.entries = launcher.rules_changed
         cache.hooks.bundle = node.note_bundle
         cache.hooks.rotate = lambda spread: _rotate(node, tokens, spread)
-        served = WorkloadApi(watches, tokens).methods() | SecretDiscovery(watches).methods()
-        lanes = Lane(served, limits=_LIMITS, on_error=hidden), Lane(launcher.methods(), on_error=hidden)
+        secrets, load_secrets = secret_discovery(watches)
+        lanes = (
+            Lane(WorkloadApi(watches, tokens).methods() | secrets, limits=_LIMITS, on_error=hidden),
+            Lane(launcher.methods(), on_error=hidden),
+        )
         try:
             await _listen(lanes[0], self._config.socket)
             await _listen(lanes[1], self._config.admin_socket)
             self._listening = True
+            warming = asyncio.create_task(_warm_up(load_secrets))
             await self._follow(stop, cache, link, tokens)
+            warming.cancel()
         finally:
             self._listening = False
             events.stopping()
@@ -158,6 +164,13 @@ async def _listen(lane: Lane, path: Path) -> None:
         raise cannot_listen(str(path), error, flag="--socket") from error
 
 
+async def _warm_up(load: Callable[[], object]) -> None:
+    """Load what the first Envoy would have to wait for, once the start is over; in a thread, for it reads files."""
+    await asyncio.sleep(_WARM_UP_AFTER)
+    await asyncio.to_thread(load)
+    await asyncio.to_thread(events.flush)
+
+
 def _rotate(node: Node, tokens: Tokens, spread: timedelta) -> None:
     tokens.forget_all()
     node.rotate(spread)
@@ -183,7 +196,10 @@ def run(config: AgentConfig) -> None:
     events.set_level(config.log_level)
     import uvloop  # 60 ms for those who only import this module
 
-    uvloop.run(_until_signalled(Agent(config)))
+    try:
+        uvloop.run(_until_signalled(Agent(config)))
+    finally:
+        events.flush()
 
 
 async def _until_signalled(agent: Agent) -> None:

@@ -64,7 +64,7 @@ def _explained(socket: str) -> Iterator[None]:
 
 
 async def fetch_x509(socket: str, timeout: float) -> list[FetchedSvid]:  # noqa: ASYNC109  # the gRPC deadline
-    """This process's X.509-SVIDs, default first; raises DENIED when it has none. *timeout* in seconds."""
+    """The X.509-SVIDs of this process, default first; raises DENIED when it has none. *timeout* in seconds."""
     with _explained(socket):
         async with grpc.aio.insecure_channel(endpoint(socket)) as channel:
             call = Client(channel, workload.DESCRIPTOR).FetchX509SVID(
@@ -81,7 +81,7 @@ async def fetch_jwt(
     spiffe_id: str,
     timeout: float,  # noqa: ASYNC109  # the gRPC deadline
 ) -> list[dict[str, str]]:
-    """This process's JWT-SVIDs for *audience*; raises DENIED when it has none. *timeout* in seconds."""
+    """The JWT-SVIDs of this process for *audience*; raises DENIED when it has none. *timeout* in seconds."""
     request = workload.JWTSVIDRequest(audience=audience, spiffe_id=spiffe_id)
     with _explained(socket):
         async with grpc.aio.insecure_channel(endpoint(socket)) as channel:

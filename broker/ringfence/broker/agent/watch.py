@@ -47,9 +47,8 @@ class Watch:
             view = await self._look()
             if ready(view) and same(view) != last:
                 last, deadline = same(view), None
-                yield view
-                continue  # what changed while it was sent is looked at before waiting
-            if deadline is None and not view.entries:
+                yield view  # what changes while it is sent sets the event again
+            elif deadline is None and not view.entries:
                 raise Status(Code.PERMISSION_DENIED, NO_IDENTITY)
             try:
                 async with asyncio.timeout_at(deadline):

@@ -12,8 +12,10 @@ class CgroupAttestor:
 
     name = "cgroup"
 
-    async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:  # noqa: ARG002  # the port's signature
+    async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
         """The cgroup selectors of *process*."""
+        if "cgroup:path" not in wanted:
+            return frozenset()
         found = procfs.cgroups(process.pid)
         paths = {found.get("", "/"), found.get("name=systemd", "/")} - {"/"}
         return frozenset(Selector("cgroup", f"path:{path}") for path in paths)

@@ -44,6 +44,7 @@ class Process:
     gid: int
     started: int
     pidfd: int | None
+    groups: tuple[int, ...]  # supplementary
     executable: Executable | None  # None: not ours to read (another user's process, and we are not root)
 
     @property
@@ -68,7 +69,8 @@ def hold(pid: int | None, uid: int | None, gid: int | None, pidfd: int | None) -
         # 2. Its start time, which with the pid names it for as long as the machine runs.
         started = stat(pid).started
         # 3. Its user is still the one that connected.
-        if effective_uid(pid) != uid:
+        found, groups = credentials(pid)
+        if found != uid:
             raise RingfenceError(Kind.DENIED, f"process {pid} changed its user since it connected", hint=_GONE)
         executable = executable_of(pid)
         # 4. Alive and the same after all the reading, so that every read was about this process.
@@ -76,7 +78,7 @@ def hold(pid: int | None, uid: int | None, gid: int | None, pidfd: int | None) -
             raise _gone(pid)
     except (FileNotFoundError, ProcessLookupError) as error:
         raise _gone(pid) from error
-    return Process(pid, uid, gid, started, pidfd, executable)
+    return Process(pid, uid, gid, started, pidfd, groups, executable)
 
 
 def check(process: Process) -> None:
@@ -85,8 +87,8 @@ def check(process: Process) -> None:
         # 1. Alive, and no other process under a reused pid.
         if not _is_same(process.pid, process.started, process.pidfd):
             raise _gone(process.pid)
-        # 2. The same user.
-        if effective_uid(process.pid) != process.uid:
+        # 2. The same user. /proc/PID belongs to it, or to root once the process can't be dumped: then look closer.
+        if _owner(process.pid) != process.uid and credentials(process.pid)[0] != process.uid:
             raise RingfenceError(Kind.DENIED, f"process {process.pid} changed its user", hint=_GONE)
         # 3. The same executable: an exec keeps the pid, and may keep the socket.
         if _file(executable_of(process.pid)) != _file(process.executable):
@@ -117,20 +119,16 @@ def pid_of(pidfd: int) -> int:
     return -1
 
 
-def effective_uid(pid: int) -> int:
-    """The effective user, which is what SO_PEERCRED told of it too."""
-    return int(_status(pid, b"Uid:")[1])
-
-
-def supplementary_gids(pid: int) -> tuple[int, ...]:
-    """The supplementary groups."""
-    return tuple(int(gid) for gid in _status(pid, b"Groups:"))
+def credentials(pid: int) -> tuple[int, tuple[int, ...]]:
+    """The effective user, which is what SO_PEERCRED told too, and the supplementary groups."""
+    status = _read(f"/proc/{pid}/status")
+    return int(_field(status, b"\nUid:")[1]), tuple(map(int, _field(status, b"\nGroups:")))
 
 
 def executable_of(pid: int) -> Executable | None:
     """What the process runs, or None where we may not look."""
     try:
-        found = Path(f"/proc/{pid}/exe").stat()
+        found = os.stat(f"/proc/{pid}/exe")  # noqa: PTH116  # a Path costs more than the call
     except PermissionError:
         return None
     return Executable(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
@@ -209,11 +207,12 @@ def _file(executable: Executable | None) -> tuple[int, int] | None:
     return (executable.device, executable.inode) if executable else None
 
 
-def _status(pid: int, field: bytes) -> list[bytes]:
-    for line in _read(f"/proc/{pid}/status").splitlines():
-        if line.startswith(field):
-            return line[len(field) :].split()
-    return []
+def _owner(pid: int) -> int:
+    return os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116  # a Path costs more than the call
+
+
+def _field(status: bytes, name: bytes) -> list[bytes]:
+    return status.partition(name)[2].partition(b"\n")[0].split()
 
 
 def _read(path: str) -> bytes:

@@ -21,6 +21,8 @@ class SystemdAttestor:
 
     async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
         """The systemd selectors of *process*, none when it runs in no unit."""
+        if not wanted & {"systemd:id", "systemd:fragment_path"}:
+            return frozenset()
         unit = unit_of(procfs.cgroups(process.pid))
         if not unit:
             return frozenset()

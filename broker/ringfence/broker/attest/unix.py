@@ -33,7 +33,7 @@ class UnixAttestor:
 
     async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
         """The unix selectors of *process*."""
-        gids = procfs.supplementary_gids(process.pid)
+        gids = process.groups
         facts = {f"uid:{process.uid}", f"gid:{process.gid}", *(f"supplementary_gid:{gid}" for gid in gids)}
         if wanted & {"unix:user", "unix:group", "unix:supplementary_group"}:
             facts |= await asyncio.to_thread(_names, process.uid, process.gid, gids)
