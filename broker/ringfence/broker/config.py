@@ -25,7 +25,7 @@ class Address:
         """From HOST:PORT or [IPv6]:PORT; raises INVALID naming *flag*."""
         host, colon, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) >= 1 << 16:
             raise RingfenceError(Kind.INVALID, f"{text!r} is no HOST:PORT", hint=f"{flag} 127.0.0.1:8443, for example")
         return cls(host, int(port))
 

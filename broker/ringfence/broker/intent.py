@@ -1,4 +1,4 @@
-"""The intent in force: applied as one change or not at all, restored at start, joined to rules when decisions are read."""
+"""The intent in force: applied as one change or not at all, restored at start, and joined to decisions by rule."""
 
 from __future__ import annotations
 

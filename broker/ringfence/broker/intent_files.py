@@ -64,7 +64,7 @@ def _read(file: Path) -> bytes:
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  # fixed arguments, no shell
             ["git", "-C", str(folder), *arguments],  # noqa: S607  # the user's own git
             capture_output=True,
             text=True,

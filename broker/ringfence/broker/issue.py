@@ -11,9 +11,9 @@ from ipaddress import IPv4Address, IPv6Address
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ringfence.broker import events
 from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
 from ringfence.broker.registry import Registry
-from ringfence.broker import events
 from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.ledger import Issuance
@@ -72,7 +72,7 @@ class Issuer:
         Raises INVALID for more than 500, and what the store raises: then nothing was signed.
         """
         if len(wanted) > MAX_BATCH:
-            raise RingfenceError(Kind.INVALID, f"{len(wanted)} SVIDs in one request", hint=f"Ask for {MAX_BATCH} or fewer")
+            raise RingfenceError(Kind.INVALID, f"{len(wanted)} SVIDs in one request; at most {MAX_BATCH}")
         # 1. Authorise, draft and check each: only the agent's own entries, only the key of the request.
         prepared = [self._prepare(agent, item) for item in wanted]
         jobs = [job for job in prepared if isinstance(job, _Job)]
@@ -114,9 +114,7 @@ class Issuer:
             ttl = timedelta(seconds=entry.jwt_ttl or DEFAULT_JWT_TTL)
             kid = self._authority.current.jwt.kid
             job = secrets.token_hex(16)
-            trace = Issuance(
-                job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp())
-            )
+            trace = Issuance(job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp()))
             await self._store.run(ledger.intend, [trace], int(now.timestamp()))
             # 3. Sign.
             token, expires_at = self._authority.issue_jwt(entry.spiffe_id, tuple(audience), now=now, ttl=ttl)

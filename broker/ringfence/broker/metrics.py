@@ -14,9 +14,7 @@ HANDLED = Counter(
 DURATION = Histogram(
     "ringfence_grpc_server_duration_seconds", "How long calls took.", ["service", "method"], registry=REGISTRY
 )
-CA_EXPIRY = Gauge(
-    "ringfence_ca_expiry_timestamp_seconds", "When an authority ends.", ["authority"], registry=REGISTRY
-)
+CA_EXPIRY = Gauge("ringfence_ca_expiry_timestamp_seconds", "When an authority ends.", ["authority"], registry=REGISTRY)
 ISSUED = Counter("ringfence_svid_issued", "SVIDs signed or refused.", ["type", "result"], registry=REGISTRY)
 SIGN_SECONDS = Histogram(
     "ringfence_svid_sign_duration_seconds",
@@ -27,7 +25,9 @@ SIGN_SECONDS = Histogram(
 ATTESTED = Counter("ringfence_attestation", "Attestations of nodes.", ["attestor", "result"], registry=REGISTRY)
 AGENTS = Gauge("ringfence_agents", "Agents by state.", ["state"], registry=REGISTRY)
 ENTRIES = Gauge("ringfence_entries", "Registration entries.", registry=REGISTRY)
-REVISION = Gauge("ringfence_policy_revision_info", "Always 1; the revision is the label.", ["revision"], registry=REGISTRY)
+REVISION = Gauge(
+    "ringfence_policy_revision_info", "Always 1; the revision is the label.", ["revision"], registry=REGISTRY
+)
 RULES = Gauge("ringfence_policy_rules", "Rules of the intent in force.", registry=REGISTRY)
 APPLY_SECONDS = Histogram("ringfence_policy_compile_seconds", "From documents to pushed snapshots.", registry=REGISTRY)
 STORE_SECONDS = Histogram(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _KIND, _WHERE, _HINT = "ringfence-kind", "ringfence-where-bin", "ringfence-hint-bin"
 
 
-def code_of(kind: Kind) -> Code:
+def code_of(kind: Kind) -> Code:  # noqa: PLR0911  # one line a kind
     """The gRPC code of a kind of failure."""
     match kind:
         case Kind.INVALID:

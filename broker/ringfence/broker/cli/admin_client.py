@@ -64,9 +64,9 @@ async def admin_client(socket: Path) -> AsyncIterator[Any]:
     from ringfence.proto.client import Client
     from ringfence.proto.service import service_of
 
-    _check(socket)
+    address = _address(socket)
     options = (("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_retries", 0))
-    async with grpc.aio.insecure_channel(f"unix:{socket.absolute()}", options=options) as channel:
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         try:
             yield Client(channel, service_of(admin_pb2, "Server"))
         except grpc.aio.AioRpcError as failure:
@@ -83,7 +83,7 @@ def ask(socket: Path, call: Callable[[Any], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def _check(socket: Path) -> None:
+def _address(socket: Path) -> str:
     try:
         socket.lstat()
     except PermissionError:
@@ -96,3 +96,4 @@ def _check(socket: Path) -> None:
         raise RingfenceError(
             Kind.DENIED, "this socket is not for you", where=str(socket), hint="Be the server's own user, or root"
         )
+    return f"unix:{socket.absolute()}"

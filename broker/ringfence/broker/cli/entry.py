@@ -29,29 +29,11 @@ def command() -> None:
 @click.option("--dns", "dns_names", multiple=True, help="DNS name to put beside the identity.")
 @click.option("--hint", default="", help="Which of several identities this is, for the workload.")
 @output_option
-def create(
-    socket: Path,
-    spiffe_id: str,
-    parent_id: str,
-    selectors: tuple[str, ...],
-    ttl: int,
-    jwt_ttl: int,
-    dns_names: tuple[str, ...],
-    hint: str,
-    output: str,
-) -> None:
+def create(socket: Path, *, ttl: int, output: str, **given: Any) -> None:
     """Register an identity; registering the same again changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    entry = pb.Entry(
-        spiffe_id=spiffe_id,
-        parent_id=parent_id,
-        selectors=selectors,
-        x509_ttl=ttl,
-        jwt_ttl=jwt_ttl,
-        dns_names=dns_names,
-        hint=hint,
-    )
+    entry = pb.Entry(x509_ttl=ttl, **given)
     done = ask(socket, lambda server: server.CreateEntries(pb.CreateEntriesRequest(entries=[entry]), timeout=10))
     result = done.results[0]
     show_one("Entry", {**_row(result.entry), "action": result.action}, output=output, name="id")

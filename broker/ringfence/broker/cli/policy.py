@@ -77,8 +77,8 @@ def _show(facts: dict[str, Any], findings: list[dict[str, Any]], changes: list[d
         click.echo(json.dumps({**body, "changes": changes, "findings": findings}, indent=2))
     else:
         for finding in findings:
-            place = f"{finding['path']}:{finding['line']}:{finding['column']}"
-            click.echo(f"{place}: {finding['level']} {finding['code']}: {finding['message']}. {finding['hint']}", err=True)
+            place = f"{finding['path']}:{finding['line']}:{finding['column']}: {finding['level']}"
+            click.echo(f"{place} {finding['code']}: {finding['message']}. {finding['hint']}", err=True)
         if changes:
             show_list("Change", changes, columns=["document", "action"], output=output, name="document")
         elif not failed:

@@ -44,10 +44,8 @@ class Store:
             raise
         return store
 
-    async def run(
-        self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """What *work* returns once its transaction is on disk; it runs to its end even if the caller goes away."""
+    async def run(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What *work* returns once its transaction is on disk; once begun it runs to its end."""
 
         def transaction() -> T:
             with self._engine.begin() as connection:

@@ -47,9 +47,7 @@ class RuleOrigin:
     reason: str
 
 
-def record(
-    connection: Connection, apply: Apply, texts: Sequence[Document], origins: Iterable[RuleOrigin]
-) -> int:
+def record(connection: Connection, apply: Apply, texts: Sequence[Document], origins: Iterable[RuleOrigin]) -> int:
     """Store one apply and the origins that are new or moved with it; the revision of the change feed."""
     seq: int = connection.execute(select(func.coalesce(func.max(intents.c.seq), 0) + 1)).scalar_one()
     connection.execute(

@@ -35,8 +35,8 @@ def _version(engine: Engine) -> str | None:
     with engine.begin() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        version: str = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
-        return version
+        # A table without a row is a database before its first migration.
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none() or ""
 
 
 def _create(engine: Engine) -> None:
@@ -55,7 +55,7 @@ def _upgrade(engine: Engine, version: str) -> None:
 
     config = alembic_config()
     try:
-        ScriptDirectory.from_config(config).get_revision(version)
+        ScriptDirectory.from_config(config).get_revision(version or HEAD)
     except CommandError as error:
         raise RingfenceError(
             Kind.INVALID,

@@ -1,0 +1,57 @@
+"""Registration entries as values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringfence.broker.entry import Entry, any_node, check_entry, selectors_of
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+
+TD = TrustDomain("example.org")
+GOOD = Entry("", SpiffeId(TD, "/ns/a/sa/b"), any_node(TD), selectors_of(["unix:uid:1000"]))
+AGENT = SpiffeId(TD, "/ringfence/agent/join_token/x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spiffe_id": SpiffeId(TrustDomain("other.org"), "/a")},
+        {"spiffe_id": SpiffeId(TD, "")},
+        {"spiffe_id": SpiffeId(TD, "/ringfence/server")},
+        {"spiffe_id": AGENT},
+        {"parent_id": SpiffeId(TrustDomain("other.org"), "/ringfence/nodes")},
+        {"parent_id": SpiffeId(TD, "/ns/a/sa/b")},
+        {"parent_id": SpiffeId(TD, "/ringfence/server")},
+        {"selectors": ()},
+        {"x509_ttl": -1},
+        {"x509_ttl": 8 * 24 * 3600},
+        {"jwt_ttl": -1},
+        {"dns_names": ("*.example.org",)},
+        {"dns_names": ("Upper.example",)},
+        {"dns_names": ("a.example\n",)},
+        {"dns_names": ("",)},
+    ],
+)
+def test_what_could_do_harm_or_never_match_is_refused(change: dict[str, object]) -> None:
+    """Another trust domain, our own names, no selector, endless life, names that are none."""
+    with pytest.raises(RingfenceError) as caught:
+        check_entry(replace(GOOD, **change), TD)  # type: ignore[arg-type]
+    assert caught.value.kind is Kind.INVALID
+
+
+def test_a_good_entry_is_itself() -> None:
+    """For every node, or for one."""
+    assert check_entry(GOOD, TD) is GOOD
+    assert check_entry(replace(GOOD, parent_id=AGENT, dns_names=("a.example", "b")), TD)
+
+
+def test_the_order_of_selectors_does_not_make_another_entry() -> None:
+    """Nor does one given twice; the identity, the parent and the origin do."""
+    one = replace(GOOD, selectors=selectors_of(["unix:uid:1", "unix:gid:2"]))
+    two = replace(GOOD, selectors=selectors_of(["unix:gid:2", "unix:uid:1", "unix:gid:2"]))
+    assert one.key == two.key
+    others = [replace(one, origin="a/b"), replace(one, parent_id=AGENT), replace(one, spiffe_id=SpiffeId(TD, "/x"))]
+    assert len({entry.key for entry in [one, *others]}) == 4
