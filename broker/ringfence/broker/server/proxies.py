@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.fleet.ads import ProxyApi
+from ringfence.broker.fleet.exports import METRICS
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.store import endpoints
 from ringfence.broker.store.endpoints import EndpointRow
@@ -47,6 +48,7 @@ class ServerProxies:
         """With the endpoints that were known before."""
         fleet = Fleet(compile_snapshot, StoredEndpoints(store), clock=clock)
         await fleet.restore()
+        METRICS.follow(fleet)
         return cls(fleet, clock)
 
     async def apply(self, model: Model) -> int:
