@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -209,6 +210,28 @@ async def test_a_killed_proxy_comes_back_on_the_same_ports(mesh: Mesh) -> None:
         async with asyncio.timeout(20):
             while (await call(client, "GET", "/public/a"))[0] != 200:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.05)
+
+
+async def test_nobody_else_can_bind_a_port_of_the_proxy(mesh: Mesh) -> None:
+    """With SO_REUSEPORT on both sides another process of the same user would get a share of the calls."""
+    thief = """
+        import os, socket
+        host, port = os.environ["RINGFENCE_UPSTREAM_WEB_HTTP"].split(":")
+        for options in ((socket.SO_REUSEPORT,), (socket.SO_REUSEPORT, socket.SO_REUSEADDR)):
+            sock = socket.socket()
+            for option in options:
+                sock.setsockopt(socket.SOL_SOCKET, option, 1)
+            try:
+                sock.bind((host, int(port)))
+                sock.listen()
+                print("stolen", flush=True)
+            except OSError as error:
+                print(error.errno, flush=True)
+    """
+    async with mesh.run("team-a/client", thief) as client:
+        out, _ = await client.communicate()
+
+    assert out.split() == [str(errno.EADDRINUSE).encode()] * 2
 
 
 async def test_somebody_whom_no_launch_rule_names_gets_nothing(mesh: Mesh) -> None:

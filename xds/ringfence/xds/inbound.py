@@ -44,6 +44,8 @@ def inbound(
             _LISTENER,
             name=where,
             address=socket_address(address),
+            # Envoy's default would let any process of the same user bind the port too, and take half of the callers.
+            enable_reuse_port={"value": False},
             filter_chains=[{"name": where, "transport_socket_connect_timeout": timedelta(seconds=10), **chain}],
             access_log=[reporter.handshakes(where)],
             traffic_direction="INBOUND",

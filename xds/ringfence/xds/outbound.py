@@ -58,6 +58,7 @@ def loopback(
         "envoy.config.listener.v3.Listener",
         name=where,
         address=socket_address(address),
+        enable_reuse_port={"value": False},  # or another process of this user could bind it too
         filter_chains=[{"name": where, "filters": filters}],
         traffic_direction="OUTBOUND",
         stat_prefix=where,

@@ -19,6 +19,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before the proxy is started again
 _LONG_LIFE = 30.0  # a proxy that lived for so many seconds starts again without delay
 _END_GRACE = 2.0
+_RESTART_PATIENCE = 30.0  # seconds until a proxy that was started again is said not to be ready
 _LOG_LINES = 12
 
 
@@ -104,6 +105,10 @@ class Proxy:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             child = self._spawn()
+            try:
+                await wait_ready(self._admin, self._listeners, child.exit, _RESTART_PATIENCE)
+            except RingfenceError as error:
+                self._say(str(error))
 
     async def stop(self, linger: float) -> None:
         """Stop accepting, give its last records *linger* seconds to leave, then TERM, and KILL after a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -81,8 +82,9 @@ class RunFolder:
 def sweep(base: Path) -> None:
     """Remove the folders of runs of this user that were killed."""
     for path in base.glob(f"{_PREFIX}*"):
-        if not path.is_symlink() and path.stat().st_uid == os.geteuid() and _is_abandoned(path / _LOCK):
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another run may sweep, or end, at the same time
+            if path.lstat().st_uid == os.geteuid() and _is_abandoned(path / _LOCK):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_abandoned(lock: Path) -> bool:
