@@ -143,3 +143,12 @@ def test_an_unknown_kind_is_met_with_the_nearest():
     """The hint spells the kind that was probably meant."""
     assert only(load(MESH, PULL.replace("kind: Allow", "kind: Alow"))).hint == "Did you mean 'Allow'?"
     assert set(KINDS) == {"Mesh", "Workload", "External", "Allow", "Deny"}
+
+
+def test_a_file_that_was_read_before_means_the_same_again():
+    """What is remembered of an unchanged file holds its errors too, and an edit is always seen."""
+    broken = PULL.replace("owner", "ownr")
+    first, again = load(MESH, TRAINER, REGISTRY, broken), load(MESH, TRAINER, REGISTRY, broken)
+    assert first.findings == again.findings
+    assert codes(first) == ["RF1103", "RF1102"]
+    assert load(MESH, TRAINER, REGISTRY, PULL).findings == ()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ringfence.policy.documents import API_VERSION, KINDS, Document, field_names
-from ringfence.policy.findings import CODES, Findings, did_you_mean
+from ringfence.policy.findings import CODES, Finding, Findings, did_you_mean
 from ringfence.policy.model import Origin
 from ringfence.policy.tree import Node, read_trees
 
 _FIELDS = field_names()
+_REMEMBERED_BYTES = 1 << 16  # of one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,21 @@ class Parsed:
 
 def parse_files(texts: Iterable[tuple[str, str | bytes]], findings: Findings) -> tuple[Parsed, ...]:
     """Every document of every file, in order; errors go to *findings*."""
-    return tuple(
-        parsed
-        for path, text in texts
-        for node in read_trees(path, text, findings)
-        if (parsed := parse_document(node, findings)) is not None
-    )
+    parsed: list[Parsed] = []
+    for path, text in texts:
+        read = _read_file if len(text) <= _REMEMBERED_BYTES else _read_file.__wrapped__
+        documents, found = read(path, text)
+        parsed += documents
+        findings.found += found
+    return tuple(parsed)
+
+
+@lru_cache(maxsize=128)
+def _read_file(path: str, text: str | bytes) -> tuple[tuple[Parsed, ...], tuple[Finding, ...]]:
+    """Remembered, since reading YAML is most of an apply's work and an apply mostly changes one file of several."""
+    findings = Findings()
+    made = (parse_document(node, findings) for node in read_trees(path, text, findings))
+    return tuple(parsed for parsed in made if parsed is not None), findings.in_order()
 
 
 def parse_document(node: Node, findings: Findings) -> Parsed | None:
