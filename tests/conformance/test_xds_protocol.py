@@ -102,6 +102,18 @@ def test_02_an_unknown_type_keeps_the_stream_and_gets_nothing(stream: type, requ
 
 
 @pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])
+def test_02_a_client_cannot_fill_the_memory_with_types_or_names(stream: type, request_type: type) -> None:
+    """A few unknown types are remembered; too many names end the stream."""
+    machine = stream()
+    for number in range(100):
+        machine.receive(request_type(f"type.googleapis.com/new.Thing{number}"), FIRST)
+    assert len(machine.unknown) == 16
+    with pytest.raises(RingfenceError) as caught:
+        machine.receive(request_type(ROUTE, tuple(map(str, range(20_001)))), FIRST)
+    assert caught.value.kind is Kind.EXHAUSTED
+
+
+@pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])
 def test_02_on_a_stream_of_one_type_the_type_is_implicit(stream: type, request_type: type) -> None:
     """StreamSecrets may leave the type URL out."""
     now = snapshot((SECRET, resource(SECRET, "default")))

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from ringfence.xds.discovery import DeltaRequest, Out, delta_payload
 from ringfence.xds.snapshot import Resource, Snapshot
-from ringfence.xds.subscription import ADS, EVERYTHING, Dialect, Nack, Subscription
+from ringfence.xds.subscription import ADS, EVERYTHING, MOST_UNKNOWN, Dialect, Nack, Subscription
 
 
 class DeltaStream:
@@ -38,11 +38,15 @@ class DeltaStream:
         return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
 
     def receive(self, request: DeltaRequest, snapshot: Snapshot) -> list[Out]:
-        """The answers to a request; *snapshot* is the one of the last update. `on_missing` may raise."""
+        """The answers to a request; *snapshot* is the one of the last update.
+
+        Raises EXHAUSTED for too many names, and what `on_missing` raises.
+        """
         url = request.type_url or self._dialect.implicit
         wants = self._types.get(url)
         if wants is None:  # 2: the stream goes on, nothing is sent
-            self.unknown.add(url)
+            if len(self.unknown) < MOST_UNKNOWN:
+                self.unknown.add(url)
             return []
         if request.error is not None:
             wants.refuse(url, request.nonce, request.error)
@@ -101,6 +105,7 @@ class DeltaStream:
             wants.started = True
         forced = set(request.subscribe) - {EVERYTHING}
         wants.names |= forced
+        wants.check_size(url)
         if EVERYTHING in request.subscribe:
             wants.everything = url in self._dialect.everything
         if EVERYTHING in request.unsubscribe:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ringfence.xds.discovery import Out, SotwRequest, sotw_payload
 from ringfence.xds.snapshot import Resource, Snapshot
-from ringfence.xds.subscription import ADS, EVERYTHING, Dialect, Nack, Subscription
+from ringfence.xds.subscription import ADS, EVERYTHING, MOST_UNKNOWN, Dialect, Nack, Subscription
 
 
 class SotwStream:
@@ -42,11 +42,15 @@ class SotwStream:
         return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
 
     def receive(self, request: SotwRequest, snapshot: Snapshot) -> list[Out]:
-        """The answers to a request; *snapshot* is the one of the last update. `on_missing` may raise."""
+        """The answers to a request; *snapshot* is the one of the last update.
+
+        Raises EXHAUSTED for too many names, and what `on_missing` raises.
+        """
         url = request.type_url or self._dialect.implicit
         wants = self._types.get(url)
         if wants is None:  # 2: the stream goes on, nothing is sent
-            self.unknown.add(url)
+            if len(self.unknown) < MOST_UNKNOWN:
+                self.unknown.add(url)
             return []
         _note_verdict(wants, url, request)
         if request.nonce and wants.nonce and request.nonce != wants.nonce:  # 22: a fresher request follows
@@ -104,6 +108,7 @@ class SotwStream:
         added = listed - wants.names if wants.started else listed
         wants.started = True
         wants.names = listed
+        wants.check_size(url)
         wants.everything = legacy or (may_have_all and EVERYTHING in listed)
         wants.forget_unwanted()
         return added

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, PUSH_ORDER, ROUTE, SECRET, WILDCARD
 
 EVERYTHING = "*"
+MOST_NAMES = 20_000  # of one type on one stream
+MOST_UNKNOWN = 16  # types that are not served and are remembered
 _OUTSTANDING = 64  # responses without a verdict that are remembered; a client that never answers costs no more
 
 
@@ -68,9 +71,10 @@ class Subscription:
             return named
         return {name: named[name] for name in sorted(self.names) if name in named}
 
-    def covers(self, name: str) -> bool:
-        """Whether the client wants a resource of this name."""
-        return self.everything or name in self.names
+    def check_size(self, type_url: str) -> None:
+        """Raise EXHAUSTED when a client names more resources than any proxy of ours has."""
+        if len(self.names) > MOST_NAMES:
+            raise RingfenceError(Kind.EXHAUSTED, f"a stream may name {MOST_NAMES} resources of {type_url}, not more")
 
     def forget_unwanted(self) -> None:
         """Drop what the client no longer wants: it drops it too, and must get it again when it asks again."""

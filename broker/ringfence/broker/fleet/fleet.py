@@ -144,7 +144,8 @@ class Fleet:
         self._endpoints.leave(proxy.node, self._clock())
         self._due.set()
         self._announce()
-        log.info("proxy left", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id)
+        unknown = {"unknown_types": proxy.stream.unknown} if proxy.stream.unknown else {}
+        log.info("proxy left", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id, **unknown)
 
     async def receive(self, proxy: Proxy, request: SotwRequest | DeltaRequest) -> None:
         """Let a proxy's request take effect."""

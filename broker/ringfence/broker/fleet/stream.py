@@ -38,6 +38,8 @@ class Sender(Protocol):
 class Machine(Protocol):
     """`SotwStream` or `DeltaStream`."""
 
+    unknown: set[str]
+
     @property
     def nacks(self) -> dict[str, Nack]:
         """What is refused at present, by type."""
@@ -76,6 +78,11 @@ class Stream:
     def nacks(self) -> dict[str, Nack]:
         """What the proxy refuses at present, by type."""
         return self._machine.nacks
+
+    @property
+    def unknown(self) -> list[str]:
+        """Types that the proxy asked for and that are not served."""
+        return sorted(self._machine.unknown)
 
     def pump(self) -> None:
         """Send what there is, as far as the reader has room."""
