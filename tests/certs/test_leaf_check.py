@@ -120,6 +120,13 @@ def test_a_leaf_does_not_outlive_its_issuer() -> None:
         check_leaf(_signed(late), late, _ISSUER)
 
 
+def test_a_leaf_is_not_older_than_its_issuer() -> None:
+    """Nor does it begin before the root does (RFC 5280 validity nests by our own rule)."""
+    early = replace(_DRAFT, not_before=_ISSUER.not_valid_before_utc - SECOND)
+    with pytest.raises(RingfenceError, match="outlives"):
+        check_leaf(_signed(early), early, _ISSUER)
+
+
 def test_no_field_more_than_the_profile_has() -> None:
     """An issuer unique identifier, which no one parses, does not slip through."""
     fields = der.parts(tbs.LeafTemplate.of(_ISSUER).fill(_DRAFT))

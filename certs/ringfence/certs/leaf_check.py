@@ -68,7 +68,7 @@ class LeafCheck:
         self._compare(cert, tbs, draft)
         # 3. It lies within its issuer's life.
         if draft.not_before < self.issuer.not_valid_before_utc or draft.not_after > self.issuer.not_valid_after_utc:
-            raise RingfenceError(Kind.INVALID, "the certificate outlives its authority")
+            raise RingfenceError(Kind.INVALID, "the certificate outlives its authority, or is older")
         # 4. The issuer's key made the signature, over the very bytes that are handed out.
         try:
             self.issuer_key.verify(cert.signature, tbs, _ECDSA)

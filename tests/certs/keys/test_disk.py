@@ -75,6 +75,15 @@ def test_a_folder_that_others_can_write_is_refused(folder: Path) -> None:
     assert "chmod 700" in caught.value.hint
 
 
+def test_keys_of_another_user_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that somebody else prepared may hold a key that somebody else knows."""
+    DiskKeys(folder).generate("a")
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(RingfenceError, match="this user alone"):
+        DiskKeys(folder)
+
+
 def test_a_link_is_no_key(folder: Path, tmp_path: Path) -> None:
     """A link could lead to where others write."""
     DiskKeys(folder).generate("a")

@@ -130,9 +130,9 @@ def _read(path: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
 
 
 def _check_private(path: Path) -> None:
-    # Whoever else can read a key, or put one in its place, is the authority.
+    # Whoever else can read a key, or put one in its place, is the authority. A link's own mode is 0777, so none passes.
     facts = path.lstat()
-    if stat.S_ISLNK(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
         raise RingfenceError(
             Kind.INVALID,
             "keys must belong to this user alone",
