@@ -36,6 +36,7 @@ class Trust:
         self._clock = clock
         self._pem = pem
         self._one_at_a_time = asyncio.Lock()
+        self._unpublished = False
         self.bundle: SpiffeBundle = authority.bundle(sequence)
 
     @classmethod
@@ -67,6 +68,8 @@ class Trust:
     async def step(self) -> Step:
         """Do what `next_step` says is due; what was done."""
         async with self._one_at_a_time:
+            if self._unpublished:
+                await self._publish()  # what the last try made must be known before it is used
             now = self._clock()
             due = self.authority.next_step(now)
             match due:
@@ -103,9 +106,11 @@ class Trust:
 
     async def _publish(self) -> None:
         # On disk first: an authority that a crash could forget must not be trusted by anyone.
+        self._unpublished = True
         bundle = self.authority.bundle(self.bundle.sequence + 1)
         await self._store.run(stored.save, SERVER, self.authority.to_state(), bundle.sequence)
         self.bundle = bundle
+        self._unpublished = False
         await self._show()
         self._bell.ring()
 

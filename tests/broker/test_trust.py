@@ -1,0 +1,126 @@
+"""The authority over restarts and rotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.keys.memory import MemoryKeys
+from ringfence.certs.rotation import Step
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.svid import verify_peer
+from tests.broker.world import TD, Clock, World, let_write, world
+
+SERVER = SpiffeId(TD, "/ringfence/server")
+
+
+async def leaf(w: World) -> list[bytes]:
+    """An SVID signed now."""
+    return list(await w.issuer.own_svid(SERVER, ec.generate_private_key(ec.SECP256R1()).public_key()))
+
+
+async def test_a_restarted_server_signs_with_the_same_keys(tmp_path: Path) -> None:
+    """No new authority, no growing bundle, no new sequence."""
+    keys = MemoryKeys()
+    async with world(tmp_path, keys) as first:
+        before = first.trust.bundle
+    async with world(tmp_path, keys) as second:
+        assert second.trust.bundle == before
+        assert verify_peer(await leaf(second), before, now=second.clock()) == SERVER
+
+
+async def test_lost_keys_are_said_and_nothing_is_replaced_in_silence(tmp_path: Path) -> None:
+    """An operator must decide: a new authority would cut off everyone who trusts the old one."""
+    async with world(tmp_path, MemoryKeys()):
+        pass
+    with pytest.raises(RingfenceError) as caught:
+        async with world(tmp_path, MemoryKeys()):
+            pass
+    assert caught.value.kind is Kind.NOT_FOUND
+
+
+async def test_the_bundle_file_is_what_is_published(tmp_path: Path) -> None:
+    """Agents bootstrap from it, so it follows every rotation."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        assert (tmp_path / "bundle.pem").read_bytes() == w.trust.bundle.x509_pem()
+        await w.trust.replace(lead_seconds=0)
+        assert (tmp_path / "bundle.pem").read_bytes().count(b"BEGIN CERTIFICATE") == 2
+
+
+async def test_every_change_of_the_bundle_raises_its_sequence(tmp_path: Path) -> None:
+    """Over restarts too (SPIFFE bundle 4.1.1)."""
+    keys, seen = MemoryKeys(), []
+    async with world(tmp_path, keys) as w:
+        seen.append(w.trust.bundle.sequence)
+        await w.trust.replace(lead_seconds=0)
+        seen.append(w.trust.bundle.sequence)
+    async with world(tmp_path, keys) as w:
+        assert w.trust.bundle.sequence == seen[-1]
+        await w.trust.replace(lead_seconds=0)
+        seen.append(w.trust.bundle.sequence)
+    assert seen == sorted(set(seen))
+
+
+async def test_the_clock_drives_prepare_activate_and_prune(tmp_path: Path) -> None:
+    """Published half a life before the end, used from 5/6 on, the old one dropped once its last SVID has ended."""
+    clock, done = Clock(), []
+    async with world(tmp_path, MemoryKeys(), clock) as w:
+        for _ in range(60):
+            old = await leaf(w)
+            step = await w.trust.step()
+            if step is not Step.WAIT:
+                done.append(step)
+            assert verify_peer(old, w.trust.bundle, now=clock()) == SERVER
+            assert len(w.trust.bundle.x509_authorities) <= 3
+            clock.turn(hours=1)
+    assert done[:2] == [Step.PREPARE, Step.ACTIVATE]
+    assert Step.PRUNE in done
+
+
+async def test_agents_are_told_at_activation_and_not_before(tmp_path: Path) -> None:
+    """What they would get before is signed by the old one still."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        w.clock.turn(hours=13)
+        assert await w.trust.step() is Step.PREPARE
+        assert w.trust.rotations == 0
+        w.clock.turn(hours=8)
+        assert await w.trust.step() is Step.ACTIVATE
+        assert w.trust.rotations == 1
+
+
+async def test_nothing_is_published_that_is_not_on_disk(tmp_path: Path) -> None:
+    """With the store failing, the bundle others see stays as it was, and the next try succeeds."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        before = w.trust.bundle
+        w.clock.turn(hours=13)
+        await let_write(w.store, allowed=False)
+        with pytest.raises(RingfenceError, match="may not be written"):
+            await w.trust.step()
+        assert w.trust.bundle == before
+        await let_write(w.store, allowed=True)
+        assert await w.trust.step() is Step.WAIT
+        assert len(w.trust.bundle.x509_authorities) == 2
+
+
+async def test_a_crash_in_the_middle_of_a_rotation_is_survived(tmp_path: Path) -> None:
+    """Prepared and not yet active: the restarted server activates the very authority that was published."""
+    keys, clock = MemoryKeys(), Clock()
+    async with world(tmp_path, keys, clock) as w:
+        clock.turn(hours=13)
+        await w.trust.step()
+        published = w.trust.bundle
+    async with world(tmp_path, keys, clock) as w:
+        assert w.trust.bundle == published
+        clock.turn(hours=8)
+        assert await w.trust.step() is Step.ACTIVATE
+        assert verify_peer(await leaf(w), published, now=clock()) == SERVER
+
+
+async def test_a_clock_set_back_does_not_rotate_again(tmp_path: Path) -> None:
+    """It waits."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        w.clock.turn(hours=-48)
+        assert await w.trust.step() is Step.WAIT
