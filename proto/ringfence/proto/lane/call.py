@@ -79,14 +79,14 @@ class Call:
         """Send *message* if that needs no waiting: False when the peer's window or the socket has no room for all."""
         framed = message if type(message) is Framed else _framed(message)
         connection = self.connection
-        if self.done or connection.paused or (self._turn is not None and self._turn.locked()):
+        if self.done or connection.outflow.paused or (self._turn is not None and self._turn.locked()):
             return False
         if connection.wire.room(self._stream_id) < len(framed.data):
             return False
         if not self._started:
             self._start()
         connection.wire.framed(self._stream_id, framed)
-        connection.schedule_flush()
+        connection.outflow.schedule()
         return True
 
     async def send(self, message: Any) -> None:
@@ -99,17 +99,18 @@ class Call:
             await self._send_slowly(memoryview(framed.data))
 
     async def _send_slowly(self, rest: memoryview) -> None:
+        wire, outflow = self.connection.wire, self.connection.outflow
         while rest:
             if self.done:
                 raise Status(Code.CANCELLED, "the call has ended")
-            size = min(len(rest), _PIECE, 0 if self.connection.paused else self.connection.wire.room(self._stream_id))
+            size = min(len(rest), _PIECE, 0 if outflow.paused else wire.room(self._stream_id))
             if not size:
-                await self.connection.wait_for_room()
+                await outflow.wait_for_room()
                 continue
             if not self._started:
                 self._start()
-            self.connection.wire.piece(self._stream_id, rest[:size])
-            self.connection.flush()
+            wire.piece(self._stream_id, rest[:size])
+            outflow.flush()
             rest = rest[size:]
 
     def _start(self) -> None:
@@ -176,7 +177,7 @@ class Call:
         due = self.inbox.credit_due()
         if due and not self.done:
             self.connection.wire.credit(self._stream_id, due)
-            self.connection.schedule_flush()
+            self.connection.outflow.schedule()
 
     # How it ends.
 
@@ -199,7 +200,7 @@ class Call:
             # The response is whole: the client need not send the rest (RFC 9113 section 8.1).
             wire.reset(self._stream_id, ErrorCodes.NO_ERROR)
         self.leave()
-        self.connection.schedule_flush()
+        self.connection.outflow.schedule()
 
     def _last_headers(self, status: Status) -> wire_headers.HeaderList:
         try:

@@ -15,17 +15,16 @@ from ringfence.proto.lane.admission import Admission
 from ringfence.proto.lane.call import Call
 from ringfence.proto.lane.ending import Ending
 from ringfence.proto.lane.framing import END_STREAM, FRAME_HEAD
-from ringfence.proto.lane.inflow import Inflow, payload_of
+from ringfence.proto.lane.inflow import OTHER, Inflow, payload_of
 from ringfence.proto.lane.limits import DEFAULT_FRAME
 from ringfence.proto.lane.opening import open_call
+from ringfence.proto.lane.outflow import Outflow
 from ringfence.proto.lane.peer import Peer, tls_peer
 from ringfence.proto.lane.service import Service
 from ringfence.proto.lane.watch import Watch
 from ringfence.proto.lane.wire import Wire
 from ringfence.proto.status import Status
 
-# Bytes sent within one turn of the loop before they are written without waiting for its end.
-_WRITE_NOW = 64 * 1024
 _EVERY_STREAM = 2**31 - 1
 
 
@@ -41,71 +40,59 @@ class Connection(asyncio.Protocol):
         self.calls: dict[int, Call] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.wire = Wire(service.limits)
-        self.paused = False
+        self.outflow = Outflow(self.wire)
         self.buffered = 0
         self.last_stream = _EVERY_STREAM
         self.watch = Watch(service.limits, self._loop.time())
-        self._transport: asyncio.Transport | None = None
-        self._closing_since: float | None = None
-        self._flush_due = False
-        self._rooms: set[asyncio.Future[None]] = set()
         self.admission = Admission(service)
         self._inflow = Inflow(DEFAULT_FRAME)
 
     # What asyncio tells us.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Greet the peer, and let the hook look at it."""
-        self._transport = cast("asyncio.Transport", transport)
         self.service.connections.add(self)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.peer = tls_peer(self.peer.address, tls)
             if tls.selected_alpn_protocol() != "h2":
-                self._transport.abort()
+                transport.abort()
                 return
-        self.flush()
+        self.outflow.begin(transport)
         if self.service.draining:
             self.drain()
         self.admission.begin(self)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; a peer that breaks the protocol is told so and left."""
-        if self._closing_since is not None:
+        if self.outflow.closing_since is not None:
             return
         self.watch.heard = self._loop.time()
         try:
             for stream_id, piece in self._inflow.cut(data):
-                call = self.calls.get(stream_id)
-                if call is None or call.inbox.ended:
+                if stream_id == OTHER:
                     self._on_other(piece)
                 else:
-                    self._on_data(call, stream_id, piece)
+                    self._on_data(stream_id, piece)
         except ProtocolError as error:
             self.wire.fail(error)
             self.close()
         if self.wire.waiting:
-            self.schedule_flush()
+            self.outflow.schedule()
 
     def pause_writing(self) -> None:
-        """The peer reads slowly: send no more, and read no more that would have to be answered."""
-        self.paused = True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        """The peer reads slowly."""
+        self.outflow.pause()
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
-        self.paused = False
-        if self._transport is not None:
-            self._transport.resume_reading()
-        self._announce_room()
+        self.outflow.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why makes no difference
         """Cancel whatever still runs for the peer."""
-        self._transport = None
         for call in list(self.calls.values()):
             self._drop(call)
-        self._announce_room()
+        self.outflow.lost()
         self.admission.cancel()
         self.closed.set()
         self._let_go()
@@ -121,13 +108,27 @@ class Connection(asyncio.Protocol):
             if react is not None:
                 react(self, event)
 
-    def _on_data(self, call: Call, stream_id: int, frame: bytes) -> None:
-        end = bool(frame[4] & END_STREAM)
+    def _on_data(self, stream_id: int, frame: bytes) -> None:
         size = len(frame) - FRAME_HEAD
-        self.wire.received(stream_id, size, end=end)
-        call.feed(payload_of(frame), size)
-        if end and not call.done:
-            call.half_close()
+        self.wire.received(size)
+        call = self.calls.get(stream_id)
+        if call is None:
+            self.wire.late(stream_id)
+        elif call.inbox.ended:
+            # It has said that it sends no more (RFC 9113 section 5.1, half-closed).
+            self.wire.reset(stream_id, ErrorCodes.STREAM_CLOSED)
+            self._drop(call)
+        else:
+            self._on_request_data(call, stream_id, frame, size)
+
+    def _on_request_data(self, call: Call, stream_id: int, frame: bytes, size: int) -> None:
+        if frame[4] & END_STREAM:
+            self.wire.ended(stream_id)
+            call.feed(payload_of(frame), size)
+            if not call.done:
+                call.half_close()
+        else:
+            call.feed(payload_of(frame), size)
 
     def _on_end(self, event: events.StreamEnded) -> None:
         call = self.calls.get(event.stream_id)
@@ -143,11 +144,11 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _on_room(self, _event: Any) -> None:
-        self._announce_room()
+        self.outflow.announce_room()
 
     def _on_settings(self, _event: events.RemoteSettingsChanged) -> None:
         self.watch.greeted = True
-        self._announce_room()
+        self.outflow.announce_room()
 
     def _on_pong(self, _event: events.PingAckReceived) -> None:
         self.watch.pinged = None
@@ -171,7 +172,7 @@ class Connection(asyncio.Protocol):
 
     def _task_over(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
-        if self._transport is None:
+        if self.closed.done():
             self._let_go()
 
     def _let_go(self) -> None:
@@ -190,51 +191,20 @@ class Connection(asyncio.Protocol):
         if self.service.draining and not self.calls and self.last_stream != _EVERY_STREAM:
             self.close()
 
-    async def wait_for_room(self) -> None:
-        """Until the peer's window or the socket has changed."""
-        room = self._loop.create_future()
-        self._rooms.add(room)
-        try:
-            await room
-        finally:
-            self._rooms.discard(room)
-
-    def _announce_room(self) -> None:
-        for room in self._rooms:
-            if not room.done():
-                room.set_result(None)
-
-    def schedule_flush(self) -> None:
-        """Write at the end of this turn of the loop, or now when much has come together."""
-        if self.wire.size > _WRITE_NOW:
-            self.flush()
-        elif not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush_late)
-
-    def _flush_late(self) -> None:
-        self._flush_due = False
-        self.flush()
-
-    def flush(self) -> None:
-        """Write all there is, at once."""
-        data = self.wire.take()
-        if data and self._transport is not None and self._closing_since is None:
-            self._transport.write(data)
-
     # Leaving.
 
     def tick(self, now: float) -> None:
         """What is due by the clock: a ping, or the end of a peer that is silent or idle too long."""
-        if self._closing_since is not None:
+        closing = self.outflow.closing_since
+        if closing is not None:
             # It does not take the last bytes either.
-            if now - self._closing_since > self.service.limits.hello_seconds:
+            if now - closing > self.service.limits.hello_seconds:
                 self.abort()
             return
         due = self.watch.due(now, idle=not self.tasks)
         if due == "ping":
             self.wire.ping(b"ringping")
-            self.flush()
+            self.outflow.flush()
         elif due == "idle":
             self.wire.goaway()
             self.close()
@@ -245,7 +215,7 @@ class Connection(asyncio.Protocol):
         """Ask the client to open no more calls here; those that are on their way are still served (RFC 9113 6.8)."""
         self.wire.goaway(last=_EVERY_STREAM)
         self.wire.ping(b"ringlast")
-        self.flush()
+        self.outflow.flush()
 
     def _say_last(self) -> None:
         self.last_stream = self.wire.h2.highest_inbound_stream_id
@@ -262,15 +232,11 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Write what there is and close; calls that are still open are cancelled."""
-        self.flush()
-        if self._transport is not None and self._closing_since is None:
-            self._closing_since = self._loop.time()
-            self._transport.close()
+        self.outflow.close()
 
     def abort(self) -> None:
         """Close now, whatever is unwritten."""
-        if self._transport is not None:
-            self._transport.abort()
+        self.outflow.abort()
 
 
 _REACTIONS: dict[type[Any], Callable[[Connection, Any], None]] = {

@@ -66,19 +66,8 @@ class Wire:
         self._limits = limits
         self._owed = 0
         self.h2 = _H2(_CONFIG)
-        # More streams than we take are refused one by one: the client may not have our settings yet, and h2 would end
-        # the whole connection.
-        self.h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: _LAST_STREAM,
-                SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
-                SettingCodes.MAX_HEADER_LIST_SIZE: limits.headers,
-            },
-        )
+        self.h2.local_settings = _settings(limits.headers)
         self.h2.decoder.max_header_list_size = limits.headers
-        self.h2.increment_flow_control_window(limits.connection_window - DEFAULT_WINDOW)
-        self.h2.data_to_send()  # the same is in our own greeting
         self._out: list[bytes] = [_hello(limits)]
         self.size = 0
 
@@ -156,19 +145,29 @@ class Wire:
             self.h2.reset_stream(stream_id, error)
             self._pull()
 
-    def received(self, stream_id: int, size: int, *, end: bool) -> None:
-        """Note DATA of an open call that h2 did not see, *size* with its padding; raises FlowControlError.
+    def received(self, size: int) -> None:
+        """Note *size* bytes of DATA, padding included, which h2 does not see; raises FlowControlError.
 
         The peer gets its credit back here, read or not: what a call leaves unread is bounded by its own window.
         """
         self._owed += size
         if self._owed > self._limits.connection_window:
             raise FlowControlError("more data than the connection's window")
-        if end:
-            self.h2.streams[stream_id].state_machine.process_input(StreamInputs.RECV_END_STREAM)
         if self._owed >= self._limits.connection_window // 4:
             self.credit(0, self._owed)
             self._owed = 0
+
+    def ended(self, stream_id: int) -> None:
+        """Note that the peer's side of an open stream ended with DATA."""
+        self.h2.streams[stream_id].state_machine.process_input(StreamInputs.RECV_END_STREAM)
+
+    def late(self, stream_id: int) -> None:
+        """Judge DATA of a stream without a call: one that has ended may still get some (RFC 9113 section 5.1).
+
+        Raises ProtocolError for a stream that the peer never opened.
+        """
+        if not stream_id % 2 or stream_id > self.h2.highest_inbound_stream_id:
+            raise ProtocolError(f"data on stream {stream_id}, which is not open")
 
     def credit(self, stream_id: int, size: int) -> None:
         """Let the peer send *size* bytes more on the stream, or on the connection with 0."""
@@ -193,6 +192,17 @@ class Wire:
         data = self.h2.data_to_send()
         if data:
             self._out.append(data)
+
+
+@lru_cache(maxsize=64)
+def _settings(max_headers: int) -> Settings:
+    """What h2 holds the peer to; shared, for we never change it.
+
+    More streams than we take are refused one by one: the client may not have our settings yet, and h2 would end the
+    whole connection. The windows are kept here, since h2 sees no DATA.
+    """
+    values = {SettingCodes.MAX_CONCURRENT_STREAMS: _LAST_STREAM, SettingCodes.MAX_HEADER_LIST_SIZE: max_headers}
+    return Settings(client=False, initial_values=values)
 
 
 @lru_cache(maxsize=64)
