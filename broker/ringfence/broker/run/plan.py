@@ -81,7 +81,7 @@ class ProxyPlan:
 def socket_path(text: str) -> str:
     """The path that PATH, `unix:PATH` or `unix:///PATH` names (SPIFFE_Workload_Endpoint.md, 4); raises INVALID."""
     path = text.removeprefix("unix://") if text.startswith("unix:///") else text.removeprefix("unix:")
-    if not path or "://" in path:
+    if not path or "://" in path or path.startswith("//"):
         raise RingfenceError(
             Kind.INVALID,
             f"{text} is no Unix socket" if text else "no agent socket is named",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import random
 import socket
 from contextlib import ExitStack
@@ -27,27 +28,35 @@ def free_ports(wanted: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def _free_port(host: str, below: int, choice: random.SystemRandom, held: ExitStack) -> int:
+    # The server hands this address to callers: one that means all addresses, or a name, would not do.
+    if not _is_one_address(host):
+        raise _not_ours(host)
     for _ in range(_TRIES_A_PORT):
         port = choice.randrange(_LOWEST, below)
         listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         try:
             listener.bind((host, port))
-        except PermissionError:
-            continue
         except OSError as error:
-            if _is_address_wrong(host, error):
-                raise RingfenceError(
-                    Kind.INVALID,
-                    f"{host} is no IPv4 address of this machine",
-                    hint="Give --inbound-host one of them, or 127.0.0.1",
-                ) from None
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _not_ours(host) from None
             continue
         return port
     raise RingfenceError(Kind.EXHAUSTED, f"no free port on {host} between {_LOWEST} and {below}")
 
 
-def _is_address_wrong(host: str, error: OSError) -> bool:
-    return isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL or not host
+def _is_one_address(host: str) -> bool:
+    try:
+        return not ipaddress.IPv4Address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _not_ours(host: str) -> RingfenceError:
+    return RingfenceError(
+        Kind.INVALID,
+        f"{host or 'nothing'} is no IPv4 address of this machine",
+        hint="Give --inbound-host one of them, or 127.0.0.1",
+    )
 
 
 def _first_ephemeral() -> int:
