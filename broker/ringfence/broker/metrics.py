@@ -36,3 +36,9 @@ STORE_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2),
     registry=REGISTRY,
 )
+EVIDENCE = Gauge(
+    "ringfence_evidence",
+    "Decisions, spans and exports since the start, by what became of them (docs/evidence.md).",
+    ["what"],
+    registry=REGISTRY,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,6 +89,13 @@ async def test_what_a_proxy_reports_is_explained() -> None:
     assert (found.rule, found.destination, found.allowed) == ("default-deny", WEB, False)
     assert evidence.counters() | {"decisions": 1, "records_undecided": 1} == evidence.counters()
     assert len(call.sent) == 1
+
+
+def test_every_counter_is_documented() -> None:
+    """What is dropped or pushed out is seen by whoever reads docs/evidence.md."""
+    text = (Path(__file__).parents[3] / "docs" / "evidence.md").read_text()
+
+    assert [name for name in Evidence(NoRules()).counters() if f"`{name}`" not in text] == []
 
 
 def test_the_lane_demands_a_certificate_of_whoever_reports() -> None:

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker import metrics
 from ringfence.broker.evidence.forward import Forwarder
 from ringfence.broker.evidence.judge import Question
 from ringfence.broker.evidence.record import Filter
@@ -25,6 +27,8 @@ class ServerEvidence:
         self._intent = intent
         self._forwarder = Forwarder(forward) if forward else None
         self.evidence = Evidence(intent, model=lambda: intent.model, clock=clock, forward=self._forwarder)
+        for what in self.evidence.counters():
+            metrics.EVIDENCE.labels(what).set_function(partial(self._count, what))
 
     async def run(self) -> None:
         """Forward, and keep our own spans, until cancelled. Nothing waits for it: spans begin a moment after start."""
@@ -36,6 +40,9 @@ class ServerEvidence:
             await asyncio.to_thread(spans.__enter__)
             stack.push_async_callback(asyncio.to_thread, spans.__exit__, None, None, None)
             await asyncio.Event().wait()
+
+    def _count(self, what: str) -> int:
+        return self.evidence.counters()[what]
 
     def check(self, asked: pb.CheckAuthzRequest) -> pb.Decision:
         """What the model says of one request; raises NOT_FOUND or INVALID."""
