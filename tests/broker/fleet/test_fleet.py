@@ -312,3 +312,26 @@ async def test_the_keeper_of_time_sleeps_until_something_is_due() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_failing_tick_is_tried_again() -> None:
+    """Rules go on ending on time, whatever went wrong once."""
+    fleet, failures = await fleet_of(), iter([KeyError("once")])
+    ticked = asyncio.Event()
+
+    def fragile() -> None:
+        for failure in failures:
+            raise failure
+        ticked.set()
+
+    fleet.tick = fragile  # type: ignore[method-assign,assignment]
+    with capture_logs() as logged:
+        running = asyncio.create_task(fleet.run())
+        await asyncio.sleep(0)
+        fleet.apply(model())
+        async with asyncio.timeout(10):
+            await ticked.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    assert [line["event"] for line in logged] == ["tick failed"]

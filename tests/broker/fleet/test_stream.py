@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from structlog.testing import capture_logs
+
 from ringfence.broker.fleet.stream import Stream
 from ringfence.broker.fleet.turns import Turns
 from ringfence.proto.lane import Framed
@@ -121,3 +123,25 @@ async def test_a_stream_is_renewed_once_however_often_it_is_asked_for() -> None:
     turns.renew(stream)
     await asyncio.sleep(0)
     assert len(call.sent) == 2, "equal content is not sent again"
+
+
+async def test_one_broken_stream_does_not_end_the_turns_of_others() -> None:
+    """Its fault is logged, and pushing goes on."""
+    world, bad, good, turns = World(), FakeCall(), FakeCall(), Turns()
+    streams = [world.stream(bad), world.stream(good)]
+    for stream in streams:
+        await stream.receive(ASKS)
+
+    def broken(_: Framed) -> bool:
+        raise ValueError
+
+    bad.try_send = broken  # type: ignore[method-assign,assignment]
+    with capture_logs() as logged:
+        for _ in range(2):
+            world.content += 1
+            for stream in streams:
+                turns.renew(stream)
+            await asyncio.sleep(0)
+
+    assert len(good.sent) == 3
+    assert {line["event"] for line in logged} == {"push failed"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ringfence.broker.fleet.caller import Caller
@@ -25,6 +25,7 @@ from ringfence.xds.instance import Endpoint, Instance
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.subscription import Nack
 
+_RETRY = timedelta(seconds=1)
 _LONGEST_SLEEP = 30.0  # seconds: a clock that was set is noticed by then
 
 
@@ -263,7 +264,11 @@ class Fleet:
     async def _keep_time(self) -> None:
         while True:
             self._due.clear()
-            due = self.tick()
+            try:
+                due = self.tick()
+            except Exception as error:  # noqa: BLE001  # rules must go on ending on time: it is tried again
+                log.error("tick failed", error=type(error).__name__, exc_info=error)
+                due = self._clock() + _RETRY
             wait = (due - self._clock()).total_seconds() if due is not None else _LONGEST_SLEEP
             try:
                 async with asyncio.timeout(min(max(wait, 0.0), _LONGEST_SLEEP)):

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 
 from ringfence.broker.fleet.stream import Stream
+from ringfence.broker.log import log
 
 _SECONDS = 0.005  # of one turn
 
@@ -30,7 +31,10 @@ class Turns:
         loop = asyncio.get_running_loop()
         until = loop.time() + _SECONDS
         while self._queue and loop.time() < until:
-            self._queue.popleft().pump()
+            try:
+                self._queue.popleft().pump()
+            except Exception as error:  # noqa: BLE001  # one stream's fault must not end the pushes of all others
+                log.error("push failed", error=type(error).__name__, exc_info=error)
         self._running = bool(self._queue)
         if self._running:
             loop.call_soon(self._run)
