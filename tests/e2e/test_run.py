@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from ringfence.admin.v1 import admin_pb2
 from tests import parts
 from tests.broker.agent.harness import running_agent
 from tests.broker.server.harness import ServerUnderTest, free_port, running_server
@@ -108,6 +110,16 @@ class Mesh:
                 process.send_signal(signal.SIGTERM)
             await process.wait()
 
+    async def decision(self, point: str) -> dict[str, Any]:
+        """The first decision made at *point*, waited for."""
+        async with asyncio.timeout(10):
+            async for decision in self.server.admin.TailAuthz(admin_pb2.TailAuthzRequest(follow=True, last=100)):
+                if decision.point == point:
+                    _, out = await self.ringfence("authz", "explain", decision.id, "-o", "json")
+                    found: dict[str, Any] = json.loads(out)["items"][0]
+                    return found
+        raise AssertionError(point)
+
     async def ringfence(self, *arguments: str) -> tuple[int, str]:
         """Exit code and output of a command against this server."""
         process = await asyncio.create_subprocess_exec(
@@ -187,6 +199,39 @@ async def test_a_403_leads_back_to_the_line_that_would_have_allowed_it(mesh: Mes
 
         code, out = await mesh.ringfence("authz", "tail", "--denied", "-o", "jsonl")
         assert [json.loads(line)["id"] for line in out.splitlines()] == [denied_id]
+
+
+async def test_a_failed_handshake_and_a_call_outside_are_decisions_too(mesh: Mesh) -> None:
+    """Plaintext to the mesh's port is `not-mtls`; an undeclared host is denied by the caller's own proxy."""
+    outside = """
+        import http.client, os
+        connection = http.client.HTTPConnection(os.environ["RINGFENCE_EGRESS"].removeprefix("http://"), timeout=10)
+        connection.request("GET", "http://undeclared.example/")
+        print(connection.getresponse().status, flush=True)
+    """
+    async with mesh.run("shared/web", WEB) as web:
+        await up(web)
+        (proxy,) = (await mesh.server.admin.ListProxies(admin_pb2.ListProxiesRequest())).proxies
+        host, _, port = proxy.inbound[0].partition("=")[2].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        async with mesh.run("team-a/client", outside) as client:
+            out, _ = await client.communicate()
+        assert out.split() == [b"403"]
+
+        handshake = await mesh.decision(point="envoy.tls")
+        assert (handshake["rule"], handshake["allowed"]) == ("not-mtls", False)
+        assert handshake["destination"] == "spiffe://example.org/ns/shared/sa/web"
+        assert handshake["attributes"]["tls.failure"]
+        egress = await mesh.decision(point="envoy.egress")
+        assert (egress["rule"], egress["source"]) == ("default-deny", "spiffe://example.org/ns/team-a/sa/client")
+        assert egress["destination"].startswith("undeclared.example")
+        code, told = await mesh.ringfence("authz", "explain", handshake["id"])
+        assert code == 0
+        assert "handshake" in told
 
 
 async def test_a_check_says_what_the_proxy_does(mesh: Mesh) -> None:
