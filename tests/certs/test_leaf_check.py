@@ -9,6 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringfence.certs import der, tbs
 from ringfence.certs.errors import Kind, RingfenceError
@@ -28,6 +30,9 @@ def _signed(draft: LeafDraft) -> bytes:
     return tbs.certificate(layout, _SIGN(layout))
 
 
+_GOOD = _signed(_DRAFT)
+
+
 def test_what_was_drafted_is_accepted() -> None:
     """A leaf of the profile under the issuer's own signature passes."""
     check_leaf(_signed(_DRAFT), _DRAFT, _ISSUER)
@@ -37,11 +42,11 @@ def test_what_was_drafted_is_accepted() -> None:
     ("changes", "field"),
     [
         ({"serial": 7}, "serial"),
-        ({"dns_names": ("a",)}, "subject, extensions"),
+        ({"dns_names": ("a",)}, "subject, names"),
         ({"not_before": _DRAFT.not_before - SECOND}, "start"),
         ({"not_after": _DRAFT.not_after + SECOND}, "end"),
         ({"public_key": new_key().public_key()}, "public key, extensions"),
-        ({"spiffe_id": replace(TRAINER, path="/ns/team-a/sa/other")}, "extensions"),
+        ({"spiffe_id": replace(TRAINER, path="/ns/team-a/sa/other")}, "names"),
     ],
 )
 def test_each_field_of_the_draft_is_compared(changes: dict[str, Any], field: str) -> None:
@@ -80,7 +85,7 @@ def test_extensions_are_exactly_those_of_the_profile(overrides: dict[Any, Any]) 
         overrides=overrides,
     )
     serial = x509.load_der_x509_certificate(forged).serial_number
-    with pytest.raises(RingfenceError, match=r"in: extensions$"):
+    with pytest.raises(RingfenceError, match=r"in: extensions(, names)?$"):
         check_leaf(forged, replace(_DRAFT, serial=serial), _ISSUER)
 
 
@@ -92,7 +97,7 @@ def test_the_profile_has_exactly_one_uri(uris: Sequence[str]) -> None:
     names = [x509.UniformResourceIdentifier(uri) for uri in uris]
     forged = forge(_ISSUER, _SIGN, _DRAFT.public_key, names=names, now=NOW)
     serial = x509.load_der_x509_certificate(forged).serial_number
-    with pytest.raises(RingfenceError, match=r"in: extensions$"):
+    with pytest.raises(RingfenceError, match=r"in: (extensions, )?names$"):
         check_leaf(forged, replace(_DRAFT, serial=serial), _ISSUER)
 
 
@@ -142,13 +147,45 @@ def test_what_is_no_certificate_is_refused(broken: bytes) -> None:
         check_leaf(broken, _DRAFT, _ISSUER)
 
 
+@pytest.mark.parametrize(
+    "extensions", [b"", b"\x30\x00", b"\x04\x00", b"\x30\x02\x05\x00", b"\x30\x04\x30\x02\x05\x00"]
+)
+def test_extensions_that_are_none_are_refused(extensions: bytes) -> None:
+    """Empty, of another type or without a value."""
+    fields = der.parts(tbs.LeafTemplate.of(_ISSUER).fill(_DRAFT))
+    layout = der.sequence(*fields[:7], der.tlv(0xA3, extensions))
+    with pytest.raises(RingfenceError):
+        check_leaf(tbs.certificate(layout, _SIGN(layout)), _DRAFT, _ISSUER)
+
+
+def test_names_are_not_critical_beside_a_subject() -> None:
+    """RFC 5280 4.2.1.6 wants them critical only where the subject is empty."""
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(TRAINER))])
+    forged = forge(_ISSUER, _SIGN, _DRAFT.public_key, names=[], now=NOW, overrides=_extension(names, critical=True))
+    serial = x509.load_der_x509_certificate(forged).serial_number
+    with pytest.raises(RingfenceError, match=r"in: names$"):
+        check_leaf(forged, replace(_DRAFT, serial=serial), _ISSUER)
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+@given(st.data())
+def test_no_change_of_one_byte_gets_through(data: st.DataObject) -> None:
+    """Whatever byte of a good leaf is changed, it is refused as INVALID."""
+    leaf = bytearray(_GOOD)
+    padding = len(leaf) - len(x509.load_der_x509_certificate(_GOOD).signature) - 1  # it counts unused bits: none
+    leaf[data.draw(st.integers(0, len(leaf) - 1).filter(lambda at: at != padding))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(RingfenceError) as caught:
+        check_leaf(bytes(leaf), _DRAFT, _ISSUER)
+    assert caught.value.kind is Kind.INVALID
+
+
 def test_an_extension_given_twice_is_refused() -> None:
     """RFC 5280 4.2 allows each once; which of two counts would be the reader's choice."""
     fields = der.parts(tbs.LeafTemplate.of(_ISSUER).fill(_DRAFT))
     (extensions,) = der.parts(fields[7])
     each = der.parts(extensions)
     layout = der.sequence(*fields[:7], der.tlv(0xA3, der.sequence(*each, each[-1])))
-    with pytest.raises(RingfenceError, match="no certificate"):
+    with pytest.raises(RingfenceError, match="in: extensions"):
         check_leaf(tbs.certificate(layout, _SIGN(layout)), _DRAFT, _ISSUER)
 
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.certs import tbs
-from ringfence.certs.leaf_check import LeafCheck
-from ringfence.certs.profile import LeafDraft
+from ringfence.certs.profile import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, LeafDraft
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.certs.material import NOW, TD, new_authority, new_key
 
@@ -54,8 +53,19 @@ def test_a_leaf_is_laid_out_as_cryptographys_builder_does(draft: LeafDraft) -> N
         .not_valid_after(draft.not_after)
         .public_key(draft.public_key)
     )
-    for extension in LeafCheck.of(_ISSUER).extensions(draft):
-        builder = builder.add_extension(extension.value, extension.critical)
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(draft.spiffe_id))]
+    names += [x509.DNSName(name) for name in draft.dns_names]
+    names += [x509.IPAddress(address) for address in draft.ip_addresses]
+    ski = _ISSUER.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    for value, critical in (
+        (KEY_USAGE, True),
+        (EXTENDED_KEY_USAGE, False),
+        (BASIC_CONSTRAINTS, True),
+        (x509.SubjectKeyIdentifier.from_public_key(draft.public_key), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski), False),
+        (x509.SubjectAlternativeName(names), False),
+    ):
+        builder = builder.add_extension(value, critical)
     theirs = builder.sign(new_key(), hashes.SHA256())
     assert tbs.LeafTemplate.of(_ISSUER).fill(draft) == theirs.tbs_certificate_bytes
 

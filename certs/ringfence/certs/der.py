@@ -74,6 +74,12 @@ def parts(value: bytes) -> list[bytes]:
     return found
 
 
+def content(value: bytes) -> bytes:
+    """What is within one value, without its tag and length."""
+    start, end = _content(value, 0)
+    return value[start:end]
+
+
 def _content(value: bytes, at: int) -> tuple[int, int]:
     length = value[at + 1]
     start = at + 2

@@ -1,6 +1,7 @@
-"""The check of what was signed: read back by cryptography's parser, it says what the draft says, and no more.
+"""The check of what was signed: read back, it says what the draft says, and no more.
 
-It shares no code with the encoder in `tbs`: the expected extensions are cryptography's own values.
+It shares nothing with the encoder in `tbs`: cryptography parses the certificate, and its names, key and extensions are
+compared with what cryptography lays out for the same values. Byte for byte is stricter than by value, and cheaper.
 """
 
 from __future__ import annotations
@@ -12,20 +13,16 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from ringfence.certs import der
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, LeafDraft
 
-Extension = x509.Extension[x509.ExtensionType]
 _ECDSA = ec.ECDSA(hashes.SHA256())
-_FIXED: tuple[Extension, ...] = (
-    x509.Extension(KEY_USAGE.oid, critical=True, value=KEY_USAGE),
-    x509.Extension(EXTENDED_KEY_USAGE.oid, critical=False, value=EXTENDED_KEY_USAGE),
-    x509.Extension(BASIC_CONSTRAINTS.oid, critical=True, value=BASIC_CONSTRAINTS),
-)
-_TBS_PARTS = 8  # RFC 5280 4.1: version to extensions, without the two unique identifiers
+_TBS_FIELDS = 8  # RFC 5280 4.1: version to extensions, without the two unique identifiers
+_SHA1_BYTES = 20
 _FIELDS = (
     "number of fields",
     "version",
@@ -37,17 +34,21 @@ _FIELDS = (
     "end",
     "public key",
     "extensions",
+    "names",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LeafCheck:
-    """What every leaf of one issuer is compared with."""
+    """What every leaf of one issuer is compared with: the issuer's name and what all its leaves share, as DER."""
 
     issuer: x509.Certificate
     issuer_key: ec.EllipticCurvePublicKey
     issuer_name: bytes
-    authority_key_id: Extension
+    usages: tuple[bytes, ...]
+    key_id_prefix: bytes
+    authority_key_id: bytes
+    names_oid: bytes
 
     @classmethod
     def of(cls, issuer: x509.Certificate) -> LeafCheck:
@@ -55,17 +56,21 @@ class LeafCheck:
         key = issuer.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise RingfenceError(Kind.INVALID, "the authority's key is no elliptic curve key")
-        ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        aki = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski)
-        return cls(issuer, key, issuer.subject.public_bytes(), _plain(aki))
+        *usages, key_id, authority_key_id, names = _model(issuer, key)
+        oid, _ = der.parts(names)
+        prefix = key_id[:-_SHA1_BYTES]
+        return cls(issuer, key, issuer.subject.public_bytes(), tuple(usages), prefix, authority_key_id, oid)
 
     def check(self, signed: bytes, draft: LeafDraft) -> None:
         """Refuse *signed* (DER) unless it is *draft* under this issuer's signature; raises INVALID."""
-        # 1. It is one certificate, each extension at most once.
-        cert = _parse(signed)
+        # 1. It is one certificate and nothing behind it.
+        try:
+            cert = x509.load_der_x509_certificate(signed)
+        except (ValueError, x509.InvalidVersion):
+            raise RingfenceError(Kind.INVALID, "what was signed is no certificate") from None
         # 2. Every field and every extension is the draft's: none missing, none more, criticality and order included.
         tbs, *_ = der.parts(signed)
-        self._compare(cert, tbs, draft)
+        self._compare(cert, der.parts(tbs), draft)
         # 3. It lies within its issuer's life.
         if draft.not_before < self.issuer.not_valid_before_utc or draft.not_after > self.issuer.not_valid_after_utc:
             raise RingfenceError(Kind.INVALID, "the certificate outlives its authority, or is older")
@@ -77,11 +82,11 @@ class LeafCheck:
                 Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
             ) from None
 
-    def _compare(self, cert: x509.Certificate, tbs: bytes, draft: LeafDraft) -> None:
-        # Names and key are compared as DER: byte for byte is stricter than by value, and cheaper.
-        *_, issuer, _, subject, spki, _ = parts = der.parts(tbs)
+    def _compare(self, cert: x509.Certificate, fields: list[bytes], draft: LeafDraft) -> None:
+        *_, issuer, _, subject, spki, last = fields
+        *extensions, names = der.parts(der.content(last)) or [b""]
         found = (
-            len(parts),
+            len(fields),
             cert.version,
             cert.signature_algorithm_oid,
             cert.serial_number,
@@ -90,10 +95,11 @@ class LeafCheck:
             cert.not_valid_before_utc,
             cert.not_valid_after_utc,
             spki,
-            tuple(cert.extensions),
+            tuple(extensions),
+            _names(names),
         )
         drafted = (
-            _TBS_PARTS,
+            _TBS_FIELDS,
             x509.Version.v3,
             SignatureAlgorithmOID.ECDSA_WITH_SHA256,
             draft.serial,
@@ -102,20 +108,12 @@ class LeafCheck:
             draft.not_before,
             draft.not_after,
             draft.spki,
-            self.extensions(draft),
+            (*self.usages, self.key_id_prefix + _key_id(draft), self.authority_key_id),
+            [self.names_oid, _alternative_names(draft)],
         )
         if found != drafted:
             wrong = [name for name, mine, theirs in zip(_FIELDS, drafted, found, strict=True) if mine != theirs]
             raise RingfenceError(Kind.INVALID, f"what was signed differs from the draft in: {', '.join(wrong)}")
-
-    def extensions(self, draft: LeafDraft) -> tuple[Extension, ...]:
-        """The extensions that a leaf of this draft has, in their order."""
-        point = draft.spki[-(1 + draft.public_key.key_size // 4) :]  # 0x04 and both coordinates
-        ski = x509.SubjectKeyIdentifier(hashlib.sha1(point, usedforsecurity=False).digest())  # RFC 5280 4.2.1.2 (1)
-        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(draft.spiffe_id))]
-        names += [x509.DNSName(name) for name in draft.dns_names]
-        names += [x509.IPAddress(address) for address in draft.ip_addresses]
-        return (*_FIXED, _plain(ski), self.authority_key_id, _plain(x509.SubjectAlternativeName(names)))
 
 
 def check_leaf(signed: bytes, draft: LeafDraft, issuer: x509.Certificate) -> None:
@@ -123,14 +121,38 @@ def check_leaf(signed: bytes, draft: LeafDraft, issuer: x509.Certificate) -> Non
     LeafCheck.of(issuer).check(signed, draft)
 
 
-def _plain(value: x509.ExtensionType) -> Extension:
-    return x509.Extension(value.oid, critical=False, value=value)
+def _model(issuer: x509.Certificate, key: ec.EllipticCurvePublicKey) -> list[bytes]:
+    # What cryptography's builder makes of the profile's extensions. Names and key of this throw-away are no matter.
+    ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    start = issuer.not_valid_before_utc
+    model = (
+        x509.CertificateBuilder(issuer.subject, issuer.subject, key, 1, start, start)
+        .add_extension(KEY_USAGE, critical=True)
+        .add_extension(EXTENDED_KEY_USAGE, critical=False)
+        .add_extension(BASIC_CONSTRAINTS, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("model")]), critical=False)
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    tbs, *_ = der.parts(model.public_bytes(Encoding.DER))
+    return der.parts(der.content(der.parts(tbs)[-1]))
 
 
-def _parse(signed: bytes) -> x509.Certificate:
-    try:
-        cert = x509.load_der_x509_certificate(signed)
-        _ = cert.extensions  # parsed once, here, and kept by the certificate
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
-        raise RingfenceError(Kind.INVALID, "what was signed is no certificate") from None
-    return cert
+def _key_id(draft: LeafDraft) -> bytes:
+    # RFC 5280 4.2.1.2 method 1: SHA-1 of the point, 0x04 and both coordinates.
+    point = draft.spki[-(1 + draft.public_key.key_size // 4) :]
+    return hashlib.sha1(point, usedforsecurity=False).digest()
+
+
+def _alternative_names(draft: LeafDraft) -> bytes:
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(draft.spiffe_id))]
+    names += [x509.DNSName(name) for name in draft.dns_names]
+    names += [x509.IPAddress(address) for address in draft.ip_addresses]
+    return x509.SubjectAlternativeName(names).public_bytes()
+
+
+def _names(extension: bytes) -> list[bytes]:
+    # [oid, value] for an extension without `critical`; anything else is no such list.
+    parts = der.parts(extension) if extension else []
+    return [*parts[:-1], der.content(parts[-1])] if parts else []
