@@ -6,6 +6,8 @@ h11 speaks HTTP; a web framework would double the time a server needs to start.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -50,10 +52,13 @@ async def serve_pages(host: str, port: int, routes: Routes) -> asyncio.Server:
 
 def cannot_listen(address: str, error: OSError, *, flag: str) -> RingfenceError:
     """Why nothing listens on *address*, and which flag changes that."""
+    # asyncio wraps the system's text in its own; the system's is what people know.
     reason = error.strerror or str(error)
-    return RingfenceError(
-        Kind.UNAVAILABLE, f"cannot listen: {reason}", where=address, hint=f"Stop what uses it, or change {flag}"
-    )
+    if error.errno is not None and error.errno > 0:
+        reason = os.strerror(error.errno)
+    taken = error.errno in {errno.EADDRINUSE, None}
+    hint = f"Stop what uses it, or change {flag}" if taken else f"Change {flag}"
+    return RingfenceError(Kind.UNAVAILABLE, f"cannot listen: {reason}", where=address, hint=hint)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, routes: Routes) -> None:

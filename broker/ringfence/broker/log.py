@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 # structlog's coloured console, which we never use, would import rich: 50 ms of every start.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+_modules: dict[str, Any] = sys.modules
+_modules.setdefault("rich", None)
 
-import structlog  # noqa: E402  # after the line above
+import structlog  # noqa: E402  # after the lines above
 
-if sys.modules["rich"] is None:
-    del sys.modules["rich"]
+if _modules["rich"] is None:
+    del _modules["rich"]
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.status import Code, Status
@@ -69,7 +69,8 @@ def hidden(error: Exception) -> Status:
 
 def error_of(failure: grpc.aio.AioRpcError, *, where: str) -> RingfenceError:
     """What a client shows for a call that failed: the server's own error, or that *where* cannot be reached."""
-    sent = {key: value for key, value in failure.trailing_metadata() or ()}  # noqa: C416  # grpc's own mapping type
+    metadata: Any = failure.trailing_metadata() or ()  # pairs, whatever the stubs say
+    sent: dict[str, str | bytes] = dict(metadata)
     kind_name = sent.get(_KIND)
     kind = Kind[str(kind_name)] if kind_name in Kind.__members__ else kind_of(failure.code().value[0])
     detail = failure.details() or failure.code().name

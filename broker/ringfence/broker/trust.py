@@ -14,6 +14,7 @@ from ringfence.broker.store import authority as stored
 from ringfence.broker.store.engine import Store
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.rotation import Step
 from ringfence.certs.spiffe_id import TrustDomain
@@ -60,6 +61,7 @@ class Trust:
         else:
             state, sequence = found
             authority = await asyncio.to_thread(Authority.from_state, state, keys)
+            _check_domain(authority.trust_domain, trust_domain, pem.parent)
             authority.ca_ttl = ca_ttl
             trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem)
             await trust._show()
@@ -118,3 +120,13 @@ class Trust:
         await asyncio.to_thread(write_atomically, self._pem, self.bundle.x509_pem(), mode=0o644)
         metrics.CA_EXPIRY.labels("x509").set(self.authority.current.x509.not_after.timestamp())
         metrics.CA_EXPIRY.labels("jwt").set(self.authority.current.jwt.not_after.timestamp())
+
+
+def _check_domain(found: TrustDomain, wanted: TrustDomain, folder: Path) -> None:
+    if found != wanted:
+        raise RingfenceError(
+            Kind.CONFLICT,
+            f"this folder belongs to the trust domain {found}",
+            where=str(folder),
+            hint=f"Give --trust-domain {found}, or another --data-dir for {wanted}",
+        )

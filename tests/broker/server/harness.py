@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,11 +15,11 @@ from typing import Any
 
 import grpc.aio
 
-from ringfence.admin.v1 import admin_pb2 as admin
+from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.config import Address, ServerConfig
-from ringfence.broker.server.daemon import Running, running_server as _running_server
-from ringfence.broker.server.daemon import system_clock
-from ringfence.broker.server.parts import Clock
+from ringfence.broker.server.daemon import Running, system_clock
+from ringfence.broker.server.daemon import running_server as _running_server
+from ringfence.broker.server.parts import Clock, Parts
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.proto.client import Client
@@ -41,27 +42,33 @@ class ServerUnderTest:
 
     async def token(self, ttl: int = 600) -> str:
         """A fresh join token."""
-        token: str = (await self.admin.GenerateToken(admin.GenerateTokenRequest(ttl=ttl))).token
+        token: str = (await self.admin.GenerateToken(pb.GenerateTokenRequest(ttl=ttl))).token
         return token
 
-    async def create_entry(self, spiffe_id: str, *selectors: str, **fields: Any) -> admin.Entry:
+    async def create_entry(self, spiffe_id: str, *selectors: str, **fields: Any) -> pb.Entry:
         """A registration entry."""
-        entry = admin.Entry(spiffe_id=spiffe_id, selectors=selectors, **fields)
-        response = await self.admin.CreateEntries(admin.CreateEntriesRequest(entries=[entry]))
-        created: admin.Entry = response.results[0].entry
+        entry = pb.Entry(spiffe_id=spiffe_id, selectors=selectors, **fields)
+        response = await self.admin.CreateEntries(pb.CreateEntriesRequest(entries=[entry]))
+        created: pb.Entry = response.results[0].entry
         return created
 
     async def delete_entry(self, entry_id: str) -> None:
         """Delete it."""
-        await self.admin.DeleteEntries(admin.DeleteEntriesRequest(ids=[entry_id]))
+        await self.admin.DeleteEntries(pb.DeleteEntriesRequest(ids=[entry_id]))
 
-    async def apply(self, texts: Mapping[str, str], **fields: Any) -> admin.ApplyPolicyResponse:
+    async def apply(self, texts: Mapping[str, str], **fields: Any) -> pb.ApplyPolicyResponse:
         """Apply intent documents by path."""
-        documents = [admin.Document(path=path, text=text.encode()) for path, text in texts.items()]
-        response: admin.ApplyPolicyResponse = await self.admin.ApplyPolicy(
-            admin.ApplyPolicyRequest(documents=documents, **fields)
+        documents = [pb.Document(path=path, text=text.encode()) for path, text in texts.items()]
+        response: pb.ApplyPolicyResponse = await self.admin.ApplyPolicy(
+            pb.ApplyPolicyRequest(documents=documents, **fields)
         )
         return response
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of, when it lives in this process."""
+        assert self.running is not None
+        return self.running.parts
 
     @property
     def bundle_pem(self) -> bytes:
@@ -70,13 +77,18 @@ class ServerUnderTest:
 
     async def bundle(self) -> SpiffeBundle:
         """The trust bundle."""
-        response = await self.admin.ShowBundle(admin.ShowBundleRequest())
+        response = await self.admin.ShowBundle(pb.ShowBundleRequest())
         return SpiffeBundle.parse(TRUST_DOMAIN, response.bundle)
 
 
 @asynccontextmanager
 async def running_server(
-    tmp_path: Path, *, intent: Path | None = None, listen: str = "127.0.0.1:0", clock: Clock = system_clock, **options: Any
+    tmp_path: Path,
+    *,
+    intent: Path | None = None,
+    listen: str = "127.0.0.1:0",
+    clock: Clock = system_clock,
+    **options: Any,
 ) -> AsyncIterator[ServerUnderTest]:
     """A server in this process, its data in `tmp_path/server`; *options* are fields of ServerConfig."""
     options.setdefault("drain_seconds", 0.2)
@@ -132,8 +144,6 @@ async def server_process(
 
 def free_port() -> int:
     """A port that was free a moment ago."""
-    import socket
-
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -145,7 +155,7 @@ async def _admin(path: Path) -> AsyncIterator[Client]:
     # A channel of its own pool: grpc would hand out a broken one of an earlier server at the same path.
     options = (("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 50))
     async with grpc.aio.insecure_channel(f"unix:{path}", options=options) as channel:
-        yield Client(channel, service_of(admin, "Server"))
+        yield Client(channel, service_of(pb, "Server"))
 
 
 async def _until_ready(client: Client, process: asyncio.subprocess.Process) -> None:
@@ -153,7 +163,7 @@ async def _until_ready(client: Client, process: asyncio.subprocess.Process) -> N
         while True:
             assert process.returncode is None, "the server ended; see server.log"
             try:
-                await client.Info(admin.InfoRequest(), wait_for_ready=True, timeout=1)
+                await client.Info(pb.InfoRequest(), wait_for_ready=True, timeout=1)
             except grpc.aio.AioRpcError:
                 continue
             return

@@ -76,6 +76,6 @@ class Stream:
         """The next message of that kind; those of other kinds are passed over."""
         while True:
             message = await self.call.read()
-            assert message is not grpc.aio.EOF, f"the stream ended while {kind} was awaited"
+            assert message is not grpc.aio.EOF, f"ended before {kind}"  # type: ignore[attr-defined]  # the stubs lack it
             if message.WhichOneof("message") == kind:
                 return getattr(message, kind)

@@ -20,13 +20,13 @@ MAX_MESSAGE = 64 << 20  # bytes: a list of 100,000 entries fits
 
 _SOCKET = click.option(
     "--admin-socket",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     envvar="RINGFENCE_ADMIN_SOCKET",
     help="Admin socket of the server.  [default: DATA_DIR/admin.sock]",
 )
 _DATA_DIR = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     envvar="RINGFENCE_DATA_DIR",
     help="Data directory of the server, to find its admin socket.",
 )

@@ -10,7 +10,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "": 1}
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[int]):
     """Whole seconds, as an int."""
 
     name = "duration"

@@ -17,7 +17,8 @@ from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
 from ringfence.broker.server import agent_messages as say
 from ringfence.broker.server.agents import Agents
-from ringfence.broker.telemetry.names import ATTEST, ATTESTOR as ATTESTOR_NAME
+from ringfence.broker.telemetry.names import ATTEST
+from ringfence.broker.telemetry.names import ATTESTOR as ATTESTOR_NAME
 from ringfence.broker.telemetry.spans import span
 from ringfence.broker.trust import SPREAD_MS, Trust
 from ringfence.certs.errors import Kind, RingfenceError

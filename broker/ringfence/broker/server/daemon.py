@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ringfence.broker import metrics
 from ringfence.broker.config import LOCK, Address, ServerConfig
@@ -33,6 +33,7 @@ class Running:
 
     parts: Parts
     listen: Address
+    otlp: Address | None
     http: Address | None
     admin_socket: Path
 
@@ -65,13 +66,13 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
         if config.intent is not None:
             await _apply(parts, config.intent)
         # 4. Streams.
-        listen = await _listen(config, parts, stack)
+        listen, otlp = await _listen(config, parts, stack)
         # 5. Upkeep, which ends first.
         await _start_upkeep(parts, stack)
         readiness.detail = ""
         metrics.UP.set(1)
         log.info("serving", listen=str(listen), admin=str(config.admin_path), trust_domain=str(config.trust_domain))
-        yield Running(parts, listen, http, config.admin_path)
+        yield Running(parts, listen, otlp, http, config.admin_path)
         readiness.detail = "shutting down"
         metrics.UP.set(0)
         log.info("stopping")
@@ -97,7 +98,7 @@ async def _apply(parts: Parts, folder: Path) -> None:
         raise refused(outcome.findings)
 
 
-async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> Address:
+async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> tuple[Address, Address | None]:
     # Operators and agents have a lane each, so that a flood on one leaves the other free.
     admin = Lane(parts.admin_api.methods(), on_error=hidden, on_connect=only_own_user)
     stack.push_async_callback(admin.drain, config.drain_seconds)
@@ -106,9 +107,10 @@ async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> 
         await admin.listen_unix(config.admin_path, 0o600)
     except OSError as error:
         raise cannot_listen(str(config.admin_path), error, flag="--admin-socket") from error
+    otlp = None
     if config.otlp_listen is not None:
-        await _tcp(config, parts, parts.evidence.methods(), ("--otlp-listen", config.otlp_listen), stack)
-    return await _tcp(config, parts, parts.methods(), ("--listen", config.listen), stack)
+        otlp = await _tcp(config, parts, parts.evidence.methods(), ("--otlp-listen", config.otlp_listen), stack)
+    return await _tcp(config, parts, parts.methods(), ("--listen", config.listen), stack), otlp
 
 
 async def _tcp(
@@ -129,7 +131,7 @@ async def _tcp(
 
 
 async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
-    running = (keep_up(parts), parts.proxies.run(), parts.evidence.run())
+    running = (partial(keep_up, parts), parts.proxies.run, parts.evidence.run)
     tasks = [asyncio.create_task(_watched(task)) for task in running]
 
     async def end() -> None:
@@ -140,12 +142,12 @@ async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
     stack.push_async_callback(end)
 
 
-async def _watched(work: Coroutine[Any, Any, None]) -> None:
+async def _watched(work: Callable[[], Awaitable[None]]) -> None:
     """Run *work*; should it ever fail, that is said at once, not at the end."""
     try:
-        await work
+        await work()
     except Exception as error:
-        log.error("a background task failed", task=work.__qualname__, error=repr(error))
+        log.error("a background task failed", task=repr(work), error=repr(error))
         raise
 
 

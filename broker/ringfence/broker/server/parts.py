@@ -80,9 +80,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
     await agents.load()
     # 3. The intent in force and what proxies are to hold.
     proxies = await ServerProxies.load(store, clock)
-    intent = Intent(
-        config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock
-    )
+    intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
     await intent.restore()
     # 4. The server's own identity.
     issuer = Issuer(trust.authority, registry, store, clock=clock)
@@ -99,9 +97,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
         identity=identity,
         intent=intent,
         agent_api=AgentApi(registry, trust, issuer, tokens, agents, bell, clock),
-        admin_api=AdminApi(
-            store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock
-        ),
+        admin_api=AdminApi(store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock),
         proxies=proxies,
         evidence=evidence,
         clock=clock,

@@ -123,4 +123,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hash"),
     )
     op.execute("INSERT INTO feed VALUES (1, 0)")
-
