@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import LeafDraft, check_draft, csr_public_key, draft_leaf, new_csr, new_serial
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
 from tests.certs.material import HOUR, MINUTE, NOW, OTHER_TD, SECOND, TD, TRAINER, new_key
 
 _KEY = new_key()
@@ -158,3 +158,11 @@ def test_no_bytes_break_the_reading_of_a_request(noise: bytes, at: int, flip: in
         with pytest.raises(RingfenceError) as caught:
             csr_public_key(tried)
         assert caught.value.kind is Kind.INVALID
+
+
+def test_nobody_but_the_server_is_certified_under_its_name() -> None:
+    """A gRPC client of ours checks only that DNS name: a workload with it could pose as the control plane."""
+    server = _draft(spiffe_id=SpiffeId(TD, "/ringfence/server"), dns_names=(SERVER_NAME,))
+    check_draft(server, trust_domain=TD)
+    with pytest.raises(RingfenceError, match="control plane's own name"):
+        check_draft(replace(server, spiffe_id=TRAINER), trust_domain=TD)

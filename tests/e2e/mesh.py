@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ringfence.broker.fleet.ads import ProxyApi
 from ringfence.broker.fleet.fleet import Compiler, Fleet
-from ringfence.broker.run.bootstrap import SERVER_NAME, bootstrap
+from ringfence.broker.run.bootstrap import bootstrap
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who
 from ringfence.broker.status import hidden
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
 from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
 from ringfence.proto.lane import Call, Lane, Method

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
-from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId, TrustDomain
 
 DEFAULT_X509_TTL = 3600  # seconds, as SPIRE's
 DEFAULT_JWT_TTL = 300
@@ -62,6 +62,8 @@ def check_entry(entry: Entry, trust_domain: TrustDomain) -> Entry:
     for name in entry.dns_names:
         if not _DNS.fullmatch(name):
             raise RingfenceError(Kind.INVALID, f"{name!r} is no DNS name", hint="Lower-case labels, no wildcard")
+        if name == SERVER_NAME:
+            raise RingfenceError(Kind.INVALID, f"{name} is the control plane's own name", hint="Choose another")
     return entry
 
 

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ringfence.certs.der import parts
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId, TrustDomain
 
 BACKDATE = timedelta(seconds=10)  # clocks of peers may lag by as much
 SERIAL_BITS = 128
@@ -167,5 +167,7 @@ def _check_names(draft: LeafDraft) -> None:
             )
     if len(set(draft.dns_names)) != len(draft.dns_names) or len(draft.dns_names) > MAX_DNS_NAMES:
         raise RingfenceError(Kind.INVALID, f"an SVID has up to {MAX_DNS_NAMES} DNS names, each once")
+    if SERVER_NAME in draft.dns_names and draft.spiffe_id.path != "/ringfence/server":
+        raise RingfenceError(Kind.DENIED, f"{SERVER_NAME} is the control plane's own name, not {draft.spiffe_id}'s")
     if draft.ip_addresses and not draft.spiffe_id.is_reserved:
         raise RingfenceError(Kind.INVALID, "IP addresses are certified for the control plane only")

@@ -12,6 +12,10 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT = re.compile(r"[a-zA-Z0-9._-]+")
 MAX_ID_BYTES = 2048
 
+# The DNS SAN of a control plane's certificate. gRPC clients can check a host name only, so whoever had it in a
+# certificate could pose as the server: it is certified for `/ringfence/server` and for nobody else.
+SERVER_NAME = "ringfence-server"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class TrustDomain:

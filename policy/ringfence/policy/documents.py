@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.policy.fields import (
     Address,
     Duration,
@@ -100,6 +101,13 @@ class WorkloadSpec(_Part):
     launch: Launch | None = None
     ttl: Ttl = Ttl()
     dns_names: Annotated[list[Host], _SOME] | None = None
+
+    @field_validator("dns_names")
+    @classmethod
+    def _not_the_servers(cls, names: list[str] | None) -> list[str] | None:
+        if names and SERVER_NAME in names:
+            raise problem("RF1105", f"{SERVER_NAME} is the control plane's own name", "Choose another DNS name")
+        return names
 
 
 class HostPort(_Part):

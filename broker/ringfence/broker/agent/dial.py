@@ -22,10 +22,9 @@ from ringfence.broker.agent.svids import HeldSvid
 from ringfence.broker.config import Address
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId, TrustDomain
 from ringfence.certs.svid import spiffe_id_of
 
-SERVER_NAME = "ringfence-server"
 SERVER_PATH = "/ringfence/server"
 _CHUNK = 1 << 16
 _PATIENCE = 10.0  # seconds to connect and shake hands

@@ -10,10 +10,10 @@ import json
 from typing import Any
 
 from ringfence.broker.run.plan import ProxyPlan
+from ringfence.certs.spiffe_id import SERVER_NAME
 
 SERVER_CLUSTER = "ringfence_server"
 AGENT_CLUSTER = "ringfence_agent"
-SERVER_NAME = "ringfence-server"  # a DNS SAN of the server's certificate
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MAX_CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"

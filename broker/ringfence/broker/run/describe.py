@@ -6,11 +6,11 @@ from typing import Any
 
 import grpc.aio
 
-from ringfence.broker.run.bootstrap import SERVER_NAME
 from ringfence.broker.run.identity import Identity
 from ringfence.broker.run.plan import Launch, Who
 from ringfence.broker.run.refusal import refusal
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
 from ringfence.proxy.v1 import proxy_pb2

@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ringfence.broker.issue import Issuer
 from ringfence.broker.trust import Trust
 from ringfence.certs.rotation import renew_at
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
 from ringfence.certs.svid import parse_svid
 
 SERVER_PATH = "/ringfence/server"
-SERVER_NAME = "ringfence-server"  # the host name that clients of ours ask for
 
 
 class ServerIdentity:
