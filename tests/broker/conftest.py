@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def grpcio_poller() -> Iterator[None]:
-    """Keeps grpcio's poller thread: it is joined, which blocks, when the last channel is collected in some test's loop."""
-    grpc.aio.init_grpc_aio()
+    """Keeps grpcio's poller: its thread is joined, which blocks, when the last channel is collected in some loop."""
+    grpc.aio.init_grpc_aio()  # type: ignore[attr-defined]  # the stubs lack it
     yield
-    grpc.aio.shutdown_grpc_aio()
+    grpc.aio.shutdown_grpc_aio()  # type: ignore[attr-defined]

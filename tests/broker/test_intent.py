@@ -84,7 +84,7 @@ async def test_an_apply_reaches_proxies_entries_and_launch_rules(tmp_path: Path)
 
 async def test_an_error_anywhere_changes_nothing(tmp_path: Path) -> None:
     """The findings come back, and what was in force stays."""
-    async with intent(tmp_path) as (held, w, proxies):
+    async with intent(tmp_path) as (held, _, proxies):
         before = await held.apply(BASE)
         outcome = await held.apply([*BASE, Document("bad.yaml", b"kind: Nonsense\n")])
         assert [finding.level for finding in outcome.findings if finding.path == "bad.yaml"]
@@ -96,7 +96,7 @@ async def test_an_error_anywhere_changes_nothing(tmp_path: Path) -> None:
 
 async def test_a_dry_run_says_what_would_change(tmp_path: Path) -> None:
     """And changes nothing."""
-    async with intent(tmp_path) as (held, w, proxies):
+    async with intent(tmp_path) as (held, _, proxies):
         await held.apply(BASE)
         before = held.revision
         outcome = await held.apply(BASE[:1], dry_run=True)

@@ -31,6 +31,7 @@ class Clock:
         self.now = START
 
     def __call__(self) -> datetime:
+        """What it shows."""
         return self.now
 
     def turn(self, **by: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ringfence.broker import metrics
 from ringfence.broker.log import log
 from ringfence.certs.errors import RingfenceError
@@ -18,6 +20,11 @@ def refused(kind: str, spiffe_id: SpiffeId, error: RingfenceError) -> None:
     """An SVID was asked for and not given."""
     metrics.ISSUED.labels(kind, "refused").inc()
     log.warning("svid refused", type=kind, spiffe_id=str(spiffe_id), kind=error.kind.value, detail=error.detail)
+
+
+def unfinished(serials: Sequence[str]) -> None:
+    """The last run ended, or failed, between recording an intent to sign and recording that it was done."""
+    log.warning("issuance left unfinished", count=len(serials), serials=list(serials[:20]))
 
 
 def attested(attestor: str, spiffe_id: str, address: str) -> None:

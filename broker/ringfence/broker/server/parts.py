@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ringfence.broker import metrics
+from ringfence.broker import events, metrics
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, DATABASE, KEYS, ServerConfig
@@ -21,6 +21,7 @@ from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.evidence import ServerEvidence
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.proxies import ServerProxies
+from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.trust import Trust
 from ringfence.certs.keys.disk import DiskKeys
@@ -72,6 +73,8 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
         pem=config.data_dir / BUNDLE,
         ca_ttl=config.ca_ttl,
     )
+    if unfinished := await store.run(ledger.unfinished):
+        events.unfinished(unfinished)
     # 2. Registrations and admitted agents.
     registry = Registry(bell)
     feed = Feed(store, registry)

@@ -1,0 +1,41 @@
+"""The command line as an operator types it, against a server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from ringfence.broker.cli.failure import exit_code, explain_failure
+from ringfence.broker.cli.main import cli
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its standard output, parsed."""
+        return json.loads(self.out)
+
+
+async def ringfence(*arguments: str | Path, **environment: str) -> Done:
+    """`ringfence ARGUMENTS`, in a thread of its own, as `main` would end it."""
+
+    def run() -> Done:
+        result = CliRunner(env=environment).invoke(cli, [str(argument) for argument in arguments])
+        error = result.exception
+        if isinstance(error, Exception):
+            return Done(exit_code(error), result.stdout, result.stderr + explain_failure(error))
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    return await asyncio.to_thread(run)

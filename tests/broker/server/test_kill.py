@@ -1,0 +1,99 @@
+"""kill -9 of the real server at any moment: nothing acknowledged is lost, and what was half done left a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.agent.v1 import agent_pb2 as agent
+from ringfence.certs.profile import new_csr
+from tests.broker.server.harness import ServerUnderTest, free_port, server_process
+from tests.broker.server.node import Node
+
+ROUNDS = 5
+SEED = 20261124
+
+
+class Traffic:
+    """Creates entries and fetches SVIDs until the server is gone; remembers what was acknowledged."""
+
+    def __init__(self) -> None:
+        self.entries: set[str] = set()
+        self.serials: set[str] = set()
+        self.first = asyncio.Event()
+
+    async def register(self, server: ServerUnderTest, label: str) -> None:
+        """One entry after the other."""
+        number = 0
+        while True:
+            number += 1
+            try:
+                made = await server.create_entry(f"spiffe://example.org/{label}/{number}", "unix:uid:1000")
+            except grpc.aio.AioRpcError:
+                return
+            self.entries.add(made.id)
+            self.first.set()
+
+    async def fetch(self, node: Node, entry_id: str) -> None:
+        """One SVID after the other."""
+        csr = new_csr(ec.generate_private_key(ec.SECP256R1()))
+        try:
+            async with node.connected() as stream:
+                while True:
+                    await stream.say(svids=agent.SvidRequest(items=[agent.SvidItem(entry_id=entry_id, csr=csr)] * 3))
+                    for result in (await stream.hear("svids")).results:
+                        leaf = x509.load_der_x509_certificate(result.chain[0])
+                        self.serials.add(f"{leaf.serial_number:032x}")
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, AssertionError):
+            return
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+async def test_no_acknowledged_registration_is_lost_and_every_svid_is_in_the_ledger(tmp_path: Path) -> None:
+    """Five rounds: the server is killed while it registers and issues, and must still know all that it confirmed."""
+    draw = random.Random(SEED)  # noqa: S311  # no secret
+    traffic, port, http = Traffic(), free_port(), free_port()
+    agent_id = bundle = ""
+    for number in range(ROUNDS):
+        async with server_process(tmp_path, port=port, http_port=http) as server:
+            known = {entry.id for entry in (await server.admin.ListEntries(pb.ListEntriesRequest())).entries}
+            assert traffic.entries <= known
+            # The same authority, the same admitted agents.
+            assert bundle in {"", server.bundle_pem.decode()}
+            bundle = server.bundle_pem.decode()
+            node = Node(server.address, server.bundle_pem)
+            await node.attest(await server.token())
+            agent_id = node.spiffe_id
+            entry = await server.create_entry(f"spiffe://example.org/base/{number}", "unix:uid:1000")
+            tasks = [
+                asyncio.create_task(traffic.register(server, f"r{number}")),
+                asyncio.create_task(traffic.fetch(node, entry.id)),
+            ]
+            await traffic.first.wait()
+            await asyncio.sleep(draw.uniform(0, 0.3))  # the moment of death, not a wait for anything
+            assert server.process is not None
+            server.process.kill()
+            await server.process.wait()
+            await asyncio.gather(*tasks)
+    async with server_process(tmp_path, port=port, http_port=http) as server:
+        known = {entry.id for entry in (await server.admin.ListEntries(pb.ListEntriesRequest())).entries}
+        assert traffic.entries <= known
+    with sqlite3.connect(tmp_path / "server" / "ringfence.sqlite3") as database:
+        states = dict(database.execute("SELECT serial, state FROM issuance"))
+        nodes = {row[0] for row in database.execute("SELECT spiffe_id FROM nodes")}
+        [revision] = database.execute("SELECT revision FROM feed").fetchone()
+        revisions = [row[0] for row in database.execute("SELECT revision FROM changes ORDER BY revision")]
+    database.close()
+    assert traffic.serials
+    assert all(states.get(serial) == "issued" for serial in traffic.serials)
+    assert agent_id in nodes
+    assert revisions == list(range(1, revision + 1))
