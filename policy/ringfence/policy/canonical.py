@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 
 _ESCAPED_SLASH = re.compile(r"%(?:2[fF]|5[cC])")
-_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+_DOTS_WITH_PARAMETERS = re.compile(r"(?<=/)(\.\.?);[^/]*")  # `..;x` climbs in Tomcat, so Envoy lets it climb too
+_ESCAPE = re.compile(r"%(?:([0-9a-fA-F]{2})|)")
+_STRAY = "\0"  # stands for a % that begins no escape; no path holds a NUL
+_NEW_ESCAPE = re.compile(r"\0(?=[0-9a-fA-F]{2})")  # it would begin one now that what follows is unescaped
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_KEPT = _UNRESERVED | frozenset("!$%&'()*+,/:;=@[]^|\\")  # anything else is written as %XX
+_KEPT = _UNRESERVED | frozenset("!$%&'()*+,/:;=@[]" + _STRAY)  # anything else is written as %XX
 
 
 def canonical_path(path: str) -> str | None:
@@ -20,14 +23,25 @@ def canonical_path(path: str) -> str | None:
         return None
     plain, question, query = path.partition("?")
     plain = _ESCAPED_SLASH.sub(lambda m: "/" if m[0] in {"%2F", "%2f"} else "\\", plain)
+    plain = _DOTS_WITH_PARAMETERS.sub(r"\1", plain)
     if "%00" in plain:
         return None
-    plain = "".join(c if c in _KEPT else _percent(c) for c in _ESCAPE.sub(_unescape, plain))
-    plain = re.sub(r"/{2,}", "/", _resolve_dots(plain.replace("\\", "/")))
-    return plain + question + query
+    plain = _ESCAPE.sub(_unescape, plain.replace("\\", "/"))
+    plain = "".join(c if c in _KEPT else _percent(c) for c in plain)
+    plain = _NEW_ESCAPE.sub("%25", plain).replace(_STRAY, "%")
+    return _merge_slashes(_resolve_dots(plain)) + question + query
+
+
+def _merge_slashes(path: str) -> str:
+    """One slash for each run of them; of nothing but slashes Envoy leaves two."""
+    if "//" not in path:
+        return path
+    return "/" + "/".join(filter(None, path.split("/"))) + ("/" if path.endswith("/") else "")
 
 
 def _unescape(escape: re.Match[str]) -> str:
+    if escape[1] is None:
+        return _STRAY
     char = chr(int(escape[1], 16))
     return char if char in _UNRESERVED else escape[0]
 
