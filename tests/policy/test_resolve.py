@@ -12,7 +12,7 @@ from tests.policy.intent import MESH, PULL, REGISTRY, TRAINER, load, model_of, o
         ("unix.uid: 1000", "unix:uid:1000"),
         ("unix.sha256: '" + "1" * 64 + "'", "unix:sha256:" + "1" * 64),
         ("unix.sha256: " + "1" * 64, "unix:sha256:" + "1" * 64),
-        ("unix.gid: '007'", "unix:gid:007"),
+        ("unix.gid: '7'", "unix:gid:7"),
         ("k8s.pod-label: 'app:x'", "k8s:pod-label:app:x"),
         ("systemd.id: train.service", "systemd:id:train.service"),
     ],
@@ -30,6 +30,7 @@ def test_a_selector_means_what_the_command_line_spells(written: str, selector: s
         ("unx.uid: 1", "Did you mean 'unix.uid'?"),
         ("'unix:uid': 1", "Did you mean 'unix.uid'?"),
         ("launch.name: x", "Use spec.launch.by"),
+        ("unix.uid: root", "The value of unix:uid is a number"),
         ("unix.path: ''", "Write unix:NAME:VALUE with one of: " + ", ".join(sorted(NAMES["unix"]))),
     ],
 )

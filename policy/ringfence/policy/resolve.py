@@ -95,6 +95,8 @@ def _selector(key: str, value: Node, node: Node, findings: Findings) -> Selector
     if key not in known:
         findings.add("RF1106", place, f"no attestor makes the selector {key!r}", did_you_mean(key, known))
         return None
+    if isinstance(value.scalar, bool) or value.scalar is None:
+        return None  # not text or a number: noted when the document was parsed
     try:
         return Selector.parse(f"{kind}:{fact}:{value.scalar}")
     except RingfenceError as error:
