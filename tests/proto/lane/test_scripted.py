@@ -8,7 +8,7 @@ import dataclasses
 import hpack
 import pytest
 
-from ringfence.proto.lane import Call, Limits, Method
+from ringfence.proto.lane import Call, Connection, Limits, Method
 from ringfence.proto.lane.limits import DEFAULT_WINDOW
 from tests.proto.lane import raw
 from tests.proto.lane.conftest import Dial, Serve
@@ -328,11 +328,12 @@ async def test_malformed_timeout(serve: Serve, dial: Dial, value: str) -> None:
 
 
 async def test_request_that_ends_within_a_message(serve: Serve, dial: Dial) -> None:
-    """A half-close within a message ends the call with INTERNAL."""
+    """A half-close within a message ends the call with INTERNAL, and is not taken for the end of the messages."""
     await serve()
     client = await dial()
-    await client.send(raw.headers(1, raw.request_headers("/t/Upper")), raw.data(1, message(b"hello")[:7], end=True))
-    assert (await client.response(1))[1]["grpc-status"] == "13"
+    await client.send(raw.headers(1, raw.request_headers("/t/Echo")), raw.data(1, message(b"hello")[:7], end=True))
+    end = (await client.response(1))[1]
+    assert (end["grpc-status"], end["grpc-message"]) == ("13", "the request ends within a message")
 
 
 async def test_padding(serve: Serve, dial: Dial) -> None:
@@ -407,6 +408,72 @@ async def test_goaway_of_the_client(serve: Serve, dial: Dial) -> None:
     await client.send(raw.frame(raw.PING, 0, 0, b"abcdefgh"), goaway, raw.data(1, message(b"hello"), end=True))
     await client.until(raw.PING, 0, raw.ACK)
     assert (await client.response(1))[0] == OK_REPLY
+    await client.send(raw.window(0, 1), raw.frame(raw.PING, 0, 0, b"the last"))
+    assert (await client.until(raw.PING, 0, raw.ACK)).payload == b"the last"
+
+
+async def test_end_before_the_half_close(serve: Serve, dial: Dial) -> None:
+    """A call that ends while the client may still send is reset without error, so that it stops (RFC 9113 8.1)."""
+    await serve()
+    client = await dial()
+    await client.send(raw.headers(1, raw.request_headers("/t/Silent")), raw.data(1, message(b"")))
+    await client.response(1)
+    assert int.from_bytes((await client.until(raw.RST_STREAM, 1)).payload, "big") == 0
+    await client.send(raw.call(3, "/t/Silent", b""))
+    await client.response(3)
+    await client.send(raw.frame(raw.PING, 0, 0, b"12345678"))
+    assert (await client.frame()).kind == raw.PING
+
+
+async def test_no_handler_before_the_hook_has_answered(serve: Serve, dial: Dial) -> None:
+    """A call that is here before the connect hook has answered does not run, and runs then."""
+    answer = asyncio.Event()
+    watched = Watched()
+
+    async def later(_connection: Connection) -> None:
+        await answer.wait()
+
+    await serve(methods(Watched=Method(watched, bytes)), on_connect=later)
+    client = await dial()
+    await client.send(raw.call(1, "/t/Watched", b""), raw.frame(raw.PING, 0, 0, b"12345678"))
+    await client.until(raw.PING, 0, raw.ACK)
+    assert not watched.calls
+    answer.set()
+    await client.until(raw.DATA, 1)
+
+
+async def test_hook_of_a_peer_that_left(serve: Serve, dial: Dial) -> None:
+    """A hook that still looks at a peer is cancelled when that leaves."""
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def long(_connection: Connection) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    await serve(on_connect=long)
+    client = await dial()
+    await asyncio.wait_for(asked.wait(), 5)
+    await client.close()
+    await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_timer_of_a_call_that_ended(serve: Serve, dial: Dial) -> None:
+    """A call that ends before its deadline leaves no timer behind."""
+    calls: list[Call] = []
+
+    async def keep(call: Call) -> None:
+        calls.append(call)
+
+    await serve(methods(Keep=Method(keep, bytes)))
+    client = await dial()
+    await client.send(raw.headers(1, raw.request_headers("/t/Keep", ("grpc-timeout", "1H")), end=True))
+    await client.response(1)
+    timer = calls[0]._timer
+    assert timer is not None
+    assert timer.cancelled()
 
 
 async def test_smaller_header_table(serve: Serve, dial: Dial) -> None:
@@ -484,12 +551,16 @@ async def test_flood_of_pings_that_nobody_reads(serve: Serve, dial: Dial) -> Non
     client = await dial()
     ping = raw.frame(raw.PING, 0, 0, b"abcdefgh") * 1000
     flood = asyncio.create_task(client.send(*[ping] * 500))
-    done, _ = await asyncio.wait([flood], timeout=0.2)
+    await asyncio.wait([flood], timeout=0.01)
     (connection,) = lane.connections
     transport = connection.outflow._transport
     assert transport is not None
+    async with asyncio.timeout(5):
+        while not connection.outflow.paused:
+            await asyncio.wait([flood], timeout=0.01)
+    assert not transport.is_reading()
     assert transport.get_write_buffer_size() < 1024 * 1024
-    assert not done
+    assert not flood.done()
     flood.cancel()
     client.abort()
 

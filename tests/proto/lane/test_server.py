@@ -86,7 +86,7 @@ async def test_drain_within_a_message(serve: Serve, dial: Dial) -> None:
 
 
 async def test_drain_waits_for_handlers_that_clean_up(serve: Serve, dial: Dial) -> None:
-    """When drain returns no handler runs any more, though its client left long ago."""
+    """When drain returns no handler runs any more, though its client left long ago; its pidfd was good until then."""
     cleaned = asyncio.Event()
 
     async def tidy(call: Call) -> None:
@@ -95,6 +95,8 @@ async def test_drain_waits_for_handlers_that_clean_up(serve: Serve, dial: Dial) 
         finally:
             for _ in range(20):
                 await asyncio.sleep(0)
+            assert call.peer.pidfd is not None
+            os.fstat(call.peer.pidfd)
             cleaned.set()
 
     lane = await serve(methods(Tidy=Method(tidy, bytes)))

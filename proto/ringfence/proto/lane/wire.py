@@ -12,7 +12,7 @@ from typing import Any
 from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
-from h2.exceptions import FlowControlError, ProtocolError
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs
 from hyperframe.frame import GoAwayFrame, SettingsFrame, WindowUpdateFrame
@@ -146,13 +146,12 @@ class Wire:
             self._pull()
 
     def received(self, size: int) -> None:
-        """Note *size* bytes of DATA, padding included, which h2 does not see; raises FlowControlError.
+        """Note *size* bytes of DATA, padding included, which h2 does not see.
 
-        The peer gets its credit back here, read or not: what a call leaves unread is bounded by its own window.
+        The peer gets its credit back here, read or not, so the connection's window never stops it: what a call leaves
+        unread is bounded by the window of its stream, and the sum by `Limits.buffered`.
         """
         self._owed += size
-        if self._owed > self._limits.connection_window:
-            raise FlowControlError("more data than the connection's window")
         if self._owed >= self._limits.connection_window // 4:
             self.credit(0, self._owed)
             self._owed = 0
