@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ringfence.broker import events
+from ringfence.broker import events, metrics
 from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
 from ringfence.broker.registry import Registry
 from ringfence.broker.store import ledger
@@ -174,7 +174,8 @@ class Issuer:
     def _signed(self, job: _Job, sign: Callable[[LeafDraft], bytes]) -> Answer:
         with span(ISSUE, {SPIFFE_ID: str(job.draft.spiffe_id), ENTRY: job.entry_id}):
             try:
-                answer = Answer(job.entry_id, (sign(job.draft),))
+                with metrics.SIGN_SECONDS.time():
+                    answer = Answer(job.entry_id, (sign(job.draft),))
             except RingfenceError as error:
                 events.refused("x509", job.draft.spiffe_id, error)
                 return Answer(job.entry_id, refused=error)

@@ -24,7 +24,6 @@ SIGN_SECONDS = Histogram(
 )
 ATTESTED = Counter("ringfence_attestation", "Attestations of nodes.", ["attestor", "result"], registry=REGISTRY)
 AGENTS = Gauge("ringfence_agents", "Agents by state.", ["state"], registry=REGISTRY)
-ENTRIES = Gauge("ringfence_entries", "Registration entries.", registry=REGISTRY)
 REVISION = Gauge(
     "ringfence_policy_revision_info", "Always 1; the revision is the label.", ["revision"], registry=REGISTRY
 )

@@ -57,6 +57,9 @@ async def test_it_shows_its_pages(tmp_path: Path) -> None:
         assert "ringfence_up 1.0" in metrics
         assert "ringfence_entries 1.0" in metrics
         assert 'ringfence_svid_issued_total{result="ok",type="x509"}' in metrics
+        assert 'ringfence_xds_push_total{result="nack"} 0.0' in metrics
+        handled = 'ringfence_grpc_server_handled_total{code="OK",method="CreateEntries"'
+        assert handled in metrics
         assert (await get(server.http, "/nothing"))[0] == 404
         assert (await get(server.http, "/live", "POST"))[0] == 405
         assert await get(server.http, "/live", "HEAD") == (200, "")

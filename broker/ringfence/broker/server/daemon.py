@@ -20,6 +20,7 @@ from ringfence.broker.intent_files import authorship, read_documents
 from ringfence.broker.log import log
 from ringfence.broker.server.admin_api import only_own_user
 from ringfence.broker.server.lock import DirectoryLock
+from ringfence.broker.server.metered import metered
 from ringfence.broker.server.parts import Clock, Parts, load
 from ringfence.broker.server.upkeep import keep_up
 from ringfence.broker.status import hidden
@@ -41,6 +42,7 @@ class Running:
 @dataclass(slots=True)
 class _Readiness:
     detail: str = "loading state"
+    parts: Parts | None = None
 
 
 def system_clock() -> datetime:
@@ -69,7 +71,7 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
         listen, otlp = await _listen(config, parts, stack)
         # 5. Upkeep, which ends first.
         await _start_upkeep(parts, stack)
-        readiness.detail = ""
+        readiness.detail, readiness.parts = "", parts
         metrics.UP.set(1)
         log.info("serving", listen=str(listen), admin=str(config.admin_path), trust_domain=str(config.trust_domain))
         yield Running(parts, listen, otlp, http, config.admin_path)
@@ -100,7 +102,7 @@ async def _apply(parts: Parts, folder: Path) -> None:
 
 async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> tuple[Address, Address | None]:
     # Operators and agents have a lane each, so that a flood on one leaves the other free.
-    admin = Lane(parts.admin_api.methods(), on_error=hidden, on_connect=only_own_user)
+    admin = Lane(metered(parts.admin_api.methods()), on_error=hidden, on_connect=only_own_user)
     stack.push_async_callback(admin.drain, config.drain_seconds)
     try:
         await asyncio.to_thread(config.admin_path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -121,7 +123,7 @@ async def _tcp(
     stack: AsyncExitStack,
 ) -> Address:
     flag, address = where
-    lane = Lane(methods, on_error=hidden)
+    lane = Lane(metered(methods), on_error=hidden)
     stack.push_async_callback(lane.drain, config.drain_seconds)
     try:
         port = await lane.listen_tcp(address.host, address.port, parts.identity.context)
@@ -159,13 +161,14 @@ def _routes(readiness: _Readiness) -> Routes:
     return {
         "/live": lambda: Page(200, b"alive\n"),
         "/ready": ready,
-        "/metrics": _metrics,
+        "/metrics": lambda: _metrics(readiness.parts),
         "/version": lambda: Page(200, json.dumps({"version": VERSION}).encode(), JSON),
     }
 
 
-def _metrics() -> Page:
-    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+def _metrics(parts: Parts | None) -> Page:
+    from prometheus_client import CONTENT_TYPE_LATEST
 
-    metrics.BUILD.labels(VERSION).set(1)
-    return Page(200, generate_latest(metrics.REGISTRY), CONTENT_TYPE_LATEST)
+    from ringfence.broker.server.exported import page_of
+
+    return Page(200, page_of(parts), CONTENT_TYPE_LATEST)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ringfence.broker import events, metrics
+from ringfence.broker import events
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, DATABASE, KEYS, ServerConfig
@@ -91,7 +91,6 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
     await identity.renew()
     tokens = JoinTokens(config.trust_domain, store, issuer, clock=clock)
     evidence = ServerEvidence(intent, forward=config.otlp_forward, clock=clock)
-    metrics.ENTRIES.set_function(lambda: len(registry))
     return Parts(
         store=store,
         registry=registry,

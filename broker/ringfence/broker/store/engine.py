@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
+from ringfence.broker import metrics
 from ringfence.broker.store.failure import in_words
 from ringfence.broker.store.migrate import bring_up_to_date
 
@@ -51,7 +52,8 @@ class Store:
             with self._engine.begin() as connection:
                 return work(connection, *args, **kwargs)
 
-        return await self._call(transaction)
+        with metrics.STORE_SECONDS.time():
+            return await self._call(transaction)
 
     async def close(self) -> None:
         """Finish what runs, and give the file back."""
