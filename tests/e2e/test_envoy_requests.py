@@ -121,6 +121,8 @@ def test_random_requests_are_judged_as_the_evaluator_does(bench: Bench):
         "/models/public/../team-b/x",
         "/models/team-a/../team-b/x",
         "/models/team-a/%2e%2e/team-b/x",
+        "/models/team-a/%2e%2e;/team-b/x",
+        "/models/team-a/%2e%2e%3bv=1/team-b/x",
         "/models/team-a%2f..%2fteam-b/x",
         "/models/team-a/..%5cteam-b/x",
         "/models/team-a/secret/x",

@@ -73,6 +73,7 @@ def test_an_allowed_request_names_its_rule():
         ({"path": "/models/team-b/x"}, "default-deny"),
         ({"path": "/models/team-a/../team-b/x"}, "default-deny"),
         ({"path": "/models/team-a/%2e%2e/team-b/x"}, "default-deny"),
+        ({"path": "/models/team-a/%2e%2e;/team-b/x"}, "default-deny"),
         ({"path": ""}, "default-deny"),
         ({"path": "/models/team-a/x#y"}, "default-deny"),
         ({"port": "db"}, "default-deny"),

@@ -91,7 +91,7 @@ def model_of(some: tuple[Rule, ...]) -> Model:
 def judged(some: tuple[Rule, ...], caller: str, method: str, path: str) -> tuple[str, bool]:
     """The verdict of guard, deny and allow trees in turn."""
     headers = {":method": method, ":path": path}
-    guarded = verdict(matcher.as_matcher(matcher.guard()), caller)
+    guarded = verdict(matcher.as_matcher(matcher.guard_requests()), caller)
     assert guarded is not None
     if not guarded[1]:
         return guarded

@@ -15,6 +15,7 @@ _STRAY = "\0"  # stands for a % that begins no escape; no path holds a NUL
 _NEW_ESCAPE = re.compile(r"\0(?=[0-9a-fA-F]{2})")  # it would begin one now that what follows is unescaped
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _KEPT = _UNRESERVED | frozenset("!$%&'()*+,/:;=@[]" + _STRAY)  # anything else is written as %XX
+AMBIGUOUS = r"[^?]*/\.\.?(;|%3[bB]).*"  # what the guard of a proxy refuses, in the syntax that RE2 and Python share
 
 
 def canonical_path(path: str) -> str | None:
@@ -30,6 +31,14 @@ def canonical_path(path: str) -> str | None:
     plain = "".join(c if c in _KEPT else _percent(c) for c in plain)
     plain = _NEW_ESCAPE.sub("%25", plain).replace(_STRAY, "%")
     return _merge_slashes(_resolve_dots(plain)) + question + query
+
+
+def is_ambiguous(path: str) -> bool:
+    """Whether a canonical path has a dot segment with parameters, `/..;x`.
+
+    Envoy forwards it as it is; a server that drops parameters (Tomcat does) would climb out of what a rule means.
+    """
+    return re.fullmatch(AMBIGUOUS, path, flags=re.DOTALL) is not None
 
 
 def _merge_slashes(path: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.canonical import canonical_path
+from ringfence.policy.canonical import canonical_path, is_ambiguous
 from ringfence.policy.model import (
     DEFAULT_DENY,
     NOT_MTLS,
@@ -60,10 +60,10 @@ def evaluate(model: Model, request: Request) -> Verdict:
         return _default(NOT_MTLS)
     if request.source.trust_domain != model.mesh.trust_domain:
         return _default(DEFAULT_DENY)
-    # 2. A port that nobody declared, or a path that the proxy refuses to make canonical, can have no rule.
+    # 2. A port that nobody declared can have no rule, nor a path that has no canonical form, or more than one reading.
     protocol = _protocol(model, request)
     path = canonical_path(request.path) if request.path else ""
-    if protocol is None or (protocol.is_http and path is None):
+    if protocol is None or (protocol.is_http and (path is None or is_ambiguous(path))):
         return _default(DEFAULT_DENY)
     # 3. Of the rules that match, a deny wins over every allow.
     matching = tuple(_matching(model, request, path or "", protocol))

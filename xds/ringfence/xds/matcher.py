@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
-from ringfence.policy.model import NOT_ONE_URI, Effect, HttpMatch, Rule, named
+from ringfence.policy.canonical import AMBIGUOUS
+from ringfence.policy.model import DEFAULT_DENY, NOT_ONE_URI, Effect, HttpMatch, Rule, named
 from ringfence.policy.scope import breadth, source_prefix
 from ringfence.xds import codec
 
@@ -21,7 +22,9 @@ Fields = dict[str, Any]
 Conditions = Callable[[Rule], Sequence[Fields]]
 
 ONE_URI = "one-uri"  # what the guard says of a certificate with exactly one URI SAN
-_ONE_URI_REGEX = "spiffe://[^,]+"
+# The characters of a SPIFFE ID and no others (SPIFFE-ID.md, 2): a newline after it would be another name to an exact
+# match, and the same to a prefix. Envoy joins several names with commas, and RE2 here matches whole values only.
+_ONE_URI_REGEX = "spiffe://[a-z0-9._-]+(/[a-zA-Z0-9._-]+)*"
 _URI_SAN = codec.extension(
     "envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
 )
@@ -50,6 +53,17 @@ def guard(after: Fields | None = None) -> Fields:
     return {"matcher_list": {"matchers": [field]}, "on_no_match": act(named(NOT_ONE_URI), allow=False)}
 
 
+def guard_requests() -> Fields:
+    """The guard of a listener that sees requests: an ambiguous path (policy.canonical) is no rule's to allow."""
+    ambiguous = {
+        "predicate": _header(":path", {"safe_regex": _regex(AMBIGUOUS)}),
+        "on_match": act(named(DEFAULT_DENY), allow=False),
+    }
+    matcher = guard()
+    matcher["matcher_list"]["matchers"].insert(0, ambiguous)
+    return matcher
+
+
 def by_peer(rules: Iterable[Rule], trust_domain: TrustDomain, conditions: Conditions, otherwise: Fields) -> Fields:
     """The tree of rules of one effect; *otherwise* is what follows when none of them matches.
 
@@ -70,12 +84,15 @@ def by_peer(rules: Iterable[Rule], trust_domain: TrustDomain, conditions: Condit
     return matcher
 
 
-def by_header(name: str, found: Mapping[str, Fields], otherwise: Fields) -> Fields:
-    """A tree keyed on one header's exact value."""
+def by_authority(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
+    """By the host that is asked for, whatever its case (RFC 9110 section 4.2.3); Envoy's maps would tell cases apart."""
     if not found:
         return {"on_no_match": otherwise}
-    tree = {"input": _header_input(name), "exact_match_map": {"map": dict(sorted(found.items()))}}
-    return {"matcher_tree": tree, "on_no_match": otherwise}
+    matchers = [
+        {"predicate": _header(":authority", {"exact": host, "ignore_case": True}), "on_match": end}
+        for host, end in sorted(found.items())
+    ]
+    return {"matcher_list": {"matchers": matchers}, "on_no_match": otherwise}
 
 
 def first_of(rules: Sequence[Rule], conditions: Conditions) -> Fields:

@@ -57,8 +57,8 @@ class PortRules:
 
 
 def guard_filter() -> dict[str, Any]:
-    """The HTTP filter that demands one URI SAN. It never changes, so it may stand in the listener itself."""
-    tree = matcher.as_matcher(matcher.guard())
+    """The HTTP filter that demands one URI SAN and one reading of the path; constant, so it stands in the listener."""
+    tree = matcher.as_matcher(matcher.guard_requests())
     return codec.extension("ringfence.guard", HTTP_RBAC, matcher=tree, rules_stat_prefix=GUARD)
 
 
