@@ -115,10 +115,8 @@ class Egress:
 
         def tree(kind: str, end: matcher.Fields) -> matcher.Fields:
             chosen = {name: getattr(rules, kind) for name, rules in found.items()}
-            return matcher.by_header(
-                ":authority",
-                {name: matcher.first_of(some, on_proxied) for name, some in chosen.items() if some},
-                end,
+            return matcher.by_authority(
+                {name: matcher.first_of(some, on_proxied) for name, some in chosen.items() if some}, end
             )
 
         deny = rbac.judged(rbac.DENY, tree("deny", _NO_DENY), tree("shadow_deny", _NO_DENY))

@@ -85,7 +85,7 @@ def by_peer(rules: Iterable[Rule], trust_domain: TrustDomain, conditions: Condit
 
 
 def by_authority(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
-    """By the host that is asked for, whatever its case (RFC 9110 section 4.2.3); Envoy's maps would tell cases apart."""
+    """By the host that is asked for, in any case (RFC 9110 section 4.2.3); Envoy's maps would tell cases apart."""
     if not found:
         return {"on_no_match": otherwise}
     matchers = [
