@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ringfence.certs.authority import Authority
+from ringfence.certs.keys.disk import DiskKeys
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.xds import codec
@@ -42,12 +43,14 @@ class Identity:
 
 
 class Domain:
-    """A trust domain with its authority."""
+    """A trust domain with its authority: a new one, unless keys and authority of a real server are given."""
 
-    def __init__(self, name: str) -> None:
-        self.keys = MemoryKeys()
+    def __init__(
+        self, name: str, keys: MemoryKeys | DiskKeys | None = None, authority: Authority | None = None
+    ) -> None:
+        self.keys = keys or MemoryKeys()
         self.name = TrustDomain(name)
-        self.authority = Authority.create(self.name, self.keys, now=datetime.now(UTC))
+        self.authority = authority or Authority.create(self.name, self.keys, now=datetime.now(UTC))
 
     def issue(self, spiffe_id: SpiffeId) -> Identity:
         """An SVID in the ordinary way."""
