@@ -189,6 +189,20 @@ class Stack:
 
         return until(find, f"a decision with {wanted}")
 
+    def in_step(self) -> bool:
+        """Whether every connected proxy holds the intent in force."""
+        proxies = self.admin.ListProxies(admin.ListProxiesRequest()).proxies
+        return bool(proxies) and all(proxy.state == "SYNCED" for proxy in proxies)
+
+    def agent_page(self, path: str) -> str:
+        """A page of the agent's."""
+        connection = HTTPConnection(self._agent_http, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
     def of_connection(self, peer: str, *, rule: str) -> admin.Decision:
         """The decision by *rule* on the connection from that address, waited for."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import ssl
@@ -100,6 +101,22 @@ def test_a_revocation_bites_on_the_open_connection_and_touches_no_listener(
             stack.apply(stack.intent)
         until(lambda: caller.ask("GET", "/public/a").status == 200, "the rule's return")
     assert web.stats()["listener_manager.lds.update_rejected"] == 0
+
+
+def test_a_changed_cluster_does_not_stay_warming(stack: Stack, web: Workload, client: Workload) -> None:
+    """Rule 2: another protocol makes another cluster; it is acknowledged at once, since its endpoints come with it."""
+    before = client.stats()["cluster_manager.cluster_modified"]
+    try:
+        stack.apply(stack.intent.replace("protocol: http}, {name: db", "protocol: grpc}, {name: db"))
+        until(stack.in_step, "every proxy in step", 10)
+        stats = client.stats()
+    finally:
+        stack.apply(stack.intent)
+    assert stats["cluster_manager.cluster_modified"] > before
+    assert stats["cluster_manager.warming_clusters"] == 0
+    until(stack.in_step, "every proxy in step", 10)
+    with Caller(client.upstream("WEB_HTTP")) as caller:
+        assert caller.ask("GET", "/public/a").status == 200
 
 
 def test_a_port_of_somebody_else_is_a_refusal_with_its_line_and_the_rest_serves(stack: Stack) -> None:
@@ -251,6 +268,18 @@ def test_envoys_share_nothing_with_each_other(stack: Stack, web: Workload, clien
     """Rule 12: every child is started without hot restart, so that several live beside each other."""
     for pid in {web.proxy, client.proxy}:
         assert b"--disable-hot-restart" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def test_the_agent_says_how_it_holds_its_callers(stack: Stack, web: Workload) -> None:
+    """Rule 13: by a pidfd of the very peer where the kernel gives one, else by start time, and /metrics says which."""
+    held = {
+        line.partition(" ")[0].partition('held_by="')[2].partition('"')[0]: float(line.rpartition(" ")[2])
+        for line in stack.agent_page("/metrics").splitlines()
+        if 'held_by="' in line
+    }
+    kernel = tuple(int(part) for part in platform.release().split(".")[:2])
+    assert held["pidfd" if kernel >= (6, 5) else "start-time"] >= 1
+    assert len(held) == 1
 
 
 def test_a_shadow_rule_on_requests_is_recorded_and_decides_nothing(client: Workload, stack: Stack) -> None:

@@ -122,6 +122,12 @@ def test_several_names_are_none(some: tuple[Rule, ...], names: list[SpiffeId], m
     assert judged(some, ",".join(map(str, names)), method, path) == (named("not-one-uri"), False)
 
 
+@given(rules(), IDENTITIES, st.characters(codec="ascii", exclude_characters="/._-", categories=("P", "S", "Z", "C")))
+def test_a_name_with_another_character_is_none(some: tuple[Rule, ...], caller: SpiffeId, added: str):
+    """No exact Deny means a NAME with a newline, but a namespace's Allow would: the guard refuses what is no ID."""
+    assert judged(some, f"{caller}{added}", "GET", "/m/a") == (named("not-one-uri"), False)
+
+
 @given(rules(), IDENTITIES)
 def test_a_foreign_trust_domain_matches_no_rule(some: tuple[Rule, ...], caller: SpiffeId):
     """The same path in another domain is another identity, for rules on namespaces and on the mesh too."""
