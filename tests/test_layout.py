@@ -66,3 +66,17 @@ def test_the_repository_names_no_registry_and_no_machine() -> None:
     )
 
     assert not found.stdout
+
+
+def test_patterns_are_held_against_whole_values() -> None:
+    """`match` with `$` takes a newline at the end: our code uses `fullmatch`, or `search` for a part."""
+    loose = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for room in ROOMS
+        for path in _tracked(f"{room}/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "match" and isinstance(node.ctx, ast.Load)
+        if isinstance(node.value, ast.Name) and (node.value.id == "re" or node.value.id.strip("_").isupper())
+    ]
+
+    assert not loose
