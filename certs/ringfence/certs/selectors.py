@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,13 @@ NAMES: dict[str, frozenset[str]] = {
     "launch": frozenset({"namespace", "name"}),
     "k8s": frozenset({"ns", "sa", "pod-name", "pod-uid", "node-name", "pod-label", "container-name"}),
     "slurm": frozenset({"job_id", "sluid", "step"}),
+}
+_ANYTHING = re.compile(r".+", re.DOTALL)
+# What a value looks like when an attestor writes it; another spelling would never match either.
+_VALUES = {
+    **dict.fromkeys(("unix:uid", "unix:gid", "unix:supplementary_gid"), (re.compile(r"0|[1-9][0-9]{0,9}"), "a number")),
+    "unix:path": (re.compile(r"/.+"), "an absolute path"),
+    "unix:sha256": (re.compile(r"[0-9a-f]{64}"), "64 lower-case hex digits"),
 }
 
 
@@ -39,6 +47,11 @@ class Selector:
                 Kind.INVALID,
                 f"{text!r} is no selector of {kind}",
                 hint=f"Write {kind}:NAME:VALUE with one of: {_list(NAMES[kind])}",
+            )
+        pattern, shape = _VALUES.get(f"{kind}:{name}", (_ANYTHING, ""))
+        if not pattern.fullmatch(fact):
+            raise RingfenceError(
+                Kind.INVALID, f"{text!r} would never match", hint=f"The value of {kind}:{name} is {shape}"
             )
         return cls(kind, value)
 

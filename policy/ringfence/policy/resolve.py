@@ -97,6 +97,8 @@ def _selector(key: str, value: Node, node: Node, findings: Findings) -> Selector
         return None
     if isinstance(value.scalar, bool) or value.scalar is None:
         return None  # not text or a number: noted when the document was parsed
+    if isinstance(value.scalar, bool):
+        return None  # RF1104 says so already, and no model comes of it
     try:
         return Selector.parse(f"{kind}:{fact}:{value.scalar}")
     except RingfenceError as error:

@@ -27,14 +27,16 @@ _PATIENCE = 15.0  # seconds for the answer
 
 
 def read_bundle(path: Path, trust_domain: TrustDomain) -> SpiffeBundle:
-    """The bootstrap bundle in *path*, PEM or SPIFFE JSON; raises INVALID for anything else, OSError when unreadable."""
-    text = path.read_bytes()
+    """The bootstrap bundle in *path*, PEM or SPIFFE JSON; raises INVALID for anything else."""
     try:
+        text = path.read_bytes()
         if b"-----BEGIN" in text:
             roots = tuple(root.public_bytes(Encoding.DER) for root in load_pem_x509_certificates(text))
             bundle = SpiffeBundle(trust_domain, roots)
         else:
             bundle = SpiffeBundle.parse(trust_domain, text)
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
     except (ValueError, RingfenceError) as error:
         raise _unusable(path, str(error)) from error
     if not bundle.x509_authorities:

@@ -57,6 +57,8 @@ class Node:
             self.identity = kept
             events.enrolled(kept.svid.spiffe_id, "kept")
             return
+        if kept is not None:
+            self._check_domain(kept)
         if not self._token:
             raise RingfenceError(
                 Kind.UNAUTHENTICATED,
@@ -111,6 +113,16 @@ class Node:
         """Whether the server said that it knows us no more, or our SVID has ended."""
         refused = link.last_failure is not None and link.last_failure.kind in _LOST
         return not link.connected.is_set() and (refused or not self.identity.svid.is_valid(self._clock()))
+
+    def _check_domain(self, kept: Identity) -> None:
+        found, wanted = kept.svid.spiffe_id.trust_domain, self._config.trust_domain
+        if found != wanted:
+            raise RingfenceError(
+                Kind.CONFLICT,
+                f"this folder belongs to the trust domain {found}",
+                where=str(self._config.data_dir),
+                hint=f"Give --trust-domain {found}, or another --data-dir for {wanted}",
+            )
 
     def _is_good(self, kept: Identity) -> bool:
         try:

@@ -61,7 +61,7 @@ def _text(value: object) -> str:
 
 
 def _heading(column: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", column).upper()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", column).upper()
 
 
 def _table(rows: Sequence[dict[str, Any]], columns: list[str]) -> None:

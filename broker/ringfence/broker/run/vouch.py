@@ -66,7 +66,10 @@ class Voucher:
         except TimeoutError:
             call.cancel()
             raise RingfenceError(
-                Kind.TIMEOUT, f"the agent has not answered for {self._patience:g} s", where=self._address
+                Kind.TIMEOUT,
+                f"the agent has not let {self._who} start for {self._patience:g} s",
+                where=self._address,
+                hint=f"It waits for the intent to declare Workload {self._who} with a spec.launch: is it applied?",
             ) from None
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from None
