@@ -34,8 +34,10 @@ class _Parts:
         yield CounterMetricFamily("ringfence_xds_sent", "Responses sent to proxies.", value=fleet.counts.pushes)
         yield CounterMetricFamily("ringfence_xds_compiles", "Snapshots compiled.", value=fleet.counts.compiles)
         yield GaugeMetricFamily("ringfence_entries", "Registration entries.", value=len(self._parts.registry))
+        evidence = GaugeMetricFamily("ringfence_evidence", "What the evidence receiver counts.", labels=["what"])
         for name, value in self._parts.evidence.evidence.counters().items():
-            yield GaugeMetricFamily(f"ringfence_evidence_{name}", "Of the evidence receiver.", value=value)
+            evidence.add_metric([name], value)
+        yield evidence
 
 
 def page_of(parts: Parts | None) -> bytes:
