@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from ringfence.broker.run.admin import ask
 from ringfence.broker.run.bootstrap import bootstrap
 from ringfence.broker.run.envoy import envoy_arguments, find_envoy
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who
-from tests.e2e.proxies import free_port
-from tests.e2e.stack import TRUST_DOMAIN, Stack
+from tests.e2e.proxies import free_port, http_app
+from tests.e2e.stack import TRUST_DOMAIN, Stack, running_stack
 
 PREFIX = f"spiffe://{TRUST_DOMAIN}/ns"
 CLIENT, NOTEBOOK, WEB, LATE = (
@@ -161,3 +166,16 @@ class Late:
     def page(self, path: str) -> str:
         """A page of its admin interface."""
         return ask(str(self.admin), path)
+
+
+@contextmanager
+def learned_mesh() -> Iterator[Stack]:
+    """The stack with this intent, in a folder with a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="rf-") as name, http_app() as hub:
+        facts = {"UID": os.geteuid(), "HUB": hub}
+        facts |= {port: free_port() for port in ("WEB_HTTP", "WEB_DB", "SPARE_HTTP", "SPARE_METRICS")}
+        text = INTENT
+        for fact, value in facts.items():
+            text = text.replace(fact, str(value))
+        with running_stack(Path(name), text) as running:
+            yield running

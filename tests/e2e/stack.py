@@ -137,7 +137,7 @@ class Stack:
         self._workloads: dict[str, Workload] = {}
         (folder / "intent").mkdir()
         (folder / "intent" / "rules.yaml").write_text(intent)
-        self._start(
+        self.server = self._start(
             *("server", "run", "--trust-domain", TRUST_DOMAIN, "--data-dir", str(self.data_dir)),
             *("--listen", self.listen, "--http-listen", self._http, "--intent", str(folder / "intent")),
         )

@@ -8,7 +8,6 @@ import platform
 import signal
 import socket
 import ssl
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,11 +23,11 @@ from ringfence.proto import workload as workload_api
 from ringfence.proto.client import Client
 from ringfence.xds import codec
 from tests.e2e.identities import Domain, Identity
-from tests.e2e.learned import CLIENT, COMES_LATE, INTENT, NOTEBOOK, PREFIX, WEB, Late
+from tests.e2e.learned import CLIENT, COMES_LATE, NOTEBOOK, PREFIX, WEB, Late, learned_mesh
 from tests.e2e.plane import until
-from tests.e2e.proxies import Caller, free_port, http_app
+from tests.e2e.proxies import Caller
 from tests.e2e.registry import closed
-from tests.e2e.stack import Stack, Workload, running_stack
+from tests.e2e.stack import Stack, Workload
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("rules_learned")]
 
@@ -38,14 +37,8 @@ HELD = 16.0  # seconds: longer than the 15 after which an Envoy would go on with
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """One mesh for all tests here."""
-    with tempfile.TemporaryDirectory(prefix="rf-") as name, http_app() as hub:
-        facts = {"UID": os.geteuid(), "HUB": hub}
-        facts |= {port: free_port() for port in ("WEB_HTTP", "WEB_DB", "SPARE_HTTP", "SPARE_METRICS")}
-        text = INTENT
-        for fact, value in facts.items():
-            text = text.replace(fact, str(value))
-        with running_stack(Path(name), text) as running:
-            yield running
+    with learned_mesh() as running:
+        yield running
 
 
 @pytest.fixture(scope="module", autouse=True)

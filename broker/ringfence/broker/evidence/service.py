@@ -134,7 +134,8 @@ class Evidence:
             request = kind.FromString(data or b"")
         except RingfenceError as error:
             self.refused += 1
-            raise Status(Code.PERMISSION_DENIED, error.detail) from None
+            nobody = error.kind is Kind.UNAUTHENTICATED
+            raise Status(Code.UNAUTHENTICATED if nobody else Code.PERMISSION_DENIED, error.detail) from None
         except Exception:  # noqa: BLE001  # protobuf's DecodeError: whatever it is, the sender made it
             self.refused += 1
             raise Status(Code.INVALID_ARGUMENT, f"that is no {kind.DESCRIPTOR.name}") from None
