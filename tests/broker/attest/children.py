@@ -41,7 +41,8 @@ except grpc.RpcError as error:
     sys.exit()
 print("accepted", flush=True)
 program = sys.stdin.readline().strip()
-detach = "import os,sys; os.setsid() if os.fork() == 0 else os._exit(0); os.fork() and os._exit(0); os.execv(sys.argv[1], sys.argv[1:])"
+fork = "\\nif os.fork(): os._exit(0)\\n"
+detach = f"import os, sys{fork}os.setsid(){fork}os.execv(sys.argv[1], sys.argv[1:])"
 subprocess.run([sys.executable, "-c", detach, sys.executable, "-c", open(program).read(), sys.argv[4]])
 sys.stdin.read()
 """
@@ -79,5 +80,7 @@ async def child(code: str, *arguments: str, prefix: Sequence[str] = ()) -> Async
     finally:
         if process.returncode is None:
             process.kill()
+        assert process.stdin is not None
+        process.stdin.close()
         # The pipe ends when the last process of the tree has closed it.
         await process.communicate()

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -114,12 +116,9 @@ def test_ancestors_lead_up_from_the_process(sleeper: subprocess.Popen[bytes]) ->
     assert chain[-1][0] == 1 or procfs.stat(chain[-1][0]).parent == 0
 
 
-def test_a_path_counts_only_where_that_file_stands(tmp_path: object) -> None:
+def test_a_path_counts_only_where_that_file_stands(tmp_path: Path) -> None:
     """A program whose file was replaced or unlinked has no path: another file stands there, or none."""
-    from pathlib import Path
-    from shutil import copy
-
-    program = Path(str(tmp_path)) / "program"
+    program = tmp_path / "program"
     copy("/bin/cat", program)
     with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
         held = _hold(process.pid, None)
@@ -131,12 +130,9 @@ def test_a_path_counts_only_where_that_file_stands(tmp_path: object) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def test_a_name_with_brackets_does_not_confuse(tmp_path: object) -> None:
+def test_a_name_with_brackets_does_not_confuse(tmp_path: Path) -> None:
     """Field 2 of /proc/PID/stat may hold spaces and brackets; the fields after it are still found."""
-    from pathlib import Path
-    from shutil import copy
-
-    program = Path(str(tmp_path)) / "a) b (c"
+    program = tmp_path / "a) b (c"
     copy("/bin/cat", program)
     with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
         assert procfs.stat(process.pid).parent == os.getpid()

@@ -11,10 +11,12 @@ import pytest
 from ringfence.broker.attest import procfs
 from ringfence.broker.attest.unix import UnixAttestor
 
+EXECUTABLE = Path("/proc/self/exe").resolve()
+
 
 @pytest.fixture
 def own() -> procfs.Process:
-    """This very process."""
+    """The process of the tests."""
     return procfs.hold(os.getpid(), os.geteuid(), os.getegid(), None)
 
 
@@ -38,7 +40,6 @@ async def test_names_are_told_when_an_entry_asks(own: procfs.Process) -> None:
 
 async def test_path_and_hash_are_told_when_an_entry_asks(own: procfs.Process) -> None:
     """The real path of the executable and the SHA-256 of its bytes, when wanted."""
-    executable = Path("/proc/self/exe").resolve()
     found = await _facts(own, "unix:path", "unix:sha256")
-    assert f"unix:path:{executable}" in found
-    assert f"unix:sha256:{hashlib.sha256(executable.read_bytes()).hexdigest()}" in found
+    assert f"unix:path:{EXECUTABLE}" in found
+    assert f"unix:sha256:{hashlib.sha256(EXECUTABLE.read_bytes()).hexdigest()}" in found

@@ -57,6 +57,11 @@ class Agent:
         """Whether workloads are served what the server said."""
         return self._listening and self._cache is not None and self._cache.synced
 
+    @property
+    def watches(self) -> Watches | None:
+        """The open streams, once it serves."""
+        return self._watches
+
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until *stop*; raises RingfenceError or OSError for what keeps it from serving at all."""
         await asyncio.to_thread(self._folder.open)

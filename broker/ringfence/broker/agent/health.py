@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc.aio
 
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent.config import ADMIN_SUFFIX
 from ringfence.broker.run.plan import socket_path
 from ringfence.broker.status import error_of
-from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
 
 
-async def check(socket: str, timeout: float) -> str:  # noqa: ASYNC109  # the gRPC deadline
-    """One line that says how the agent is; raises UNAVAILABLE when it does not serve. *timeout* in seconds."""
+async def check(socket: str, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109  # the gRPC deadline
+    """How the agent is; raises UNAVAILABLE when none answers. *timeout* in seconds."""
     path = socket_path(socket) + ADMIN_SUFFIX
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
         try:
@@ -23,6 +24,11 @@ async def check(socket: str, timeout: float) -> str:  # noqa: ASYNC109  # the gR
             )
         except grpc.aio.AioRpcError as error:
             raise error_of(error, where=path) from None
-    if not info.ready:
-        raise RingfenceError(Kind.UNAVAILABLE, f"the agent is not ready: {info.detail}", where=path)
-    return f"ready: {info.entries} entries at revision {info.revision} of {info.trust_domain}"
+    return {
+        "ready": info.ready,
+        "detail": info.detail,
+        "version": info.version,
+        "trustDomain": info.trust_domain,
+        "revision": info.revision,
+        "entries": info.entries,
+    }

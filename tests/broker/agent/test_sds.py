@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from ringfence.broker.agent.sds import SERVICE
+from ringfence.xds.codec import build, message
+from ringfence.xds.types import SECRET
+from tests.broker.agent.harness import OWN_UID, running_agent
+from tests.broker.server.harness import ServerUnderTest, running_server
+
+ID = "spiffe://example.org/ns/a/sa/w"
+OTHER = "spiffe://example.org/ns/a/sa/other"
+_V3 = "envoy.service.discovery.v3."
+_EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
+    """A server."""
+    async with running_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def channel(tmp_path: Path, server: ServerUnderTest) -> AsyncIterator[grpc.aio.Channel]:
+    """A connection to its agent, which holds for half a second."""
+    async with running_agent(tmp_path, server, hold=0.5) as agent:
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(f"unix:{agent.socket}", options=options) as made:
+            yield made
+
+
+def _call(channel: grpc.aio.Channel, method: str, kind: str = "stream_stream") -> Any:
+    variant = "Delta" if method == "DeltaSecrets" else ""
+    return getattr(channel, kind)(
+        f"/{SERVICE}/{method}",
+        request_serializer=lambda fields: build(f"{_V3}{variant}DiscoveryRequest", **fields).SerializeToString(),
+        response_deserializer=message(f"{_V3}{variant}DiscoveryResponse").FromString,
+    )
+
+
+def _secrets(response: Any) -> dict[str, Any]:
+    secrets = [message(SECRET.rpartition("/")[2]).FromString(any_.value) for any_ in response.resources]
+    return {secret.name: secret for secret in secrets}
+
+
+async def _end(call: Any) -> grpc.StatusCode:
+    try:
+        while await call.read() is not _EOF:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("name", [ID, "default"])
+async def test_a_certificate_by_id_or_default(server: ServerUnderTest, channel: grpc.aio.Channel, name: str) -> None:
+    """A SPIFFE ID, or `default`, names a certificate and its PKCS #8 key in PEM, under the name that was asked."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "StreamSecrets")()
+    await stream.write({"resource_names": [name], "type_url": SECRET})
+    secret = _secrets(await stream.read())[name]
+    stream.cancel()
+    assert secret.tls_certificate.certificate_chain.inline_bytes.startswith(b"-----BEGIN CERTIFICATE-----")
+    assert secret.tls_certificate.private_key.inline_bytes.startswith(b"-----BEGIN PRIVATE KEY-----")
+
+
+@pytest.mark.parametrize("names", [["spiffe://example.org"], ["ROOTCA"], ["ALL"], ["ROOTCA", "spiffe://example.org"]])
+async def test_validation_contexts(server: ServerUnderTest, channel: grpc.aio.Channel, names: list[str]) -> None:
+    """Trust domain, ROOTCA and ALL give Envoy's SPIFFE validator; two of them in one request are both answered."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "StreamSecrets")()
+    await stream.write({"resource_names": names, "type_url": SECRET})
+    secrets = _secrets(await stream.read())
+    stream.cancel()
+    assert sorted(secrets) == sorted(names)
+    for secret in secrets.values():
+        validator = secret.validation_context.custom_validator_config
+        assert validator.name == "envoy.tls.cert_validator.spiffe"
+        found = message("envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig").FromString(
+            validator.typed_config.value
+        )
+        assert [domain.name for domain in found.trust_domains] == ["example.org"]
+
+
+async def test_no_names_are_all_secrets(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+    """A request without names gets everything that the caller is entitled to."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "StreamSecrets")()
+    await stream.write({"type_url": SECRET})
+    assert sorted(_secrets(await stream.read())) == ["ALL", "ROOTCA", "default", "spiffe://example.org", ID]
+    stream.cancel()
+
+
+async def test_a_name_that_can_never_be_is_refused_at_once(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+    """A name that no entry could bring ends the stream with InvalidArgument."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "StreamSecrets")()
+    await stream.write({"resource_names": ["no such secret"], "type_url": SECRET})
+    assert await _end(stream) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("method", ["StreamSecrets", "DeltaSecrets"])
+async def test_an_id_of_others_is_refused_after_the_hold(
+    server: ServerUnderTest, channel: grpc.aio.Channel, method: str
+) -> None:
+    """An ID that the caller is not entitled to is waited for, then InvalidArgument."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, method)()
+    names = {"resource_names_subscribe": [OTHER]} if method == "DeltaSecrets" else {"resource_names": [OTHER]}
+    await stream.write({**names, "type_url": SECRET})
+    assert await _end(stream) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_id_that_comes_in_time_is_given(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+    """A proxy that starts before its entry waits on its stream and gets the secret by push."""
+    stream = _call(channel, "StreamSecrets")()
+    await stream.write({"resource_names": [ID], "type_url": SECRET})
+    reading = asyncio.create_task(stream.read())
+    await asyncio.sleep(0)
+    await server.create_entry(ID, OWN_UID)
+    assert list(_secrets(await reading)) == [ID]
+    stream.cancel()
+
+
+@pytest.mark.parametrize("method", ["StreamSecrets", "DeltaSecrets"])
+async def test_a_withdrawn_identity_ends_the_stream(
+    server: ServerUnderTest, channel: grpc.aio.Channel, method: str
+) -> None:
+    """When the entry goes, the stream that gave its secret ends with PermissionDenied."""
+    entry = await server.create_entry(ID, OWN_UID)
+    await server.create_entry(OTHER, OWN_UID)
+    stream = _call(channel, method)()
+    names = {"resource_names_subscribe": [ID]} if method == "DeltaSecrets" else {"resource_names": [ID]}
+    await stream.write({**names, "type_url": SECRET})
+    assert await stream.read()
+    await server.delete_entry(entry.id)
+    assert await _end(stream) is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_delta_gives_and_names(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+    """DeltaSecrets, which SPIRE's agent lacks, gives resources by name."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "DeltaSecrets")()
+    await stream.write({"resource_names_subscribe": [ID, "ALL"], "type_url": SECRET})
+    response = await stream.read()
+    stream.cancel()
+    assert sorted(resource.name for resource in response.resources) == ["ALL", ID]
+
+
+async def test_fetch_secrets_is_unary(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+    """FetchSecrets answers once with the names asked for."""
+    await server.create_entry(ID, OWN_UID)
+    response = await _call(channel, "FetchSecrets", "unary_unary")({"resource_names": [ID, "ALL"]})
+    assert sorted(_secrets(response)) == ["ALL", ID]
