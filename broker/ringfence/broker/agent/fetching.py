@@ -124,7 +124,7 @@ def _fetched(svid: Any) -> FetchedSvid:
         _pem("CERTIFICATE", chain),
         _pem("PRIVATE KEY", [svid.x509_svid_key]),
         _pem("CERTIFICATE", split_der(svid.bundle)),
-        parse_svid(chain).not_after.isoformat(),
+        f"{parse_svid(chain).not_after:%Y-%m-%dT%H:%M:%SZ}",
         svid.hint,
     )
 

@@ -7,30 +7,8 @@ from typing import Any
 
 import click
 
-
-def _from_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
-    """A TOML file's values become the defaults of the other options; raises INVALID for what is no option."""
-    if path is None:
-        return None
-    import tomllib
-
-    from ringfence.certs.errors import Kind, RingfenceError
-
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RingfenceError(Kind.INVALID, f"it is no TOML: {error}", where=str(path)) from error
-    values = {name.replace("-", "_"): value for name, value in found.get("agent", found).items()}
-    known = {param.name for param in ctx.command.params}
-    if unknown := sorted(set(values) - known):
-        raise RingfenceError(
-            Kind.INVALID,
-            f"{unknown[0]!r} is no option of the agent",
-            where=str(path),
-            hint="See `ringfence agent run --help`: options are spelled as there, without the dashes in front",
-        )
-    ctx.default_map = {**values, **(ctx.default_map or {})}
-    return path
+from ringfence.broker.cli.failure import ANSWER_IS_NO
+from ringfence.broker.cli.output import output_option, show_one
 
 
 @click.group()
@@ -39,14 +17,6 @@ def command() -> None:
 
 
 @command.command()
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    callback=_from_toml,
-    is_eager=True,
-    envvar="RINGFENCE_AGENT_CONFIG",
-    help="TOML file with any of these options.",
-)
 @click.option("--server", required=True, envvar="RINGFENCE_SERVER", help="HOST:PORT where the server listens.")
 @click.option("--trust-domain", required=True, envvar="RINGFENCE_TRUST_DOMAIN", help="Name of the trust domain.")
 @click.option(
@@ -139,10 +109,14 @@ def run(**options: Any) -> None:
     help="The agent's socket.",
 )
 @click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait.")
-def healthcheck(socket: str, timeout: float) -> None:
-    """Exit 0 when the agent on this machine serves, 1 when it does not."""
+@output_option
+def healthcheck(socket: str, timeout: float, output: str) -> None:
+    """Exit 0 when the agent of this machine serves, 3 when it answers that it does not."""
     import asyncio
 
     from ringfence.broker.agent.health import check
 
-    click.echo(asyncio.run(check(socket, timeout)))
+    row = asyncio.run(check(socket, timeout))
+    show_one("Agent", row, output=output, name="trustDomain")
+    if not row["ready"]:
+        raise click.exceptions.Exit(ANSWER_IS_NO)

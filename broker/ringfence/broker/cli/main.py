@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
+from ringfence.broker.cli.config_file import add_config
 from ringfence.broker.cli.failure import exit_code, explain_failure
 
 # Noun to (module, one line of help). Importing a noun may cost 100 ms of grpc, so --help imports none of them.
@@ -38,7 +40,17 @@ class Nouns(click.Group):
         if cmd_name not in NOUNS:
             return None
         command: click.Command = import_module(f"ringfence.broker.cli.{NOUNS[cmd_name][0]}").command
-        return command
+        return add_config(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest noun for one that is not there: it would look among the imported ones."""
+        if args and not args[0].startswith("-") and args[0] not in NOUNS:
+            close = get_close_matches(args[0], NOUNS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list of nouns, without importing any."""
@@ -46,7 +58,16 @@ class Nouns(click.Group):
             formatter.write_dl([(noun, text) for noun, (_, text) in sorted(NOUNS.items())])
 
 
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  # click's signature
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(version("ringfence"))
+        context.exit()
+
+
 @click.command(cls=Nouns, context_settings={"auto_envvar_prefix": "RINGFENCE", "max_content_width": 120})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print it.")
 def cli() -> None:
     """Identity, policy, proxies and evidence for machine-learning clusters."""
 

@@ -11,7 +11,7 @@ import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.failure import INVALID_INPUT
-from ringfence.broker.cli.output import API_VERSION, output_option, show_list
+from ringfence.broker.cli.output import API_VERSION, output_option, show_list, show_one
 
 _FINDING = ("code", "level", "path", "line", "column", "message", "hint")
 _DOCUMENTS = click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="DIR")
@@ -36,7 +36,7 @@ def validate(path: Path, trust_domain: str | None, output: str) -> None:
     texts = [(document.path, document.text) for document in read_documents(path)]
     loaded = load_documents(texts, default_trust_domain=trust_domain, now=datetime.now(UTC))
     revision = loaded.model.revision if loaded.model is not None else ""
-    _show({"revision": revision}, _findings(loaded.findings), [], output)
+    _show({"revision": revision}, _findings(loaded.findings, path), [], output)
 
 
 @command.command()
@@ -55,7 +55,7 @@ def apply(path: Path, socket: Path, dry_run: bool, output: str) -> None:  # noqa
     done = ask(socket, lambda server: server.ApplyPolicy(request, timeout=60))
     changes = [{"document": change.document, "action": change.action} for change in done.changes]
     facts = {"revision": done.revision, "proxies": done.proxies, "dryRun": dry_run}
-    _show(facts, _findings(done.findings), changes, output)
+    _show(facts, _findings(done.findings, path), changes, output)
 
 
 @command.command()
@@ -66,22 +66,27 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-def _findings(found: Iterable[Any]) -> list[dict[str, Any]]:
-    return [{name: getattr(finding, name) for name in _FINDING} for finding in found]
+def _findings(found: Iterable[Any], path: Path) -> list[dict[str, Any]]:
+    """As rows; what is about all the documents together is told of the folder."""
+    rows = [{name: getattr(finding, name) for name in _FINDING} for finding in found]
+    return [row if row["path"] else {**row, "path": str(path)} for row in rows]
 
 
 def _show(facts: dict[str, Any], findings: list[dict[str, Any]], changes: list[dict[str, Any]], output: str) -> None:
     failed = any(finding["level"] == "error" for finding in findings)
-    if output == "json":
+    if output in {"json", "yaml"}:
         body = {"apiVersion": API_VERSION, "kind": "PolicyReport", "valid": not failed, **facts}
-        click.echo(json.dumps({**body, "changes": changes, "findings": findings}, indent=2))
+        show_one("PolicyReport", {**body, "changes": changes, "findings": findings}, output=output, name="kind")
+    elif output == "jsonl":
+        for finding in findings:
+            click.echo(json.dumps(finding))
     else:
         for finding in findings:
             place = f"{finding['path']}:{finding['line']}:{finding['column']}: {finding['level']}"
             click.echo(f"{place} {finding['code']}: {finding['message']}. {finding['hint']}", err=True)
         if changes:
             show_list("Change", changes, columns=["document", "action"], output=output, name="document")
-        elif not failed:
+        elif not failed and output != "name":
             click.echo(f"valid, revision {facts['revision']}")
     if failed:
         raise click.exceptions.Exit(INVALID_INPUT)

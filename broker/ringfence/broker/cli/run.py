@@ -6,11 +6,8 @@ import os
 
 import click
 
-from ringfence.broker.cli.config_file import config_option
-
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@config_option
 @click.option(
     "--socket",
     envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
-from ringfence.broker.cli.config_file import config_option
 from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.output import output_option, show_list, show_one
 
@@ -21,7 +20,6 @@ def command() -> None:
 
 
 @command.command()
-@config_option
 @click.option("--trust-domain", required=True, envvar="RINGFENCE_TRUST_DOMAIN", help="Name of the trust domain.")
 @click.option("--data-dir", required=True, type=_FOLDER, envvar="RINGFENCE_DATA_DIR", help="Where state is kept, 0700.")
 @click.option("--listen", required=True, envvar="RINGFENCE_LISTEN", help="HOST:PORT for agents, proxies and evidence.")

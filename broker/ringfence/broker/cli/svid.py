@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,14 @@ import click
 
 from ringfence.broker.cli.output import output_option, show_list
 
-_socket_option: Any = click.option(
+_socket_option: Callable[[Any], Any] = click.option(
     "--socket",
     required=True,
     envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],
     help="The agent's socket: a path, or unix:///PATH.",
 )
-_timeout_option: Any = click.option("--timeout", default=35.0, show_default=True, help="Seconds to wait.")
-_write_option: Any = click.option(
+_timeout_option: Callable[[Any], Any] = click.option("--timeout", default=35.0, show_default=True, help="Seconds to wait.")
+_write_option: Callable[[Any], Any] = click.option(
     "--write", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files; keys are written 0600."
 )
 

@@ -22,6 +22,8 @@ def command() -> None:
 @output_option
 def generate(socket: Path, ttl: int, output: str) -> None:
     """Make a token that one agent can join with, once."""
+    if ttl < 1:
+        raise click.BadParameter("a token that is never valid joins nobody; write 10m", param_hint="--ttl")
     from ringfence.admin.v1 import admin_pb2 as pb
     from ringfence.broker.cli.times import rfc3339
 

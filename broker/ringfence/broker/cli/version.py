@@ -6,8 +6,15 @@ from importlib.metadata import version
 
 import click
 
+from ringfence.broker.cli.output import output_option, show_one
+
 
 @click.command()
-def command() -> None:
+@output_option
+def command(output: str) -> None:
     """Print the version."""
-    click.echo(version("ringfence"))
+    found = version("ringfence")
+    if output in {"table", "wide"}:
+        click.echo(found)
+    else:
+        show_one("Version", {"version": found}, output=output, name="version")
