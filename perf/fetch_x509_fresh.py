@@ -27,10 +27,14 @@ _OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 def fetch(path: Path) -> bytes:
     """The first message of a stream on a connection of its own."""
     with grpc.insecure_channel(f"unix:{path}", options=_OPTIONS) as channel:
-        call = channel.unary_stream(METHOD)(b"", metadata=HEADER, wait_for_ready=True, timeout=10)
+        call: Any = _open(channel)(b"", metadata=HEADER, wait_for_ready=True, timeout=10)
         answer: bytes = next(call)
         call.cancel()
         return answer
+
+
+def _open(channel: Any) -> Any:
+    return channel.unary_stream(METHOD)
 
 
 def _timed(path: Path) -> float:

@@ -157,15 +157,6 @@ def cgroups(pid: int) -> dict[str, str]:
     return {names: path for _, names, path in (line.split(":", 2) for line in lines)}
 
 
-def unified_mount() -> str:
-    """Where cgroup v2 is mounted (hybrid hosts have it aside), or empty."""
-    for line in _read("/proc/self/mountinfo").decode("utf-8", "replace").splitlines():
-        before, _, after = line.partition(" - ")
-        if after.split(" ", 1)[0] == "cgroup2":
-            return before.split(" ")[4]
-    return ""
-
-
 def ancestors(pid: int) -> tuple[tuple[int, int], ...]:
     """(pid, start time) of the process and of each parent up, nearest first.
 
@@ -224,16 +215,6 @@ def _read(path: str) -> bytes:
         return data
     finally:
         os.close(file)
-
-
-def write_cgroup(folder: Path, pid: int) -> None:
-    """Make the cgroup *folder* and move *pid* into it; raises OSError where we may not."""
-    folder.mkdir()
-    try:
-        (folder / "cgroup.procs").write_text(str(pid))
-    except OSError:
-        folder.rmdir()
-        raise
 
 
 def _gone(pid: int) -> RingfenceError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ _socket_option: Callable[[Any], Any] = click.option(
     envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],
     help="The agent's socket: a path, or unix:///PATH.",
 )
-_timeout_option: Callable[[Any], Any] = click.option("--timeout", default=35.0, show_default=True, help="Seconds to wait.")
+_timeout_option: Callable[[Any], Any] = click.option(
+    "--timeout", default=35.0, show_default=True, help="Seconds to wait."
+)
 _write_option: Callable[[Any], Any] = click.option(
     "--write", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files; keys are written 0600."
 )
