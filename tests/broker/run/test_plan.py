@@ -7,6 +7,8 @@ import json
 import socket
 import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,13 @@ DESCRIBED = proxy_pb2.DescribeResponse(
     served=[proxy_pb2.Served(name="c10d", port=29500), proxy_pb2.Served(name="db", socket=".s.PGSQL.5432")],
     upstreams=[proxy_pb2.Upstream(key="registry.shared/http", env="RINGFENCE_UPSTREAM_REGISTRY_HTTP")],
 )
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose name leaves room for Unix sockets, however deep pytest's own are."""
+    with tempfile.TemporaryDirectory(prefix="rf-") as folder:
+        yield Path(folder)
 
 
 def plan(launch: Launch = LAUNCH) -> ProxyPlan:
@@ -168,27 +177,27 @@ def test_the_environment_keeps_what_is_not_ours() -> None:
     assert found["RINGFENCE_EGRESS"].startswith("http://127.0.0.1:")
 
 
-def test_the_folder_is_private_and_goes(tmp_path: Path) -> None:
+def test_the_folder_is_private_and_goes(short_path: Path) -> None:
     """0700 and 0600, and nothing afterwards."""
-    with RunFolder(tmp_path) as folder:
+    with RunFolder(short_path) as folder:
         file = folder.write("envoy.json", "{}")
         modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder.path, folder.sockets, file)]
 
     assert modes == [0o700, 0o700, 0o600]
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
-def test_a_living_neighbour_is_not_swept_and_a_dead_one_is(tmp_path: Path) -> None:
+def test_a_living_neighbour_is_not_swept_and_a_dead_one_is(short_path: Path) -> None:
     """The lock in a folder is held for as long as its owner lives, and no longer."""
-    dead = tmp_path / "ringfence-run-dead"
+    dead = short_path / "ringfence-run-dead"
     dead.mkdir()
     (dead / "lock").touch()
-    fresh = tmp_path / "ringfence-run-fresh"
+    fresh = short_path / "ringfence-run-fresh"
     fresh.mkdir()  # made this moment, its lock is still to come
-    with RunFolder(tmp_path) as first, RunFolder(tmp_path) as second:
+    with RunFolder(short_path) as first, RunFolder(short_path) as second:
         assert first.path.exists()
         assert second.path.exists()
-    assert list(tmp_path.iterdir()) == [fresh]
+    assert list(short_path.iterdir()) == [fresh]
 
 
 def test_a_folder_that_is_too_deep_for_sockets_is_refused(tmp_path: Path) -> None:
