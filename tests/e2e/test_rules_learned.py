@@ -217,6 +217,18 @@ def test_no_spelling_of_a_host_evades_a_deny(client: Workload, host: str) -> Non
         assert caller.ask("GET", f"http://{host}/models", host=host).status == 200
 
 
+@pytest.mark.parametrize("path", ["/models/%2e%2e;/secret/x", "/models/%2e%2e;y/x", "/models/.%2e%3b/x"])
+def test_a_path_of_two_readings_leads_nowhere_outside_either(stack: Stack, client: Workload, path: str) -> None:
+    """Rule 6: what one server would climb out of is refused on the way out as on the way in, though all is allowed."""
+    egress = client.environment["RINGFENCE_EGRESS"].rpartition(":")[2]
+    for port, spelled in ((int(egress), f"http://hub.example{path}"), (client.upstream("HUB_HTTP"), path)):
+        with Caller(port) as caller:
+            answer = caller.ask("GET", spelled, host="hub.example")
+        assert answer.status == 403
+        (found,) = stack.explain(answer.headers["x-ringfence-decision"], wait_ms=2000)
+        assert (found.rule, found.point, found.allowed) == ("default-deny", "envoy.egress", False)
+
+
 def test_tls_1_3_is_set_wherever_the_mesh_is_spoken_to(web: Workload, client: Workload) -> None:
     """Rule 7: every context with secrets of the agent is 1.3 only, and 1.3 is what calls through it are counted as."""
     with Caller(client.upstream("WEB_HTTP")) as caller:

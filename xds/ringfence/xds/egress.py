@@ -100,7 +100,8 @@ class Egress:
     def _manager(self, where: str, **more: Any) -> dict[str, Any]:
         log = self._reporter.requests(decision.POINT_EGRESS, where)
         tracing = self._reporter.tracing(where)
-        return http.manager(where, filters=http.policy_filters(where), access_log=log, tracing=tracing, **more)
+        filters = [rbac.path_filter(), *http.policy_filters(where)]
+        return http.manager(where, filters=filters, access_log=log, tracing=tracing, **more)
 
     def _policies(self, where: str, tree: Any, rules: rbac.PortRules) -> Iterator[tuple[str, Resource]]:
         shadow_deny = tree(rules.shadow_deny, _NO_DENY) if rules.shadow_deny else None

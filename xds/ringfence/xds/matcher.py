@@ -13,7 +13,7 @@ from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.canonical import AMBIGUOUS
-from ringfence.policy.model import DEFAULT_DENY, NOT_ONE_URI, Effect, HttpMatch, Rule, named
+from ringfence.policy.model import DEFAULT_DENY, NO_DENY, NOT_ONE_URI, Effect, HttpMatch, Rule, named
 from ringfence.policy.scope import breadth, source_prefix
 from ringfence.xds import codec
 
@@ -55,13 +55,19 @@ def guard(after: Fields | None = None) -> Fields:
 
 def guard_requests() -> Fields:
     """The guard of a listener that sees requests: an ambiguous path (policy.canonical) is no rule's to allow."""
-    ambiguous = {
-        "predicate": _header(":path", {"safe_regex": _regex(AMBIGUOUS)}),
-        "on_match": act(named(DEFAULT_DENY), allow=False),
-    }
     matcher = guard()
-    matcher["matcher_list"]["matchers"].insert(0, ambiguous)
+    matcher["matcher_list"]["matchers"].insert(0, _ambiguous())
     return matcher
+
+
+def guard_paths() -> Fields:
+    """The same where the caller is the workload itself and shows no certificate: on the way out."""
+    return {"matcher_list": {"matchers": [_ambiguous()]}, "on_no_match": act(named(NO_DENY), allow=True)}
+
+
+def _ambiguous() -> Fields:
+    predicate = _header(":path", {"safe_regex": _regex(AMBIGUOUS)})
+    return {"predicate": predicate, "on_match": act(named(DEFAULT_DENY), allow=False)}
 
 
 def by_peer(rules: Iterable[Rule], trust_domain: TrustDomain, conditions: Conditions, otherwise: Fields) -> Fields:

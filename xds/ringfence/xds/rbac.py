@@ -58,8 +58,16 @@ class PortRules:
 
 def guard_filter() -> dict[str, Any]:
     """The HTTP filter that demands one URI SAN and one reading of the path; constant, so it stands in the listener."""
-    tree = matcher.as_matcher(matcher.guard_requests())
-    return codec.extension("ringfence.guard", HTTP_RBAC, matcher=tree, rules_stat_prefix=GUARD)
+    return _guarded_by(matcher.guard_requests())
+
+
+def path_filter() -> dict[str, Any]:
+    """The same on the way out, where nobody shows a certificate: one reading of the path."""
+    return _guarded_by(matcher.guard_paths())
+
+
+def _guarded_by(tree: matcher.Fields) -> dict[str, Any]:
+    return codec.extension("ringfence.guard", HTTP_RBAC, matcher=matcher.as_matcher(tree), rules_stat_prefix=GUARD)
 
 
 def request_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]:
