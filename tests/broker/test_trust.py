@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ringfence.broker.trust import Trust
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.rotation import Step
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
 from tests.broker.world import TD, Clock, World, let_write, world
 
@@ -124,3 +126,33 @@ async def test_a_clock_set_back_does_not_rotate_again(tmp_path: Path) -> None:
     async with world(tmp_path, MemoryKeys()) as w:
         w.clock.turn(hours=-48)
         assert await w.trust.step() is Step.WAIT
+
+
+async def test_a_server_that_was_off_for_longer_than_its_authority_lives_starts(tmp_path: Path) -> None:
+    """A weekend: all that it signed has ended, so it makes a new authority and says so in its bundle."""
+    keys, clock = MemoryKeys(), Clock()
+    async with world(tmp_path, keys, clock) as w:
+        clock.turn(hours=13)
+        assert await w.trust.step() is Step.PREPARE
+    clock.turn(hours=1000)
+    async with world(tmp_path, keys, clock) as w:
+        assert verify_peer(await leaf(w), w.trust.bundle, now=clock()) == SERVER
+        assert (tmp_path / "bundle.pem").read_bytes() == w.trust.bundle.x509_pem()
+
+
+async def test_a_folder_of_another_trust_domain_is_refused(tmp_path: Path) -> None:
+    """It would go on issuing names of the first one, whatever it was told."""
+    keys = MemoryKeys()
+    async with world(tmp_path, keys) as w:
+        with pytest.raises(RingfenceError, match="belongs to the trust domain") as caught:
+            await Trust.load(
+                TrustDomain("other.org"),
+                keys,
+                store=w.store,
+                bell=w.bell,
+                clock=w.clock,
+                pem=tmp_path / "bundle.pem",
+                ca_ttl=timedelta(hours=24),
+            )
+    assert caught.value.kind is Kind.CONFLICT
+    assert "--trust-domain example.org" in caught.value.hint

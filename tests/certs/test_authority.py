@@ -83,6 +83,26 @@ def test_an_authority_past_its_end_says_so() -> None:
     assert caught.value.kind is Kind.UNAVAILABLE
 
 
+def test_an_authority_before_its_begin_says_so() -> None:
+    """A clock that was set back is an outage with a hint too."""
+    authority, _ = new_authority()
+    with pytest.raises(RingfenceError, match=r"begins at .* only") as caught:
+        authority.issue_x509(TRAINER, _PUBLIC, now=NOW - HOUR, ttl=HOUR)
+    assert caught.value.kind is Kind.UNAVAILABLE
+
+
+def test_a_successor_that_ended_unused_is_made_anew() -> None:
+    """A server that was off from prepare to long after the end must not be stuck with it."""
+    authority, _ = new_authority()
+    authority.prepare(NOW + 12 * HOUR)
+    late = NOW + 1000 * HOUR
+    assert authority.next_step(late) is Step.PREPARE
+    authority.prepare(late)
+    assert authority.next_step(late) is Step.ACTIVATE
+    authority.activate(late)
+    assert verify_peer(authority.issue_x509(TRAINER, _PUBLIC, now=late, ttl=HOUR), authority.bundle(2), now=late)
+
+
 def test_the_server_may_have_addresses() -> None:
     """The control plane's own SVID names what its clients dial."""
     authority, _ = new_authority()

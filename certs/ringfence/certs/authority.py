@@ -71,6 +71,12 @@ class Authority:
                 f"the authority of {self.trust_domain} ended at {issuer.not_after:%Y-%m-%dT%H:%M:%SZ}",
                 hint="Check the clock; the server renews its authority by itself once that is right",
             )
+        if now < issuer.not_before:
+            raise RingfenceError(
+                Kind.UNAVAILABLE,
+                f"the authority of {self.trust_domain} begins at {issuer.not_before:%Y-%m-%dT%H:%M:%SZ} only",
+                hint="Check the clock: it was set back",
+            )
         draft = draft_leaf(
             spiffe_id,
             public_key,
@@ -131,6 +137,8 @@ class Authority:
     def next_step(self, now: datetime) -> Step:
         """The step that is due: prepare at half of the life, activate at 5/6, prune when old SVIDs have ended."""
         following = self.next
+        if following is not None and now >= following.x509.not_after:
+            following = None  # nobody looked for so long that it ended unused
         return next_step(
             self.current.x509.not_before,
             self.current.x509.not_after,
@@ -140,8 +148,8 @@ class Authority:
         )
 
     def prepare(self, now: datetime) -> None:
-        """Make the next generation, to be published; raises CONFLICT when there is one."""
-        if self.next is not None:
+        """Make the next generation, to be published; raises CONFLICT when there is one that has not ended."""
+        if self.next is not None and now < self.next.x509.not_after:
             raise RingfenceError(Kind.CONFLICT, "the next authority is prepared already")
         self.next = Slot.create(self.trust_domain, self._keys, now=now, ttl=self.ca_ttl)
 
