@@ -66,9 +66,7 @@ def enrolled(spiffe_id: object, how: str) -> None:
 
 def pinned(fingerprint: str) -> None:
     """--insecure-bootstrap believed whoever answered first."""
-    _emit(
-        "warning", "server pinned as first seen", sha256=fingerprint, hint="For a trial only: use --bootstrap-bundle"
-    )
+    _emit("warning", "server pinned as first seen", sha256=fingerprint, hint="For a trial only: use --bootstrap-bundle")
 
 
 def waiting(error: RingfenceError, seconds: float) -> None:
