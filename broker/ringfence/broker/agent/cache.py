@@ -225,7 +225,7 @@ class Cache:
         self.svids.drop(hit)
         self.hooks.gone(frozenset(hit))
         if self._listener:
-            gone = Applied((), frozenset(hit), frozenset(), ())
+            gone = Applied((), frozenset(hit) | self.book.ids_of(self._revoked), frozenset(), ())
             self._listener.on_entries(gone, facts_changed=False)
         self._changed(frozenset(hit))
 

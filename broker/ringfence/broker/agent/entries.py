@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -96,6 +96,10 @@ class EntryBook:
     def get(self, entry_id: str) -> Entry | None:
         """The entry of that id."""
         return self._entries.get(entry_id)
+
+    def ids_of(self, spiffe_ids: Collection[str]) -> frozenset[str]:
+        """The ids of the entries that give these SPIFFE IDs."""
+        return frozenset(entry.id for entry in self._entries.values() if str(entry.spiffe_id) in spiffe_ids)
 
     def rule(self, namespace: str, name: str) -> LaunchRule | None:
         """Who may launch that workload."""

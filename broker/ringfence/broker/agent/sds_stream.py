@@ -10,7 +10,7 @@ from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import View
 from ringfence.broker.agent.secrets import SPECIAL, Secrets
 from ringfence.broker.agent.watch import Watch, Watches
-from ringfence.broker.agent.workload_api import has_svids
+from ringfence.broker.agent.workload_api import has_some, has_svids
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto.lane import Call, Method
@@ -97,7 +97,7 @@ class _Stream:
 
     async def run(self, watch: Watch, request: Any) -> None:
         """Until the caller leaves or may have nothing more; ends by Status."""
-        views = watch.views(has_svids, lambda view: view.key)
+        views = watch.views(has_svids, lambda view: view.key, has_some)
         _refuse_impossible(self._names_of(set(), request))
         snapshot = self._secrets.of(await anext(views))
         await self._receive(request, snapshot)

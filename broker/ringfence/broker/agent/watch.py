@@ -33,19 +33,26 @@ class Watch:
         self._launch = self._launch or launch
         self._changed.set()
 
-    async def views(self, ready: Callable[[View], bool], same: Callable[[View], object]) -> AsyncIterator[View]:
+    async def views(
+        self,
+        ready: Callable[[View], bool],
+        same: Callable[[View], object],
+        enough: Callable[[View], bool] = lambda _: False,
+    ) -> AsyncIterator[View]:
         """The views that are *ready*, unless `same` is as in the last; ends only by Status.
 
         PERMISSION_DENIED when the bounded wait ends without an identity, or when the last one is withdrawn;
-        UNAVAILABLE when there is an entitlement but nothing to show for it (the server is away).
+        UNAVAILABLE when there is an entitlement but nothing to show for it (the server is away). A view that is not
+        *ready* when the wait ends is shown all the same if it is *enough*: what cannot be had withholds nothing else.
         """
         loop = asyncio.get_running_loop()
         deadline: float | None = loop.time() + self._watches.hold
         last: object = None
+        settled = False
         while True:
             self._changed.clear()
             view = await self._look()
-            if ready(view) and same(view) != last:
+            if (ready(view) or (settled and enough(view))) and same(view) != last:
                 last, deadline = same(view), None
                 yield view  # what changes while it is sent sets the event again
             elif deadline is None and not view.entries:
@@ -54,7 +61,9 @@ class Watch:
                 async with asyncio.timeout_at(deadline):
                     await self._changed.wait()
             except TimeoutError:
-                raise self._watches.refusal(view) from None
+                if not enough(view):
+                    raise self._watches.refusal(view) from None
+                settled, deadline = True, None
 
     async def first(self, ready: Callable[[View], bool]) -> View:
         """The first view that is *ready*, waited for as `views` does."""

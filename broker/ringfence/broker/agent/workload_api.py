@@ -44,7 +44,7 @@ class WorkloadApi:
     async def _fetch_x509_svid(self, call: Call) -> None:
         await _open(call)
         with self._watches.open(await self._watches.of(call.connection)) as watch:
-            async for view in watch.views(has_svids, lambda view: view.key):
+            async for view in watch.views(has_svids, lambda view: view.key, has_some):
                 await call.send(self._answers.x509_svids(view))
 
     async def _fetch_x509_bundles(self, call: Call) -> None:
@@ -97,6 +97,11 @@ class WorkloadApi:
 def has_svids(view: View) -> bool:
     """Whether all that the caller is entitled to, and that can be had, is there."""
     return bool(view.held) and not view.waits
+
+
+def has_some(view: View) -> bool:
+    """Whether there is anything to show."""
+    return bool(view.held)
 
 
 def is_entitled(view: View) -> bool:

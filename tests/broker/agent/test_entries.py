@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent.entries import Entry, EntryBook, unique_hints
+from ringfence.certs.selectors import Selector
+
+UID = Selector("unix", "uid:1")
+GID = Selector("unix", "gid:2")
+PATH = Selector("unix", "path:/bin/x")
+ALL = (UID, GID, PATH)
+
+
+def _entry(entry_id: str, *selectors: Selector | str, name: str = "", created: int = 0, **fields: object) -> object:
+    return agent_pb2.Entry(
+        id=entry_id,
+        spiffe_id=f"spiffe://example.org/{name or entry_id}",
+        selectors=[str(selector) for selector in selectors],
+        created_at=created,
+        **fields,
+    )
+
+
+def _book(*entries: object, **fields: object) -> EntryBook:
+    book = EntryBook()
+    book.apply(agent_pb2.EntriesUpdate(revision=1, full=True, upserts=entries, **fields))
+    return book
+
+
+def _ids(entries: tuple[Entry, ...]) -> list[str]:
+    return [entry.id for entry in entries]
+
+
+def test_all_selectors_of_an_entry_must_hold() -> None:
+    """An entry matches a caller that has all of its selectors, and no caller that lacks one."""
+    book = _book(_entry("a", UID, GID))
+    assert _ids(book.matching({UID, GID, PATH})) == ["a"]
+    assert _ids(book.matching({UID, PATH})) == []
+
+
+def test_an_entry_without_selectors_is_nobodys() -> None:
+    """An entry that asks for nothing would be everybody's: it is left out, and said so."""
+    book = EntryBook()
+    applied = book.apply(agent_pb2.EntriesUpdate(full=True, upserts=[_entry("a")]))
+    assert book.matching({UID}) == ()
+    assert applied.refused == ("a: it has no selectors",)
+
+
+def test_an_entry_that_cannot_be_read_is_left_out() -> None:
+    """A selector of a newer server costs that entry, not the update."""
+    book = EntryBook()
+    applied = book.apply(agent_pb2.EntriesUpdate(upserts=[_entry("a", "quantum:spin:up"), _entry("b", UID)]))
+    assert _ids(book.matching({UID})) == ["b"]
+    assert len(applied.refused) == 1
+
+
+def test_the_oldest_comes_first_and_one_per_identity() -> None:
+    """Order is by age, then id; alternatives of one workload are one identity."""
+    book = _book(_entry("z", UID, created=1), _entry("a", UID, created=2), _entry("b", GID, name="a", created=3))
+    assert _ids(book.matching({UID, GID})) == ["z", "a"]
+
+
+def test_a_full_update_forgets_the_rest() -> None:
+    """A full update replaces everything; a partial one adds and removes."""
+    book = _book(_entry("a", UID), _entry("b", UID))
+    book.apply(agent_pb2.EntriesUpdate(revision=2, removed=["a"], upserts=[_entry("c", UID)]))
+    assert _ids(book.matching({UID})) == ["b", "c"]
+    applied = book.apply(agent_pb2.EntriesUpdate(revision=3, full=True, upserts=[_entry("d", UID)]))
+    assert _ids(book.matching({UID})) == ["d"]
+    assert applied.removed == {"b", "c"}
+
+
+def test_a_changed_name_makes_the_svid_outdated() -> None:
+    """An SVID is made anew when the entry says another ID, DNS name or ttl; a hint changes no certificate."""
+    book = _book(_entry("a", UID), _entry("b", UID))
+    changed = [_entry("a", UID, dns_names=["x.example"]), _entry("b", UID, hint="internal")]
+    assert book.apply(agent_pb2.EntriesUpdate(upserts=changed)).outdated == {"a"}
+
+
+def test_what_is_wanted_comes_from_entries_and_rules() -> None:
+    """Costly facts are looked for only when an entry or a launch rule names them."""
+    rule = agent_pb2.LaunchRule(
+        namespace="n",
+        name="w",
+        by=[agent_pb2.SelectorSet(selectors=["unix:sha256:" + "00" * 32]), agent_pb2.SelectorSet()],
+    )
+    book = _book(_entry("a", UID), launch_changed=True, launch_rules=[rule])
+    assert book.wanted == {"unix:uid", "unix:sha256"}
+
+
+def test_a_rule_allows_whom_one_alternative_names() -> None:
+    """A launch rule needs all selectors of one alternative; an empty alternative allows nobody."""
+    rule = agent_pb2.LaunchRule(
+        namespace="n",
+        name="w",
+        by=[agent_pb2.SelectorSet(selectors=[str(UID), str(GID)]), agent_pb2.SelectorSet()],
+    )
+    found = _book(launch_changed=True, launch_rules=[rule]).rule("n", "w")
+    assert found is not None
+    assert found.allows(frozenset({UID, GID, PATH}))
+    assert not found.allows(frozenset({UID}))
+    assert not found.allows(frozenset())
+
+
+def test_a_shared_hint_stays_with_the_oldest() -> None:
+    """Of several entries with one hint the first keeps it; an empty hint is nobody's."""
+    entries = _book(
+        _entry("a", UID, hint="x", created=1), _entry("b", UID, hint="x", created=2), _entry("c", UID, created=3)
+    ).matching({UID})
+    assert [hint for _, hint in unique_hints(entries)] == ["x", "", ""]
+
+
+_SETS = st.sets(st.sampled_from(ALL), min_size=1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), _SETS, st.booleans()), max_size=30), _SETS)
+def test_the_index_finds_what_a_scan_finds(changes: list[tuple[int, set[Selector], bool]], have: set[Selector]) -> None:
+    """After any history of changes the indexed match equals the plain one, and a book read back equals the book."""
+    book, plain = EntryBook(), dict[str, set[Selector]]()
+    for number, selectors, remove in changes:
+        entry_id = f"e{number}"
+        if remove:
+            plain.pop(entry_id, None)
+            book.apply(agent_pb2.EntriesUpdate(removed=[entry_id]))
+        else:
+            plain[entry_id] = selectors
+            book.apply(agent_pb2.EntriesUpdate(upserts=[_entry(entry_id, *selectors)]))
+    expected = sorted(entry_id for entry_id, selectors in plain.items() if selectors <= have)
+    assert _ids(book.matching(have)) == expected
+    again = EntryBook()
+    again.apply(book.as_update())
+    assert again.matching(have) == book.matching(have)

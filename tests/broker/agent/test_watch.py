@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent.cache import Cache, View
+from ringfence.broker.agent.callers import Caller
+from ringfence.broker.agent.svids import HeldSvid, new_key
+from ringfence.broker.agent.watch import Watch, Watches
+from ringfence.broker.agent.workload_api import has_svids, is_entitled
+from ringfence.broker.attest import procfs
+from ringfence.broker.attest.launch import LaunchAttestor
+from ringfence.certs.authority import Authority
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.keys.memory import MemoryKeys
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.proto.status import Code, Status
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+UID = Selector("unix", "uid:1")
+HASH = Selector("unix", "sha256:" + "0" * 64)
+PROCESS = procfs.hold(os.getpid(), os.geteuid(), os.getegid(), None)
+
+
+class FakeCaller(Caller):
+    """A caller whose process ends when the test says so."""
+
+    gone = False
+
+    def check(self) -> None:
+        """As procfs.check, by the test's word."""
+        if self.gone:
+            raise RingfenceError(Kind.DENIED, "gone")
+
+
+@dataclass
+class FakeCallers:
+    """Attests anew by adding what is now wanted."""
+
+    again_for: list[Caller] = field(default_factory=list)
+
+    async def again(self, caller: Caller) -> Caller:
+        """The same process with a hash."""
+        self.again_for.append(caller)
+        return FakeCaller(PROCESS, frozenset({UID, HASH}), frozenset({"unix:uid", "unix:sha256"}), LaunchAttestor())
+
+
+class World:
+    """A cache with an authority behind it, and watches."""
+
+    def __init__(self, *, hold: float = 5.0) -> None:
+        self.authority = Authority.create(TrustDomain("example.org"), MemoryKeys(), now=NOW)
+        self.cache = Cache(self.authority.bundle(1), clock=lambda: NOW)
+        self.callers = FakeCallers()
+        self.watches = Watches(self.cache, self.callers, hold=hold)  # type: ignore[arg-type]
+        self.cache.listen(self.watches)
+        self.caller = FakeCaller(PROCESS, frozenset({UID}), frozenset({"unix:uid"}), LaunchAttestor())
+        self.update()
+
+    def update(self, *entries: agent_pb2.Entry, **fields: Any) -> None:
+        """Entries pushed by the server."""
+        self.cache.on_entries(agent_pb2.EntriesUpdate(upserts=entries, **fields))
+
+    def issue(self) -> list[str]:
+        """Answer all that the cache needs; the ids of the entries."""
+        needs = self.cache.take_needs()
+        for entry in needs:
+            key = new_key()
+            chain = self.authority.issue_x509(entry.spiffe_id, key.public_key(), now=NOW, ttl=timedelta(hours=1))
+            self.cache.put(entry, HeldSvid.of(chain, key, entry.spiffe_id, 0.0))
+        return [entry.id for entry in needs]
+
+
+def _entry(entry_id: str, *selectors: Selector, **fields: Any) -> agent_pb2.Entry:
+    texts = [str(selector) for selector in selectors or (UID,)]
+    return agent_pb2.Entry(id=entry_id, spiffe_id=f"spiffe://example.org/{entry_id}", selectors=texts, **fields)
+
+
+def _views(watch: Watch) -> AsyncIterator[View]:
+    return watch.views(has_svids, lambda view: view.key)
+
+
+def _ids(view: View) -> list[str]:
+    return [entry.id for entry, _ in view.held]
+
+
+async def _status(views: AsyncIterator[View]) -> Code:
+    with pytest.raises(Status) as caught:
+        await anext(views)
+    return caught.value.code
+
+
+@pytest.fixture
+def world() -> World:
+    """A fresh one."""
+    return World()
+
+
+async def test_a_view_comes_when_its_svids_have(world: World) -> None:
+    """Only what a live stream matches is asked for, and the view waits for all of it."""
+    world.update(_entry("a"), _entry("b", Selector("unix", "uid:2")))
+    with world.watches.open(world.caller) as watch:
+        world.watches.rematch(watch)
+        world.cache.view(watch.entries)
+        assert world.issue() == ["a"]
+        assert _ids(await anext(_views(watch))) == ["a"]
+
+
+async def test_nothing_is_sent_to_a_process_that_has_gone(world: World) -> None:
+    """Before each view the process is checked; one that ended between two views gets no second."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        views = _views(watch)
+        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.issue()
+        await anext(views)
+        world.caller.gone = True
+        watch.touch()
+        with pytest.raises(RingfenceError, match="gone"):
+            await anext(views)
+
+
+async def test_other_facts_are_looked_for_when_an_entry_asks(world: World) -> None:
+    """An entry that asks for a hash, which was not looked for, has the caller attested anew and may then match."""
+    with world.watches.open(world.caller) as watch:
+        world.update(_entry("a", UID, HASH))
+        view = await watch.first(is_entitled)
+        assert [entry.id for entry in view.entries] == ["a"]
+        assert world.callers.again_for == [world.caller]
+
+
+async def test_equal_views_are_sent_once(world: World) -> None:
+    """A change that this caller does not see sends nothing, and the hold's end is no end for who was served."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        views = _views(watch)
+        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.issue()
+        first = await anext(views)
+        watch.touch(match=True)
+        world.update(_entry("b"))
+        world.cache.need(world.cache.matching(frozenset({UID}))[1])
+        world.issue()
+        assert (_ids(first), _ids(await anext(views))) == (["a"], ["a", "b"])
+
+
+async def test_the_hold_ends_in_words() -> None:
+    """Nothing heard from the server is UNAVAILABLE, nothing registered DENIED, nothing issued UNAVAILABLE."""
+    world = World(hold=0.01)
+    world.cache.synced = False
+    with world.watches.open(world.caller) as watch:
+        assert await _status(_views(watch)) is Code.UNAVAILABLE
+        world.update()
+        assert await _status(_views(watch)) is Code.PERMISSION_DENIED
+        world.update(_entry("a"))
+        assert await _status(_views(watch)) is Code.UNAVAILABLE
+
+
+async def test_a_refused_svid_does_not_hold_up_the_others(world: World) -> None:
+    """When the server refuses one identity, the caller gets the others."""
+    world.update(_entry("a"), _entry("b"))
+    with world.watches.open(world.caller) as watch:
+        world.watches.rematch(watch)
+        world.cache.view(watch.entries)
+        world.cache.refuse("b", "no")
+        world.cache.need(watch.entries[0])
+        assert "a" in world.issue()
+        assert "a" in _ids(await anext(_views(watch)))
+
+
+async def test_a_revoked_identity_is_served_no_longer(world: World) -> None:
+    """A revocation ends the stream at once; the identity comes back only with its entry made anew."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        views = _views(watch)
+        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.issue()
+        await anext(views)
+        world.cache.on_revocations(agent_pb2.Revocations(spiffe_ids=["spiffe://example.org/a"]))
+        assert await _status(views) is Code.PERMISSION_DENIED
+    assert world.cache.matching(frozenset({UID})) == ()
+    world.update(_entry("a"))
+    assert [entry.id for entry in world.cache.matching(frozenset({UID}))] == ["a"]
+
+
+async def test_a_revocation_reaches_who_still_waits(world: World) -> None:
+    """A caller whose SVID is still to come is told as well: it has nothing to wait for."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        views = watch.views(is_entitled, lambda view: view.entitled)
+        await anext(views)
+        world.cache.on_revocations(agent_pb2.Revocations(spiffe_ids=["spiffe://example.org/a"]))
+        assert await _status(views) is Code.PERMISSION_DENIED
+
+
+async def test_a_revoked_serial_is_issued_again(world: World) -> None:
+    """A revoked serial is replaced, under the same identity."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        views = _views(watch)
+        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.issue()
+        first = (await anext(views)).held[0][1]
+        serial = first.serial.to_bytes(16, "big")
+        world.cache.on_revocations(agent_pb2.Revocations(serials=[serial]))
+        world.cache.view(watch.entries)
+        assert world.issue() == ["a"]
+        assert (await anext(views)).held[0][1].serial != first.serial
+
+
+async def test_an_svid_of_an_entry_that_changed_meanwhile_is_left_out(world: World) -> None:
+    """An answer that comes after the entry got another DNS name is not served: it is asked for again."""
+    world.update(_entry("a"))
+    entry = world.cache.matching(frozenset({UID}))[0]
+    key = new_key()
+    chain = world.authority.issue_x509(entry.spiffe_id, key.public_key(), now=NOW, ttl=timedelta(hours=1))
+    world.update(_entry("a", dns_names=["x.example"]))
+    world.cache.put(entry, HeldSvid.of(chain, key, entry.spiffe_id, 0.0))
+    assert world.cache.svids.get("a", NOW) is None
+    assert [need.dns_names for need in world.cache.take_needs()] == [("x.example",)]
