@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 
+import grpc.aio
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,18 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def grpcio_poller() -> Iterator[None]:
+    """Keeps grpcio's poller: its thread is joined, which blocks, when the last channel is collected in some loop."""
+
+    async def init() -> None:
+        grpc.aio.init_grpc_aio()  # type: ignore[attr-defined]  # the stubs lack it
+
+    asyncio.run(init())  # it needs a loop, and tests that ran before may have left none
+    yield
+    grpc.aio.shutdown_grpc_aio()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +37,9 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
     with blockbuster_ctx("ringfence") as guard:
         # Reading /proc at accept is the one blocking call that the loop allows (attest/procfs): it answers from memory.
         for name in ("os.read", "os.stat"):
-            guard.functions[name].can_block_in("ringfence/broker/attest/procfs.py", {"_read", "_owner", "executable_of"})
+            guard.functions[name].can_block_in(
+                "ringfence/broker/attest/procfs.py", {"_read", "_owner", "executable_of"}
+            )
         # A memfd is memory too: the ssl module takes keys from files only.
         guard.functions["os.write"].can_block_in("ringfence/broker/server/identity.py", {"_load_chain"})
         yield guard

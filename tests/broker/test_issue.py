@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.broker.issue import MAX_BATCH, Wanted
 from ringfence.broker.store import entries, ledger

@@ -1,3 +1,5 @@
+"""An authority through its generations."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Bundles: published strictly, read tolerantly."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Foreign certificates are read at once or refused."""
+
 from __future__ import annotations
 
 import pytest

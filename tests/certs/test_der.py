@@ -1,3 +1,5 @@
+"""The little DER that we write, held against a library's."""
+
 from __future__ import annotations
 
 import contextlib

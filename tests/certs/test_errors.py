@@ -1,3 +1,5 @@
+"""What an error says."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""JWT-SVIDs: signed as the standard has it, and nothing else accepted."""
+
 from __future__ import annotations
 
 import base64

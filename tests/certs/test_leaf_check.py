@@ -1,3 +1,5 @@
+"""What was signed is what was drafted, byte for byte."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+"""Drafts and the rules that they must meet."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""When to renew, and the next step of an authority."""
+
 from __future__ import annotations
 
 from datetime import datetime, timedelta

@@ -1,3 +1,5 @@
+"""Selectors: spelled as SPIRE spells them, or refused."""
+
 from __future__ import annotations
 
 import pytest

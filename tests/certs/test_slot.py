@@ -1,3 +1,5 @@
+"""One generation of an authority."""
+
 from __future__ import annotations
 
 from datetime import timedelta

@@ -1,3 +1,5 @@
+"""A generation written down and read back."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Peers: who they are, by the bundle of their own trust domain."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+"""The patched template against the library's builder."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

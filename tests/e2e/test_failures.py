@@ -18,29 +18,32 @@ from tests.e2e.command import INTENT, ringfence, unprivileged
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
+def workload(metadata: str, spec: str) -> str:
+    """A Workload document of three lines."""
+    return f"kind: Workload\nmetadata: {{name: {metadata}, namespace: team-a}}\nspec: {{{spec}}}\n"
+
+
 async def test_everything_wrong_with_the_documents_is_told_at_once(tmp_path: Path) -> None:
     """Malformed, unknown, twice, a bomb, too deep, no text: file, line and next step each, exit code 4, no server."""
     bomb = "a: &a [x,x]\n" + "".join(
         f"{chr(97 + i)}: &{chr(97 + i)} [{f'*{chr(96 + i)},' * 9}]\n" for i in range(1, 20)
     )
+    uid = "launch: {by: [{unix.uid: 0}]}"
+    ports = "serves: [{name: a, port: 80, protocol: http}, {name: b, port: 80, protocol: http}]"
     files: dict[str, tuple[str | bytes, str]] = {
         "bomb.yaml": (bomb, "bomb.yaml:1:4: error RF1004"),
         "deep.yaml": ("kind: " + "[" * 50_000, "deep.yaml:1:38: error RF1003"),
         "broken.yaml": ("kind: [\n", "broken.yaml:2:1: error RF1001"),
         "text.yaml": (b"\xff\xfe\x00", "text.yaml:1:1: error RF1002"),
-        "twice.yaml": (INTENT.replace("name: NAME", "name: a, name: b"), "twice.yaml:5:21: error RF1005"),
-        "field.yaml": (INTENT.replace("spec: {launch", "spec: {colour: red, launch"), "field.yaml:6:8: error RF1102"),
-        "select.yaml": (INTENT.replace("unix.uid", "unix.shoe"), "select.yaml:6:23: error RF1106"),
-        "port.yaml": (
-            INTENT.replace(
-                "{launch",
-                "{serves: [{name: a, port: 80, protocol: http}, {name: b, port: 80, protocol: http}], launch",
-            ),
-            "port.yaml:6:",
-        ),
+        "twice.yaml": (workload("a, name: b", uid), "twice.yaml:2:18: error RF1005"),
+        "field.yaml": (workload("c", f"colour: red, {uid}"), "field.yaml:3:8: error RF1102"),
+        "select.yaml": (workload("d", "launch: {by: [{unix.shoe: 0}]}"), "select.yaml:3:23: error RF1106"),
+        "value.yaml": (workload("e", "launch: {by: [{unix.uid: me}]}"), "value.yaml:3:33: error RF1106"),
+        "port.yaml": (workload("f", f"{ports}, {uid}"), "port.yaml:3:"),
     }
     for name, (text, _) in files.items():
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    (tmp_path / "mesh.yaml").write_text("kind: Mesh\nspec: {trustDomain: example.org}\n")
     done = await ringfence("policy", "validate", tmp_path)
     assert done.code == 4
     for _, expected in files.values():

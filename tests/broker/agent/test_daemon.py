@@ -1,3 +1,5 @@
+"""The agent as a whole: its sockets, its pages, its start and its end."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Which entries a set of selectors matches, and who is told when that changes."""
+
 from __future__ import annotations
 
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""The agent as workloads meet it: real processes, real server, independent clients."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The one stream to the server: kept, lost, taken up again."""
+
 from __future__ import annotations
 
 import asyncio

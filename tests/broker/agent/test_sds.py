@@ -1,3 +1,5 @@
+"""Secrets as Envoy asks for them, by the names that SPIRE's agent serves."""
+
 from __future__ import annotations
 
 import asyncio

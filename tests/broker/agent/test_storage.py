@@ -1,3 +1,5 @@
+"""What the agent keeps on disk: private, whole, and read back."""
+
 from __future__ import annotations
 
 import stat

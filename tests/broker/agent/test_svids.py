@@ -1,3 +1,5 @@
+"""The cache of SVIDs: made when asked for, renewed at half-life, ended when revoked."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

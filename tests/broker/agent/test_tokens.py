@@ -1,3 +1,5 @@
+"""JWT-SVIDs: cached to half-life, served from the cache while the server is away."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Streams that wait for an identity and are told of each change."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Binaries are hashed off the event loop, and once."""
+
 from __future__ import annotations
 
 import hashlib

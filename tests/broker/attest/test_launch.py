@@ -1,3 +1,5 @@
+"""Whom a launcher vouches for: its own tree, and nobody else."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""A process is held fast, and known again."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Units by the paths of cgroups."""
+
 from __future__ import annotations
 
 import pytest

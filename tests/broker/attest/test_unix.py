@@ -1,3 +1,5 @@
+"""Users, groups and binaries as selectors."""
+
 from __future__ import annotations
 
 import grp

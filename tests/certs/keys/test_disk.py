@@ -1,3 +1,5 @@
+"""Keys on disk: private, whole or not at all."""
+
 from __future__ import annotations
 
 import os

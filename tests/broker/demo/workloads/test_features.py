@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ringfence.broker.demo.workloads import features
@@ -53,7 +54,6 @@ def test_a_root_without_user_namespaces_is_told(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_rows_are_served_over_the_socket_alone(tmp_path: Path):
     """It starts, fills its table once, listens on no port, and ends at once with clients still connected."""
-    psycopg = pytest.importorskip("psycopg")
     sockets, ready = tmp_path / "s", tmp_path / "ready"
     sockets.mkdir(mode=0o700)
     env = os.environ | {"DATA": str(tmp_path / "data"), "RINGFENCE_SOCKET_DIR": str(sockets), "READY_FILE": str(ready)}
