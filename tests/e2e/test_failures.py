@@ -35,7 +35,7 @@ async def test_everything_wrong_with_the_documents_is_told_at_once(tmp_path: Pat
         "deep.yaml": ("kind: " + "[" * 50_000, "deep.yaml:1:38: error RF1003"),
         "broken.yaml": ("kind: [\n", "broken.yaml:2:1: error RF1001"),
         "text.yaml": (b"\xff\xfe\x00", "text.yaml:1:1: error RF1002"),
-        "twice.yaml": (workload("a, name: b", uid), "twice.yaml:2:18: error RF1005"),
+        "twice.yaml": (workload("a, name: b", uid), "twice.yaml:2:21: error RF1005"),
         "field.yaml": (workload("c", f"colour: red, {uid}"), "field.yaml:3:8: error RF1102"),
         "select.yaml": (workload("d", "launch: {by: [{unix.shoe: 0}]}"), "select.yaml:3:23: error RF1106"),
         "value.yaml": (workload("e", "launch: {by: [{unix.uid: me}]}"), "value.yaml:3:33: error RF1106"),
