@@ -47,7 +47,7 @@ class GenerateTokenResponse(_message.Message):
     def __init__(self, token: _Optional[str] = ..., expires_at: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "spiffe_id", "parent_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at", "revision", "origin")
+    __slots__ = ("id", "spiffe_id", "parent_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at", "revision", "origin", "expires_at", "federates_with", "admin", "downstream", "store_svid", "jwt_jti")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,12 @@ class Entry(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    FEDERATES_WITH_FIELD_NUMBER: _ClassVar[int]
+    ADMIN_FIELD_NUMBER: _ClassVar[int]
+    DOWNSTREAM_FIELD_NUMBER: _ClassVar[int]
+    STORE_SVID_FIELD_NUMBER: _ClassVar[int]
+    JWT_JTI_FIELD_NUMBER: _ClassVar[int]
     id: str
     spiffe_id: str
     parent_id: str
@@ -70,7 +76,13 @@ class Entry(_message.Message):
     created_at: int
     revision: int
     origin: str
-    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ..., revision: _Optional[int] = ..., origin: _Optional[str] = ...) -> None: ...
+    expires_at: int
+    federates_with: _containers.RepeatedScalarFieldContainer[str]
+    admin: bool
+    downstream: bool
+    store_svid: bool
+    jwt_jti: bool
+    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ..., revision: _Optional[int] = ..., origin: _Optional[str] = ..., expires_at: _Optional[int] = ..., federates_with: _Optional[_Iterable[str]] = ..., admin: _Optional[bool] = ..., downstream: _Optional[bool] = ..., store_svid: _Optional[bool] = ..., jwt_jti: _Optional[bool] = ...) -> None: ...
 
 class CreateEntriesRequest(_message.Message):
     __slots__ = ("entries",)
@@ -366,3 +378,69 @@ class LaunchResponse(_message.Message):
     workload_socket: str
     otlp: str
     def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ...) -> None: ...
+
+class ListNodesRequest(_message.Message):
+    __slots__ = ("spiffe_ids", "attestor")
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    ATTESTOR_FIELD_NUMBER: _ClassVar[int]
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    attestor: str
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., attestor: _Optional[str] = ...) -> None: ...
+
+class ListNodesResponse(_message.Message):
+    __slots__ = ("nodes",)
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("spiffe_id", "attestor", "attested_at", "expires_at", "serial", "banned", "streams", "selectors", "can_reattest")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTESTOR_FIELD_NUMBER: _ClassVar[int]
+    ATTESTED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    BANNED_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    SELECTORS_FIELD_NUMBER: _ClassVar[int]
+    CAN_REATTEST_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    attestor: str
+    attested_at: int
+    expires_at: int
+    serial: str
+    banned: bool
+    streams: int
+    selectors: _containers.RepeatedScalarFieldContainer[str]
+    can_reattest: bool
+    def __init__(self, spiffe_id: _Optional[str] = ..., attestor: _Optional[str] = ..., attested_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., serial: _Optional[str] = ..., banned: _Optional[bool] = ..., streams: _Optional[int] = ..., selectors: _Optional[_Iterable[str]] = ..., can_reattest: _Optional[bool] = ...) -> None: ...
+
+class EvictNodesRequest(_message.Message):
+    __slots__ = ("spiffe_ids",)
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BanNodesRequest(_message.Message):
+    __slots__ = ("spiffe_ids", "lift")
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    LIFT_FIELD_NUMBER: _ClassVar[int]
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    lift: bool
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., lift: _Optional[bool] = ...) -> None: ...
+
+class NodeResults(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[NodeResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[NodeResult, _Mapping]]] = ...) -> None: ...
+
+class NodeResult(_message.Message):
+    __slots__ = ("spiffe_id", "action", "streams")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    action: str
+    streams: int
+    def __init__(self, spiffe_id: _Optional[str] = ..., action: _Optional[str] = ..., streams: _Optional[int] = ...) -> None: ...

@@ -7,12 +7,32 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttestRequest(_message.Message):
-    __slots__ = ("join_token", "csr")
+    __slots__ = ("join_token", "x509pop", "csr")
     JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    X509POP_FIELD_NUMBER: _ClassVar[int]
     CSR_FIELD_NUMBER: _ClassVar[int]
     join_token: str
+    x509pop: X509Pop
     csr: bytes
-    def __init__(self, join_token: _Optional[str] = ..., csr: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, join_token: _Optional[str] = ..., x509pop: _Optional[_Union[X509Pop, _Mapping]] = ..., csr: _Optional[bytes] = ...) -> None: ...
+
+class ChallengeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ChallengeResponse(_message.Message):
+    __slots__ = ("nonce",)
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
+
+class X509Pop(_message.Message):
+    __slots__ = ("chain", "signature")
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    signature: bytes
+    def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class AttestResponse(_message.Message):
     __slots__ = ("spiffe_id", "chain", "bundle")
@@ -99,7 +119,7 @@ class ServerMessage(_message.Message):
     def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "spiffe_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at")
+    __slots__ = ("id", "spiffe_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at", "expires_at", "federates_with", "store_svid", "template")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +128,10 @@ class Entry(_message.Message):
     DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    FEDERATES_WITH_FIELD_NUMBER: _ClassVar[int]
+    STORE_SVID_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     id: str
     spiffe_id: str
     selectors: _containers.RepeatedScalarFieldContainer[str]
@@ -116,7 +140,11 @@ class Entry(_message.Message):
     dns_names: _containers.RepeatedScalarFieldContainer[str]
     hint: str
     created_at: int
-    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ...) -> None: ...
+    expires_at: int
+    federates_with: _containers.RepeatedScalarFieldContainer[str]
+    store_svid: bool
+    template: str
+    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., federates_with: _Optional[_Iterable[str]] = ..., store_svid: _Optional[bool] = ..., template: _Optional[str] = ...) -> None: ...
 
 class LaunchRule(_message.Message):
     __slots__ = ("namespace", "name", "by")
