@@ -33,6 +33,11 @@ AGENT = SpiffeId(TD, "/ringfence/agent/join_token/x")
         {"dns_names": ("Upper.example",)},
         {"dns_names": ("a.example\n",)},
         {"dns_names": ("",)},
+        {"expires_at": -1},
+        {"expires_at": 1 << 62},
+        {"federates_with": (TD,)},
+        {"hint": "a" * 257},
+        {"hint": "a\nb"},
     ],
 )
 def test_what_could_do_harm_or_never_match_is_refused(change: dict[str, object]) -> None:

@@ -17,6 +17,8 @@ MAX_TTL = 7 * 24 * 3600
 ANY_NODE = "/ringfence/nodes"  # a parent that every attested agent has
 AGENT_PREFIX = "/ringfence/agent/"
 API_ORIGIN = "api"
+_MAX_HINT = 256
+_LAST_SECOND = 253_402_300_799  # of the year 9999, as X.509 and RFC 3339 write it
 _DNS = re.compile(r"(?=.{1,253})[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
@@ -35,6 +37,13 @@ class Entry:
     origin: str = API_ORIGIN
     created_at: int = 0
     revision: int = 0
+    expires_at: int = 0  # Unix seconds from which it grants nothing any more, 0 for never
+    federates_with: tuple[TrustDomain, ...] = ()  # sorted; whose bundles its holders are given
+    admin: bool = False
+    downstream: bool = False
+    store_svid: bool = False
+    jwt_jti: bool = False  # its JWT-SVIDs carry a jti
+    template: str = ""  # a rule's path, `/ns/{k8s.ns}`; its spiffe_id is then that of the trust domain alone
 
     @property
     def key(self) -> str:
@@ -59,12 +68,28 @@ def check_entry(entry: Entry, trust_domain: TrustDomain) -> Entry:
         raise RingfenceError(Kind.INVALID, f"{entry.spiffe_id} has no selector", hint="Give at least one --selector")
     if not (0 <= entry.x509_ttl <= MAX_TTL and 0 <= entry.jwt_ttl <= MAX_TTL):
         raise RingfenceError(Kind.INVALID, f"a TTL of {entry.spiffe_id} is out of range", hint="From 1 s to 7 days")
+    _check_fields(entry, trust_domain)
     for name in entry.dns_names:
         if not _DNS.fullmatch(name):
             raise RingfenceError(Kind.INVALID, f"{name!r} is no DNS name", hint="Lower-case labels, no wildcard")
         if name == SERVER_NAME:
             raise RingfenceError(Kind.INVALID, f"{name} is the control plane's own name", hint="Choose another")
     return entry
+
+
+def _check_fields(entry: Entry, trust_domain: TrustDomain) -> None:
+    if not 0 <= entry.expires_at <= _LAST_SECOND:
+        raise RingfenceError(Kind.INVALID, f"the end of {entry.spiffe_id} is no time", hint="Seconds since 1970")
+    if trust_domain in entry.federates_with:
+        raise RingfenceError(
+            Kind.INVALID,
+            f"{entry.spiffe_id} federates with its own trust domain {trust_domain}",
+            hint="Leave it out: its bundle is given anyway",
+        )
+    if len(entry.hint) > _MAX_HINT or not entry.hint.isprintable():
+        raise RingfenceError(
+            Kind.INVALID, f"the hint of {entry.spiffe_id} is refused", hint=f"Up to {_MAX_HINT} printable characters"
+        )
 
 
 def _check_names(entry: Entry, trust_domain: TrustDomain) -> None:

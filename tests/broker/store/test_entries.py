@@ -33,7 +33,18 @@ async def test_creating_the_same_entry_again_changes_nothing(store: Store) -> No
 
 async def test_what_is_read_is_what_was_written(store: Store) -> None:
     """Every field survives the disk."""
-    wanted = entry(x509_ttl=60, jwt_ttl=30, dns_names=("a.example",), hint="web")
+    wanted = entry(
+        x509_ttl=60,
+        jwt_ttl=30,
+        dns_names=("a.example",),
+        hint="web",
+        expires_at=4_000_000_000,
+        federates_with=(TrustDomain("a.org"), TrustDomain("b.org")),
+        admin=True,
+        downstream=True,
+        store_svid=True,
+        jwt_jti=True,
+    )
     [(made, _)] = await store.run(entries.create, [wanted], 100)
     assert await store.run(entries.every) == [made]
     assert made.same_as(wanted)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
 
+from ringfence.broker.store import entries
 from ringfence.broker.store.migrate import HEAD, alembic_config, bring_up_to_date
 from ringfence.broker.store.schema import metadata
 from ringfence.certs.errors import Kind, RingfenceError
@@ -49,6 +51,25 @@ def test_migrations_from_nothing_make_the_declared_schema(engine: Engine) -> Non
     with engine.begin() as connection:
         assert connection.execute(text("SELECT revision FROM feed")).scalar() == 0
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+    engine.dispose()
+
+
+def test_entries_of_the_first_schema_are_read_after_the_upgrade(engine: Engine) -> None:
+    """They expire never, federate with nobody and are no rules."""
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO entries VALUES ('i', 'k', 'spiffe://example.org/a', 'spiffe://example.org/ringfence/nodes',"
+                """ '["unix:uid:1"]', 0, 0, '[]', '', 'api', 1, 1)"""
+            )
+        )
+    bring_up_to_date(engine)
+    with engine.begin() as connection:
+        [entry] = entries.every(connection)
+    assert (entry.expires_at, entry.federates_with, entry.admin, entry.template) == (0, (), False, "")
     engine.dispose()
 
 

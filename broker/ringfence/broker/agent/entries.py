@@ -9,7 +9,7 @@ from datetime import timedelta
 from ringfence.agent.v1 import agent_pb2
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.selectors import Selector
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class Entry:
     dns_names: tuple[str, ...]
     hint: str
     created_at: int
+    expires_at: int = 0  # Unix seconds from which it grants nothing, 0 for never
+    federates_with: tuple[TrustDomain, ...] = ()
+    store_svid: bool = False
 
     @classmethod
     def read(cls, message: agent_pb2.Entry) -> Entry:
@@ -37,6 +40,9 @@ class Entry:
             tuple(message.dns_names),
             message.hint,
             message.created_at,
+            message.expires_at,
+            tuple(TrustDomain(name) for name in message.federates_with),
+            message.store_svid,
         )
 
     def write(self) -> agent_pb2.Entry:
@@ -50,6 +56,9 @@ class Entry:
             dns_names=self.dns_names,
             hint=self.hint,
             created_at=self.created_at,
+            expires_at=self.expires_at,
+            federates_with=[domain.name for domain in self.federates_with],
+            store_svid=self.store_svid,
         )
 
     def is_reissued_by(self, other: Entry) -> bool:

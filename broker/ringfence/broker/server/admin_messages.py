@@ -25,6 +25,12 @@ def entry_of(said: Any, trust_domain: TrustDomain) -> Entry:
         jwt_ttl=said.jwt_ttl,
         dns_names=tuple(dict.fromkeys(said.dns_names)),
         hint=said.hint,
+        expires_at=said.expires_at,
+        federates_with=tuple(sorted({TrustDomain(name) for name in said.federates_with})),
+        admin=said.admin,
+        downstream=said.downstream,
+        store_svid=said.store_svid,
+        jwt_jti=said.jwt_jti,
     )
     return check_entry(entry, trust_domain)
 
@@ -43,6 +49,12 @@ def entry_message(entry: Entry) -> pb.Entry:
         created_at=entry.created_at,
         revision=entry.revision,
         origin=entry.origin,
+        expires_at=entry.expires_at,
+        federates_with=[domain.name for domain in entry.federates_with],
+        admin=entry.admin,
+        downstream=entry.downstream,
+        store_svid=entry.store_svid,
+        jwt_jti=entry.jwt_jti,
     )
 
 

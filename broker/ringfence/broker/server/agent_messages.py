@@ -74,6 +74,10 @@ def _entry(entry: Entry) -> pb.Entry:
         dns_names=entry.dns_names,
         hint=entry.hint,
         created_at=entry.created_at,
+        expires_at=entry.expires_at,
+        federates_with=[domain.name for domain in entry.federates_with],
+        store_svid=entry.store_svid,
+        template=entry.template,
     )
 
 

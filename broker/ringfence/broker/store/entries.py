@@ -13,7 +13,7 @@ from ringfence.broker.store.changes import ChangeKind, append
 from ringfence.broker.store.schema import entries
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 CREATED, UNCHANGED, CONFIGURED, PRUNED = "created", "unchanged", "configured", "pruned"
 _CHUNK = 500  # bound variables a statement, well under SQLite's limit
@@ -124,6 +124,13 @@ def _row(entry: Entry) -> dict[str, object]:
         "origin": entry.origin,
         "created_at": entry.created_at,
         "revision": entry.revision,
+        "expires_at": entry.expires_at,
+        "federates_with": [domain.name for domain in entry.federates_with],
+        "admin": entry.admin,
+        "downstream": entry.downstream,
+        "store_svid": entry.store_svid,
+        "jwt_jti": entry.jwt_jti,
+        "template": entry.template,
     }
 
 
@@ -140,4 +147,11 @@ def _entry(row: Row[tuple[object, ...]]) -> Entry:
         origin=row.origin,
         created_at=row.created_at,
         revision=row.revision,
+        expires_at=row.expires_at,
+        federates_with=tuple(TrustDomain(name) for name in row.federates_with),
+        admin=row.admin,
+        downstream=row.downstream,
+        store_svid=row.store_svid,
+        jwt_jti=row.jwt_jti,
+        template=row.template,
     )

@@ -37,6 +37,13 @@ entries = Table(
     Column("origin", String(512), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("federates_with", JSON, nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("downstream", Boolean, nullable=False),
+    Column("store_svid", Boolean, nullable=False),
+    Column("jwt_jti", Boolean, nullable=False),
+    Column("template", String(2048), nullable=False),
 )
 
 tokens = Table(
