@@ -17,6 +17,7 @@ from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs
 from hyperframe.frame import GoAwayFrame, SettingsFrame, WindowUpdateFrame
 
+from ringfence.proto.lane import huffman
 from ringfence.proto.lane.framing import (
     END_HEADERS,
     END_STREAM,
@@ -29,6 +30,7 @@ from ringfence.proto.lane.framing import (
 from ringfence.proto.lane.headers import HeaderList
 from ringfence.proto.lane.limits import DEFAULT_FRAME, DEFAULT_WINDOW, Limits
 
+huffman.install()
 _CONFIG = H2Configuration(
     client_side=False,
     header_encoding=None,
