@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ import click
 
 from ringfence.broker.cli.admin_client import admin_client, ask, find_socket, with_admin
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
-from ringfence.broker.cli.output import output_option, show_list, show_one
+from ringfence.broker.cli.output import heading, output_option, show_list, show_one
 
 if TYPE_CHECKING:
     from ringfence.admin.v1 import admin_pb2
 
 _COLUMNS = ("time", "decision", "source", "destination", "method", "requestPath", "rule", "where", "id")
-_WIDTHS = (23, 5, 36, 36, 7, 32, 30, 28, 32)
+_WIDTHS = (23, 8, 24, 24, 7, 32, 30, 28, 32)
+_WORKLOAD = re.compile(r"^spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)$")
 
 
 @click.group()
@@ -130,6 +132,7 @@ def tail(
 async def _last(socket: Path, asked: admin_pb2.TailAuthzRequest, output: str) -> None:
     async with admin_client(socket) as server:
         rows = [_row(decision) async for decision in server.TailAuthz(asked, timeout=30)]
+    rows = [_short(row) for row in rows] if output == "table" else rows
     show_list("Decision", rows, columns=_COLUMNS, output=output, name="id")
 
 
@@ -137,11 +140,11 @@ async def _follow(socket: Path, asked: admin_pb2.TailAuthzRequest, output: str) 
     """Rows as they come: a line each, in columns that do not wait for the widest."""
     table = output in {"table", "wide"}
     if table:
-        click.echo(_line([column.upper() for column in _COLUMNS]))
+        click.echo(_line([heading(column) for column in _COLUMNS]))
     async with admin_client(socket) as server:
         async for decision in server.TailAuthz(asked):
             row = _row(decision)
-            click.echo(_line([str(row[name]) for name in _COLUMNS]) if table else _one(row, output))
+            click.echo(_line([str(_short(row)[name]) for name in _COLUMNS]) if table else _one(row, output))
 
 
 def _offline(asked: admin_pb2.CheckAuthzRequest, intent: Path, trust_domain: str | None) -> admin_pb2.Decision:
@@ -177,6 +180,12 @@ def _row(decision: admin_pb2.Decision) -> dict[str, Any]:
         "where": place(decision),
         "time": moment(decision.time_ns),
     }
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """As `authz check` takes names, so that a line fits a screen: NAMESPACE/NAME where the ID says no more."""
+    names = {side: _WORKLOAD.sub(r"\1/\2", str(row[side])) for side in ("source", "destination")}
+    return {**row, **names}
 
 
 def _one(row: dict[str, Any], output: str) -> str:

@@ -57,15 +57,18 @@ def show_one(kind: str, row: dict[str, Any], *, output: str, name: str) -> None:
 def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_text(v) for v in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_text(v)}" for key, v in value.items())
     return "" if value is None else str(value)
 
 
-def _heading(column: str) -> str:
+def heading(column: str) -> str:
+    """What stands over a column: `spiffeId` is `SPIFFE ID`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", column).upper()
 
 
 def _table(rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
-    cells = [[_heading(column) for column in columns]]
+    cells = [[heading(column) for column in columns]]
     cells += [[_text(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:

@@ -55,12 +55,15 @@ async def bring_up() -> None:
     pids = {name: process.pid for name, process in stage.children.running.items()}
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps({"root": str(stage.places.root), "pids": pids}))
-    console.print(f"""
+    console.print(rf"""
 The mesh is up. Try:
   export RINGFENCE_ADMIN_SOCKET={stage.places.admin} RINGFENCE_SOCKET={stage.places.socket}
   ringfence proxy status
   ringfence authz check team-b/notebook shared/registry --method GET --path /models/team-a/x
-  ringfence authz tail --last 20
+  ringfence run --name notebook --namespace team-b -- \
+    sh -c 'curl -si http://$RINGFENCE_UPSTREAM_REGISTRY_HTTP/models/team-a/base'
+  ringfence authz explain ID     # of the header x-ringfence-decision above
+  ringfence authz tail
   ringfence policy apply {stage.places.intent}
 End it with: ringfence demo down""", markup=False, highlight=False)  # fmt: skip
     # The children live on; without this the interpreter would end them as it closes its pipes and transports.
