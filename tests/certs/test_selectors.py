@@ -35,3 +35,9 @@ def test_a_selector_that_no_attestor_makes_is_refused(text: str) -> None:
         Selector.parse(text)
     assert caught.value.kind is Kind.INVALID
     assert "uid" in caught.value.hint or "unix" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["unix:uid:1000", "unix:uid:root", "k8s:pod-label:app:web", "gone:with:it"])
+def test_a_kept_selector_is_read_as_it_was_written(text: str) -> None:
+    """A stricter program starts on what an older one registered; such a selector matches nobody, as before."""
+    assert str(Selector.kept(text)) == text

@@ -55,6 +55,12 @@ class Selector:
             )
         return cls(kind, value)
 
+    @classmethod
+    def kept(cls, text: str) -> Selector:
+        """The selector that `str` wrote, unjudged: one that `parse` took once must not stop whoever reads it again."""
+        kind, _, value = text.partition(":")
+        return cls(kind, value)
+
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}"
 

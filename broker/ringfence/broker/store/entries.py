@@ -139,7 +139,7 @@ def _entry(row: Row[tuple[object, ...]]) -> Entry:
         id=row.id,
         spiffe_id=SpiffeId.parse(row.spiffe_id),
         parent_id=SpiffeId.parse(row.parent_id),
-        selectors=tuple(Selector.parse(text) for text in row.selectors),
+        selectors=tuple(Selector.kept(text) for text in row.selectors),
         x509_ttl=row.x509_ttl,
         jwt_ttl=row.jwt_ttl,
         dns_names=tuple(row.dns_names),
