@@ -88,7 +88,7 @@ def test_one_file_serves_several_commands_by_tables(tmp_path: Path, monkeypatch:
         ('trust_domain = "x"\nlistne = "y"\n', 2, "Did you mean 'listen'?"),
         ('[server]\n[server.run]\ntrust_doman = "x"\n', 3, "Did you mean 'trust_domain'?"),
         ('[serve]\nlisten = "x"\n', 1, "Known: "),
-        ('hold = 3\n', 1, "[server.run]"),
+        ("hold = 3\n", 1, "[server.run]"),
     ],
 )
 def test_an_unknown_setting_is_named_with_its_line(tmp_path: Path, text: str, line: int, hint: str) -> None:

@@ -12,7 +12,7 @@ import click
 
 from ringfence.broker.cli.admin_client import admin_client, ask, find_socket, with_admin
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
-from ringfence.broker.cli.output import heading, output_option, show_list, show_one
+from ringfence.broker.cli.output import heading, list_options, output_option, show_list, show_one
 
 if TYPE_CHECKING:
     from ringfence.admin.v1 import admin_pb2
@@ -108,7 +108,7 @@ def explain(*, socket: Path, decision_id: str, wait: float, output: str) -> None
 @click.option("--destination", default="", help="SPIFFE ID, NAMESPACE/NAME, or a host outside.")
 @click.option("--rule", default="", help="NAMESPACE/NAME of a rule, or a named default such as default-deny.")
 @click.option("--last", type=click.IntRange(0, 10_000), default=20, show_default=True, help="How many kept ones first.")
-@output_option
+@list_options
 def tail(
     *,
     socket: Path,

@@ -9,7 +9,7 @@ import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.duration import DURATION
-from ringfence.broker.cli.output import output_option, show_list, show_one
+from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 
 _COLUMNS = ["id", "spiffeId", "selectors", "origin"]
 
@@ -42,7 +42,7 @@ def create(socket: Path, *, ttl: int, output: str, **given: Any) -> None:
 @command.command("list")
 @with_admin
 @click.option("--spiffe-id", default="", help="Only those of this identity.")
-@output_option
+@list_options
 def list_(socket: Path, spiffe_id: str, output: str) -> None:
     """List entries, those compiled from intent included."""
     from ringfence.admin.v1 import admin_pb2 as pb

@@ -18,8 +18,38 @@ output_option: Callable[[Any], Any] = click.option(
 )
 
 
+def list_options(command: Any) -> Any:
+    """Adds -o, --sort and --no-headers to a command that lists; `show_list` finds the latter two by itself."""
+    sort = click.option(
+        "--sort", metavar="FIELD", expose_value=False, callback=_note, help="Order by a field of -o json."
+    )
+    bare = click.option("--no-headers", is_flag=True, expose_value=False, callback=_note, help="Tables without titles.")
+    return output_option(sort(bare(command)))
+
+
+def _note(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    context.meta[f"ringfence.{parameter.name}"] = value
+
+
+def _noted(name: str) -> Any:
+    context = click.get_current_context(silent=True)
+    return context.meta.get(f"ringfence.{name}") if context else None
+
+
+def _sorted(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    field = _noted("sort")
+    if not field or not rows:
+        return rows
+    if field not in rows[0]:
+        raise click.BadParameter(f"there is no field {field!r}; one of: {', '.join(rows[0])}", param_hint="--sort")
+    return sorted(
+        rows, key=lambda row: (row[field] is None, row[field] if isinstance(row[field], int) else _text(row[field]))
+    )
+
+
 def show_list(kind: str, rows: Sequence[dict[str, Any]], *, columns: Sequence[str], output: str, name: str) -> None:
     """Print *rows* of one kind: `columns` are those of the table, `name` the field that `-o name` prints."""
+    rows = _sorted(rows)
     match output:
         case "json":
             click.echo(json.dumps({"apiVersion": API_VERSION, "kind": f"{kind}List", "items": list(rows)}, indent=2))
@@ -71,7 +101,7 @@ def _table(rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
     cells = [[heading(column) for column in columns]]
     cells += [[_text(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
+    for line in cells[1:] if _noted("no_headers") else cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 

@@ -9,7 +9,7 @@ import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
-from ringfence.broker.cli.output import output_option, show_list
+from ringfence.broker.cli.output import list_options, show_list
 
 _COLUMNS = ("spiffeId", "node", "state", "revision", "detail")
 _REVISION_DIGITS = 12
@@ -22,7 +22,7 @@ def command() -> None:
 
 @command.command()
 @with_admin
-@output_option
+@list_options
 def status(socket: Path, output: str) -> int:
     """Show every connected proxy: SYNCED, STALE, or NACK with the document and line that it refuses.
 

@@ -9,7 +9,7 @@ import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.duration import DURATION
-from ringfence.broker.cli.output import output_option, show_list, show_one
+from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -85,7 +85,7 @@ def rotate(socket: Path, authority: bool, output: str) -> None:  # noqa: FBT001 
 
 @command.command()
 @with_admin
-@output_option
+@list_options
 def authorities(socket: Path, output: str) -> None:
     """List the authorities of the trust domain."""
     from ringfence.admin.v1 import admin_pb2 as pb
