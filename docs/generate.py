@@ -26,6 +26,23 @@ EXIT_CODES = """
 | 130 | interrupted |
 """
 
+CONVENTIONS = """\
+`ringfence run` ends with the exit code of its command, 127 when there is no such command.
+
+Data goes to stdout, everything else to stderr. A failure is one line: what failed, on what (`file:line` or address), and
+the next step; `RINGFENCE_DEBUG=1` adds the traceback of one that nobody foresaw. Lists are
+`{"apiVersion", "kind": "...List", "items": [...]}` in JSON and YAML; tables name a workload NAMESPACE/NAME where its
+SPIFFE ID says no more.
+
+A flag wins over the environment, the environment over the file, the file over the default.
+
+- Environment: the variable that the option's help names, else `RINGFENCE_NOUN_VERB_OPTION`, such as
+  `RINGFENCE_ENTRY_LIST_OUTPUT`.
+- File: `--config FILE` or `RINGFENCE_CONFIG`, TOML, options spelled without the dashes in front. The top of the file is for
+  the command that reads it; a table `[server]` for all commands of a noun, `[entry.create]` for one. A setting that no
+  such command has is an error with its line.
+"""
+
 
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     if not isinstance(command, click.Group):
@@ -45,10 +62,7 @@ def cli_page() -> str:
     from ringfence.broker.cli.main import cli
 
     parts = [MADE, "# The command line\n", "Exit codes, the same over all commands:\n", EXIT_CODES.strip(), ""]
-    parts.append(
-        "Data goes to stdout, everything else to stderr. Every option can come from the environment as\n"
-        "`RINGFENCE_OPTION` (or the name that its help gives); the daemons read a TOML file too (`--config`).\n"
-    )
+    parts.append(CONVENTIONS)
     for name, command in _commands(cli):
         context = click.Context(command, info_name=f"ringfence {name}", max_content_width=100, terminal_width=100)
         parts.append(f"## ringfence {name}\n\n```\n{command.get_help(context)}\n```\n")
