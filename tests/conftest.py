@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
+
+from tests import parts
+
+if TYPE_CHECKING:
+    from tests.postgres import Cluster
 
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,3 +49,13 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
         # A memfd is memory too: the ssl module takes keys from files only.
         guard.functions["os.write"].can_block_in("ringfence/broker/server/identity.py", {"_load_chain"})
         yield guard
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A real PostgreSQL, started for the first test that asks for it; a fresh database of it is `database()`."""
+    parts.postgres()
+    from tests.postgres import cluster  # noqa: PLC0415  # its driver is needed by these tests only
+
+    with cluster() as started:
+        yield started

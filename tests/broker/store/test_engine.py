@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from ringfence.broker.store import changes, engine
+from ringfence.broker.store import changes, connect
 from ringfence.broker.store.changes import ChangeKind
 from ringfence.broker.store.engine import Store
 from ringfence.certs.errors import Kind, RingfenceError
@@ -21,10 +21,10 @@ def pragma(connection: Connection, name: str) -> object:
     return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
 
 
-async def test_commits_are_synced_before_they_are_acknowledged(store: Store) -> None:
+async def test_commits_are_synced_before_they_are_acknowledged(sqlite: Store) -> None:
     """WAL with synchronous=FULL (2): a power cut after a commit loses nothing."""
-    assert await store.run(pragma, "journal_mode") == "wal"
-    assert await store.run(pragma, "synchronous") == 2
+    assert await sqlite.run(pragma, "journal_mode") == "wal"
+    assert await sqlite.run(pragma, "synchronous") == 2
 
 
 async def test_a_failing_transaction_leaves_nothing(store: Store) -> None:
@@ -58,32 +58,32 @@ async def test_a_transaction_that_has_begun_outlives_its_caller(store: Store) ->
     assert await store.run(changes.current) == 1
 
 
-async def test_a_full_disk_is_said_in_words(store: Store) -> None:
+async def test_a_full_disk_is_said_in_words(sqlite: Store) -> None:
     """SQLITE_FULL becomes EXHAUSTED, and what was recorded stays readable."""
-    await store.run(changes.append, [(ChangeKind.ENTRY, "kept")])
-    pages = await store.run(pragma, "page_count")
-    await store.run(pragma, f"max_page_count={pages}")
+    await sqlite.run(changes.append, [(ChangeKind.ENTRY, "kept")])
+    pages = await sqlite.run(pragma, "page_count")
+    await sqlite.run(pragma, f"max_page_count={pages}")
 
     def write_much(connection: Connection) -> None:
         changes.append(connection, [(ChangeKind.ENTRY, f"{i:064}") for i in range(1000)])
 
     with pytest.raises(RingfenceError, match="disk is full") as caught:
-        await store.run(write_much)
+        await sqlite.run(write_much)
     assert caught.value.kind is Kind.EXHAUSTED
-    assert await store.run(changes.current) == 1
+    assert await sqlite.run(changes.current) == 1
 
 
-async def test_a_database_that_may_not_be_written_is_said_in_words(store: Store) -> None:
+async def test_a_database_that_may_not_be_written_is_said_in_words(sqlite: Store) -> None:
     """SQLITE_READONLY names the file and what to check."""
-    await store.run(lambda connection: connection.exec_driver_sql("PRAGMA query_only=1").close())
+    await sqlite.run(lambda connection: connection.exec_driver_sql("PRAGMA query_only=1").close())
     with pytest.raises(RingfenceError, match="may not be written") as caught:
-        await store.run(changes.append, [(ChangeKind.ENTRY, "x")])
+        await sqlite.run(changes.append, [(ChangeKind.ENTRY, "x")])
     assert caught.value.where.endswith("store.sqlite3")
 
 
 async def test_a_locked_database_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that waited its time out is told that somebody else holds it."""
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(connect, "BUSY_SECONDS", 0)
     store = await Store.open(tmp_path / "store.sqlite3")
     other = sqlite3.connect(tmp_path / "store.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

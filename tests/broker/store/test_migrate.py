@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from ringfence.broker.store import entries
+from ringfence.broker.store.connect import engine_of
+from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import HEAD, alembic_config, bring_up_to_date
 from ringfence.broker.store.schema import metadata
 from ringfence.certs.errors import Kind, RingfenceError
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def engine(location: Location) -> Iterator[Engine]:
     """On an empty database."""
-    return create_engine(f"sqlite:///{tmp_path}/s.sqlite3")
+    made = engine_of(location, alone=False)
+    yield made
+    made.dispose()
 
 
 def differences(engine: Engine) -> list[object]:
@@ -39,7 +43,6 @@ def test_a_new_database_needs_no_migration(engine: Engine) -> None:
     bring_up_to_date(engine)
     bring_up_to_date(engine)
     assert not differences(engine)
-    engine.dispose()
 
 
 def test_migrations_from_nothing_make_the_declared_schema(engine: Engine) -> None:
@@ -51,7 +54,6 @@ def test_migrations_from_nothing_make_the_declared_schema(engine: Engine) -> Non
     with engine.begin() as connection:
         assert connection.execute(text("SELECT revision FROM feed")).scalar() == 0
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
-    engine.dispose()
 
 
 def test_entries_of_the_first_schema_are_read_after_the_upgrade(engine: Engine) -> None:
@@ -70,7 +72,6 @@ def test_entries_of_the_first_schema_are_read_after_the_upgrade(engine: Engine) 
     with engine.begin() as connection:
         [entry] = entries.every(connection)
     assert (entry.expires_at, entry.federates_with, entry.admin, entry.template) == (0, (), False, "")
-    engine.dispose()
 
 
 def test_a_database_of_a_newer_program_is_refused(engine: Engine) -> None:
@@ -81,4 +82,3 @@ def test_a_database_of_a_newer_program_is_refused(engine: Engine) -> None:
     with pytest.raises(RingfenceError, match="9999") as caught:
         bring_up_to_date(engine)
     assert caught.value.kind is Kind.INVALID
-    engine.dispose()

@@ -1,1 +1,1 @@
-"""What outlives the process: SQLAlchemy Core on SQLite, one module a group of tables."""
+"""What outlives the process: SQLAlchemy Core on SQLite or PostgreSQL, one module a group of tables."""

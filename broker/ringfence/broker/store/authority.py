@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from ringfence.broker.store.schema import authority
+from ringfence.broker.store.upsert import upsert
 
 
 def load(connection: Connection, server: str) -> tuple[dict[str, Any], int] | None:
@@ -18,6 +18,4 @@ def load(connection: Connection, server: str) -> tuple[dict[str, Any], int] | No
 
 def save(connection: Connection, server: str, state: dict[str, Any], sequence: int) -> None:
     """Store the state; *sequence* must be higher than the one before when the bundle changed (SPIFFE bundle 4.1.1)."""
-    values = {"state": state, "sequence": sequence}
-    statement = insert(authority).values(server=server, **values)
-    connection.execute(statement.on_conflict_do_update(index_elements=["server"], set_=values))
+    upsert(connection, authority, {"server": server}, changed={"state": state, "sequence": sequence})

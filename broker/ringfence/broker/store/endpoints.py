@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from ringfence.broker.store.schema import endpoints
+from ringfence.broker.store.upsert import upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,8 @@ def every(connection: Connection) -> list[EndpointRow]:
 def put(connection: Connection, rows: list[EndpointRow]) -> None:
     """Store *rows*; the same address again names its newest proxy."""
     for row in rows:
-        values = {"key": row.key, "port": row.port, "host": row.host, "number": row.number, "node": row.node}
-        statement = insert(endpoints).values(values)
-        key = ["key", "port", "host", "number"]
-        connection.execute(statement.on_conflict_do_update(index_elements=key, set_={"node": row.node}))
+        address = {"key": row.key, "port": row.port, "host": row.host, "number": row.number}
+        upsert(connection, endpoints, address, changed={"node": row.node})
 
 
 def remove(connection: Connection, node: str) -> int:

@@ -1,4 +1,4 @@
-"""Opens the database and runs whole transactions on its one thread, so that the event loop never waits for a disk."""
+"""Runs whole transactions of one database on its one thread, so that the event loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -6,38 +6,42 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from ringfence.broker import metrics
+from ringfence.broker.store.connect import engine_of
 from ringfence.broker.store.failure import in_words
+from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import bring_up_to_date
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BUSY_SECONDS = 5
-
 
 class Store:
     """One database. `run` gives a function the connection inside one transaction: all of it is durable, or none.
 
-    Every read of the serving path comes from memory (registry), so one thread is enough and orders the writers.
+    Transactions come one after another, also those of other processes on the same database: a function may read and
+    then write without a race. Every read of the serving path comes from memory (registry), so one thread is enough.
     """
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, engine: Engine, location: Location) -> None:
         self._engine = engine
-        self._path = path
+        self._location = location
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ringfence-store")
 
     @classmethod
-    async def open(cls, path: Path) -> Store:
-        """The database at *path*, made or migrated as needed; raises UNAVAILABLE, EXHAUSTED or INVALID in words."""
-        store = cls(await asyncio.to_thread(_engine, path), path)
+    async def open(cls, where: Path | Location, *, alone: bool = False) -> Store:
+        """The database at *where*, made or migrated as needed; raises UNAVAILABLE, EXHAUSTED or INVALID in words.
+
+        Of those that ask to be *alone* on a PostgreSQL, one has it and the others get CONFLICT; a file of SQLite is
+        kept by the lock on its folder.
+        """
+        location = where if isinstance(where, Location) else Location.of_file(where)
+        store = cls(await asyncio.to_thread(engine_of, location, alone=alone), location)
         try:
             await store._call(bring_up_to_date, store._engine)
         except BaseException:
@@ -56,7 +60,7 @@ class Store:
             return await self._call(transaction)
 
     async def close(self) -> None:
-        """Finish what runs, and give the file back."""
+        """Finish what runs, and give the database back."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown(wait=False)
 
@@ -65,28 +69,6 @@ class Store:
             try:
                 return work(*args, **kwargs)
             except (DBAPIError, DatabaseError) as error:
-                raise in_words(error, self._path) from error
+                raise in_words(error, self._location) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=StaticPool,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: SqliteConnection, _: ConnectionPoolEntry) -> None:
-        # The driver's own implicit BEGIN is off: it would start late and deferred, and lose a race for the write lock.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # WAL's default does not sync on commit
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
