@@ -14,6 +14,7 @@ from ringfence.broker.cli.failure import exit_code, explain_failure
 # Noun to (module, one line of help). Importing a noun may cost 100 ms of grpc, so --help imports none of them.
 NOUNS = {
     "agent": ("agent", "Run and check the agent of a node."),
+    "audit": ("audit", "Show, follow and verify the audit log."),
     "authz": ("authz", "Ask, explain and follow authorisation decisions."),
     "bundle": ("bundle", "Show the trust bundle."),
     "demo": ("demo", "Run the whole story on this machine."),
