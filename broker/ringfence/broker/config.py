@@ -34,6 +34,14 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """Where strangers are served, and the certificate and key files; without them it is plain, on loopback only."""
+
+    listen: Address
+    files: tuple[Path, Path] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything `ringfence server run` can be told."""
 
@@ -45,6 +53,8 @@ class ServerConfig:
     http_listen: Address | None = None
     otlp_listen: Address | None = None
     otlp_forward: str = ""
+    oidc: Web | None = None
+    oidc_issuer: str = ""
     ca_ttl: timedelta = timedelta(hours=24)
     log_level: str = "info"
     drain_seconds: float = 5.0

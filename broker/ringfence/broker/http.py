@@ -1,4 +1,4 @@
-"""The four plain pages that a daemon shows to probes and Prometheus: /live, /ready, /metrics, /version.
+"""Pages over HTTP: those that a daemon shows to probes and Prometheus, and those that strangers verify us by.
 
 h11 speaks HTTP; a web framework would double the time a server needs to start.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 
 _PATIENCE = 10.0  # seconds for a request to arrive whole
 _CHUNK = 16 * 1024
+_MOST = 512  # connections at a time; one more is closed unheard
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 
 
@@ -32,22 +34,29 @@ class Page:
 Routes = Mapping[str, Callable[[], Page]]
 
 
-async def serve_pages(host: str, port: int, routes: Routes) -> asyncio.Server:
-    """Serve *routes* by path; raises UNAVAILABLE when the address is taken or not ours."""
+async def serve_pages(
+    host: str, port: int, routes: Routes, *, tls: ssl.SSLContext | None = None, flag: str = "--http-listen"
+) -> asyncio.Server:
+    """Serve *routes* by path; raises UNAVAILABLE, naming *flag*, when the address is taken or not ours."""
+    open_now = 0
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_PATIENCE if open_now <= _MOST else 0):
                 await _answer(reader, writer, routes)
         except (TimeoutError, OSError, h11.ProtocolError):
             pass  # a probe that gave up, or something that speaks no HTTP
         finally:
+            open_now -= 1
             writer.close()
 
     try:
-        return await asyncio.start_server(on_connection, host, port)
+        patience = _PATIENCE if tls else None
+        return await asyncio.start_server(on_connection, host, port, ssl=tls, ssl_handshake_timeout=patience)
     except OSError as error:
-        raise cannot_listen(f"{host}:{port}", error, flag="--http-listen") from error
+        raise cannot_listen(f"{host}:{port}", error, flag=flag) from error
 
 
 def cannot_listen(address: str, error: OSError, *, flag: str) -> RingfenceError:

@@ -59,12 +59,19 @@ class Issuer:
     """Signs for agents what the registry says they may have, and Ringfence's own identities."""
 
     def __init__(
-        self, authority: Authority, registry: Registry, store: Store, *, clock: Callable[[], datetime]
+        self,
+        authority: Authority,
+        registry: Registry,
+        store: Store,
+        *,
+        clock: Callable[[], datetime],
+        jwt_issuer: str = "",
     ) -> None:
         self._authority = authority
         self._registry = registry
         self._store = store
         self._clock = clock
+        self._jwt_issuer = jwt_issuer
 
     async def workload_svids(self, agent: SpiffeId, wanted: Sequence[Wanted]) -> list[Answer]:
         """One answer for each of *wanted*, in order; one that is refused does not spoil the others.
@@ -117,7 +124,9 @@ class Issuer:
             trace = Issuance(job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp()))
             await self._store.run(ledger.intend, [trace], int(now.timestamp()))
             # 3. Sign.
-            token, expires_at = self._authority.issue_jwt(entry.spiffe_id, tuple(audience), now=now, ttl=ttl)
+            token, expires_at = self._authority.issue_jwt(
+                entry.spiffe_id, tuple(audience), now=now, ttl=ttl, issuer=self._jwt_issuer
+            )
             # 4. Record, then deliver.
             await self._store.run(ledger.issued, [job])
             events.issued("jwt", entry.spiffe_id, job)

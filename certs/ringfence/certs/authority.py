@@ -115,7 +115,7 @@ class Authority:
         return self.sign_x509(draft)
 
     def issue_jwt(
-        self, spiffe_id: SpiffeId, audience: Sequence[str], *, now: datetime, ttl: timedelta
+        self, spiffe_id: SpiffeId, audience: Sequence[str], *, now: datetime, ttl: timedelta, issuer: str = ""
     ) -> tuple[str, datetime]:
         """A JWT-SVID and its end, validated as a stranger would before it is handed out. Raises INVALID, DENIED."""
         # 1. The name is ours to give.
@@ -123,7 +123,7 @@ class Authority:
             raise RingfenceError(Kind.DENIED, f"{spiffe_id} is not of the trust domain {self.trust_domain}")
         # 2. Sign.
         jwt = self.current.jwt
-        token, ends = sign_jwt(spiffe_id, audience, authority=jwt, keys=self._keys, now=now, ttl=ttl)
+        token, ends = sign_jwt(spiffe_id, audience, authority=jwt, keys=self._keys, now=now, ttl=ttl, issuer=issuer)
         # 3. Read back what was signed.
         published = SpiffeBundle(self.trust_domain, jwt_authorities={jwt.kid: jwt.public_key})
         try:

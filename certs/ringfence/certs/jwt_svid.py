@@ -48,8 +48,12 @@ def sign_jwt(
     keys: KeyManager,
     now: datetime,
     ttl: timedelta,
+    issuer: str = "",
 ) -> tuple[str, datetime]:
-    """A token (compact JWS, ES256) and its end, within the authority's own life; raises INVALID."""
+    """A token (compact JWS, ES256) and its end, within the authority's own life; raises INVALID.
+
+    *issuer* is the `iss` that OpenID Connect verifiers ask for; SPIFFE's do not, so it may be empty and left out.
+    """
     # 1. It names a workload and at least one audience (JWT-SVID 3.1, 3.2).
     if not spiffe_id.path:
         raise RingfenceError(Kind.INVALID, f"{spiffe_id} names a trust domain, no workload")
@@ -61,7 +65,14 @@ def sign_jwt(
         raise RingfenceError(Kind.INVALID, "a JWT-SVID would end as it begins", hint="Check the ttl and the clock")
     # 3. The header says alg, kid and typ, and nothing else (JWT-SVID 2).
     header = {"alg": "ES256", "kid": authority.kid, "typ": "JWT"}
-    claims = {"aud": list(audience), "exp": int(ends.timestamp()), "iat": int(now.timestamp()), "sub": str(spiffe_id)}
+    claims: dict[str, Any] = {
+        "aud": list(audience),
+        "exp": int(ends.timestamp()),
+        "iat": int(now.timestamp()),
+        "sub": str(spiffe_id),
+    }
+    if issuer:
+        claims["iss"] = issuer
     content = f"{_encode(_json(header))}.{_encode(_json(claims))}"
     # 4. JWS wants r and s at full length, side by side (RFC 7518 3.4).
     r, s = decode_dss_signature(keys.sign(authority.key_id, content.encode()))

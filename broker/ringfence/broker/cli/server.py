@@ -28,6 +28,10 @@ def command() -> None:
 @click.option("--http-listen", envvar="RINGFENCE_HTTP_LISTEN", help="HOST:PORT of /live /ready /metrics /version.")
 @click.option("--otlp-listen", envvar="RINGFENCE_OTLP_LISTEN", help="One more HOST:PORT, for evidence only.")
 @click.option("--otlp-forward", default="", envvar="RINGFENCE_OTLP_FORWARD", help="OTLP collector to pass evidence to.")
+@click.option("--oidc-listen", envvar="RINGFENCE_OIDC_LISTEN", help="HOST:PORT of OIDC discovery, for cloud services.")
+@click.option("--oidc-issuer", default="", envvar="RINGFENCE_OIDC_ISSUER", help="URL that JWT-SVIDs carry as `iss`.")
+@click.option("--oidc-cert", type=_FOLDER, envvar="RINGFENCE_OIDC_CERT", help="Its certificate chain, PEM.")
+@click.option("--oidc-key", type=_FOLDER, envvar="RINGFENCE_OIDC_KEY", help="The key of --oidc-cert, PEM.")
 @click.option(
     "--ca-ttl", type=DURATION, default="24h", show_default=True, envvar="RINGFENCE_CA_TTL", help="Life of an authority."
 )

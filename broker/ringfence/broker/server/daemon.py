@@ -37,6 +37,7 @@ class Running:
     otlp: Address | None
     http: Address | None
     admin_socket: Path
+    oidc: Address | None = None
 
 
 @dataclass(slots=True)
@@ -69,12 +70,13 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
             await _apply(parts, config.intent)
         # 4. Streams.
         listen, otlp = await _listen(config, parts, stack)
+        oidc = await _serve_public(config, parts, stack)
         # 5. Upkeep, which ends first.
         await _start_upkeep(parts, stack)
         readiness.detail, readiness.parts = "", parts
         metrics.UP.set(1)
         log.info("serving", listen=str(listen), admin=str(config.admin_path), trust_domain=str(config.trust_domain))
-        yield Running(parts, listen, otlp, http, config.admin_path)
+        yield Running(parts, listen, otlp, http, config.admin_path, oidc)
         readiness.detail = "shutting down"
         metrics.UP.set(0)
         log.info("stopping")
@@ -113,6 +115,14 @@ async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> 
     if config.otlp_listen is not None:
         otlp = await _tcp(config, parts, parts.evidence.methods(), ("--otlp-listen", config.otlp_listen), stack)
     return await _tcp(config, parts, parts.methods(), ("--listen", config.listen), stack), otlp
+
+
+async def _serve_public(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> Address | None:
+    if config.oidc is None:
+        return None
+    from ringfence.broker.server.public import serve_oidc  # most servers have no page for strangers
+
+    return await serve_oidc(config, parts, stack)
 
 
 async def _tcp(

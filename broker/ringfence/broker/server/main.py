@@ -13,6 +13,7 @@ import uvloop
 from ringfence.broker.config import Address, ServerConfig
 from ringfence.broker.log import configure
 from ringfence.broker.server.daemon import running_server
+from ringfence.broker.server.web_config import oidc_of
 from ringfence.certs.spiffe_id import TrustDomain
 
 
@@ -31,6 +32,8 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         http_listen=address("http_listen"),
         otlp_listen=address("otlp_listen"),
         otlp_forward=given["otlp_forward"],
+        oidc=oidc_of(given),
+        oidc_issuer=given["oidc_issuer"],
         ca_ttl=timedelta(seconds=given["ca_ttl"]),
         log_level=given["log_level"],
     )

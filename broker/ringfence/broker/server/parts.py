@@ -86,7 +86,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
     intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
     await intent.restore()
     # 4. The server's own identity.
-    issuer = Issuer(trust.authority, registry, store, clock=clock)
+    issuer = Issuer(trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer)
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
     tokens = JoinTokens(config.trust_domain, store, issuer, clock=clock)
