@@ -29,8 +29,8 @@ EXIT_CODES = """
 CONVENTIONS = """\
 `ringfence run` ends with the exit code of its command, 127 when there is no such command.
 
-Data goes to stdout, everything else to stderr. A failure is one line: what failed, on what (`file:line` or address), and
-the next step; `RINGFENCE_DEBUG=1` adds the traceback of one that nobody foresaw. Lists are
+Data goes to stdout, everything else to stderr. A failure is one line: what failed, on what (`file:line` or address),
+and the next step; `RINGFENCE_DEBUG=1` adds the traceback of one that nobody foresaw. Lists are
 `{"apiVersion", "kind": "...List", "items": [...]}` in JSON and YAML; tables name a workload NAMESPACE/NAME where its
 SPIFFE ID says no more.
 
@@ -38,9 +38,9 @@ A flag wins over the environment, the environment over the file, the file over t
 
 - Environment: the variable that the option's help names, else `RINGFENCE_NOUN_VERB_OPTION`, such as
   `RINGFENCE_ENTRY_LIST_OUTPUT`.
-- File: `--config FILE` or `RINGFENCE_CONFIG`, TOML, options spelled without the dashes in front. The top of the file is for
-  the command that reads it; a table `[server]` for all commands of a noun, `[entry.create]` for one. A setting that no
-  such command has is an error with its line.
+- File: `--config FILE` or `RINGFENCE_CONFIG`, TOML, options spelled without the dashes in front. The top of the file is
+  for the command that reads it; a table `[server]` for all commands of a noun, `[entry.create]` for one. A setting that
+  no such command has is an error with its line.
 """
 
 
