@@ -15,11 +15,11 @@ _LONGEST = 64
 _decoded = lru_cache(maxsize=1_024)(decode_huffman)
 
 
-def remembering(string: bytes | bytearray | memoryview | None) -> bytes:
+def remembering(huffman_string: bytes | bytearray | memoryview | None) -> bytes:
     """What `hpack.huffman_table.decode_huffman` gives; raises what it raises, each time anew."""
-    if string is None or len(string) > _LONGEST:
-        return decode_huffman(string)
-    return _decoded(bytes(string))
+    if huffman_string is None or len(huffman_string) > _LONGEST:
+        return decode_huffman(huffman_string)
+    return _decoded(bytes(huffman_string))
 
 
 def install() -> None:

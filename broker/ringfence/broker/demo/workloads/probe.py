@@ -105,7 +105,7 @@ def _raw(command: dict[str, Any], wrap: Any) -> dict[str, Any]:
             answer = stream.recv(4096)
     except OSError as error:
         return {"status": 0, "error": f"{type(error).__name__}: {error}"}
-    return {"status": 200 if answer else 0, "body": answer.hex(), "error": "" if answer else "closed by the other side"}
+    return {"status": 200 if answer else 0, "body": answer.hex(), "error": "" if answer else "closed"}
 
 
 def _own_svid() -> Any:
