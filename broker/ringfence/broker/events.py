@@ -51,6 +51,17 @@ def agent_left(spiffe_id: SpiffeId, address: str) -> None:
     log.info("agent left", spiffe_id=str(spiffe_id), address=address)
 
 
+def node_ended(spiffe_id: SpiffeId, how: str, streams: int) -> None:
+    """An operator evicted or banned an agent."""
+    metrics.NODES_ENDED.labels(how).inc()
+    log.warning(f"node {how}", spiffe_id=str(spiffe_id), streams=streams)
+
+
+def node_unbanned(spiffe_id: SpiffeId) -> None:
+    """An operator lifted a ban."""
+    log.warning("node unbanned", spiffe_id=str(spiffe_id))
+
+
 def authority_step(step: str, key_id: str) -> None:
     """The authority prepared, activated or pruned."""
     log.info("authority", step=step, id=key_id)

@@ -23,6 +23,7 @@ SIGN_SECONDS = Histogram(
     registry=REGISTRY,
 )
 ATTESTED = Counter("ringfence_attestation", "Attestations of nodes.", ["attestor", "result"], registry=REGISTRY)
+NODES_ENDED = Counter("ringfence_nodes_ended", "Agents that an operator evicted or banned.", ["how"], registry=REGISTRY)
 AGENTS = Gauge("ringfence_agents", "Agents by state.", ["state"], registry=REGISTRY)
 REVISION = Gauge(
     "ringfence_policy_revision_info", "Always 1; the revision is the label.", ["revision"], registry=REGISTRY

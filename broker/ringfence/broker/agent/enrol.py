@@ -14,6 +14,7 @@ from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.storage import Identity
 from ringfence.broker.agent.svids import HeldSvid, draw_jitter, new_key
 from ringfence.broker.config import Address
+from ringfence.broker.status import error_of
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import new_csr
@@ -75,6 +76,7 @@ async def enrol(address: Address, trust: Trust, token: str, *, now: datetime) ->
 
 def refusal(error: grpc.aio.AioRpcError, address: Address) -> RingfenceError:
     """What a status from the server means to the operator of this agent."""
+    sent = error_of(error, where=str(address))
     detail = error.details() or error.code().name
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.NOT_FOUND:
@@ -85,7 +87,8 @@ def refusal(error: grpc.aio.AioRpcError, address: Address) -> RingfenceError:
             kind, hint = Kind.UNIMPLEMENTED, "Check that --server is the --listen address of `ringfence server run`"
         case _:
             kind, hint = Kind.UNAVAILABLE, ""
-    return RingfenceError(kind, f"the server refused this node: {detail}", where=str(address), hint=hint)
+    # What the server says of the next step is nearer to the case than what we can say.
+    return RingfenceError(kind, f"the server refused this node: {detail}", where=str(address), hint=sent.hint or hint)
 
 
 def _check_name(name: SpiffeId, said: str) -> None:

@@ -94,9 +94,7 @@ class Node:
     async def _renew(self, link: Link) -> None:
         if self._is_refused(link):
             if not self._token:
-                raise RingfenceError(
-                    Kind.UNAUTHENTICATED, "the server does not admit this node", hint="Start it with a new --join-token"
-                )
+                raise self._needs_token(link)
             await self._enrol(self.trust)
             return
         key = new_key()
@@ -113,6 +111,17 @@ class Node:
         """Whether the server said that it knows us no more, or our SVID has ended."""
         refused = link.last_failure is not None and link.last_failure.kind in _LOST
         return not link.connected.is_set() and (refused or not self.identity.svid.is_valid(self._clock()))
+
+    def _needs_token(self, link: Link) -> RingfenceError:
+        """Why nothing can be done without an operator; the server's own hint where it gave one."""
+        said = link.last_failure
+        if said is not None and said.kind in _LOST:
+            return RingfenceError(Kind.UNAUTHENTICATED, "the server does not admit this node", hint=said.hint)
+        return RingfenceError(
+            Kind.UNAUTHENTICATED,
+            "this node's SVID has ended, and a join token works once",
+            hint="Start the agent with a new --join-token: `ringfence token generate` makes one",
+        )
 
     def _check_domain(self, kept: Identity) -> None:
         found, wanted = kept.svid.spiffe_id.trust_domain, self._config.trust_domain

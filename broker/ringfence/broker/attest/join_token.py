@@ -6,8 +6,6 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from ringfence.broker.entry import AGENT_PREFIX
 from ringfence.broker.issue import Issuer
 from ringfence.broker.store import nodes, tokens
@@ -59,14 +57,11 @@ class JoinTokens:
         chain = await self._issuer.own_svid(spiffe_id, key, on_draft=drafts.append)
         # 4. Remember the node, then deliver.
         node = node_of(drafts[0], ATTESTOR, now)
-        await self._store.run(_remember, node)
+        if not await self._store.run(nodes.attested, node):
+            raise RingfenceError(Kind.DENIED, f"{spiffe_id} is banned")
         return node, chain
 
 
 def node_of(draft: LeafDraft, attestor: str, now: int) -> Node:
     """The node that holds the SVID of *draft*; *now* in Unix seconds."""
     return Node(str(draft.spiffe_id), attestor, now, f"{draft.serial:032x}", int(draft.not_after.timestamp()))
-
-
-def _remember(connection: Connection, node: Node) -> None:
-    nodes.put(connection, node)

@@ -11,12 +11,12 @@ from typing import Any
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import events
-from ringfence.broker.attest.join_token import ATTESTOR, JoinTokens, node_of
+from ringfence.broker.attest.join_token import ATTESTOR, JoinTokens
 from ringfence.broker.bell import Bell
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
 from ringfence.broker.server import agent_messages as say
-from ringfence.broker.server.agents import Agents
+from ringfence.broker.server.agents import Agents, Ended
 from ringfence.broker.telemetry.names import ATTEST
 from ringfence.broker.telemetry.names import ATTESTOR as ATTESTOR_NAME
 from ringfence.broker.telemetry.spans import span
@@ -66,17 +66,16 @@ class AgentApi:
     async def connect(self, call: Call) -> None:
         """Serve one agent until it leaves, or until the SVID that it came with and renewed here has ended."""
         agent = self.agents.authenticate(call.peer)
-        first = await call.receive()
-        if first is None or first.WhichOneof("message") != "hello":
-            raise RingfenceError(Kind.INVALID, "an agent's first message is its hello")
-        stream = _AgentStream(self, call, agent, first.hello)
-        events.agent_connected(agent, call.peer.address, first.hello.version)
-        self.agents.connected += 1
-        try:
-            await stream.serve()
-        finally:
-            self.agents.connected -= 1
-            events.agent_left(agent, call.peer.address)
+        with self.agents.stream(agent) as ended:
+            first = await call.receive()
+            if first is None or first.WhichOneof("message") != "hello":
+                raise RingfenceError(Kind.INVALID, "an agent's first message is its hello")
+            stream = _AgentStream(self, call, agent, first.hello)
+            events.agent_connected(agent, call.peer.address, first.hello.version)
+            try:
+                await stream.serve(ended)
+            finally:
+                events.agent_left(agent, call.peer.address)
 
 
 class _AgentStream:
@@ -90,14 +89,18 @@ class _AgentStream:
         self._digest: bytes = hello.bundle_digest
         self._rotations = api.trust.rotations
 
-    async def serve(self) -> None:
-        """Until the agent half-closes; raises TimeoutError's meaning, UNAUTHENTICATED, at the end of its SVID."""
+    async def serve(self, ended: Ended) -> None:
+        """Until the agent half-closes; raises UNAUTHENTICATED at the end of its SVID, and what *ended* says."""
+        if ended.done():
+            ended.result()
         try:
             async with asyncio.timeout(self._left(self._call.peer.certificate or b"")) as self._limit:
                 async with asyncio.TaskGroup() as tasks:
                     watcher = tasks.create_task(self._watch())
+                    waiter = tasks.create_task(_until(ended))
                     await self._read()
                     watcher.cancel()
+                    waiter.cancel()
         except TimeoutError:
             raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {self._agent} has ended") from None
         except BaseExceptionGroup as group:
@@ -164,9 +167,11 @@ class _AgentStream:
         api = self._api
         drafts: list[LeafDraft] = []
         try:
+            api.agents.admitted(self._agent)
             key = csr_public_key(request.csr)
             chain = await api.issuer.own_svid(self._agent, key, on_draft=drafts.append)
-            await api.agents.renewed(node_of(drafts[0], ATTESTOR, int(api.clock().timestamp())))
+            draft = drafts[0]
+            await api.agents.renewed(self._agent, f"{draft.serial:032x}", int(draft.not_after.timestamp()))
         except RingfenceError as error:
             return say.renew_refused(request.id, error)
         self._limit.reschedule(asyncio.get_running_loop().time() + self._left(chain[0]))
@@ -175,3 +180,8 @@ class _AgentStream:
     def _left(self, leaf: bytes) -> float:
         """Seconds until that SVID ends."""
         return max((parse_svid([leaf]).not_after - self._api.clock()).total_seconds(), 0)
+
+
+async def _until(ended: Ended) -> None:
+    # Shielded: whoever stops waiting does not end it for others.
+    await asyncio.shield(ended)

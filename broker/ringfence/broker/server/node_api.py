@@ -1,0 +1,86 @@
+"""The admin API's part on nodes: which agents attested, and how to be rid of one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.entry import AGENT_PREFIX
+from ringfence.broker.server.agents import Agents
+from ringfence.broker.store.nodes import Node
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+
+_NODES_A_CALL = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeApi:
+    """ListNodes, EvictNodes and BanNodes of the service Server."""
+
+    agents: Agents
+    trust_domain: TrustDomain
+
+    def unary(self) -> dict[str, Callable[[Any], Awaitable[Any]]]:
+        """What answers each call."""
+        return {"ListNodes": self.list_nodes, "EvictNodes": self.evict_nodes, "BanNodes": self.ban_nodes}
+
+    async def list_nodes(self, asked: pb.ListNodesRequest) -> pb.ListNodesResponse:
+        """Nodes, the first that attested first; raises NOT_FOUND for an ID that names none."""
+        known = self.agents.every()
+        wanted = set(asked.spiffe_ids)
+        if missing := sorted(wanted - {node.spiffe_id for node, _ in known}):
+            raise RingfenceError(Kind.NOT_FOUND, f"there is no node {missing[0]}", hint="Run `ringfence node list`")
+        found = [
+            _message(node, streams)
+            for node, streams in known
+            if (not wanted or node.spiffe_id in wanted) and asked.attestor in {"", node.attestor}
+        ]
+        return pb.ListNodesResponse(nodes=found)
+
+    async def evict_nodes(self, asked: pb.EvictNodesRequest) -> pb.NodeResults:
+        """Have nodes attest anew; one that is not known, or banned, is left as it is."""
+        results = []
+        for agent in self._agents_of(asked.spiffe_ids):
+            streams = await self.agents.evict(agent)
+            results.append(_result(agent, "unchanged" if streams is None else "evicted", streams))
+        return pb.NodeResults(results=results)
+
+    async def ban_nodes(self, asked: pb.BanNodesRequest) -> pb.NodeResults:
+        """Refuse nodes for good, or (lift) no longer."""
+        results = []
+        for agent in self._agents_of(asked.spiffe_ids):
+            if asked.lift:
+                results.append(_result(agent, "unbanned" if await self.agents.lift(agent) else "unchanged", None))
+            else:
+                streams = await self.agents.ban(agent)
+                results.append(_result(agent, "unchanged" if streams is None else "banned", streams))
+        return pb.NodeResults(results=results)
+
+    def _agents_of(self, texts: Sequence[str]) -> list[SpiffeId]:
+        """All of them are checked before anything is done."""
+        if len(texts) > _NODES_A_CALL:
+            raise RingfenceError(Kind.INVALID, f"at most {_NODES_A_CALL} nodes a call")
+        found = [SpiffeId.parse(text) for text in texts]
+        for agent in found:
+            if agent.trust_domain != self.trust_domain or not agent.path.startswith(AGENT_PREFIX):
+                raise RingfenceError(Kind.INVALID, f"{agent} is no node of ours", hint="Run `ringfence node list`")
+        return found
+
+
+def _message(node: Node, streams: int) -> pb.Node:
+    return pb.Node(
+        spiffe_id=node.spiffe_id,
+        attestor=node.attestor,
+        attested_at=node.attested_at,
+        expires_at=node.not_after,
+        serial=node.serial,
+        banned=node.banned,
+        streams=streams,
+    )
+
+
+def _result(agent: SpiffeId, action: str, streams: int | None) -> pb.NodeResult:
+    return pb.NodeResult(spiffe_id=str(agent), action=action, streams=streams or 0)
