@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto import workload
 from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, workload_client
 from tests.broker.server.harness import running_server
@@ -32,3 +36,20 @@ async def test_a_restarted_agent_serves_with_the_server_down(tmp_path: Path) -> 
             again = await client.FetchJWTSVID(workload.JWTSVIDRequest(audience=["db"]), metadata=HEADER)
     assert after == before
     assert again == token
+
+
+@pytest.mark.parametrize(("how", "hint"), [("evict", "ringfence token generate"), ("ban", "ringfence node unban")])
+async def test_an_agent_that_was_put_out_says_what_to_do(tmp_path: Path, how: str, hint: str) -> None:
+    """It tries on, in the server's words, and still serves what it holds."""
+    async with running_server(tmp_path) as server, running_agent(tmp_path, server) as agent:
+        await server.create_entry("spiffe://example.org/ns/a/sa/w", OWN_UID)
+        before = await first_svids(agent.socket)
+        agents = server.parts.agent_api.agents
+        [(node, _)] = agents.every()
+        await (agents.evict if how == "evict" else agents.ban)(SpiffeId.parse(node.spiffe_id))
+        async with asyncio.timeout(10):
+            while not (said := agent.agent.last_failure):
+                await asyncio.sleep(0.01)
+                continue
+        assert hint in said.hint
+        assert await first_svids(agent.socket) == before

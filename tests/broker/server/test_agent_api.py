@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.server.daemon import system_clock
-from ringfence.broker.store import ledger, nodes
+from ringfence.broker.store import ledger
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.profile import new_csr
+from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid, spiffe_id_of, verify_peer
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
 from tests.broker.server.node import Node
@@ -209,8 +210,7 @@ async def test_only_admitted_agents_connect(tmp_path: Path, who: str) -> None:
                 await stream.say(svids=pb.SvidRequest(items=[pb.SvidItem(entry_id=entry.id, csr=new_csr(node.key))]))
                 node.chain = list((await stream.hear("svids")).results[0].chain)
         elif who == "banned":
-            await parts.store.run(nodes.ban, node.spiffe_id)
-            await parts.agent_api.agents.load()
+            await parts.agent_api.agents.ban(SpiffeId.parse(node.spiffe_id))
         else:
             parts.agent_api.agents._nodes.clear()
         expected = grpc.StatusCode.UNAUTHENTICATED if who == "nobody" else grpc.StatusCode.PERMISSION_DENIED

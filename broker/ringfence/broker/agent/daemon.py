@@ -50,12 +50,18 @@ class Agent:
         self._launches = LaunchAttestor()
         self._cache: Cache | None = None
         self._watches: Watches | None = None
+        self._link: Link | None = None
         self._listening = False
 
     @property
     def ready(self) -> bool:
         """Whether workloads are served what the server said."""
         return self._listening and self._cache is not None and self._cache.synced
+
+    @property
+    def last_failure(self) -> RingfenceError | None:
+        """Why the server is not connected, if it is not."""
+        return self._link.last_failure if self._link is not None else None
 
     @property
     def watches(self) -> Watches | None:
@@ -80,7 +86,7 @@ class Agent:
     async def _serve(self, stop: asyncio.Event) -> None:
         cache = self._cache = Cache(self._node.bundle, clock=self._clock)
         node = self._node
-        link = Link(Dialler(self._config.server, lambda: node.trust, lambda: node.identity.svid), cache)
+        link = self._link = Link(Dialler(self._config.server, lambda: node.trust, lambda: node.identity.svid), cache)
         tokens = Tokens(link, self._clock)
         await self._restore(cache, tokens)
         callers = Callers(

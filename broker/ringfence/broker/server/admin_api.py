@@ -16,6 +16,7 @@ from ringfence.broker.registry import Registry
 from ringfence.broker.server import admin_messages as say
 from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.identity import ServerIdentity
+from ringfence.broker.server.node_api import NodeApi
 from ringfence.broker.store import entries as stored
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.intent import Document
@@ -87,6 +88,7 @@ class AdminApi:
             "Rotate": self.rotate,
             "ShowAuthorities": self.show_authorities,
         }
+        unary |= NodeApi(self.agents, self.trust.bundle.trust_domain).unary()
         handlers = {name: _unary(answer) for name, answer in unary.items()}
         return methods_of(service_of(pb, "Server"), handlers | {"TailAuthz": self.tail_authz})
 
