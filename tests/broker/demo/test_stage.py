@@ -1,0 +1,30 @@
+"""The demo's intent is a valid example that is filled in for the machine it runs on."""
+
+from __future__ import annotations
+
+from ringfence.broker.demo.stage import INTENT, TRUST_DOMAIN, fill_in
+from ringfence.policy.load import load_documents
+
+FACTS = {"UID": "1234", "REGISTRY_PORT": "4711", "HUB_ADDRESS": "127.0.0.1:4712", "HUB_CA_FILE": "hub-ca.pem"}
+
+
+def test_marked_values_and_marked_lines_become_the_facts() -> None:
+    """A value with a comment is replaced, a line that is only a comment is put in force, anything else stays."""
+    text = "port: 18080  # ${REGISTRY_PORT}\n  - unix.uid: 1000  # ${UID}\n  # address: ${HUB_ADDRESS}\n# a comment\n"
+
+    assert fill_in(text, FACTS) == "port: 4711\n  - unix.uid: 1234\n  address: 127.0.0.1:4712\n# a comment\n"
+
+
+def test_the_intent_is_valid_as_it_stands() -> None:
+    """It is also the example that people start from."""
+    texts = [(document.name, document.read_text()) for document in INTENT.iterdir()]
+    loaded = load_documents(texts, default_trust_domain=TRUST_DOMAIN)
+
+    assert loaded.model is not None
+    assert [finding.code for finding in loaded.findings if finding.level == "error"] == []
+
+
+def test_every_placeholder_is_known() -> None:
+    """A new one without a fact would leave the demo with somebody's port 18080."""
+    for document in INTENT.iterdir():
+        assert "${" not in fill_in(document.read_text(), FACTS)
