@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.certs.rotation import Step, next_step, renew_at
+from ringfence.certs.rotation import ACTIVATE_AT, PREPARE_AT, Step, next_step, refresh_hint, renew_at
 from tests.certs.material import HOUR, MINUTE, NOW, SECOND
 
 _START, _END = NOW, NOW + 24 * HOUR
@@ -67,3 +67,18 @@ def test_a_short_lived_authority_spreads_faster() -> None:
     late = NOW + 105 * SECOND
     assert next_step(NOW, ends, published=late, old_ends=(), now=late + 9 * SECOND) is Step.WAIT
     assert next_step(NOW, ends, published=late, old_ends=(), now=late + 10 * SECOND) is Step.ACTIVATE
+
+
+@pytest.mark.parametrize(
+    ("life", "hint"),
+    [
+        (timedelta(hours=24), timedelta(minutes=5)),
+        (timedelta(minutes=10), timedelta(seconds=40)),
+        (timedelta(seconds=3), timedelta(seconds=1)),
+    ],
+)
+def test_partners_look_five_times_before_a_new_key_signs(life: timedelta, hint: timedelta) -> None:
+    """SPIFFE_Federation.md 4.1: published 3 to 5 refreshes ahead; at least every 5 minutes."""
+    assert refresh_hint(life) == hint
+    if life > timedelta(minutes=1):
+        assert 5 * hint <= life * (ACTIVATE_AT - PREPARE_AT)

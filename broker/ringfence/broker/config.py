@@ -35,7 +35,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Where strangers are served, and the certificate and key files; without them it is plain, on loopback only."""
+    """Where strangers are served, and the certificate and key files.
+
+    Without files OIDC discovery is plain, on loopback only, and the bundle endpoint shows the server's own SVID.
+    """
 
     listen: Address
     files: tuple[Path, Path] | None = None
@@ -55,6 +58,7 @@ class ServerConfig:
     otlp_forward: str = ""
     oidc: Web | None = None
     oidc_issuer: str = ""
+    bundle_endpoint: Web | None = None
     ca_ttl: timedelta = timedelta(hours=24)
     log_level: str = "info"
     drain_seconds: float = 5.0

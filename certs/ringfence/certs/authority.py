@@ -15,7 +15,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.jwt_svid import sign_jwt, validate_jwt
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf
-from ringfence.certs.rotation import Step, next_step
+from ringfence.certs.rotation import Step, next_step, refresh_hint
 from ringfence.certs.slot import JWT_PREFIX, X509_PREFIX, Slot, X509Authority
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
@@ -180,6 +180,7 @@ class Authority:
             tuple(slot.x509.der for slot in slots),
             {slot.jwt.kid: slot.jwt.public_key for slot in slots},
             sequence,
+            refresh_hint(self.ca_ttl),
         )
 
     def to_state(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from enum import Enum
 
 JITTER = 0.1  # of the half-life, to either side, so that SVIDs issued together are not renewed together
 PREPARE_AT, ACTIVATE_AT = 1 / 2, 5 / 6  # of an authority's life
+REFRESH_HINT = timedelta(minutes=5)  # how often partners are asked to look, at most (bundle standard 6.1: low)
+_LOOKS = 5  # that partners have between a key's publication and its use (SPIFFE_Federation.md 4.1)
 _SPREAD = timedelta(minutes=1)  # a new root is known to every agent for this long before it signs
 
 
@@ -44,6 +46,12 @@ def next_step(
     if any(now > end for end in old_ends):
         return Step.PRUNE
     return Step.WAIT
+
+
+def refresh_hint(life: timedelta) -> timedelta:
+    """How often others are to fetch the bundle of authorities with that *life*: each new key is seen before its use."""
+    hint = min(REFRESH_HINT, life * (ACTIVATE_AT - PREPARE_AT) / _LOOKS)
+    return max(hint - timedelta(microseconds=hint.microseconds), timedelta(seconds=1))
 
 
 def _activation(not_before: datetime, not_after: datetime, published: datetime) -> datetime:

@@ -32,6 +32,17 @@ def command() -> None:
 @click.option("--oidc-issuer", default="", envvar="RINGFENCE_OIDC_ISSUER", help="URL that JWT-SVIDs carry as `iss`.")
 @click.option("--oidc-cert", type=_FOLDER, envvar="RINGFENCE_OIDC_CERT", help="Its certificate chain, PEM.")
 @click.option("--oidc-key", type=_FOLDER, envvar="RINGFENCE_OIDC_KEY", help="The key of --oidc-cert, PEM.")
+@click.option("--bundle-listen", envvar="RINGFENCE_BUNDLE_LISTEN", help="HOST:PORT where partners fetch our bundle.")
+@click.option(
+    "--bundle-profile",
+    type=click.Choice(["https_spiffe", "https_web"]),
+    default="https_spiffe",
+    show_default=True,
+    envvar="RINGFENCE_BUNDLE_PROFILE",
+    help="What partners know it by: the server's SVID, or a web certificate.",
+)
+@click.option("--bundle-cert", type=_FOLDER, envvar="RINGFENCE_BUNDLE_CERT", help="Web certificate chain, PEM.")
+@click.option("--bundle-key", type=_FOLDER, envvar="RINGFENCE_BUNDLE_KEY", help="The key of --bundle-cert, PEM.")
 @click.option(
     "--ca-ttl", type=DURATION, default="24h", show_default=True, envvar="RINGFENCE_CA_TTL", help="Life of an authority."
 )

@@ -38,6 +38,7 @@ class Running:
     http: Address | None
     admin_socket: Path
     oidc: Address | None = None
+    bundle_endpoint: Address | None = None
 
 
 @dataclass(slots=True)
@@ -70,13 +71,13 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
             await _apply(parts, config.intent)
         # 4. Streams.
         listen, otlp = await _listen(config, parts, stack)
-        oidc = await _serve_public(config, parts, stack)
+        public = await _serve_public(config, parts, stack)
         # 5. Upkeep, which ends first.
         await _start_upkeep(parts, stack)
         readiness.detail, readiness.parts = "", parts
         metrics.UP.set(1)
         log.info("serving", listen=str(listen), admin=str(config.admin_path), trust_domain=str(config.trust_domain))
-        yield Running(parts, listen, otlp, http, config.admin_path, oidc)
+        yield Running(parts, listen, otlp, http, config.admin_path, *public)
         readiness.detail = "shutting down"
         metrics.UP.set(0)
         log.info("stopping")
@@ -117,12 +118,14 @@ async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> 
     return await _tcp(config, parts, parts.methods(), ("--listen", config.listen), stack), otlp
 
 
-async def _serve_public(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> Address | None:
-    if config.oidc is None:
-        return None
-    from ringfence.broker.server.public import serve_oidc  # most servers have no page for strangers
+async def _serve_public(
+    config: ServerConfig, parts: Parts, stack: AsyncExitStack
+) -> tuple[Address | None, Address | None]:
+    if config.oidc is None and config.bundle_endpoint is None:
+        return None, None
+    from ringfence.broker.server.public import serve_bundle, serve_oidc  # most servers have no page for strangers
 
-    return await serve_oidc(config, parts, stack)
+    return await serve_oidc(config, parts, stack), await serve_bundle(config, parts, stack)
 
 
 async def _tcp(

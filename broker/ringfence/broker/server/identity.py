@@ -33,6 +33,7 @@ class ServerIdentity:
         self._renew_at: datetime | None = None
         self._made_for = (-1, b"")  # bundle sequence and SVID of the cached context
         self._context: ssl.SSLContext | None = None
+        self._open: tuple[bytes, ssl.SSLContext] | None = None  # for strangers, and the SVID that it shows
 
     @property
     def spiffe_id(self) -> SpiffeId:
@@ -63,6 +64,16 @@ class ServerIdentity:
             self._context = _server_context(self._pem, self._trust.bundle.x509_pem().decode())
             self._made_for = wanted
         return self._context
+
+    def open_context(self) -> ssl.SSLContext:
+        """TLS that shows our SVID and asks for no certificate: for the bundle endpoint."""
+        from ringfence.broker.server.web_tls import open_to_all  # most servers have no page for strangers
+
+        if self._open is None or self._open[0] != self._pem:
+            context = open_to_all()
+            _load_chain(context, self._pem)
+            self._open = self._pem, context
+        return self._open[1]
 
 
 def _server_context(pem: bytes, roots: str) -> ssl.SSLContext:

@@ -13,7 +13,7 @@ import uvloop
 from ringfence.broker.config import Address, ServerConfig
 from ringfence.broker.log import configure
 from ringfence.broker.server.daemon import running_server
-from ringfence.broker.server.web_config import oidc_of
+from ringfence.broker.server.web_config import bundle_endpoint_of, oidc_of
 from ringfence.certs.spiffe_id import TrustDomain
 
 
@@ -34,6 +34,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         otlp_forward=given["otlp_forward"],
         oidc=oidc_of(given),
         oidc_issuer=given["oidc_issuer"],
+        bundle_endpoint=bundle_endpoint_of(given),
         ca_ttl=timedelta(seconds=given["ca_ttl"]),
         log_level=given["log_level"],
     )

@@ -23,6 +23,15 @@ async def serve_oidc(config: ServerConfig, parts: Parts, stack: AsyncExitStack) 
     return await _serve(config.oidc, OidcPages(config.oidc_issuer, parts), tls, "--oidc-listen", stack)
 
 
+async def serve_bundle(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> Address | None:
+    """The bundle endpoint (SPIFFE_Federation.md section 5) on `--bundle-listen`; raises INVALID or UNAVAILABLE."""
+    if config.bundle_endpoint is None:
+        return None
+    tls = await _from_files(config.bundle_endpoint, stack) or newest(parts.identity.open_context)
+    routes = {"/": lambda: Page(200, parts.trust.bundle.to_json(), JSON)}
+    return await _serve(config.bundle_endpoint, routes, tls, "--bundle-listen", stack)
+
+
 class OidcPages(Mapping[str, Callable[[], Page]]):
     """Made anew from the present keys at every request, so that a new key is there before its first token."""
 

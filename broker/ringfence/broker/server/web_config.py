@@ -36,6 +36,21 @@ def oidc_of(given: Mapping[str, Any]) -> Web | None:
     return Web(listen, files)
 
 
+def bundle_endpoint_of(given: Mapping[str, Any]) -> Web | None:
+    """Where the bundle is published, and for https_web the files; None when it is not. Raises INVALID."""
+    if not given["bundle_listen"]:
+        return None
+    listen = Address.parse(given["bundle_listen"], flag="--bundle-listen")
+    files = _files(given, "bundle")
+    if (files is not None) != (given["bundle_profile"] == "https_web"):
+        raise RingfenceError(
+            Kind.INVALID,
+            "certificate files are for the profile https_web, and it cannot do without",
+            hint="Give --bundle-profile https_web with --bundle-cert and --bundle-key, or none of them",
+        )
+    return Web(listen, files)
+
+
 def _files(given: Mapping[str, Any], noun: str) -> tuple[Path, Path] | None:
     certificate, key = given[f"{noun}_cert"], given[f"{noun}_key"]
     if (certificate is None) != (key is None):
