@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,22 +10,28 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ringfence.broker.keys.pkcs11 import Pkcs11Keys
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.disk import DiskKeys
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.keys.port import KeyManager
+from tests.tokens import LABEL, PIN, new_owner, softhsm
 
 _MAKERS: dict[str, Callable[[Path], KeyManager]] = {
     "memory": lambda _: MemoryKeys(),
     "disk": lambda folder: DiskKeys(folder / "keys"),
     "disk, encrypted": lambda folder: DiskKeys(folder / "keys", b"correct horse"),
+    "pkcs11": lambda _: Pkcs11Keys(softhsm().module, LABEL, PIN.encode(), owner=new_owner()),
 }
 
 
 @pytest.fixture(params=_MAKERS)
-def keys(request: pytest.FixtureRequest, tmp_path: Path) -> KeyManager:
+def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyManager]:
     """A new, empty key manager of each kind."""
-    return _MAKERS[request.param](tmp_path)
+    made = _MAKERS[request.param](tmp_path)
+    yield made
+    if isinstance(made, Pkcs11Keys):
+        made.close()
 
 
 def test_a_generated_key_signs(keys: KeyManager) -> None:

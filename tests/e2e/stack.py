@@ -21,7 +21,8 @@ import grpc
 from sqlalchemy import create_engine
 
 from ringfence.admin.v1 import admin_pb2 as admin
-from ringfence.broker.config import DATABASE, KEYS
+from ringfence.broker.config import DATABASE
+from ringfence.broker.keys.choice import FOLDER
 from ringfence.broker.run.admin import ask
 from ringfence.broker.store import authority as stored
 from ringfence.broker.trust import SERVER
@@ -223,7 +224,7 @@ class Stack:
             found = stored.load(connection, SERVER)
         engine.dispose()
         assert found is not None
-        keys = DiskKeys(self.data_dir / KEYS)
+        keys = DiskKeys(self.data_dir / FOLDER)
         return Domain(TRUST_DOMAIN, keys, Authority.from_state(found[0], keys))
 
     def start(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

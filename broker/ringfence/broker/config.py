@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from ringfence.broker.keys.choice import KeyChoice
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 
 MAX_SOCKET_PATH = 107  # bytes, sun_path of unix(7) without its end
-DATABASE, ADMIN_SOCKET, BUNDLE, LOCK, KEYS = "ringfence.sqlite3", "admin.sock", "bundle.pem", "lock", "keys"
+DATABASE, ADMIN_SOCKET, BUNDLE, LOCK = "ringfence.sqlite3", "admin.sock", "bundle.pem", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class ServerConfig:
     oidc_issuer: str = ""
     bundle_endpoint: Web | None = None
     ca_ttl: timedelta = timedelta(hours=24)
+    keys: KeyChoice = field(default_factory=KeyChoice)
     log_level: str = "info"
     drain_seconds: float = 5.0
 

@@ -47,6 +47,28 @@ def command() -> None:
     "--ca-ttl", type=DURATION, default="24h", show_default=True, envvar="RINGFENCE_CA_TTL", help="Life of an authority."
 )
 @click.option(
+    "--key-manager",
+    type=click.Choice(["disk", "pkcs11"]),
+    default="disk",
+    show_default=True,
+    envvar="RINGFENCE_KEY_MANAGER",
+    help="Where private keys live.",
+)
+@click.option(
+    "--key-passphrase-file",
+    type=_FOLDER,
+    envvar="RINGFENCE_KEY_PASSPHRASE_FILE",
+    help="Passphrase that encrypts the keys on disk.  [default: systemd credential ringfence.key-passphrase, if any]",
+)
+@click.option("--pkcs11-module", type=_FOLDER, envvar="RINGFENCE_PKCS11_MODULE", help="PKCS#11 library of the token.")
+@click.option("--pkcs11-token", default="", envvar="RINGFENCE_PKCS11_TOKEN", help="Label of the token.")
+@click.option(
+    "--pkcs11-pin-file",
+    type=_FOLDER,
+    envvar="RINGFENCE_PKCS11_PIN_FILE",
+    help="User PIN of the token.  [default: systemd credential ringfence.pkcs11-pin]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",

@@ -11,6 +11,7 @@ from typing import Any
 import uvloop
 
 from ringfence.broker.config import Address, ServerConfig
+from ringfence.broker.keys.choice import KeyChoice
 from ringfence.broker.log import configure
 from ringfence.broker.server.daemon import running_server
 from ringfence.broker.server.web_config import bundle_endpoint_of, oidc_of
@@ -36,6 +37,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         oidc_issuer=given["oidc_issuer"],
         bundle_endpoint=bundle_endpoint_of(given),
         ca_ttl=timedelta(seconds=given["ca_ttl"]),
+        keys=KeyChoice.of(given),
         log_level=given["log_level"],
     )
 

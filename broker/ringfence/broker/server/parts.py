@@ -10,10 +10,11 @@ from datetime import datetime
 from ringfence.broker import events
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.bell import Bell
-from ringfence.broker.config import BUNDLE, DATABASE, KEYS, ServerConfig
+from ringfence.broker.config import BUNDLE, DATABASE, ServerConfig
 from ringfence.broker.feed import Feed
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
+from ringfence.broker.keys.choice import open_keys
 from ringfence.broker.registry import Registry
 from ringfence.broker.server.admin_api import AdminApi
 from ringfence.broker.server.agent_api import AgentApi
@@ -24,7 +25,6 @@ from ringfence.broker.server.proxies import ServerProxies
 from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.trust import Trust
-from ringfence.certs.keys.disk import DiskKeys
 from ringfence.proto.lane import Method
 
 Clock = Callable[[], datetime]
@@ -66,7 +66,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
     # 1. The authority: the same keys as before, or the first ones.
     trust = await Trust.load(
         config.trust_domain,
-        await asyncio.to_thread(DiskKeys, config.data_dir / KEYS),
+        await asyncio.to_thread(open_keys, config.keys, config.data_dir),
         store=store,
         bell=bell,
         clock=clock,

@@ -39,7 +39,7 @@ class DiskKeys:
         )
         with _explained(folder):
             _private_folder(folder)
-            self._keys = {path.name.removesuffix(_SUFFIX): _read(path, passphrase) for path in _key_files(folder)}
+            self._keys = {path.name.removesuffix(_SUFFIX): self._load(path, passphrase) for path in _key_files(folder)}
 
     def __repr__(self) -> str:
         return f"<DiskKeys with {len(self._keys)} keys in {self._folder}>"
@@ -49,9 +49,8 @@ class DiskKeys:
         if check_key_id(key_id) in self._keys:
             raise RingfenceError(Kind.CONFLICT, f"the key {key_id!r} exists")
         key = ec.generate_private_key(ec.SECP256R1())
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, self._encryption)
         with _explained(self._folder):
-            write_private(self._path(key_id), pem)
+            self._write(self._path(key_id), key)
         self._keys[key_id] = key
         return key.public_key()
 
@@ -74,6 +73,15 @@ class DiskKeys:
     def key_ids(self) -> frozenset[str]:
         """The names of all keys held."""
         return frozenset(self._keys)
+
+    def _load(self, path: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
+        key, encrypted = _read(path, passphrase)
+        if passphrase and not encrypted:  # from before there was a passphrase: it shall not stay in the open
+            self._write(path, key)
+        return key
+
+    def _write(self, path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+        write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, self._encryption))
 
     def _key(self, key_id: str) -> ec.EllipticCurvePrivateKey:
         try:
@@ -111,7 +119,7 @@ def _key_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX)
 
 
-def _read(path: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
+def _read(path: Path, passphrase: bytes | None) -> tuple[ec.EllipticCurvePrivateKey, bool]:
     _check_private(path)
     pem = path.read_bytes()
     try:
@@ -126,7 +134,7 @@ def _read(path: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise RingfenceError(Kind.INVALID, "the file holds no elliptic curve key", where=str(path))
-    return key
+    return key, encrypted
 
 
 def _check_private(path: Path) -> None:

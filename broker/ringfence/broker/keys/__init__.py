@@ -1,0 +1,1 @@
+"""Where this server's private keys live, as it was told; what needs a library of its own is loaded on use."""

@@ -1,0 +1,87 @@
+"""Which key manager a server was told to use, checked, and opened."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ringfence.broker.files import write_atomically
+from ringfence.broker.keys.secret import read_secret, secret_file
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.keys.disk import DiskKeys
+from ringfence.certs.keys.port import KeyManager
+
+DISK, PKCS11 = "disk", "pkcs11"
+KEY_MANAGERS = (DISK, PKCS11)
+PASSPHRASE_CREDENTIAL, PIN_CREDENTIAL = "ringfence.key-passphrase", "ringfence.pkcs11-pin"
+FOLDER, OWNER = "keys", "pkcs11-owner"  # in the data folder
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChoice:
+    """What a server was told of its keys. Secrets are named by their files, so that none is ever in here."""
+
+    manager: str = DISK
+    passphrase_file: Path | None = None
+    module: Path | None = None
+    token: str = ""
+    pin_file: Path | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> KeyChoice:
+        """From the options of `ringfence server run`; raises INVALID for those that do not go together."""
+        return cls(
+            manager=given.get("key_manager", DISK),
+            passphrase_file=given.get("key_passphrase_file"),
+            module=given.get("pkcs11_module"),
+            token=given.get("pkcs11_token", ""),
+            pin_file=given.get("pkcs11_pin_file"),
+        )
+
+    def __post_init__(self) -> None:
+        of_pkcs11 = {"--pkcs11-module": self.module, "--pkcs11-token": self.token, "--pkcs11-pin-file": self.pin_file}
+        if self.manager == PKCS11:
+            for flag in ("--pkcs11-module", "--pkcs11-token"):
+                if not of_pkcs11[flag]:
+                    raise _invalid(f"--key-manager pkcs11 needs {flag}")
+            if self.passphrase_file is not None:
+                raise _invalid("--key-passphrase-file is for keys on disk; a token has --pkcs11-pin-file")
+        elif stray := [flag for flag, value in of_pkcs11.items() if value]:
+            raise _invalid(f"{stray[0]} is for --key-manager pkcs11")
+
+
+def open_keys(choice: KeyChoice, data_dir: Path, environment: Mapping[str, str] = os.environ) -> KeyManager:
+    """The key manager of the server whose data folder this is; raises INVALID, UNAVAILABLE, UNAUTHENTICATED."""
+    if choice.manager == PKCS11 and choice.module is not None:
+        from ringfence.broker.keys.pkcs11 import Pkcs11Keys
+
+        pin_file = secret_file(choice.pin_file, PIN_CREDENTIAL, environment)
+        if pin_file is None:
+            raise _invalid(f"no PIN: give --pkcs11-pin-file or the systemd credential {PIN_CREDENTIAL}")
+        pin = read_secret(pin_file, "the PIN", environment)
+        return Pkcs11Keys(choice.module, choice.token, pin, owner=_owner(data_dir / OWNER))
+    file = secret_file(choice.passphrase_file, PASSPHRASE_CREDENTIAL, environment)
+    passphrase = None if file is None else read_secret(file, "the passphrase", environment)
+    return DiskKeys(data_dir / FOLDER, passphrase)
+
+
+def _owner(path: Path) -> str:
+    """A name that sets this server's keys apart on a token that others use: one that prunes must not meet theirs."""
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        name = secrets.token_hex(8)
+        write_atomically(path, f"{name}\n".encode(), mode=0o600)
+        return name
+    except (OSError, UnicodeDecodeError):
+        raise RingfenceError(
+            Kind.INVALID, "the file that names our keys on the token cannot be read", where=str(path)
+        ) from None
+
+
+def _invalid(detail: str) -> RingfenceError:
+    return RingfenceError(Kind.INVALID, detail, hint="See docs/keys.md")

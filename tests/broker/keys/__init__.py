@@ -1,0 +1,1 @@
+"""Tests of key managers and of how a server chooses one."""
