@@ -61,3 +61,31 @@ def test_the_order_of_selectors_does_not_make_another_entry() -> None:
     assert one.key == two.key
     others = [replace(one, origin="a/b"), replace(one, parent_id=AGENT), replace(one, spiffe_id=SpiffeId(TD, "/x"))]
     assert len({entry.key for entry in [one, *others]}) == 4
+
+
+def test_a_rule_is_an_entry_with_a_template() -> None:
+    """It may go without selectors: its placeholders ask for facts; its key and its name carry the template."""
+    rule = Entry("r", SpiffeId(TD, ""), any_node(TD), (), template="/ns/{k8s.ns}/sa/{k8s.sa}")
+    assert check_entry(rule, TD) is rule
+    assert rule.name == "spiffe://example.org/ns/{k8s.ns}/sa/{k8s.sa}"
+    assert rule.key != replace(rule, template="/ns/{k8s.ns}").key
+    with pytest.raises(RingfenceError, match="first segment"):
+        check_entry(replace(rule, template="/{k8s.ns}/a"), TD)
+
+
+def test_an_instance_of_a_rule_is_an_entry() -> None:
+    """With the facts that make it; what the template does not make is denied, and so is an entry that is no rule."""
+    rule = Entry("r", SpiffeId(TD, ""), any_node(TD), selectors_of(["unix:uid:1"]), template="/ns/{k8s.ns}")
+    made = rule.instance("/ns/ml")
+    assert str(made.spiffe_id) == "spiffe://example.org/ns/ml"
+    assert made.selectors == selectors_of(["k8s:ns:ml", "unix:uid:1"])
+    assert not made.template
+    for entry, path in ((rule, "/ns/ml/x"), (rule, ""), (rule, "/ringfence/server"), (GOOD, "/ns/a/sa/b"), (GOOD, "")):
+        with pytest.raises(RingfenceError) as caught:
+            entry.instance(path)
+        assert caught.value.kind is Kind.DENIED
+
+
+def test_an_end_counts_from_its_second() -> None:
+    """0 is never."""
+    assert [replace(GOOD, expires_at=end).has_ended(100.0) for end in (0, 100, 101)] == [False, True, False]

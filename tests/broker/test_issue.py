@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ringfence.broker.entry import Entry, any_node
 from ringfence.broker.issue import MAX_BATCH, Wanted
 from ringfence.broker.store import entries, ledger
 from ringfence.certs.errors import Kind, RingfenceError
@@ -17,7 +18,7 @@ from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
-from tests.broker.world import AGENT, TD, let_write, world
+from tests.broker.world import AGENT, TD, World, let_write, world
 
 OTHER = SpiffeId(TD, "/ringfence/agent/join_token/two")
 
@@ -156,3 +157,63 @@ async def test_a_jwt_needs_an_audience(tmp_path: Path) -> None:
         for audience in ([], [""]):
             with pytest.raises(RingfenceError, match="audience"):
                 await w.issuer.jwt_svid(AGENT, entry.id, audience)
+
+
+async def test_nothing_outlives_its_entry(tmp_path: Path) -> None:
+    """SVIDs and tokens end with it at the latest, and from its end on there are none."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        end = w.clock() + timedelta(seconds=90)
+        entry = await w.entry(expires_at=int(end.timestamp()))
+        [answer] = await w.issuer.workload_svids(AGENT, [Wanted(entry.id, csr())])
+        assert parse_svid(answer.chain).not_after == end
+        assert (await w.issuer.jwt_svid(AGENT, entry.id, ["a"]))[1] == end
+        w.clock.turn(seconds=90)
+        [answer] = await w.issuer.workload_svids(AGENT, [Wanted(entry.id, csr())])
+        assert answer.refused is not None
+        assert answer.refused.kind is Kind.DENIED
+        with pytest.raises(RingfenceError, match="ended"):
+            await w.issuer.jwt_svid(AGENT, entry.id, ["a"])
+
+
+async def rule(w: World) -> Entry:
+    """One registration for every service account."""
+    wanted = Entry("", SpiffeId(TD, ""), any_node(TD), (), template="/ns/{k8s.ns}/sa/{k8s.sa}")
+    [(made, _)] = await w.store.run(entries.create, [wanted], 1)
+    await w.feed.catch_up()
+    return made
+
+
+async def test_an_instance_of_a_rule_is_issued_under_the_name_it_was_asked_by(tmp_path: Path) -> None:
+    """The ledger has the rule's id."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        asked = f"{(await rule(w)).id}#/ns/ml/sa/trainer"
+        [answer] = await w.issuer.workload_svids(AGENT, [Wanted(asked, csr())])
+        assert answer.entry_id == asked
+        assert str(parse_svid(answer.chain).spiffe_id) == "spiffe://example.org/ns/ml/sa/trainer"
+        token, _ = await w.issuer.jwt_svid(AGENT, asked, ["a"])
+        assert token
+
+
+@pytest.mark.parametrize(
+    "path", ["", "#", "#/", "#/ns/ml", "#/ns/ml/sa/a/b", "#/ns/../sa/a", "#/ns/ml/sa/a#", "#/ringfence/server"]
+)
+async def test_what_a_rule_does_not_make_is_refused(tmp_path: Path, path: str) -> None:
+    """Whatever the agent says that it found: no instance, no SVID and no token; nothing is on record."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        asked = f"{(await rule(w)).id}{path}"
+        [answer] = await w.issuer.workload_svids(AGENT, [Wanted(asked, csr())])
+        assert answer.refused is not None
+        assert answer.refused.kind is Kind.DENIED
+        with pytest.raises(RingfenceError) as caught:
+            await w.issuer.jwt_svid(AGENT, asked, ["a"])
+        assert caught.value.kind is Kind.DENIED
+        assert await w.store.run(ledger.states) == {}
+
+
+async def test_a_path_behind_an_entry_that_is_no_rule_is_refused(tmp_path: Path) -> None:
+    """Even its own."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        entry = await w.entry()
+        [answer] = await w.issuer.workload_svids(AGENT, [Wanted(f"{entry.id}#{entry.spiffe_id.path}", csr())])
+        assert answer.refused is not None
+        assert answer.refused.kind is Kind.DENIED

@@ -120,3 +120,24 @@ def catch_up(
         agents[agent].pop(gone.id, None)
     agents[agent].update({e.id: e for e in delta.upserts})
     known[agent] = delta.revision
+
+
+def test_an_entry_that_moves_to_another_node_leaves_the_first() -> None:
+    """The one forgets it, the other learns it, the rest hear nothing."""
+    held = registry(entry(1, ONE), revision=1)
+    held.follow([Change(2, ChangeKind.ENTRY, "1")], {"1": entry(1, TWO)})
+    assert [gone.id for gone in held.delta(ONE, 1).removed] == ["1"]
+    assert ids(held.delta(ONE, 1)) == []
+    assert ids(held.delta(TWO, 1)) == ["1"]
+    assert held.entitled_to(ONE, "1") is None
+    assert [e.id for e in held.entitled(ONE)] == []
+
+
+def test_the_registry_knows_when_an_entry_has_ended() -> None:
+    """Until it is changed or goes."""
+    held = registry(replace(entry(1), expires_at=50), entry(2), revision=1)
+    assert [held.ended(49), held.ended(50)] == [False, True]
+    held.follow([Change(2, ChangeKind.ENTRY, "1")], {"1": replace(entry(1), expires_at=60)})
+    assert not held.ended(50)
+    held.follow([Change(3, ChangeKind.REMOVED, "1")], {})
+    assert not held.ended(99)

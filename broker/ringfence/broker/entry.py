@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.path_template import PathTemplate
 from ringfence.certs.selectors import Selector
-from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId, TrustDomain
+from ringfence.certs.spiffe_id import MAX_ID_BYTES, SERVER_NAME, SpiffeId, TrustDomain
 
 DEFAULT_X509_TTL = 3600  # seconds, as SPIRE's
 DEFAULT_JWT_TTL = 300
@@ -46,9 +47,27 @@ class Entry:
     template: str = ""  # a rule's path, `/ns/{k8s.ns}`; its spiffe_id is then that of the trust domain alone
 
     @property
+    def name(self) -> str:
+        """The identity that it gives, or the template of those that it gives."""
+        return f"{self.spiffe_id}{self.template}"
+
+    def has_ended(self, now: float) -> bool:
+        """Whether it grants nothing any more at *now*, Unix seconds."""
+        return 0 < self.expires_at <= now
+
+    def instance(self, path: str) -> Entry:
+        """What a rule says of one *path*; raises DENIED for a path that it does not make, and for what is no rule."""
+        found = PathTemplate.parse(self.template).selectors(path) if self.template else None
+        if found is None:
+            raise RingfenceError(Kind.DENIED, f"{path!r} is no instance of entry {self.id}")
+        whole = tuple(sorted({*self.selectors, *found}))
+        spiffe_id = SpiffeId(self.spiffe_id.trust_domain, path)
+        return replace(self, spiffe_id=spiffe_id, selectors=whole, template="")
+
+    @property
     def key(self) -> str:
         """What makes an entry the same one as another: origin, identity, parent and selectors (SHA-256, hex)."""
-        parts = (self.origin, str(self.spiffe_id), str(self.parent_id), *map(str, self.selectors))
+        parts = (self.origin, self.name, str(self.parent_id), *map(str, self.selectors))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def same_as(self, other: Entry) -> bool:
@@ -64,8 +83,10 @@ def any_node(trust_domain: TrustDomain) -> SpiffeId:
 def check_entry(entry: Entry, trust_domain: TrustDomain) -> Entry:
     """*entry* itself; raises INVALID for one that could never be used or would reach into Ringfence's own names."""
     _check_names(entry, trust_domain)
-    if not entry.selectors:
+    if not entry.selectors and not entry.template:
         raise RingfenceError(Kind.INVALID, f"{entry.spiffe_id} has no selector", hint="Give at least one --selector")
+    if len(entry.name) > MAX_ID_BYTES:
+        raise RingfenceError(Kind.INVALID, f"a SPIFFE ID has at most {MAX_ID_BYTES} bytes")
     if not (0 <= entry.x509_ttl <= MAX_TTL and 0 <= entry.jwt_ttl <= MAX_TTL):
         raise RingfenceError(Kind.INVALID, f"a TTL of {entry.spiffe_id} is out of range", hint="From 1 s to 7 days")
     _check_fields(entry, trust_domain)
@@ -96,7 +117,9 @@ def _check_names(entry: Entry, trust_domain: TrustDomain) -> None:
     for spiffe_id in (entry.spiffe_id, entry.parent_id):
         if spiffe_id.trust_domain != trust_domain:
             raise RingfenceError(Kind.INVALID, f"{spiffe_id} is outside the trust domain {trust_domain}")
-    if not entry.spiffe_id.path or entry.spiffe_id.is_reserved:
+    if entry.template:
+        PathTemplate.parse(entry.template)
+    elif not entry.spiffe_id.path or entry.spiffe_id.is_reserved:
         raise RingfenceError(
             Kind.INVALID,
             f"{entry.spiffe_id} may not be registered",

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    entry_id: str
+    entry_id: str  # as it was asked for: an instance of a rule has a path behind a #
     draft: LeafDraft
 
     @property
@@ -118,7 +118,7 @@ class Issuer:
         with span(ISSUE, {SPIFFE_ID: str(entry.spiffe_id), ENTRY: entry.id}):
             # 2. Record the intent.
             now = self._clock()
-            ttl = timedelta(seconds=entry.jwt_ttl or DEFAULT_JWT_TTL)
+            ttl = self._life(entry, entry.jwt_ttl or DEFAULT_JWT_TTL)
             kid = self._authority.current.jwt.kid
             job = secrets.token_hex(16)
             trace = Issuance(job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp()))
@@ -136,18 +136,34 @@ class Issuer:
         try:
             entry = self._granted(agent, item.entry_id)
             key = csr_public_key(item.csr)
-            ttl = timedelta(seconds=entry.x509_ttl or DEFAULT_X509_TTL)
-            return _Job(entry.id, self._draft(entry.spiffe_id, key, ttl, dns_names=entry.dns_names))
+            ttl = self._life(entry, entry.x509_ttl or DEFAULT_X509_TTL)
+            return _Job(item.entry_id, self._draft(entry.spiffe_id, key, ttl, dns_names=entry.dns_names))
         except RingfenceError as error:
             events.refused("x509", agent, error)
             return Answer(item.entry_id, refused=error)
 
-    def _granted(self, agent: SpiffeId, entry_id: str) -> Entry:
+    def _granted(self, agent: SpiffeId, wanted: str) -> Entry:
+        """The entry `ID`, or the instance of a rule `ID#/path`, that *agent* asks for; raises DENIED."""
+        entry_id, is_instance, path = wanted.partition("#")
+        # 1. An entry of this agent, or of every one.
         entry = self._registry.entitled_to(agent, entry_id)
         if entry is None:
             # The same words for an entry of another agent as for none: ids are not to be probed.
             raise RingfenceError(Kind.DENIED, f"{agent} has no entry {entry_id}")
+        # 2. It has not ended.
+        if entry.has_ended(self._clock().timestamp()):
+            raise RingfenceError(Kind.DENIED, f"entry {entry_id} has ended")
+        # 3. Of a rule only an instance is an identity, and only what its template makes is one.
+        if entry.template or is_instance:
+            return entry.instance(path)
         return entry
+
+    def _life(self, entry: Entry, seconds: int) -> timedelta:
+        """The life of a document: *seconds*, and no longer than its entry's."""
+        life = timedelta(seconds=seconds)
+        if not entry.expires_at:
+            return life
+        return min(life, datetime.fromtimestamp(entry.expires_at, UTC) - self._clock())
 
     def _draft(
         self,
@@ -195,4 +211,4 @@ class Issuer:
 def _trace(job: _Job, agent_id: str, authority: str) -> Issuance:
     draft = job.draft
     end = int(draft.not_after.timestamp())
-    return Issuance(job.serial, "x509", str(draft.spiffe_id), job.entry_id, agent_id, authority, end)
+    return Issuance(job.serial, "x509", str(draft.spiffe_id), job.entry_id.partition("#")[0], agent_id, authority, end)

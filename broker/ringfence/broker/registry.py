@@ -49,6 +49,7 @@ class Registry:
         self.loaded = False
         self.launch_rules: tuple[LaunchRule, ...] = ()
         self._entries: dict[str, Entry] = {}
+        self._ends: dict[str, int] = {}  # Unix seconds, of those that have one
         self._children: defaultdict[SpiffeId, dict[str, Entry]] = defaultdict(dict)
         self._past: deque[_Past] = deque(maxlen=_HISTORY)
         self._floor = 0  # changes up to here are not in _past
@@ -59,6 +60,7 @@ class Registry:
     def load(self, entries: Iterable[Entry], revision: int) -> None:
         """Hold exactly *entries*, as they are at *revision*."""
         self._entries.clear()
+        self._ends.clear()
         self._children.clear()
         self._past.clear()
         for entry in entries:
@@ -83,6 +85,10 @@ class Registry:
         """All entries."""
         return self._entries.values()
 
+    def ended(self, now: float) -> bool:
+        """Whether the end of some entry has come."""
+        return any(end <= now for end in self._ends.values())
+
     def entitled(self, agent: SpiffeId) -> Iterator[Entry]:
         """What *agent* may ask for: entries of its own and of every node."""
         for parent in _parents(agent):
@@ -106,8 +112,10 @@ class Registry:
             launch = launch or past.entry is None
             if past.entry is not None and past.entry.parent_id in parents:
                 touched.setdefault(past.entry.id, past.entry)
-        upserts = tuple(self._entries[i] for i in reversed(touched) if i in self._entries)
-        removed = tuple(Removed(e.id, e.spiffe_id) for e in touched.values() if e.id not in self._entries)
+        held = {i: self._entries.get(i) for i in reversed(touched)}
+        upserts = tuple(entry for entry in held.values() if entry is not None and entry.parent_id in parents)
+        given = {entry.id for entry in upserts}  # one may have moved to another node
+        removed = tuple(Removed(e.id, e.spiffe_id) for e in touched.values() if e.id not in given)
         return Delta(self.revision, False, upserts, removed, self.launch_rules if launch else None)
 
     def _take(self, change: Change, entry: Entry | None) -> None:
@@ -116,16 +124,24 @@ class Registry:
             return
         known = self._entries.get(change.key)
         if entry is not None:
+            if known is not None and known.parent_id != entry.parent_id:
+                self._past.append(_Past(change.revision, known))
             self._put(entry)
         elif known is not None:
             del self._entries[known.id]
+            self._ends.pop(known.id, None)
             del self._children[known.parent_id][known.id]
         seen = entry or known
         if seen is not None:
             self._past.append(_Past(change.revision, seen))
 
     def _put(self, entry: Entry) -> None:
+        if (known := self._entries.get(entry.id)) is not None and known.parent_id != entry.parent_id:
+            del self._children[known.parent_id][known.id]
         self._entries[entry.id] = entry
+        self._ends.pop(entry.id, None)
+        if entry.expires_at:
+            self._ends[entry.id] = entry.expires_at
         self._children[entry.parent_id][entry.id] = entry
 
     def _oldest(self) -> int:

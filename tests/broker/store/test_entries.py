@@ -88,3 +88,69 @@ async def test_reconciling_leaves_exactly_what_documents_want(store: Store) -> N
     assert now["api"] == own
     assert now["a/kept"] == before["a/kept"]
     assert (now["a/changed"].id, now["a/changed"].x509_ttl) == (before["a/changed"].id, 60)
+
+
+async def test_an_update_keeps_id_and_creation_and_gets_a_revision(store: Store) -> None:
+    """The same again is unchanged; the identity itself may change."""
+    [(made, _)] = await store.run(entries.create, [entry()], 100)
+    wanted = replace(entry("other", x509_ttl=60), id=made.id, revision=made.revision)
+    [(changed, action)] = await store.run(entries.update, [wanted])
+    assert action == "updated"
+    assert (changed.id, changed.created_at, changed.revision, changed.x509_ttl) == (made.id, 100, 2, 60)
+    assert await store.run(entries.every) == [changed]
+    [(again, action)] = await store.run(entries.update, [replace(wanted, revision=0)])
+    assert (again, action) == (changed, "unchanged")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "says"),
+    [
+        ({"id": "none"}, Kind.NOT_FOUND, "no entry"),
+        ({"revision": 77}, Kind.CONFLICT, "meanwhile"),
+        ({"spiffe_id": SpiffeId(TD, "/ns/a/sa/second")}, Kind.CONFLICT, "registers the same"),
+    ],
+)
+async def test_an_update_that_would_lose_something_is_refused(
+    store: Store, change: dict[str, object], kind: Kind, says: str
+) -> None:
+    """Gone, changed meanwhile, or the double of another: nothing of the batch is done."""
+    [(made, _), (other, _)] = await store.run(entries.create, [entry(), entry("second")], 100)
+    fine = replace(other, x509_ttl=60)
+    with pytest.raises(RingfenceError, match=says) as caught:
+        await store.run(entries.update, [fine, replace(made, **change)])  # type: ignore[arg-type]
+    assert caught.value.kind is kind
+    assert await store.run(entries.every) == [made, other]
+
+
+async def test_an_entry_of_the_intent_is_not_updated(store: Store) -> None:
+    """Its document is the place."""
+    [(made, _)] = await store.run(entries.reconcile, [entry(origin="a/b")], 1)
+    with pytest.raises(RingfenceError, match="a/b"):
+        await store.run(entries.update, [replace(made, x509_ttl=60)])
+
+
+async def test_a_file_is_applied_as_it_says(store: Store) -> None:
+    """Created, updated (same id), unchanged, and pruned only when asked; what the intent made stays."""
+    await store.run(entries.reconcile, [entry("z", origin="a/z")], 1)
+    first = {e.name: e for e, _ in await store.run(entries.apply, [entry("a"), entry("b"), entry("c")], 1)}
+    wanted = [entry("a"), entry("b", x509_ttl=60), entry("d")]
+    dry = await store.run(entries.apply, wanted, 2, prune=True, dry_run=True)
+    revision = await store.run(changes.current)
+    results = await store.run(entries.apply, wanted, 2, prune=True)
+    actions = [(e.spiffe_id.path[-1], action) for e, action in results]
+    assert actions == [("a", "unchanged"), ("b", "updated"), ("d", "created"), ("c", "pruned")]
+    assert [(e.spiffe_id.path[-1], action) for e, action in dry] == actions
+    assert revision == 4  # the dry run wrote nothing
+    held = {e.spiffe_id.path[-1]: e for e in await store.run(entries.every)}
+    assert held.keys() == {"a", "b", "d", "z"}
+    assert held["b"].id == first[held["b"].name].id
+    again = await store.run(entries.apply, wanted, 3)
+    assert {action for _, action in again} == {"unchanged"}
+
+
+async def test_what_has_ended_is_removed(store: Store) -> None:
+    """At its second, not before; what never ends stays."""
+    made = await store.run(entries.create, [entry("a", expires_at=50), entry("b", expires_at=51), entry("c")], 1)
+    assert await store.run(entries.remove_ended, 49) == []
+    assert await store.run(entries.remove_ended, 50) == [made[0][0].id]
+    assert {e.spiffe_id.path[-1] for e in await store.run(entries.every)} == {"b", "c"}

@@ -15,9 +15,9 @@ from ringfence.broker.intent import Intent
 from ringfence.broker.registry import Registry
 from ringfence.broker.server import admin_messages as say
 from ringfence.broker.server.agents import Agents
+from ringfence.broker.server.entry_api import EntryApi
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.node_api import NodeApi
-from ringfence.broker.store import entries as stored
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.intent import Document
 from ringfence.broker.trust import Trust
@@ -26,8 +26,6 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Call, Connection, Handler, Method, methods_of
 from ringfence.proto.service import service_of
 from ringfence.proto.status import Code, Status
-
-_ENTRIES_A_CALL = 10_000
 
 
 class Evidence(Protocol):
@@ -72,14 +70,16 @@ class AdminApi:
     proxies: ProxyList
     clock: Callable[[], datetime]
 
+    @property
+    def entries(self) -> EntryApi:
+        """Its part for registrations."""
+        return EntryApi(self.store, self.feed, self.registry, self.trust.bundle.trust_domain, self.clock)
+
     def methods(self) -> dict[str, Method]:
         """What the admin lane serves, by path."""
         unary: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "Info": self.info,
             "GenerateToken": self.generate_token,
-            "CreateEntries": self.create_entries,
-            "ListEntries": self.list_entries,
-            "DeleteEntries": self.delete_entries,
             "ShowBundle": self.show_bundle,
             "ApplyPolicy": self.apply_policy,
             "CheckAuthz": self.check_authz,
@@ -89,8 +89,10 @@ class AdminApi:
             "ShowAuthorities": self.show_authorities,
         }
         unary |= NodeApi(self.agents, self.trust.bundle.trust_domain).unary()
-        handlers = {name: _unary(answer) for name, answer in unary.items()}
-        return methods_of(service_of(pb, "Server"), handlers | {"TailAuthz": self.tail_authz})
+        entries = self.entries
+        handlers = {name: _unary(answer) for name, answer in (unary | entries.unary()).items()}
+        streams = {"TailAuthz": self.tail_authz, "ApplyEntries": entries.apply}
+        return methods_of(service_of(pb, "Server"), handlers | streams)
 
     async def info(self, _: pb.InfoRequest) -> pb.InfoResponse:
         """What this server is and how much it holds."""
@@ -109,41 +111,6 @@ class AdminApi:
         """A join token."""
         token, expires_at = await self.tokens.generate(asked.ttl)
         return pb.GenerateTokenResponse(token=token, expires_at=expires_at)
-
-    async def create_entries(self, asked: pb.CreateEntriesRequest) -> pb.CreateEntriesResponse:
-        """Entries, all or none; the same ones again change nothing."""
-        if len(asked.entries) > _ENTRIES_A_CALL:
-            raise RingfenceError(Kind.INVALID, f"at most {_ENTRIES_A_CALL} entries a call")
-        wanted = [say.entry_of(entry, self.trust.bundle.trust_domain) for entry in asked.entries]
-        results = await self.store.run(stored.create, wanted, self._now())
-        await self.feed.catch_up()
-        return pb.CreateEntriesResponse(
-            results=[pb.EntryResult(entry=say.entry_message(entry), action=action) for entry, action in results]
-        )
-
-    async def list_entries(self, asked: pb.ListEntriesRequest) -> pb.ListEntriesResponse:
-        """Entries, oldest first; raises NOT_FOUND for an id that names none."""
-        found = [self.registry.get(entry_id) for entry_id in asked.ids] if asked.ids else self.registry.every()
-        missing = [entry_id for entry_id, entry in zip(asked.ids, found, strict=False) if entry is None]
-        if missing:
-            raise _no_entry(missing[0])
-        entries = [e for e in found if e is not None and asked.spiffe_id in {"", str(e.spiffe_id)}]
-        entries.sort(key=lambda entry: (entry.created_at, entry.revision))
-        return pb.ListEntriesResponse(entries=map(say.entry_message, entries))
-
-    async def delete_entries(self, asked: pb.DeleteEntriesRequest) -> pb.DeleteEntriesResponse:
-        """Delete entries; those that come from intent are deleted there. Raises CONFLICT for them."""
-        for entry_id in asked.ids:
-            entry = self.registry.get(entry_id)
-            if entry is not None and entry.origin != "api":
-                raise RingfenceError(
-                    Kind.CONFLICT,
-                    f"{entry_id} comes from the intent document {entry.origin}",
-                    hint="Change that document and apply it",
-                )
-        deleted = await self.store.run(stored.remove, list(asked.ids))
-        await self.feed.catch_up()
-        return pb.DeleteEntriesResponse(deleted=deleted)
 
     async def show_bundle(self, _: pb.ShowBundleRequest) -> pb.ShowBundleResponse:
         """The trust bundle."""
@@ -189,9 +156,6 @@ class AdminApi:
         """Every slot of the authority."""
         return pb.ShowAuthoritiesResponse(authorities=say.authority_messages(self.trust.authority))
 
-    def _now(self) -> int:
-        return int(self.clock().timestamp())
-
 
 def _unary(answer: Callable[[Any], Awaitable[Any]]) -> Handler:
     async def handler(call: Call) -> None:
@@ -201,7 +165,3 @@ def _unary(answer: Callable[[Any], Awaitable[Any]]) -> Handler:
         await call.send(await answer(request))
 
     return handler
-
-
-def _no_entry(entry_id: str) -> RingfenceError:
-    return RingfenceError(Kind.NOT_FOUND, f"there is no entry {entry_id}", hint="Run `ringfence entry list`")

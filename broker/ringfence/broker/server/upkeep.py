@@ -33,6 +33,9 @@ async def keep_up(parts: Parts, *, interval: float = INTERVAL) -> None:
 
 async def look(parts: Parts) -> None:
     """Do what is due now."""
+    if parts.registry.ended(parts.clock().timestamp()):
+        # What grants nothing any more, to the server and to agents, also goes from the disk and from lists.
+        await parts.admin_api.entries.prune_ended()
     step = await parts.trust.step()
     if step is Step.ACTIVATE or parts.identity.due():
         await parts.identity.renew()

@@ -6,16 +6,17 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select
 
-from ringfence.broker.entry import Entry
+from ringfence.broker.entry import API_ORIGIN, Entry
 from ringfence.broker.store.changes import ChangeKind, append
 from ringfence.broker.store.schema import entries
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
-CREATED, UNCHANGED, CONFIGURED, PRUNED = "created", "unchanged", "configured", "pruned"
+CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
+CONFIGURED, PRUNED = "configured", "pruned"
 _CHUNK = 500  # bound variables a statement, well under SQLite's limit
 
 
@@ -59,11 +60,81 @@ def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
     return gone
 
 
+def update(connection: Connection, wanted: Sequence[Entry]) -> list[tuple[Entry, str]]:
+    """Change entries of the API by id, all or none.
+
+    Raises NOT_FOUND; CONFLICT for one of the intent, for one that changed meanwhile (a revision that is not 0 and not
+    the present one), and when another entry registers the same.
+    """
+    held = {entry.id: entry for entry in by_id(connection, [entry.id for entry in wanted])}
+    same = _by_key(connection, [entry.key for entry in wanted])
+    changed = []
+    for entry in wanted:
+        known = held.get(entry.id)
+        if known is None:
+            raise RingfenceError(Kind.NOT_FOUND, f"there is no entry {entry.id}", hint="Run `ringfence entry list`")
+        refuse_intents(known)
+        if entry.revision not in {0, known.revision}:
+            raise RingfenceError(Kind.CONFLICT, f"entry {entry.id} has changed meanwhile", hint="Look, and try again")
+        if (other := same.get(entry.key)) is not None and other.id != entry.id:
+            raise RingfenceError(Kind.CONFLICT, f"entry {other.id} registers the same", hint="Delete one of them")
+        if not known.same_as(entry):
+            changed.append((known, entry))
+    stored = _replace(connection, changed)
+    return [(stored[e.id], UPDATED) if e.id in stored else (held[e.id], UNCHANGED) for e in wanted]
+
+
+def apply(
+    connection: Connection, wanted: Sequence[Entry], now: int, *, prune: bool = False, dry_run: bool = False
+) -> list[tuple[Entry, str]]:
+    """Make the API's entries be as *wanted*: in that order, then (*prune*) what is not wanted and goes."""
+    every_one = {entry.key: entry for entry in every(connection) if entry.origin == API_ORIGIN} if prune else {}
+    held = every_one or _by_key(connection, [entry.key for entry in wanted])
+    fresh: list[Entry] = []
+    changed: list[tuple[Entry, Entry]] = []
+    results: list[tuple[Entry, str]] = []
+    for entry in wanted:
+        known = held.get(entry.key)
+        if known is None:
+            fresh.append(replace(entry, id=str(uuid.uuid4()), created_at=now))
+            results.append((fresh[-1], CREATED))
+        elif known.same_as(entry):
+            results.append((known, UNCHANGED))
+        else:
+            changed.append((known, entry))
+            results.append((replace(entry, id=known.id, created_at=known.created_at), UPDATED))
+    kept = {entry.key for entry in wanted}
+    gone = [entry for key, entry in every_one.items() if key not in kept]
+    results += [(entry, PRUNED) for entry in gone]
+    if dry_run:
+        return results
+    stored = insert(connection, fresh) | _replace(connection, changed)
+    remove(connection, [entry.id for entry in gone])
+    return [(stored.get(entry.id, entry), action) for entry, action in results]
+
+
+def remove_ended(connection: Connection, now: int) -> list[str]:
+    """Delete the entries whose end has come; their ids."""
+    ended = select(entries.c.id).where(entries.c.expires_at > 0, entries.c.expires_at <= now)
+    return remove(connection, list(connection.execute(ended).scalars()))
+
+
+def refuse_intents(entry: Entry) -> None:
+    """Raise CONFLICT for an entry that comes from the intent."""
+    if entry.origin != API_ORIGIN:
+        raise RingfenceError(
+            Kind.CONFLICT,
+            f"{entry.id} comes from the intent document {entry.origin}",
+            hint="Change that document and apply it",
+        )
+
+
 def reconcile(connection: Connection, wanted: Sequence[Entry], now: int) -> list[tuple[Entry, str]]:
     """Make the entries that come from documents be exactly *wanted*: id and creation time of the same ones stay."""
-    held = {entry.key: entry for entry in every(connection) if entry.origin != "api"}
+    held = {entry.key: entry for entry in every(connection) if entry.origin != API_ORIGIN}
     results: list[tuple[Entry, str]] = []
     fresh: list[Entry] = []
+    changed: list[tuple[Entry, Entry]] = []
     for entry in {entry.key: entry for entry in wanted}.values():
         known = held.pop(entry.key, None)
         if known is None:
@@ -71,7 +142,8 @@ def reconcile(connection: Connection, wanted: Sequence[Entry], now: int) -> list
         elif known.same_as(entry):
             results.append((known, UNCHANGED))
         else:
-            results.append((_replace(connection, known, entry), CONFIGURED))
+            changed.append((known, entry))
+    results += [(entry, CONFIGURED) for entry in _replace(connection, changed).values()]
     results += [(entry, CREATED) for entry in insert(connection, fresh).values()]
     remove(connection, [entry.id for entry in held.values()])
     return results + [(entry, PRUNED) for entry in held.values()]
@@ -99,11 +171,17 @@ def _by_key(connection: Connection, keys: Sequence[str]) -> dict[str, Entry]:
     }
 
 
-def _replace(connection: Connection, known: Entry, wanted: Entry) -> Entry:
-    revision = append(connection, [(ChangeKind.ENTRY, known.id)])
-    entry = replace(wanted, id=known.id, created_at=known.created_at, revision=revision)
-    connection.execute(update(entries).where(entries.c.id == entry.id).values(_row(entry)))
-    return entry
+def _replace(connection: Connection, changed: Sequence[tuple[Entry, Entry]]) -> dict[str, Entry]:
+    """Store the second of each pair in place of the first, each with its own revision; by id."""
+    last = append(connection, [(ChangeKind.ENTRY, known.id) for known, _ in changed])
+    stored = [
+        replace(entry, id=known.id, created_at=known.created_at, revision=last - len(changed) + 1 + i)
+        for i, (known, entry) in enumerate(changed)
+    ]
+    if stored:
+        rows = [_row(entry) | {"which": entry.id} for entry in stored]
+        connection.execute(entries.update().where(entries.c.id == bindparam("which")), rows)
+    return {entry.id: entry for entry in stored}
 
 
 def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -1,0 +1,107 @@
+"""Templates of rule entries: what fills them, and what is an instance."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.path_template import PathTemplate, is_segment
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+
+PODS = PathTemplate.parse("/ns/{k8s.ns}/sa/{k8s.sa}")
+GOOD = ("k8s:ns:ml", "k8s:sa:trainer", "unix:uid:0")
+
+
+def selectors(*texts: str) -> list[Selector]:
+    """As attestors find them."""
+    return [Selector(*text.split(":", 1)) for text in texts]
+
+
+def test_selectors_fill_the_placeholders() -> None:
+    """Also those of a label, whose name is part of the placeholder."""
+    assert PODS.path(selectors(*GOOD)) == "/ns/ml/sa/trainer"
+    label = PathTemplate.parse("/app/{k8s.pod-label.app}")
+    assert label.path(selectors("k8s:pod-label:app:web", "k8s:pod-label:tier:db")) == "/app/web"
+    assert label.placeholders[0].wanted == "k8s:pod-label"
+    assert PathTemplate.parse("/job/{slurm.job_id}").path(selectors("slurm:job_id:77")) == "/job/77"
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (("k8s:ns:ml",), "no value"),
+        (("k8s:ns:ml", "k8s:ns:other", "k8s:sa:a"), "two values"),
+        (("k8s:ns:ml/../x", "k8s:sa:a"), "no segment"),
+        (("k8s:ns:..", "k8s:sa:a"), "no segment"),
+        (("k8s:ns:.", "k8s:sa:a"), "no segment"),
+        (("k8s:ns:", "k8s:sa:a"), "no segment"),
+        (("k8s:ns:a b", "k8s:sa:a"), "no segment"),
+    ],
+)
+def test_nothing_is_guessed(texts: tuple[str, ...], says: str) -> None:
+    """No value, two values, or one that would be more or less than a segment: no path."""
+    with pytest.raises(RingfenceError, match=says) as caught:
+        PODS.path(selectors(*texts))
+    assert caught.value.kind is Kind.INVALID
+
+
+def test_an_instance_names_the_selectors_that_make_it() -> None:
+    """What the server re-checks before it signs."""
+    assert PODS.selectors("/ns/ml/sa/trainer") == frozenset(selectors("k8s:ns:ml", "k8s:sa:trainer"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/ns/ml/sa", "/ns/ml/sa/", "/ns/ml/sa/a/b", "/ns/ml/xx/a", "/ns/../sa/a", "/ns//sa/a", "ns/ml/sa/a"],
+)
+def test_what_is_no_instance_is_none(path: str) -> None:
+    """Too short, too long, other text, or segments that are none."""
+    assert PODS.selectors(path) is None
+
+
+def test_a_value_that_no_attestor_finds_makes_no_instance() -> None:
+    """007 is no user id; and one placeholder twice has one value."""
+    assert PathTemplate.parse("/u/{unix.uid}").selectors("/u/007") is None
+    twice = PathTemplate.parse("/a/{k8s.ns}/{k8s.ns}")
+    assert twice.selectors("/a/x/y") is None
+    assert twice.selectors("/a/x/x") == frozenset(selectors("k8s:ns:x"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/",
+        "ns/{k8s.ns}",
+        "/{k8s.ns}/a",
+        "/ringfence/{k8s.ns}",
+        "/ns/team",
+        "/ns/{k8s.ns}-x",
+        "/ns/{k8s.shoe}",
+        "/ns/{rank}",
+        "/ns/{nobody.x}",
+        "/ns/../{k8s.ns}",
+        "/ns/{k8s.ns}/",
+    ],
+)
+def test_templates_that_could_do_harm_or_never_match_are_refused(text: str) -> None:
+    """No mixed segment, nothing that could become /ringfence/, only selectors that exist."""
+    with pytest.raises(RingfenceError) as caught:
+        PathTemplate.parse(text)
+    assert caught.value.kind is Kind.INVALID
+
+
+@given(st.text(max_size=12), st.text(max_size=12))
+def test_every_path_made_is_an_instance_and_an_id(ns: str, sa: str) -> None:
+    """Whatever a cluster calls its things: a path comes back as its own instance, or there is none."""
+    have = [Selector("k8s", f"ns:{ns}"), Selector("k8s", f"sa:{sa}")]
+    try:
+        path = PODS.path(have)
+    except RingfenceError:
+        assert not (is_segment(ns) and is_segment(sa))
+        return
+    assert PODS.selectors(path) == frozenset(have)
+    assert SpiffeId(TrustDomain("example.org"), path).path == path
