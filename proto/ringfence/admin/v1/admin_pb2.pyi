@@ -522,3 +522,105 @@ class NodeResult(_message.Message):
     action: str
     streams: int
     def __init__(self, spiffe_id: _Optional[str] = ..., action: _Optional[str] = ..., streams: _Optional[int] = ...) -> None: ...
+
+class FederatedBundle(_message.Message):
+    __slots__ = ("trust_domain", "bundle", "changed_at", "action", "entries")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    bundle: bytes
+    changed_at: int
+    action: str
+    entries: int
+    def __init__(self, trust_domain: _Optional[str] = ..., bundle: _Optional[bytes] = ..., changed_at: _Optional[int] = ..., action: _Optional[str] = ..., entries: _Optional[int] = ...) -> None: ...
+
+class ListBundlesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListBundlesResponse(_message.Message):
+    __slots__ = ("bundles",)
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    bundles: _containers.RepeatedCompositeFieldContainer[FederatedBundle]
+    def __init__(self, bundles: _Optional[_Iterable[_Union[FederatedBundle, _Mapping]]] = ...) -> None: ...
+
+class SetBundleRequest(_message.Message):
+    __slots__ = ("trust_domain", "bundle")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    bundle: bytes
+    def __init__(self, trust_domain: _Optional[str] = ..., bundle: _Optional[bytes] = ...) -> None: ...
+
+class DeleteBundleRequest(_message.Message):
+    __slots__ = ("trust_domain", "force")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    force: bool
+    def __init__(self, trust_domain: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class DeleteBundleResponse(_message.Message):
+    __slots__ = ("deleted",)
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    deleted: bool
+    def __init__(self, deleted: _Optional[bool] = ...) -> None: ...
+
+class Federation(_message.Message):
+    __slots__ = ("trust_domain", "url", "profile", "endpoint_id", "bootstrap", "created_at", "refreshed_at", "next_at", "sequence", "failure", "action")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    REFRESHED_AT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AT_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    url: str
+    profile: str
+    endpoint_id: str
+    bootstrap: bytes
+    created_at: int
+    refreshed_at: int
+    next_at: int
+    sequence: int
+    failure: str
+    action: str
+    def __init__(self, trust_domain: _Optional[str] = ..., url: _Optional[str] = ..., profile: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., bootstrap: _Optional[bytes] = ..., created_at: _Optional[int] = ..., refreshed_at: _Optional[int] = ..., next_at: _Optional[int] = ..., sequence: _Optional[int] = ..., failure: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+
+class ListFederationsRequest(_message.Message):
+    __slots__ = ("trust_domain",)
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    def __init__(self, trust_domain: _Optional[str] = ...) -> None: ...
+
+class ListFederationsResponse(_message.Message):
+    __slots__ = ("federations",)
+    FEDERATIONS_FIELD_NUMBER: _ClassVar[int]
+    federations: _containers.RepeatedCompositeFieldContainer[Federation]
+    def __init__(self, federations: _Optional[_Iterable[_Union[Federation, _Mapping]]] = ...) -> None: ...
+
+class RefreshFederationRequest(_message.Message):
+    __slots__ = ("trust_domain",)
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    def __init__(self, trust_domain: _Optional[str] = ...) -> None: ...
+
+class DeleteFederationRequest(_message.Message):
+    __slots__ = ("trust_domain",)
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    def __init__(self, trust_domain: _Optional[str] = ...) -> None: ...
+
+class DeleteFederationResponse(_message.Message):
+    __slots__ = ("deleted",)
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    deleted: bool
+    def __init__(self, deleted: _Optional[bool] = ...) -> None: ...

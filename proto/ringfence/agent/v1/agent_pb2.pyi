@@ -57,14 +57,16 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("version", "revision", "bundle_digest")
+    __slots__ = ("version", "revision", "bundle_digest", "federated_digest")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FEDERATED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     version: str
     revision: int
     bundle_digest: bytes
-    def __init__(self, version: _Optional[str] = ..., revision: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ...) -> None: ...
+    federated_digest: bytes
+    def __init__(self, version: _Optional[str] = ..., revision: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ..., federated_digest: _Optional[bytes] = ...) -> None: ...
 
 class SvidRequest(_message.Message):
     __slots__ = ("id", "items")
