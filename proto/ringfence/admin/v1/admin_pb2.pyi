@@ -424,18 +424,42 @@ class ShowAuthoritiesResponse(_message.Message):
     def __init__(self, authorities: _Optional[_Iterable[_Union[Authority, _Mapping]]] = ...) -> None: ...
 
 class Authority(_message.Message):
-    __slots__ = ("kind", "slot", "id", "not_before", "not_after")
+    __slots__ = ("kind", "slot", "id", "not_before", "not_after", "state", "upstream")
     KIND_FIELD_NUMBER: _ClassVar[int]
     SLOT_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
     NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
     kind: str
     slot: str
     id: str
     not_before: int
     not_after: int
-    def __init__(self, kind: _Optional[str] = ..., slot: _Optional[str] = ..., id: _Optional[str] = ..., not_before: _Optional[int] = ..., not_after: _Optional[int] = ...) -> None: ...
+    state: str
+    upstream: str
+    def __init__(self, kind: _Optional[str] = ..., slot: _Optional[str] = ..., id: _Optional[str] = ..., not_before: _Optional[int] = ..., not_after: _Optional[int] = ..., state: _Optional[str] = ..., upstream: _Optional[str] = ...) -> None: ...
+
+class StepAuthorityRequest(_message.Message):
+    __slots__ = ("kind", "step", "id")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    step: str
+    id: str
+    def __init__(self, kind: _Optional[str] = ..., step: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
+
+class StepAuthorityResponse(_message.Message):
+    __slots__ = ("authority", "sequence", "agents")
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    authority: Authority
+    sequence: int
+    agents: int
+    def __init__(self, authority: _Optional[_Union[Authority, _Mapping]] = ..., sequence: _Optional[int] = ..., agents: _Optional[int] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
     __slots__ = ("namespace", "name")

@@ -250,7 +250,9 @@ class Revocations(_message.Message):
     def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., serials: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Rotate(_message.Message):
-    __slots__ = ("spread_ms",)
+    __slots__ = ("spread_ms", "authorities")
     SPREAD_MS_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
     spread_ms: int
-    def __init__(self, spread_ms: _Optional[int] = ...) -> None: ...
+    authorities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, spread_ms: _Optional[int] = ..., authorities: _Optional[_Iterable[str]] = ...) -> None: ...
