@@ -52,6 +52,35 @@ async def test_list_show_and_delete(tmp_path: Path) -> None:
         assert (gone.code, gone.out) == (1, "")
 
 
+async def test_every_field_can_be_given_changed_and_seen(tmp_path: Path) -> None:
+    """What is not named stays; a list is replaced as a whole, or emptied."""
+    fields = ("--hint", "web", "--federates-with", "b.org", "--expires-at", "2035-01-01T00:00:00Z", "--jwt-jti")
+    async with running_server(tmp_path) as server:
+        where = ("--admin-socket", server.admin_socket, "-o", "json")
+        made = (await ringfence(*CREATE, *fields, "--admin", "--downstream", "--store-svid", *where)).json
+        assert (made["hint"], made["federatesWith"], made["expiresAt"]) == ("web", ["b.org"], "2035-01-01T00:00:00Z")
+        assert (made["admin"], made["downstream"], made["storeSvid"], made["jwtJti"]) == (True,) * 4
+        change = ("--no-admin", "--expires-at", "never", "--ttl", "5m", "--clear", "federates_with")
+        done = (await ringfence("entry", "update", made["id"], *change, "--dns", "a.b", *where)).json
+        changed = {"admin": False, "expiresAt": "never", "x509Ttl": 300, "federatesWith": [], "dnsNames": ["a.b"]}
+        assert done == {**made, **changed, "revision": 2, "action": "updated"}
+        again = await ringfence("entry", "update", made["id"], "--no-admin", *where)
+        assert again.json["action"] == "unchanged"
+
+
+async def test_entries_are_filtered_and_counted(tmp_path: Path) -> None:
+    """The same filters for both."""
+    async with running_server(tmp_path) as server:
+        where = ("--admin-socket", server.admin_socket)
+        made = (await ringfence(*CREATE, "--hint", "web", "--expires-at", "1h", *where, "-o", "name")).out.strip()
+        rule = ("entry", "create", "--spiffe-id", "spiffe://example.org/ns/{k8s.ns}", *where)
+        assert (await ringfence(*rule)).code == 0
+        for filters in (("--hint", "web"), ("--selector", "unix:uid:1000"), ("--expires-before", "2h")):
+            assert (await ringfence("entry", "list", *filters, *where, "-o", "name")).out.strip() == made
+            assert (await ringfence("entry", "count", *filters, *where, "-o", "json")).json == {"count": 1}
+        assert (await ringfence("entry", "count", "--origin", "api", *where, "-o", "name")).out == "2\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -59,6 +88,8 @@ async def test_list_show_and_delete(tmp_path: Path) -> None:
         (("--spiffe-id", "spiffe://example.org/a", "--selector", "unix:shoe:1"), 4, "uid"),
         (("--spiffe-id", "spiffe://example.org/a"), 2, "--selector"),
         (("--spiffe-id", "spiffe://example.org/a", "--selector", "unix:uid:1", "--ttl", "soon"), 2, "duration"),
+        (("--spiffe-id", "spiffe://example.org/a", "--selector", "unix:uid:1", "--expires-at", "soon"), 2, "duration"),
+        (("--spiffe-id", "spiffe://example.org/a/{k8s.shoe}"), 4, "k8s:shoe"),
     ],
 )
 async def test_bad_input_has_its_exit_code(tmp_path: Path, arguments: tuple[str, ...], code: int, says: str) -> None:

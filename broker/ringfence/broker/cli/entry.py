@@ -2,53 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
-from ringfence.broker.cli.duration import DURATION
-from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
-
-_COLUMNS = ["id", "spiffeId", "selectors", "origin"]
+from ringfence.broker.cli.entry_fields import COLUMNS, given, row, with_fields
+from ringfence.broker.cli.output import output_option, show_list, show_one
+from ringfence.broker.cli.times import MOMENT
 
 
 @click.group()
 def command() -> None:
-    """Create, list, show and delete registration entries."""
+    """Create, change, list and delete registration entries."""
 
 
 @command.command()
 @with_admin
-@click.option("--spiffe-id", required=True, help="Identity to give.")
-@click.option("--parent-id", default="", help="Agent that may give it.  [default: every attested one]")
-@click.option("--selector", "selectors", multiple=True, required=True, help="unix:uid:1000; all given must hold.")
-@click.option("--ttl", type=DURATION, default=0, help="Life of its X509-SVIDs.  [default: 1h]")
-@click.option("--jwt-ttl", type=DURATION, default=0, help="Life of its JWT-SVIDs.  [default: 5m]")
-@click.option("--dns", "dns_names", multiple=True, help="DNS name to put beside the identity.")
-@click.option("--hint", default="", help="Which of several identities this is, for the workload.")
+@click.option("--spiffe-id", required=True, help="Identity to give, or a rule: spiffe://DOMAIN/ns/{k8s.ns}.")
+@with_fields
 @output_option
-def create(socket: Path, *, ttl: int, output: str, **given: Any) -> None:
+def create(socket: Path, *, output: str, **fields: Any) -> None:
     """Register an identity; registering the same again changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    entry = pb.Entry(x509_ttl=ttl, **given)
+    if not fields["selectors"] and "{" not in fields["spiffe_id"]:
+        raise click.UsageError("Missing option '--selector': whom is it for?")
+    entry = pb.Entry(**given(fields))
     done = ask(socket, lambda server: server.CreateEntries(pb.CreateEntriesRequest(entries=[entry]), timeout=10))
     result = done.results[0]
-    show_one("Entry", {**_row(result.entry), "action": result.action}, output=output, name="id")
+    show_one("Entry", {**row(result.entry), "action": result.action}, output=output, name="id")
+
+
+@command.command()
+@click.argument("entry_id")
+@with_admin
+@click.option("--spiffe-id", help="Another identity.")
+@with_fields
+@click.option("--clear", type=click.Choice(("dns_names", "federates_with")), multiple=True, help="Empty that list.")
+@output_option
+def update(socket: Path, entry_id: str, clear: tuple[str, ...], *, output: str, **fields: Any) -> None:
+    """Change what is given of an entry, and keep the rest; of a list all of it is given."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    async def change(server: Any) -> Any:
+        found = await server.ListEntries(pb.ListEntriesRequest(ids=[entry_id]), timeout=10)
+        entry = found.entries[0]
+        for name, value in {**dict.fromkeys(clear, ()), **given(fields)}.items():
+            entry.ClearField(name)
+            entry.MergeFrom(pb.Entry(**{name: value}))
+        return await server.UpdateEntries(pb.UpdateEntriesRequest(entries=[entry]), timeout=10)
+
+    result = ask(socket, change).results[0]
+    show_one("Entry", {**row(result.entry), "action": result.action}, output=output, name="id")
+
+
+def _with_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+_FILTERS = (
+    click.option("--spiffe-id", help="Only those of this identity."),
+    click.option("--parent-id", help="Only those of this agent."),
+    click.option("--selector", "selectors", multiple=True, help="Only those that ask for it, among others."),
+    click.option("--origin", help="Only those of the API (`api`), or of that document (NAMESPACE/NAME)."),
+    click.option("--hint", help="Only those with this hint."),
+    click.option("--federates-with", help="Only those that federate with this trust domain."),
+    click.option("--expires-before", type=MOMENT, help="Only those that end before: a time, or 8h from now."),
+)
 
 
 @command.command("list")
 @with_admin
-@click.option("--spiffe-id", default="", help="Only those of this identity.")
-@list_options
-def list_(socket: Path, spiffe_id: str, output: str) -> None:
+@_with_filters
+@output_option
+def list_(socket: Path, output: str, **filters: Any) -> None:
     """List entries, those compiled from intent included."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    found = ask(socket, lambda server: server.ListEntries(pb.ListEntriesRequest(spiffe_id=spiffe_id), timeout=30))
-    show_list("Entry", [_row(entry) for entry in found.entries], columns=_COLUMNS, output=output, name="id")
+    asked = pb.ListEntriesRequest(**given(filters))
+    found = ask(socket, lambda server: server.ListEntries(asked, timeout=30))
+    show_list("Entry", [row(entry) for entry in found.entries], columns=COLUMNS, output=output, name="id")
+
+
+@command.command()
+@with_admin
+@_with_filters
+@output_option
+def count(socket: Path, output: str, **filters: Any) -> None:
+    """Count entries, those compiled from intent included."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    asked = pb.ListEntriesRequest(**given(filters))
+    found = ask(socket, lambda server: server.CountEntries(asked, timeout=30))
+    show_one("EntryCount", {"count": found.count}, output=output, name="count")
 
 
 @command.command()
@@ -60,7 +111,7 @@ def show(socket: Path, entry_id: str, output: str) -> None:
     from ringfence.admin.v1 import admin_pb2 as pb
 
     found = ask(socket, lambda server: server.ListEntries(pb.ListEntriesRequest(ids=[entry_id]), timeout=10))
-    show_one("Entry", _row(found.entries[0]), output=output, name="id")
+    show_one("Entry", row(found.entries[0]), output=output, name="id")
 
 
 @command.command()
@@ -75,21 +126,3 @@ def delete(socket: Path, entry_ids: tuple[str, ...], output: str) -> None:
     deleted = set(done.deleted)
     rows = [{"id": each, "action": "deleted" if each in deleted else "unchanged"} for each in entry_ids]
     show_list("Entry", rows, columns=["id", "action"], output=output, name="id")
-
-
-def _row(entry: Any) -> dict[str, Any]:
-    from ringfence.broker.cli.times import rfc3339
-
-    return {
-        "id": entry.id,
-        "spiffeId": entry.spiffe_id,
-        "parentId": entry.parent_id,
-        "selectors": list(entry.selectors),
-        "x509Ttl": entry.x509_ttl,
-        "jwtTtl": entry.jwt_ttl,
-        "dnsNames": list(entry.dns_names),
-        "hint": entry.hint,
-        "createdAt": rfc3339(entry.created_at),
-        "revision": entry.revision,
-        "origin": entry.origin,
-    }
