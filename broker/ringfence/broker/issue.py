@@ -12,6 +12,9 @@ from ipaddress import IPv4Address, IPv6Address
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.broker import events, metrics
+from ringfence.broker.audit.issuing import Issued, Refusal, batch
+from ringfence.broker.audit.journal import AuditLog
+from ringfence.broker.audit.transaction import recorded
 from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
 from ringfence.broker.registry import Registry
 from ringfence.broker.store import ledger
@@ -66,12 +69,14 @@ class Issuer:
         *,
         clock: Callable[[], datetime],
         jwt_issuer: str = "",
+        audit: AuditLog | None = None,
     ) -> None:
         self._authority = authority
         self._registry = registry
         self._store = store
         self._clock = clock
         self._jwt_issuer = jwt_issuer
+        self._audit = audit
 
     async def workload_svids(self, agent: SpiffeId, wanted: Sequence[Wanted]) -> list[Answer]:
         """One answer for each of *wanted*, in order; one that is refused does not spoil the others.
@@ -84,7 +89,10 @@ class Issuer:
         prepared = [self._prepare(agent, item) for item in wanted]
         jobs = [job for job in prepared if isinstance(job, _Job)]
         # 2. Record, sign, check and record again, the batch at once.
-        chains = await self._sign(str(agent), jobs)
+        refused = [
+            (answer.entry_id, answer.refused) for answer in prepared if isinstance(answer, Answer) and answer.refused
+        ]
+        chains = await self._sign(str(agent), jobs, refused)
         # 3. Deliver in the order asked.
         return [job if isinstance(job, Answer) else chains[job.serial] for job in prepared]
 
@@ -112,9 +120,12 @@ class Issuer:
     async def jwt_svid(self, agent: SpiffeId, entry_id: str, audience: Sequence[str]) -> tuple[str, datetime]:
         """A token for one entry and when it ends; raises DENIED, INVALID or what the store raises."""
         # 1. Authorise.
-        entry = self._granted(agent, entry_id)
-        if not audience or not all(audience):
-            raise RingfenceError(Kind.INVALID, "a JWT-SVID needs an audience", hint="Name who is to accept it")
+        try:
+            entry = self._granted(agent, entry_id)
+            _check_audience(audience)
+        except RingfenceError as error:
+            await self._close("jwt", str(agent), [], [(entry_id, error)])
+            raise
         with span(ISSUE, {SPIFFE_ID: str(entry.spiffe_id), ENTRY: entry.id}):
             # 2. Record the intent.
             now = self._clock()
@@ -128,7 +139,7 @@ class Issuer:
                 entry.spiffe_id, tuple(audience), now=now, ttl=ttl, issuer=self._jwt_issuer
             )
             # 4. Record, then deliver.
-            await self._store.run(ledger.issued, [job])
+            await self._close("jwt", str(agent), [(job, str(entry.spiffe_id), entry.id)], [])
             events.issued("jwt", entry.spiffe_id, job)
             return token, expires_at
 
@@ -178,8 +189,9 @@ class Issuer:
             spiffe_id, key, now=self._clock(), ttl=ttl, dns_names=dns_names, ip_addresses=ip_addresses
         )
 
-    async def _sign(self, agent_id: str, jobs: Sequence[_Job]) -> dict[str, Answer]:
+    async def _sign(self, agent_id: str, jobs: Sequence[_Job], refused: Sequence[Refusal] = ()) -> dict[str, Answer]:
         if not jobs:
+            await self._close("x509", agent_id, [], refused)
             return {}
         # The root by which they were drafted signs them, even if it is replaced while the disk is waited for.
         root = self._authority.current.x509
@@ -193,8 +205,21 @@ class Issuer:
             if position % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         # 3. Record what was signed, durable before it is delivered; what failed keeps its open intent.
-        await self._store.run(ledger.issued, [serial for serial, a in answers.items() if a.refused is None])
+        signed = [
+            (job.serial, str(job.draft.spiffe_id), job.entry_id) for job in jobs if answers[job.serial].refused is None
+        ]
+        failed = [(answer.entry_id, answer.refused) for answer in answers.values() if answer.refused is not None]
+        await self._close("x509", agent_id, signed, [*refused, *failed])
         return answers
+
+    async def _close(self, kind: str, agent_id: str, signed: Sequence[Issued], refused: Sequence[Refusal]) -> None:
+        """Record how a batch ended, in the ledger and the audit log at once."""
+        await recorded(
+            self._store,
+            self._audit,
+            lambda connection: ledger.issued(connection, [serial for serial, _, _ in signed]),
+            lambda _: batch(kind, agent_id, signed, refused),
+        )
 
     def _signed(self, job: _Job, sign: Callable[[LeafDraft], bytes]) -> Answer:
         with span(ISSUE, {SPIFFE_ID: str(job.draft.spiffe_id), ENTRY: job.entry_id}):
@@ -206,6 +231,11 @@ class Issuer:
                 return Answer(job.entry_id, refused=error)
         events.issued("x509", job.draft.spiffe_id, job.serial)
         return answer
+
+
+def _check_audience(audience: Sequence[str]) -> None:
+    if not audience or not all(audience):
+        raise RingfenceError(Kind.INVALID, "a JWT-SVID needs an audience", hint="Name who is to accept it")
 
 
 def _trace(job: _Job, agent_id: str, authority: str) -> Issuance:

@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ringfence.broker import events, metrics
+from ringfence.broker.audit.authority import keys_of, published
+from ringfence.broker.audit.journal import AuditLog
+from ringfence.broker.audit.transaction import recorded
 from ringfence.broker.bell import Bell
 from ringfence.broker.files import write_atomically
 from ringfence.broker.store import authority as stored
@@ -28,7 +31,15 @@ class Trust:
     """`bundle` is what may be published now; it never holds an authority that is not on disk yet."""
 
     def __init__(
-        self, authority: Authority, sequence: int, *, store: Store, bell: Bell, clock: Callable[[], datetime], pem: Path
+        self,
+        authority: Authority,
+        sequence: int,
+        *,
+        store: Store,
+        bell: Bell,
+        clock: Callable[[], datetime],
+        pem: Path,
+        audit: AuditLog | None = None,
     ) -> None:
         self.authority = authority
         self.rotations = 0  # times that agents were told to renew; each stream remembers the last it passed on
@@ -36,6 +47,8 @@ class Trust:
         self._bell = bell
         self._clock = clock
         self._pem = pem
+        self._audit = audit
+        self._published = keys_of(authority) if sequence else None
         self._one_at_a_time = asyncio.Lock()
         self._unpublished = False
         self.bundle: SpiffeBundle = authority.bundle(sequence)
@@ -51,19 +64,20 @@ class Trust:
         clock: Callable[[], datetime],
         pem: Path,
         ca_ttl: timedelta,
+        audit: AuditLog | None = None,
     ) -> Trust:
         """The authority as it was, or a new one; raises what the store and the key manager raise."""
         found = await store.run(stored.load, SERVER)
         if found is None:
             authority = await asyncio.to_thread(Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl)
-            trust = cls(authority, 0, store=store, bell=bell, clock=clock, pem=pem)
+            trust = cls(authority, 0, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
             await trust._publish()
         else:
             state, sequence = found
             authority = await asyncio.to_thread(Authority.from_state, state, keys)
             _check_domain(authority.trust_domain, trust_domain, pem.parent)
             authority.ca_ttl = ca_ttl
-            trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem)
+            trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
             # Off for longer than an authority lives: all that it signed has ended, so nobody has to hear first.
             while clock() >= authority.current.x509.not_after:
                 await trust.step()
@@ -113,7 +127,14 @@ class Trust:
         # On disk first: an authority that a crash could forget must not be trusted by anyone.
         self._unpublished = True
         bundle = self.authority.bundle(self.bundle.sequence + 1)
-        await self._store.run(stored.save, SERVER, self.authority.to_state(), bundle.sequence)
+        state, keys = self.authority.to_state(), keys_of(self.authority)
+        await recorded(
+            self._store,
+            self._audit,
+            lambda connection: stored.save(connection, SERVER, state, bundle.sequence),
+            lambda _: [published(self._published, keys, bundle.sequence)],
+        )
+        self._published = keys
         self.bundle = bundle
         self._unpublished = False
         await self._show()

@@ -12,6 +12,9 @@ from typing import Any
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import events
 from ringfence.broker.attest.join_token import ATTESTOR, JoinTokens
+from ringfence.broker.audit.journal import AuditLog
+from ringfence.broker.audit.node import attested
+from ringfence.broker.audit.transaction import record
 from ringfence.broker.bell import Bell
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
@@ -42,6 +45,7 @@ class AgentApi:
     agents: Agents
     bell: Bell
     clock: Callable[[], datetime]
+    audit: AuditLog | None = None
 
     def methods(self) -> dict[str, Method]:
         """What the lane serves, by path."""
@@ -59,6 +63,7 @@ class AgentApi:
             except RingfenceError as error:
                 events.attestation_failed(ATTESTOR, call.peer.address, error)
                 raise
+        await record(self.audit, *attested(node, call.peer.address))
         self.agents.know(node)
         events.attested(ATTESTOR, node.spiffe_id, call.peer.address)
         await call.send(pb.AttestResponse(spiffe_id=node.spiffe_id, chain=chain, bundle=self.trust.bundle.to_json()))

@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from ringfence.broker import metrics
+from ringfence.broker.audit.calls import audited, audited_connections
+from ringfence.broker.audit.record import Event
+from ringfence.broker.audit.transaction import record
 from ringfence.broker.config import LOCK, Address, ServerConfig
 from ringfence.broker.files import private_folder
 from ringfence.broker.http import JSON, Page, Routes, cannot_listen, serve_pages
@@ -66,6 +69,7 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
         http = await _serve_http(config, readiness, stack)
         # 3. State before streams.
         parts = await load(config, clock)
+        stack.callback(parts.audit.close)
         stack.push_async_callback(parts.store.close)
         if config.intent is not None:
             await _apply(parts, config.intent)
@@ -101,11 +105,14 @@ async def _apply(parts: Parts, folder: Path) -> None:
     outcome = await parts.intent.apply(texts, author=author, commit=commit)
     if any(finding.level == "error" for finding in outcome.findings):
         raise refused(outcome.findings)
+    detail = {"author": author, "commit": commit, "folder": str(folder)}
+    await record(parts.audit, Event("policy.apply", outcome.revision, detail=detail))
 
 
 async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> tuple[Address, Address | None]:
     # Operators and agents have a lane each, so that a flood on one leaves the other free.
-    admin = Lane(metered(parts.admin_api.methods()), on_error=hidden, on_connect=only_own_user)
+    methods = metered(audited(parts.admin_api.methods(), parts.audit))
+    admin = Lane(methods, on_error=hidden, on_connect=audited_connections(only_own_user, parts.audit))
     stack.push_async_callback(admin.drain, config.drain_seconds)
     try:
         await asyncio.to_thread(config.admin_path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from datetime import datetime
 
 from ringfence.broker import events
 from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.audit.chain import ACTIVE
+from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, DATABASE, ServerConfig
 from ringfence.broker.feed import Feed
@@ -45,6 +47,7 @@ class Parts:
     proxies: ServerProxies
     evidence: ServerEvidence
     clock: Clock
+    audit: AuditLog
 
     def methods(self) -> dict[str, Method]:
         """What the one `--listen` address serves."""
@@ -54,14 +57,24 @@ class Parts:
 async def load(config: ServerConfig, clock: Clock) -> Parts:
     """Open the store and bring everything into memory; raises what any part raises, with the store closed."""
     store = await Store.open(config.data_dir / DATABASE)
+    audit: AuditLog | None = None
     try:
-        return await _load(config, store, clock)
+        audit = await _open_audit(config, clock)
+        return await _load(config, store, audit, clock)
     except BaseException:
+        if audit is not None:
+            audit.close()
         await store.close()
         raise
 
 
-async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
+async def _open_audit(config: ServerConfig, clock: Clock) -> AuditLog:
+    audit = await asyncio.to_thread(AuditLog.open, config.data_dir / ACTIVE, clock=clock)
+    events.audit_opened(*audit.head, cut_off=audit.repaired)
+    return audit
+
+
+async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Clock) -> Parts:
     bell = Bell()
     # 1. The authority: the same keys as before, or the first ones.
     trust = await Trust.load(
@@ -72,6 +85,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
         clock=clock,
         pem=config.data_dir / BUNDLE,
         ca_ttl=config.ca_ttl,
+        audit=audit,
     )
     if unfinished := await store.run(ledger.unfinished):
         events.unfinished(unfinished)
@@ -86,7 +100,7 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
     intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
     await intent.restore()
     # 4. The server's own identity.
-    issuer = Issuer(trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer)
+    issuer = Issuer(trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer, audit=audit)
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
     tokens = JoinTokens(config.trust_domain, store, issuer, clock=clock)
@@ -98,9 +112,10 @@ async def _load(config: ServerConfig, store: Store, clock: Clock) -> Parts:
         issuer=issuer,
         identity=identity,
         intent=intent,
-        agent_api=AgentApi(registry, trust, issuer, tokens, agents, bell, clock),
+        agent_api=AgentApi(registry, trust, issuer, tokens, agents, bell, clock, audit),
         admin_api=AdminApi(store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock),
         proxies=proxies,
         evidence=evidence,
         clock=clock,
+        audit=audit,
     )
