@@ -16,6 +16,7 @@ import grpc.aio
 
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.daemon import Agent
+from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.config import Address
 from ringfence.proto import workload
 from ringfence.proto.client import Client
@@ -50,14 +51,20 @@ def config(tmp_path: Path, address: str, token: str = "", **fields: Any) -> Agen
 
 @asynccontextmanager
 async def running_agent(
-    tmp_path: Path, server: ServerUnderTest | None, *, address: str = "", joined: bool = False, **fields: Any
+    tmp_path: Path,
+    server: ServerUnderTest | None,
+    *,
+    address: str = "",
+    joined: bool = False,
+    folders: LaunchFolders | None = None,
+    **fields: Any,
 ) -> AsyncIterator[AgentUnderTest]:
     """An agent in this process, ready; *joined*: it has its state from before and needs no token."""
     token = await server.token() if server is not None and not joined else ""
     if server is not None and not joined:
         bootstrap = await asyncio.to_thread(_write_bundle, tmp_path, server)
         fields.setdefault("bootstrap_bundle", bootstrap)
-    agent = Agent(config(tmp_path, address or (server.address if server else ""), token, **fields))
+    agent = Agent(config(tmp_path, address or (server.address if server else ""), token, **fields), folders=folders)
     stop = asyncio.Event()
     running = asyncio.create_task(agent.run(stop))
     try:

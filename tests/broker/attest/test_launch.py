@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ringfence.broker.agent import events
+from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.attest import procfs
-from ringfence.broker.attest.launch import Launch, LaunchAttestor
+from ringfence.broker.attest.launch import Launch, LaunchAttestor, Lineage
+from ringfence.broker.attest.launch_folder import LaunchFolder, enter
 from ringfence.certs.errors import Kind, RingfenceError
 from tests.broker.agent.harness import AgentUnderTest, running_agent
+from tests.broker.attest.cgroups import NOWHERE, Doer, clear, doer, move, unified
 from tests.broker.attest.children import FETCHER, LAUNCHER, child
 from tests.broker.server.harness import ServerUnderTest, running_server
 
@@ -36,17 +42,31 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
         yield running
 
 
+@pytest.fixture(params=["cgroup", "parent chain"])
+def by(request: pytest.FixtureRequest) -> str:
+    """What the agent knows trees by: it can make cgroups, or it can't."""
+    if request.param == "cgroup":
+        unified()
+    return str(request.param)
+
+
 @pytest.fixture
-async def agent(tmp_path: Path, server: ServerUnderTest) -> AsyncIterator[AgentUnderTest]:
+def folders(by: str) -> LaunchFolders:
+    """Real cgroups, or none that can be made."""
+    return LaunchFolders() if by == "cgroup" else LaunchFolders(lambda: NOWHERE)
+
+
+@pytest.fixture
+async def agent(tmp_path: Path, server: ServerUnderTest, folders: LaunchFolders) -> AsyncIterator[AgentUnderTest]:
     """Its agent; it holds for as long as a child takes to start."""
-    async with running_agent(tmp_path, server, hold=20.0) as running:
+    async with running_agent(tmp_path, server, folders=folders, hold=20.0) as running:
         yield running
 
 
 @pytest.fixture
-async def brief(tmp_path: Path, server: ServerUnderTest) -> AsyncIterator[AgentUnderTest]:
+async def brief(tmp_path: Path, server: ServerUnderTest, folders: LaunchFolders) -> AsyncIterator[AgentUnderTest]:
     """An agent that hardly holds."""
-    async with running_agent(tmp_path, server, hold=0.3) as running:
+    async with running_agent(tmp_path, server, folders=folders, hold=0.3) as running:
         yield running
 
 
@@ -62,13 +82,34 @@ def _launcher(agent: AgentUnderTest, name: str = "trainer") -> tuple[str, ...]:
     return (f"{agent.socket}.admin", "team-a", name, str(agent.socket))
 
 
-async def test_a_daemonised_grandchild_is_of_the_tree(agent: AgentUnderTest, fetcher: str) -> None:
-    """Setsid and a double fork do not lead out of a launcher's tree; the launcher's end ends the identity."""
+async def test_a_daemonised_grandchild_is_of_the_tree(agent: AgentUnderTest, fetcher: str, by: str) -> None:
+    """Setsid and a double fork do not lead out of a launcher's tree; the launcher's end ends the identity.
+
+    Where there is a cgroup it ends the process too, which may come before it hears of the denial.
+    """
+    registered = events.COUNTS["launches", by]
     async with child(LAUNCHER, *_launcher(agent)) as launcher:
         assert await launcher.line() == "accepted"
+        assert events.COUNTS["launches", by] == registered + 1
         launcher.say(fetcher)
         assert await launcher.line() == TRAINER
         launcher.kill()
+        assert await launcher.line() in (("PERMISSION_DENIED", "") if by == "cgroup" else ("PERMISSION_DENIED",))
+
+
+async def test_who_is_moved_out_of_the_cgroup_loses_the_identity(
+    server: ServerUnderTest, tmp_path: Path, fetcher: str
+) -> None:
+    """Root moved it, so it is not the launch's any more: its stream ends with the next message, parents or not."""
+    home = unified()
+    async with running_agent(tmp_path, server, hold=20.0) as agent, child(LAUNCHER, *_launcher(agent)) as launcher:
+        assert await launcher.line() == "accepted"
+        launcher.say(fetcher)
+        assert await launcher.line() == TRAINER
+        (folder,) = home.glob(f"ringfence-launch.*.{launcher.process.pid}.*")
+        for pid in (folder / "cgroup.procs").read_text().split():
+            move(int(pid), home)
+        await server.create_entry("spiffe://example.org/ns/a/sa/w", "launch:name:trainer")
         assert await launcher.line() == "PERMISSION_DENIED"
 
 
@@ -132,5 +173,118 @@ def test_a_pid_with_another_start_time_is_no_launcher() -> None:
     """A process that got a dead launcher's pid has another start time, and vouches for nobody."""
     launches, own = LaunchAttestor(), _own()
     launches.register(Launch("team-a", "trainer", own))
-    reused = [(own.pid, own.started + 1)]
-    assert launches.launch_of(own, reused) is None
+    assert launches.launch_of(own, Lineage("/", ((own.pid, own.started),)))
+    assert launches.launch_of(own, Lineage("/", ((own.pid, own.started + 1),))) is None
+
+
+@contextmanager
+def _launched(doer: Doer, name: str = "trainer") -> Iterator[Launch]:
+    folder = enter(doer.held, "team-a", name, procfs.unified_mounts())
+    try:
+        yield Launch("team-a", name, doer.held, folder)
+    finally:
+        clear(folder.directory)
+
+
+def _hold(pid: int) -> procfs.Process:
+    return procfs.hold(pid, os.geteuid(), os.getegid(), None)
+
+
+def _found(launches: LaunchAttestor, process: procfs.Process) -> str:
+    launch = launches.launch_of(process, launches.lineage_of(process))
+    return launch.name if launch else ""
+
+
+def test_a_cgroup_survives_a_parent_chain_that_is_lost() -> None:
+    """A daemon whose launcher is no subreaper has other parents, and is of the launch all the same."""
+    unified()
+    launches = LaunchAttestor()
+    with doer() as launcher, _launched(launcher) as launch:
+        launches.register(launch)
+        orphan = _hold(launcher.start("orphan"))
+        assert launcher.held.key not in procfs.ancestors(orphan.pid)
+        assert launches.lineage_of(orphan).parents is None  # nor were they read
+        assert _found(launches, orphan) == "trainer"
+        launches.release(launch)
+        assert _found(launches, orphan) == ""
+
+
+def test_a_launch_with_a_cgroup_does_not_go_by_parents() -> None:
+    """A child that was moved out is out, also while another launch makes us read parents."""
+    home = unified()
+    launches = LaunchAttestor()
+    with doer() as other, doer() as launcher, _launched(launcher) as launch:
+        launches.register(launch)
+        launches.register(Launch("team-b", "notebook", other.held))
+        process = _hold(launcher.start("child"))
+        assert _found(launches, process) == "trainer"
+        assert launches.holds(launch, process)
+        move(process.pid, home)
+        assert launcher.held.key in (launches.lineage_of(process).parents or ())
+        assert _found(launches, process) == ""
+        assert not launches.holds(launch, process)
+
+
+def test_a_cgroup_that_was_made_anew_vouches_for_nobody() -> None:
+    """Who can remove the empty folder and make another in its place gets no identity by that."""
+    home = unified()
+    launches = LaunchAttestor()
+    with doer() as stranger, doer() as launcher, _launched(launcher) as launch:
+        assert launch.folder
+        launches.register(launch)
+        move(launcher.pid, home)
+        launch.folder.directory.rmdir()
+        launch.folder.directory.mkdir()
+        move(stranger.pid, launch.folder.directory)
+        assert launch.folder.holds(procfs.unified_cgroup(stranger.pid))
+        assert _found(launches, stranger.held) == ""
+
+
+def test_a_dead_launcher_vouches_for_nobody_in_its_cgroup() -> None:
+    """Until its leftovers have ended they live without an identity."""
+    unified()
+    launches = LaunchAttestor()
+    with doer() as launcher, _launched(launcher) as launch:
+        launches.register(launch)
+        orphan = _hold(launcher.start("orphan"))
+        launcher.end()
+        assert _found(launches, orphan) == ""
+
+
+@pytest.mark.parametrize("inner_has_a_cgroup", [True, False])
+def test_a_launch_inside_a_launch_is_the_inner_one(inner_has_a_cgroup: bool) -> None:  # noqa: FBT001  # pytest gives it
+    """`ringfence run` under `ringfence run`, whether or not the inner one has a cgroup of its own."""
+    unified()
+    launches = LaunchAttestor()
+    with doer() as outer, _launched(outer, "outer") as launch:
+        launches.register(launch)
+        inner = _hold(outer.start("child"))
+        folder = enter(inner, "team-a", "inner", procfs.unified_mounts()) if inner_has_a_cgroup else None
+        launches.register(Launch("team-a", "inner", inner, folder))
+        assert _found(launches, inner) == "inner"
+        assert _found(launches, outer.held) == "outer"
+
+
+def test_a_cgroup_inside_a_parent_chain_is_the_inner_launch() -> None:
+    """The outer launcher has no cgroup of its own, the one below it has."""
+    unified()
+    launches = LaunchAttestor()
+    launches.register(Launch("team-a", "outer", _own()))
+    with doer() as inner, doer() as other, _launched(inner, "inner") as launch:
+        launches.register(launch)
+        assert _found(launches, inner.held) == "inner"
+        assert _found(launches, other.held) == "outer"
+
+
+def test_a_launch_touches_those_whom_it_may_hold() -> None:
+    """Open streams look again when a launch comes that has them in its cgroup, is theirs, or is among their parents."""
+    launches, own = LaunchAttestor(), _own()
+    folder = LaunchFolder("/a", Path("/a"), 1)
+    other = replace(own, pid=1)
+    by_folder, by_parents = Launch("team-a", "x", other, folder), Launch("team-a", "y", other)
+    assert launches.may_hold(by_folder, own, Lineage("/a/b", None))
+    assert launches.may_hold(by_folder, other, Lineage("/", None))
+    assert not launches.may_hold(by_folder, own, Lineage("/b", None))
+    assert launches.may_hold(by_parents, own, Lineage("/", None))
+    assert launches.may_hold(by_parents, own, Lineage("/", (other.key,)))
+    assert not launches.may_hold(by_parents, own, Lineage("/", (own.key,)))

@@ -14,6 +14,8 @@ import pytest
 
 from ringfence.broker.attest import procfs
 from ringfence.certs.errors import Kind, RingfenceError
+from tests.broker.attest.cgroups import cgroup, doer, move
+from tests.parts import missing
 
 SLEEPER = "import sys; sys.stdin.read()"
 
@@ -139,3 +141,32 @@ def test_a_name_with_brackets_does_not_confuse(tmp_path: Path) -> None:
     with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
         assert procfs.stat(process.pid).parent == os.getpid()
         process.kill()
+
+
+def test_a_hybrid_mount_is_found_where_it_is(tmp_path: Path) -> None:
+    """A cgroup v2 mount may stand anywhere, also at a path with a space, which mountinfo escapes."""
+    if os.geteuid() != 0:
+        missing("root", "only root can mount")
+    point = tmp_path / "a b"
+    point.mkdir()
+    told = "from ringfence.broker.attest import procfs; print(procfs.unified_mounts())"
+    script = 'mount -t cgroup2 none "$1" && exec "$2" -c "$3"'
+    command = ["unshare", "-m", "sh", "-c", script, "sh", str(point), sys.executable, told]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert str(("/", point)) in found
+
+
+def test_the_cgroup_of_a_process_is_where_it_is_put() -> None:
+    """Read by whoever asks, from its own namespace's root."""
+    with cgroup("a:b") as folder, doer() as process:
+        move(process.pid, folder)
+        assert procfs.unified_cgroup(process.pid).endswith(f"/{folder.name}")
+
+
+def test_children_are_listed() -> None:
+    """Those that it started, not those that left it."""
+    with doer() as process:
+        assert procfs.children(process.pid) == ()
+        process.start("orphan")
+        child = process.start("child")
+        assert procfs.children(process.pid) == (child,)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ringfence.broker.agent import events
 from ringfence.broker.attest import procfs
-from ringfence.broker.attest.launch import Launch, LaunchAttestor
+from ringfence.broker.attest.launch import Launch, LaunchAttestor, Lineage
 from ringfence.broker.attest.port import WorkloadAttestor
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.errors import Kind, RingfenceError
@@ -29,7 +29,7 @@ class Caller:
         self.wanted = wanted  # the facts that were looked for
         self._found = found
         self._launches = launches
-        self._chain: frozenset[tuple[int, int]] | None = None
+        self._lineage: Lineage | None = None
         self._launch: Launch | None = None
         self.look_up()
 
@@ -39,24 +39,25 @@ class Caller:
         return self._found if self._launch is None else self._found | self._launches.selectors_of(self._launch)
 
     def may_be_of(self, launch: Launch) -> bool:
-        """Whether *launch*, which came or went, can change what we are; True while the parents were never read."""
-        return self._launch is launch or self._chain is None or launch.launcher.key in self._chain
+        """Whether *launch*, which came or went, can change what we are; True while nobody vouched for anybody."""
+        if self._launch is launch or self._lineage is None:
+            return True
+        return self._launches.may_hold(launch, self.process, self._lineage)
 
     def look_up(self) -> None:
-        """Ask again who vouches for it; raises what reading the parents raises."""
+        """Ask again who vouches for it; raises what reading /proc raises."""
         self._launch = None
         if self._launches:
-            chain = procfs.ancestors(self.process.pid)
-            self._chain = frozenset(chain)
-            self._launch = self._launches.launch_of(self.process, chain)
+            self._lineage = self._launches.lineage_of(self.process)
+            self._launch = self._launches.launch_of(self.process, self._lineage)
 
     def check(self) -> None:
         """Raise DENIED unless the process is still the one that was attested."""
         procfs.check(self.process)
 
     def lost_its_launcher(self) -> bool:
-        """Whether the launcher that vouched has ended, told once."""
-        if self._launch is None or self._launches.vouches(self._launch):
+        """Whether the launcher that vouched has ended, or we were moved out of its cgroup; told once."""
+        if self._launch is None or self._launches.holds(self._launch, self.process):
             return False
         self._launch = None
         return True

@@ -16,6 +16,7 @@ from ringfence.broker.agent.callers import Callers
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.dial import Dialler
 from ringfence.broker.agent.issuing import Issuer
+from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.agent.launcher import Launcher
 from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.node import Node
@@ -42,12 +43,13 @@ _LIMITS = Limits(connections=65_536)
 class Agent:
     """One agent. `run` returns once *stop* is set; everything it opened is closed then."""
 
-    def __init__(self, config: AgentConfig, *, clock: Clock = utc_now) -> None:
+    def __init__(self, config: AgentConfig, *, clock: Clock = utc_now, folders: LaunchFolders | None = None) -> None:
         self._config = config
         self._clock = clock
         self._folder = DataFolder(config.data_dir)
         self._node = Node(config, self._folder, clock)
         self._launches = LaunchAttestor()
+        self._folders = folders or LaunchFolders()
         self._cache: Cache | None = None
         self._watches: Watches | None = None
         self._link: Link | None = None
@@ -99,6 +101,7 @@ class Agent:
             cache,
             callers,
             self._launches,
+            self._folders,
             server=self._config.server,
             socket=self._config.socket,
             hold=self._config.hold,
@@ -116,7 +119,7 @@ class Agent:
             await _listen(lanes[0], self._config.socket)
             await _listen(lanes[1], self._config.admin_socket)
             self._listening = True
-            warming = asyncio.create_task(_warm_up(load_secrets))
+            warming = asyncio.create_task(_after_start(load_secrets, self._folders.sweep))
             await self._follow(stop, cache, link, tokens)
             warming.cancel()
         finally:
@@ -124,6 +127,7 @@ class Agent:
             events.stopping()
             for lane in lanes:
                 await lane.drain(self._config.drain_seconds)
+            await self._folders.close()
             await self._save(cache, tokens)
 
     async def _follow(self, stop: asyncio.Event, cache: Cache, link: Link, tokens: Tokens) -> None:
@@ -175,11 +179,11 @@ async def _listen(lane: Lane, path: Path) -> None:
         raise cannot_listen(str(path), error, flag="--socket") from error
 
 
-async def _warm_up(load: Callable[[], object]) -> None:
-    """Load what the first Envoy would have to wait for, once the start is over; in a thread, for it reads files."""
+async def _after_start(*steps: Callable[[], object]) -> None:
+    """Do what need not be done at the start, as loading what the first Envoy would wait for; in a thread each."""
     await asyncio.sleep(_WARM_UP_AFTER)
-    await asyncio.to_thread(load)
-    await asyncio.to_thread(events.flush)
+    for step in (*steps, events.flush):
+        await asyncio.to_thread(step)
 
 
 def _rotate(node: Node, tokens: Tokens, spread: timedelta) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from ringfence.broker.attest.launch import Launch
 from ringfence.certs.errors import RingfenceError
 
 # (metric, label value) to count; names are listed with their help in agent/health.py.
@@ -128,15 +129,34 @@ def attestor_failed(name: str, error: Exception) -> None:
     _emit("warning", "attestor failed", attestor=name, error=str(error))
 
 
-def launched(namespace: str, name: str, pid: int, how: str) -> None:
-    """A launcher vouches for its tree."""
-    COUNTS["launches", ""] += 1
-    _emit("info", "launch registered", namespace=namespace, name=name, pid=pid, how=how)
+def launched(launch: Launch, why: str) -> None:
+    """A launcher vouches for its tree; *why* says what kept it from having a cgroup."""
+    by = "cgroup" if launch.folder else "parent chain"
+    COUNTS["launches", by] += 1
+    facts = {"cgroup": launch.folder.path} if launch.folder else {"no_cgroup": why}
+    how = f"{by}, {launch.launcher.held_by}"
+    _emit(
+        "info",
+        "launch registered",
+        namespace=launch.namespace,
+        name=launch.name,
+        pid=launch.launcher.pid,
+        how=how,
+        **facts,
+    )
 
 
 def launch_ended(namespace: str, name: str, pid: int) -> None:
     """A launcher ended, and its tree's identity with it."""
     _emit("info", "launch ended", namespace=namespace, name=name, pid=pid)
+
+
+def launch_cleared(cgroup: str, asked: int, gone: bool) -> None:  # noqa: FBT001  # a fact of the event
+    """What a launcher left running was ended: TERM to *asked* processes, then SIGKILL to the cgroup."""
+    if gone:
+        _emit("info", "launch cleared", cgroup=cgroup, asked=asked)
+    else:
+        _emit("warning", "launch not cleared", cgroup=cgroup, asked=asked, hint="See `ps -o pid,stat,wchan`")
 
 
 def nacked(name: str, detail: str) -> None:

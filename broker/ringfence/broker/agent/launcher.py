@@ -8,8 +8,9 @@ from pathlib import Path
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
-from ringfence.broker.agent.callers import Callers
+from ringfence.broker.agent.callers import Caller, Callers
 from ringfence.broker.agent.entries import LaunchRule
+from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.attest.launch import Launch, LaunchAttestor
 from ringfence.broker.config import Address
 from ringfence.broker.version import VERSION
@@ -22,15 +23,25 @@ class Launcher:
     """Launch and Info. A launch lives as long as its stream, and its stream no longer than its process."""
 
     def __init__(
-        self, cache: Cache, callers: Callers, launches: LaunchAttestor, *, server: Address, socket: Path, hold: float
+        self,
+        cache: Cache,
+        callers: Callers,
+        launches: LaunchAttestor,
+        folders: LaunchFolders,
+        *,
+        server: Address,
+        socket: Path,
+        hold: float,
     ) -> None:
         self._cache = cache
         self._callers = callers
         self._launches = launches
+        self._folders = folders
         self._server = server
         self._socket = socket
         self._hold = hold
         self._ruled = asyncio.Event()
+        self._registering = asyncio.Lock()
 
     def methods(self) -> dict[str, Method]:
         """For the lane, by path."""
@@ -53,10 +64,7 @@ class Launcher:
         if rule is None or not rule.allows(caller.selectors):
             raise Status(Code.PERMISSION_DENIED, _denial(request, rule))
         # 3. Still the same process, then it vouches until its stream or its life ends.
-        caller.check()
-        launch = Launch(request.namespace, request.name, caller.process)
-        self._launches.register(launch)
-        events.launched(launch.namespace, launch.name, launch.launcher.pid, f"parent chain, {launch.launcher.held_by}")
+        launch = await self._register(caller, request.namespace, request.name)
         try:
             await call.send(self._accepted())
             while self._still_allowed(launch, caller.selectors):
@@ -66,6 +74,17 @@ class Launcher:
         finally:
             self._launches.release(launch)
             events.launch_ended(launch.namespace, launch.name, launch.launcher.pid)
+
+    async def _register(self, caller: Caller, namespace: str, name: str) -> Launch:
+        async with self._registering:
+            self._launches.refuse_second(caller.process)
+            caller.check()
+            folder, why = await self._folders.enter(caller.process, namespace, name)
+            caller.check()  # moving took milliseconds
+            launch = Launch(namespace, name, caller.process, folder)
+            self._launches.register(launch)
+        events.launched(launch, why)
+        return launch
 
     async def _rule(self, namespace: str, name: str) -> LaunchRule | None:
         """The rule, waited for: `apply` and `run` may be two lines of one script."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ringfence.broker.attest import procfs
+from ringfence.broker.attest.launch_folder import outside
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.selectors import Selector
 
 
 class CgroupAttestor:
-    """`cgroup:path:PATH` for the unified hierarchy and, on hybrid and v1 hosts, for systemd's own; `/` says nothing."""
+    """`cgroup:path:PATH` for the unified hierarchy and, on hybrid and v1 hosts, for systemd's own; `/` says nothing.
+
+    The folder of a launch is left out: entries and launch rules name the cgroup that the launcher was started in.
+    """
 
     name = "cgroup"
 
@@ -17,5 +21,5 @@ class CgroupAttestor:
         if "cgroup:path" not in wanted:
             return frozenset()
         found = procfs.cgroups(process.pid)
-        paths = {found.get("", "/"), found.get("name=systemd", "/")} - {"/"}
+        paths = {outside(found.get("", "/")), found.get("name=systemd", "/")} - {"/"}
         return frozenset(Selector("cgroup", f"path:{path}") for path in paths)

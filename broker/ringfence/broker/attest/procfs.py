@@ -6,6 +6,7 @@ Reads of /proc answer from kernel memory, so they may be made in the event loop;
 from __future__ import annotations
 
 import os
+import re
 import select
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 
 _TRIES = 16
 _PAGE = 1 << 16
+_OCTAL = re.compile(rb"\\([0-7]{3})")  # how mountinfo writes spaces
 _GONE = "Call again from the process that is to have the identity"
 
 
@@ -155,6 +157,31 @@ def cgroups(pid: int) -> dict[str, str]:
     """Controller list to path, as /proc/PID/cgroup has them: the unified hierarchy is the empty name."""
     lines = _read(f"/proc/{pid}/cgroup").decode("utf-8", "replace").splitlines()
     return {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+
+
+def unified_cgroup(pid: int) -> str:
+    """Where it is in cgroup v2, or empty. Seen from our namespace, whatever a namespace of its own shows to it."""
+    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+        if line.startswith(b"0::"):
+            return os.fsdecode(line[3:])
+    return ""
+
+
+def unified_mounts() -> tuple[tuple[str, Path], ...]:
+    """(cgroup that it shows as its root, mount point) of each cgroup v2 mount: hybrid hosts have it aside (proc(5))."""
+    mounts = []
+    for line in _read("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(b" - ")
+        if after.split(b" ", 1)[0] == b"cgroup2":
+            root, point = (_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), it) for it in before.split(b" ")[3:5])
+            mounts.append((os.fsdecode(root), Path(os.fsdecode(point))))
+    return tuple(mounts)
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """The children of each of its threads, those not reaped yet included."""
+    lists = [_read(f"/proc/{pid}/task/{thread}/children") for thread in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
+    return tuple(int(child) for found in lists for child in found.split())
 
 
 def ancestors(pid: int) -> tuple[tuple[int, int], ...]:
