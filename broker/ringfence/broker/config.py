@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ringfence.broker.keys.choice import KeyChoice
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
+
+if TYPE_CHECKING:  # agents read this module too, and have no database
+    from ringfence.broker.store.location import Location
 
 MAX_SOCKET_PATH = 107  # bytes, sun_path of unix(7) without its end
 DATABASE, ADMIN_SOCKET, BUNDLE, LOCK = "ringfence.sqlite3", "admin.sock", "bundle.pem", "lock"
@@ -52,6 +56,7 @@ class ServerConfig:
     trust_domain: TrustDomain
     data_dir: Path
     listen: Address
+    database: Location | None = None  # None: a file of SQLite in data_dir
     intent: Path | None = None
     admin_socket: Path | None = None
     http_listen: Address | None = None

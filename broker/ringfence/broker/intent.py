@@ -134,19 +134,7 @@ class Intent:
             return Outcome(model.revision, changes, loaded.findings, proxies)
 
     def _load(self, texts: Sequence[Document]) -> Loaded:
-        from ringfence.policy.load import load_documents  # 0.1 s of YAML and pydantic that an empty server saves
-
-        pairs = [(document.path, document.text) for document in texts]
-        loaded = load_documents(pairs, default_trust_domain=self._trust_domain, now=self._clock())
-        if loaded.model is not None and loaded.model.mesh.trust_domain != self._trust_domain:
-            mesh = next(document for document in loaded.documents if document.kind == "Mesh")
-            raise RingfenceError(
-                Kind.INVALID,
-                f"the documents are for {loaded.model.mesh.trust_domain}, this server is of {self._trust_domain}",
-                where=str(mesh.origin),
-                hint="Correct spec.trustDomain, or apply them to another server",
-            )
-        return loaded
+        return judged(texts, self._trust_domain, self._clock())
 
     async def _record(self, model: Model, texts: Sequence[Document], author: str, commit: str) -> None:
         now = int(self._clock().timestamp())
@@ -188,6 +176,23 @@ class Intent:
             origin=draft.origin,
         )
         return check_entry(entry, self._trust_domain)
+
+
+def judged(texts: Sequence[Document], trust_domain: TrustDomain, now: datetime) -> Loaded:
+    """What *texts* mean to a server of *trust_domain*; raises INVALID when they are for another one."""
+    from ringfence.policy.load import load_documents  # 0.1 s of YAML and pydantic that an empty server saves
+
+    pairs = [(document.path, document.text) for document in texts]
+    loaded = load_documents(pairs, default_trust_domain=trust_domain, now=now)
+    if loaded.model is not None and loaded.model.mesh.trust_domain != trust_domain:
+        mesh = next(document for document in loaded.documents if document.kind == "Mesh")
+        raise RingfenceError(
+            Kind.INVALID,
+            f"the documents are for {loaded.model.mesh.trust_domain}, this server is of {trust_domain}",
+            where=str(mesh.origin),
+            hint="Correct spec.trustDomain, or apply them to another server",
+        )
+    return loaded
 
 
 def refused(findings: Iterable[Finding]) -> RingfenceError:

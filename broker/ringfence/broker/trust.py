@@ -68,12 +68,12 @@ class Trust:
     ) -> Trust:
         """The authority as it was, or a new one; raises what the store and the key manager raise."""
         found = await store.run(stored.load, SERVER)
-        if found is None:
+        state, sequence = found or ({}, 0)  # no state but a sequence: the keys were lost, the bundle goes on
+        if not state:
             authority = await asyncio.to_thread(Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl)
-            trust = cls(authority, 0, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
+            trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
             await trust._publish()
         else:
-            state, sequence = found
             authority = await asyncio.to_thread(Authority.from_state, state, keys)
             _check_domain(authority.trust_domain, trust_domain, pem.parent)
             authority.ca_ttl = ca_ttl

@@ -10,6 +10,7 @@ import click
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
+from ringfence.broker.cli.server_store import backup, migrate, restore, validation_of
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -23,6 +24,9 @@ def command() -> None:
 @click.option("--trust-domain", required=True, envvar="RINGFENCE_TRUST_DOMAIN", help="Name of the trust domain.")
 @click.option("--data-dir", required=True, type=_FOLDER, envvar="RINGFENCE_DATA_DIR", help="Where state is kept, 0700.")
 @click.option("--listen", required=True, envvar="RINGFENCE_LISTEN", help="HOST:PORT for agents, proxies and evidence.")
+@click.option(
+    "--database", default="", envvar="RINGFENCE_DATABASE", help="URL of a PostgreSQL.  [default: SQLite in DATA_DIR]"
+)
 @click.option("--intent", type=_FOLDER, envvar="RINGFENCE_INTENT", help="Folder of intent to apply at start.")
 @click.option("--admin-socket", type=_FOLDER, envvar="RINGFENCE_ADMIN_SOCKET", help="[default: DATA_DIR/admin.sock]")
 @click.option("--http-listen", envvar="RINGFENCE_HTTP_LISTEN", help="HOST:PORT of /live /ready /metrics /version.")
@@ -81,6 +85,10 @@ def run(**given: Any) -> None:
     from ringfence.broker.server.main import config_of, serve
 
     serve(config_of(given))
+
+
+for each in (validation_of(run), migrate, backup, restore):
+    command.add_command(each)
 
 
 @command.command()

@@ -15,6 +15,7 @@ from ringfence.broker.keys.choice import KeyChoice
 from ringfence.broker.log import configure
 from ringfence.broker.server.daemon import running_server
 from ringfence.broker.server.web_config import bundle_endpoint_of, oidc_of
+from ringfence.broker.store.location import Location
 from ringfence.certs.spiffe_id import TrustDomain
 
 
@@ -28,6 +29,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         trust_domain=TrustDomain(given["trust_domain"]),
         data_dir=given["data_dir"],
         listen=Address.parse(given["listen"], flag="--listen"),
+        database=Location.parse(given["database"]) if given["database"] else None,
         intent=given["intent"],
         admin_socket=given["admin_socket"],
         http_listen=address("http_listen"),

@@ -26,6 +26,7 @@ from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.proxies import ServerProxies
 from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
+from ringfence.broker.store.location import Location
 from ringfence.broker.trust import Trust
 from ringfence.proto.lane import Method
 
@@ -56,7 +57,7 @@ class Parts:
 
 async def load(config: ServerConfig, clock: Clock) -> Parts:
     """Open the store and bring everything into memory; raises what any part raises, with the store closed."""
-    store = await Store.open(config.data_dir / DATABASE)
+    store = await Store.open(config.database or Location.of_file(config.data_dir / DATABASE), alone=True)
     audit: AuditLog | None = None
     try:
         audit = await _open_audit(config, clock)

@@ -31,17 +31,15 @@ class Location:
 
     @classmethod
     def parse(cls, text: str) -> Location:
-        """From `postgresql+psycopg://...` or `sqlite:///PATH`; raises INVALID, and repeats nothing of *text*."""
+        """From `postgresql+psycopg://...`; raises INVALID, and repeats nothing of *text*."""
         # 1. A URL at all.
         try:
             url = make_url(text)
         except (ArgumentError, ValueError):
             raise RingfenceError(Kind.INVALID, "--database is no database URL", hint=_FORM) from None
         # 2. Of a database that is tested.
-        if url.drivername == "sqlite" and url.database and not (url.host or url.query or url.username):
-            return cls.of_file(Path(url.database))
         if url.drivername not in _POSTGRES:
-            raise RingfenceError(Kind.INVALID, "--database is neither PostgreSQL nor a file of SQLite", hint=_FORM)
+            raise RingfenceError(Kind.INVALID, "--database is no PostgreSQL", hint=_FORM)
         # 3. With settings that are known to hold no secret.
         if unknown := sorted(set(url.query) - _SETTINGS):
             raise RingfenceError(

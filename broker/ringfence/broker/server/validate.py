@@ -1,0 +1,89 @@
+"""What would keep a server from starting, all of it at once, found without starting one or changing anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from ringfence.broker.config import DATABASE, ServerConfig
+from ringfence.broker.intent import judged, refused
+from ringfence.broker.intent_files import read_documents
+from ringfence.broker.store.location import Location
+from ringfence.broker.store.migrate import HEAD
+from ringfence.broker.store.offline import Found, look
+from ringfence.certs.errors import Kind, RingfenceError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `detail` says what was found, or what is wrong and the next step."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def validate(config: ServerConfig, now: datetime) -> tuple[Check, ...]:
+    """Every check, in the order of a start; raises nothing of its own."""
+    return tuple(_checked(name, check) for name, check in _checks(config, now))
+
+
+def _checks(config: ServerConfig, now: datetime) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "data directory", partial(_data_dir, config)
+    yield "database", partial(_database, config)
+    if config.intent is not None:
+        yield "intent", partial(_intent, config, now)
+
+
+def _checked(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, ok=True, detail=check())
+    except RingfenceError as error:
+        return Check(name, ok=False, detail=str(error))
+    except OSError as error:
+        return Check(name, ok=False, detail=f"{error.filename}: {error.strerror}")
+
+
+def _data_dir(config: ServerConfig) -> str:
+    folder = config.data_dir
+    if not folder.exists():
+        return f"{folder} will be made"
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise RingfenceError(
+            Kind.INVALID, "is no folder that may be written", where=str(folder), hint="Check its owner"
+        )
+    return str(folder)
+
+
+def _database(config: ServerConfig) -> str:
+    location = config.database or Location.of_file(config.data_dir / DATABASE)
+    found = look(location)
+    if found.trust_domain and found.trust_domain != config.trust_domain.name:
+        raise RingfenceError(
+            Kind.CONFLICT,
+            f"this database belongs to the trust domain {found.trust_domain}",
+            where=str(location),
+            hint=f"Give --trust-domain {found.trust_domain}, or another database for {config.trust_domain}",
+        )
+    return f"{location}: {_state(found)}"
+
+
+def _state(found: Found) -> str:
+    if found.schema is None:
+        return f"schema {HEAD} will be made"
+    if found.schema != HEAD:
+        return f"schema {found.schema or 'before the first'} becomes {HEAD} at start"
+    return f"schema {HEAD}, {found.entries} entries"
+
+
+def _intent(config: ServerConfig, now: datetime) -> str:
+    folder = config.intent
+    assert folder is not None  # noqa: S101  # for the type checker
+    texts = read_documents(folder)
+    loaded = judged(texts, config.trust_domain, now)
+    if loaded.model is None:
+        raise refused(loaded.findings)
+    return f"{folder}: {len(loaded.documents)} documents, revision {loaded.model.revision[:12]}"

@@ -1,0 +1,66 @@
+"""What would keep a server from starting, said without starting one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ringfence.broker.config import DATABASE, Address, ServerConfig
+from ringfence.broker.server.validate import Check, validate
+from ringfence.broker.store import authority
+from ringfence.broker.store.engine import Store
+from ringfence.broker.store.location import Location
+from ringfence.broker.store.migrate import HEAD
+from ringfence.certs.spiffe_id import TrustDomain
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def checks(folder: Path, *, database: Location | None = None, intent: Path | None = None) -> dict[str, Check]:
+    """By name."""
+    config = ServerConfig(TrustDomain("example.org"), folder, Address("127.0.0.1", 0), database=database, intent=intent)
+    return {check.name: check for check in await asyncio.to_thread(validate, config, NOW)}
+
+
+async def test_what_is_not_there_yet_will_be_made(tmp_path: Path) -> None:
+    """And is not made now."""
+    found = await checks(tmp_path / "data")
+    assert all(check.ok for check in found.values())
+    assert found["database"].detail.endswith(f"schema {HEAD} will be made")
+    assert not (tmp_path / "data").exists()
+
+
+async def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """A file for a folder, no database, no intent: three answers, not one."""
+    (tmp_path / "data").touch()
+    (tmp_path / "intent").mkdir()
+    silent = Location.parse("postgresql://me:hunter2@127.0.0.1:1/d")
+    found = await checks(tmp_path / "data", database=silent, intent=tmp_path / "intent")
+    assert [name for name, check in found.items() if not check.ok] == ["data directory", "database", "intent"]
+    assert "does not answer" in found["database"].detail
+    assert "hunter2" not in str(found)
+
+
+async def test_another_trust_domain_is_found(tmp_path: Path) -> None:
+    """Before the server would refuse it."""
+    store = await Store.open(tmp_path / DATABASE)
+    await store.run(authority.save, "self", {"trust_domain": "other.org"}, 1)
+    await store.close()
+    found = await checks(tmp_path)
+    assert not found["database"].ok
+    assert "other.org" in found["database"].detail
+
+
+async def test_intent_is_judged_as_a_server_would(tmp_path: Path) -> None:
+    """By its findings, and by whose it is."""
+    (tmp_path / "mesh.yaml").write_text("kind: Nonsense\n")
+    found = await checks(tmp_path / "data", intent=tmp_path)
+    assert not found["intent"].ok
+    assert "RF1" in found["intent"].detail
+    (tmp_path / "mesh.yaml").write_text(
+        "apiVersion: ringfence.dev/v1alpha1\nkind: Mesh\nmetadata: {name: mesh}\nspec: {trustDomain: other.org}\n"
+    )
+    found = await checks(tmp_path / "data", intent=tmp_path)
+    assert "other.org" in found["intent"].detail
+    assert not found["intent"].ok
