@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ringfence.broker.keys.choice import KeyChoice
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:  # agents read this module too, and have no database
     from ringfence.broker.store.location import Location
@@ -66,6 +66,8 @@ class ServerConfig:
     oidc_issuer: str = ""
     bundle_endpoint: Web | None = None
     ca_ttl: timedelta = timedelta(hours=24)
+    x509pop_ca: tuple[Path, ...] = ()  # PEM files; none: no node attests by certificate
+    x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
     keys: KeyChoice = field(default_factory=KeyChoice)
     log_level: str = "info"
     drain_seconds: float = 5.0

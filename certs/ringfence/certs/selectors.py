@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ringfence.certs.errors import Kind, RingfenceError
 
+NODE_KINDS = frozenset({"x509pop"})  # selectors of nodes; all others are of workloads
+
 # Every selector an attestor of ours can produce; an entry that asks for another would never match.
 NAMES: dict[str, frozenset[str]] = {
     "unix": frozenset({"uid", "gid", "user", "group", "supplementary_gid", "supplementary_group", "path", "sha256"}),
@@ -16,12 +18,16 @@ NAMES: dict[str, frozenset[str]] = {
     "launch": frozenset({"namespace", "name"}),
     "k8s": frozenset({"ns", "sa", "pod-name", "pod-uid", "node-name", "pod-label", "container-name"}),
     "slurm": frozenset({"job_id", "sluid", "step"}),
+    "x509pop": frozenset({"subject", "ca", "spiffe_id"}),  # of nodes
 }
 _ANYTHING = re.compile(r".+", re.DOTALL)
 # What a value looks like when an attestor writes it; another spelling would never match either.
 _VALUES = {
     **dict.fromkeys(("unix:uid", "unix:gid", "unix:supplementary_gid"), (re.compile(r"0|[1-9][0-9]{0,9}"), "a number")),
     "unix:path": (re.compile(r"/.+"), "an absolute path"),
+    "x509pop:subject": (re.compile(r"cn:.+", re.DOTALL), "cn:NAME"),
+    "x509pop:ca": (re.compile(r"fingerprint:[0-9a-f]{64}"), "fingerprint:SHA-256, 64 lower-case hex digits"),
+    "x509pop:spiffe_id": (re.compile(r"spiffe://.+"), "a SPIFFE ID"),
     "unix:sha256": (re.compile(r"[0-9a-f]{64}"), "64 lower-case hex digits"),
 }
 

@@ -106,6 +106,8 @@ def _row(node: Any) -> dict[str, Any]:
         "expiresAt": rfc3339(node.expires_at),
         "serial": node.serial,
         "banned": node.banned,
+        "canReattest": node.can_reattest,
+        "selectors": list(node.selectors),
     }
 
 

@@ -73,6 +73,19 @@ def command() -> None:
     help="User PIN of the token.  [default: systemd credential ringfence.pkcs11-pin]",
 )
 @click.option(
+    "--x509pop-ca",
+    type=_FOLDER,
+    multiple=True,
+    envvar="RINGFENCE_X509POP_CA",
+    help="PEM file of an authority whose certificates are nodes'; may be given again.",
+)
+@click.option(
+    "--x509pop-spiffe",
+    default="",
+    envvar="RINGFENCE_X509POP_SPIFFE",
+    help="Take X.509-SVIDs at or below this SPIFFE ID only, of another trust domain.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,6 @@ from typing import Any
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import events
-from ringfence.broker.attest.join_token import ATTESTOR, JoinTokens
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.node import attested
 from ringfence.broker.audit.transaction import record
@@ -19,12 +19,14 @@ from ringfence.broker.bell import Bell
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
 from ringfence.broker.server import agent_messages as say
+from ringfence.broker.server.admission import Admission
 from ringfence.broker.server.agents import Agents, Ended
 from ringfence.broker.telemetry.names import ATTEST
 from ringfence.broker.telemetry.names import ATTESTOR as ATTESTOR_NAME
 from ringfence.broker.telemetry.spans import span
 from ringfence.broker.trust import SPREAD_MS, Trust
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.possession import NONCE_BYTES
 from ringfence.certs.profile import LeafDraft, csr_public_key
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
@@ -32,6 +34,7 @@ from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of
 
 _SERVICE = service_of(pb, "Agent")
+_NONCE = "nonce"  # in Connection.context
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class AgentApi:
     registry: Registry
     trust: Trust
     issuer: Issuer
-    tokens: JoinTokens
+    admission: Admission
     agents: Agents
     bell: Bell
     clock: Callable[[], datetime]
@@ -49,23 +52,29 @@ class AgentApi:
 
     def methods(self) -> dict[str, Method]:
         """What the lane serves, by path."""
-        open_to_all = methods_of(_SERVICE, {"Attest": self.attest})
+        open_to_all = methods_of(_SERVICE, {"Attest": self.attest, "Challenge": self.challenge})
         return open_to_all | methods_of(_SERVICE, {"Connect": self.connect}, peer_certificate=True)
 
+    async def challenge(self, call: Call) -> None:
+        """A nonce for one proof on this very connection; another one replaces it, so a peer holds one at most."""
+        nonce = call.connection.context[_NONCE] = secrets.token_bytes(NONCE_BYTES)
+        await call.send(pb.ChallengeResponse(nonce=nonce))
+
     async def attest(self, call: Call) -> None:
-        """Turn a join token into the agent's first SVID."""
-        request = await call.receive()
-        if request is None or not request.join_token:
-            raise RingfenceError(Kind.INVALID, "no evidence was given", hint="Pass --join-token")
-        with span(ATTEST, {ATTESTOR_NAME: ATTESTOR}):
+        """Turn evidence into the agent's first SVID."""
+        request = await call.receive() or pb.AttestRequest()
+        # Good for one try, however that ends.
+        nonce = call.connection.context.pop(_NONCE, b"")
+        kind = request.WhichOneof("evidence") or ""
+        with span(ATTEST, {ATTESTOR_NAME: kind}):
             try:
-                node, chain = await self.tokens.attest(request.join_token, request.csr)
+                given = getattr(request, kind) if kind else None
+                node, chain = await self.admission.admit(kind, given, request.csr, nonce)
             except RingfenceError as error:
-                events.attestation_failed(ATTESTOR, call.peer.address, error)
+                events.attestation_failed(kind, call.peer.address, error)
                 raise
         await record(self.audit, *attested(node, call.peer.address))
-        self.agents.know(node)
-        events.attested(ATTESTOR, node.spiffe_id, call.peer.address)
+        events.attested(kind, node.spiffe_id, call.peer.address)
         await call.send(pb.AttestResponse(spiffe_id=node.spiffe_id, chain=chain, bundle=self.trust.bundle.to_json()))
 
     async def connect(self, call: Call) -> None:

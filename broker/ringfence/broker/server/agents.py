@@ -18,11 +18,14 @@ from ringfence.broker.trust import Trust
 from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import BACKDATE
+from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import verify_peer
 from ringfence.proto.lane.peer import Peer
 
 _ANEW = "It has to attest anew; one that joined by token needs a new one (`ringfence token generate`, --join-token)"
+
+_NONE: frozenset[Selector] = frozenset()
 
 Ended = asyncio.Future[None]  # has an exception once an operator ends the stream
 
@@ -35,6 +38,7 @@ class Agents:
         self._store = store
         self._clock = clock
         self._nodes: dict[str, Node] = {}
+        self._facts: dict[str, frozenset[Selector]] = {}
         self._open: defaultdict[str, set[Ended]] = defaultdict(set)
 
     @property
@@ -44,11 +48,36 @@ class Agents:
 
     async def load(self) -> None:
         """Read them once."""
-        self._nodes = await self._store.run(nodes.every)
+        self._nodes.clear()
+        for node in (await self._store.run(nodes.every)).values():
+            self.know(node)
 
     def know(self, node: Node) -> None:
         """Take note of a node that the store has recorded."""
         self._nodes[node.spiffe_id] = node
+        self._facts[node.spiffe_id] = frozenset(map(_selector, node.selectors))
+
+    def check_ban(self, agent: SpiffeId) -> None:
+        """Raise DENIED for one that is banned."""
+        node = self._nodes.get(str(agent))
+        if node is not None and node.banned:
+            raise _banned(agent)
+
+    async def attested(self, node: Node) -> None:
+        """Record a node that has proved itself; raises DENIED for one that is banned.
+
+        Streams that it has open were opened with what is out now, or by a copy of it: they end.
+        """
+        agent = SpiffeId.parse(node.spiffe_id)
+        if not await self._store.run(nodes.attested, node):
+            raise _banned(agent)
+        self.know(node)
+        if self._open.get(node.spiffe_id):
+            self._end(agent, "replaced", _replaced(agent))
+
+    def selectors_of(self, agent: SpiffeId) -> frozenset[Selector]:
+        """What the last attestation of *agent* proved."""
+        return self._facts.get(str(agent), _NONE)
 
     def every(self) -> list[tuple[Node, int]]:
         """All nodes, the first that attested first, each with the number of its open streams."""
@@ -69,6 +98,7 @@ class Agents:
             return None
         # 2. No new stream.
         self._nodes.pop(str(agent), None)
+        self._facts.pop(str(agent), None)
         # 3. The open ones end.
         return self._end(agent, "evicted", _evicted(agent))
 
@@ -149,6 +179,19 @@ def _is_current(certificate: bytes, node: Node) -> bool:
     leaf = read_certificate(certificate)
     issued_at = (leaf.not_valid_before_utc + BACKDATE).timestamp()
     return f"{leaf.serial_number:032x}" == node.serial or issued_at > node.attested_at
+
+
+def _selector(text: str) -> Selector:
+    kind, _, value = text.partition(":")
+    return Selector(kind, value)
+
+
+def _replaced(agent: SpiffeId) -> RingfenceError:
+    return RingfenceError(
+        Kind.DENIED,
+        f"{agent} attested again elsewhere",
+        hint="Two agents with one certificate put each other out: give each node its own",
+    )
 
 
 def _not_admitted(agent: SpiffeId) -> RingfenceError:

@@ -16,7 +16,7 @@ from ringfence.broker.log import configure
 from ringfence.broker.server.daemon import running_server
 from ringfence.broker.server.web_config import bundle_endpoint_of, oidc_of
 from ringfence.broker.store.location import Location
-from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 
 def config_of(given: Mapping[str, Any]) -> ServerConfig:
@@ -39,6 +39,8 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         oidc_issuer=given["oidc_issuer"],
         bundle_endpoint=bundle_endpoint_of(given),
         ca_ttl=timedelta(seconds=given["ca_ttl"]),
+        x509pop_ca=given["x509pop_ca"],
+        x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
         keys=KeyChoice.of(given),
         log_level=given["log_level"],
     )

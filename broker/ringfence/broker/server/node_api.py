@@ -79,6 +79,8 @@ def _message(node: Node, streams: int) -> pb.Node:
         serial=node.serial,
         banned=node.banned,
         streams=streams,
+        selectors=node.selectors,
+        can_reattest=node.can_reattest,
     )
 
 

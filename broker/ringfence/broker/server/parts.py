@@ -9,6 +9,7 @@ from datetime import datetime
 
 from ringfence.broker import events
 from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.attest.node_port import NodeAttestor
 from ringfence.broker.audit.chain import ACTIVE
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.bell import Bell
@@ -19,6 +20,7 @@ from ringfence.broker.issue import Issuer
 from ringfence.broker.keys.choice import open_keys
 from ringfence.broker.registry import Registry
 from ringfence.broker.server.admin_api import AdminApi
+from ringfence.broker.server.admission import Admission
 from ringfence.broker.server.agent_api import AgentApi
 from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.evidence import ServerEvidence
@@ -31,6 +33,16 @@ from ringfence.broker.trust import Trust
 from ringfence.proto.lane import Method
 
 Clock = Callable[[], datetime]
+
+
+def _x509pop(config: ServerConfig, clock: Clock) -> list[NodeAttestor]:
+    """The attestor of certificates, if there are authorities for it."""
+    if not config.x509pop_ca:
+        return []
+    from ringfence.broker.attest.x509pop import X509PopAttestor, read_roots
+
+    roots = read_roots(config.x509pop_ca)
+    return [X509PopAttestor(config.trust_domain, roots, below=config.x509pop_spiffe, clock=clock)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +116,9 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     issuer = Issuer(trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer, audit=audit)
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
-    tokens = JoinTokens(config.trust_domain, store, issuer, clock=clock)
+    tokens = JoinTokens(store, clock=clock)
+    attestors = [tokens, *await asyncio.to_thread(_x509pop, config, clock)]
+    admission = Admission(config.trust_domain, attestors, agents, issuer, clock=clock)
     evidence = ServerEvidence(intent, forward=config.otlp_forward, clock=clock)
     return Parts(
         store=store,
@@ -113,7 +127,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         issuer=issuer,
         identity=identity,
         intent=intent,
-        agent_api=AgentApi(registry, trust, issuer, tokens, agents, bell, clock, audit),
+        agent_api=AgentApi(registry, trust, issuer, admission, agents, bell, clock, audit),
         admin_api=AdminApi(store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock),
         proxies=proxies,
         evidence=evidence,

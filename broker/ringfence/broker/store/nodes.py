@@ -19,6 +19,12 @@ class Node:
     serial: str  # of its newest SVID, hex
     not_after: int
     banned: bool = False
+    selectors: tuple[str, ...] = ()  # that its last attestation proved
+
+    @property
+    def can_reattest(self) -> bool:
+        """Whether it can prove itself again without an operator; a join token works once."""
+        return self.attestor != "join_token"
 
 
 # Each function may be several statements: the transactions of `Store.run` come one after another on every database.
@@ -29,7 +35,7 @@ def attested(connection: Connection, node: Node) -> bool:
     if _is_banned(connection, node.spiffe_id):
         return False
     connection.execute(delete(nodes).where(nodes.c.spiffe_id == node.spiffe_id))
-    connection.execute(insert(nodes).values(**asdict(node)))
+    connection.execute(insert(nodes).values(_row(node)))
     return True
 
 
@@ -51,7 +57,7 @@ def ban(connection: Connection, stranger: Node) -> bool:
         return False
     known = update(nodes).where(nodes.c.spiffe_id == stranger.spiffe_id)
     if not connection.execute(known.values(banned=True)).rowcount:
-        connection.execute(insert(nodes).values(**asdict(replace(stranger, banned=True))))
+        connection.execute(insert(nodes).values(_row(replace(stranger, banned=True))))
     return True
 
 
@@ -67,12 +73,20 @@ def lift(connection: Connection, spiffe_id: str) -> bool:
 
 def every(connection: Connection) -> dict[str, Node]:
     """All agents by SPIFFE ID."""
-    return {row.spiffe_id: Node(**row._mapping) for row in connection.execute(select(nodes))}  # noqa: SLF001  # SQLAlchemy's public name
+    found = (
+        Node(**{**row._mapping, "selectors": tuple(row.selectors)})  # noqa: SLF001  # SQLAlchemy's public name
+        for row in connection.execute(select(nodes))
+    )
+    return {node.spiffe_id: node for node in found}
 
 
 def forget(connection: Connection, before: int) -> int:
     """Drop agents whose SVID ended before *before*, but none that is banned; how many."""
     return connection.execute(delete(nodes).where(nodes.c.not_after < before, nodes.c.banned.is_(False))).rowcount
+
+
+def _row(node: Node) -> dict[str, object]:
+    return {**asdict(node), "selectors": list(node.selectors)}
 
 
 def _is_banned(connection: Connection, spiffe_id: str) -> bool:

@@ -63,6 +63,7 @@ nodes = Table(
     Column("serial", String(40), nullable=False),
     Column("not_after", BigInteger, nullable=False),
     Column("banned", Boolean, nullable=False),
+    Column("selectors", JSON, nullable=False),
 )
 
 # Certificates and key names of the authority; private keys are with the key manager.

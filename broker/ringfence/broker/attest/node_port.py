@@ -1,0 +1,40 @@
+"""What a node attestor is: from the evidence that an agent sends to who the node is. One file an implementation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ringfence.certs.selectors import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one call of Attest brought.
+
+    `given` is the branch of the message's oneof that is the attestor's own. `csr` was checked already. `nonce` is what
+    the server gave out on this very connection, empty if nothing was asked for or it was used before.
+    """
+
+    given: Any = field(repr=False)
+    csr: bytes = field(repr=False)
+    nonce: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """The node is the agent `/ringfence/agent/ATTESTOR/name`, and these selectors are true of it."""
+
+    name: str
+    selectors: tuple[Selector, ...] = ()  # sorted
+
+
+class NodeAttestor(Protocol):
+    """One way to prove what node an agent runs on. It believes nothing that the evidence does not prove."""
+
+    name: str  # the branch of AttestRequest.evidence, and the segment of the agent's SPIFFE ID
+    can_reattest: bool  # whether the same evidence may come again
+
+    async def prove(self, evidence: Evidence) -> Proven:
+        """Who the node is; raises UNAUTHENTICATED or INVALID, and is asked once a call."""
+        ...

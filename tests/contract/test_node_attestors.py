@@ -1,0 +1,106 @@
+"""What every node attestor does: each implementation runs the same suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.attest.node_port import Evidence, NodeAttestor
+from ringfence.broker.attest.x509pop import X509PopAttestor
+from ringfence.broker.store.engine import Store
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.possession import NONCE_BYTES, challenge, possess
+from ringfence.certs.profile import new_csr
+from ringfence.certs.selectors import Selector
+from ringfence.certs.spiffe_id import SpiffeId
+from tests.certs.material import NOW, TD, new_key
+from tests.certs.test_possession import Ca
+
+CSR = new_csr(new_key())
+_CA = Ca()
+_DEVICE = new_key()
+_LEAF = _CA.issue(_DEVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An attestor, good evidence for it, and how to spoil that."""
+
+    attestor: NodeAttestor
+    good: Callable[[], Awaitable[Evidence]]
+    spoil: Callable[[Evidence], Evidence]
+
+
+def _token_case(store: Store) -> Case:
+    tokens = JoinTokens(store, clock=lambda: NOW)
+
+    async def good() -> Evidence:
+        return Evidence((await tokens.generate(60))[0], CSR, b"")
+
+    return Case(tokens, good, lambda evidence: replace(evidence, given=evidence.given + "x"))
+
+
+def _certificate_case(_: Store) -> Case:
+    async def good() -> Evidence:
+        nonce = bytes(NONCE_BYTES)
+        signature = possess(_DEVICE, challenge(TD, nonce, CSR))
+        return Evidence(pb.X509Pop(chain=[_LEAF], signature=signature), CSR, nonce)
+
+    attestor = X509PopAttestor(TD, [_CA.certificate], clock=lambda: NOW)
+    return Case(attestor, good, lambda evidence: replace(evidence, csr=new_csr(new_key())))
+
+
+_CASES = {"join_token": _token_case, "x509pop": _certificate_case}
+
+
+@pytest.fixture(params=_CASES)
+async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
+    """One of each kind, on a store of its own."""
+    store = await Store.open(tmp_path / "store.sqlite3")
+    yield _CASES[request.param](store)
+    await store.close()
+
+
+async def test_good_evidence_names_a_node(case: Case) -> None:
+    """The name is a segment of a SPIFFE ID, and what is proved can be spelled in an entry."""
+    proven = await case.attestor.prove(await case.good())
+    assert SpiffeId(TD, f"/ringfence/agent/{case.attestor.name}/{proven.name}").is_reserved
+    assert [Selector.parse(str(selector)) for selector in proven.selectors] == sorted(proven.selectors)
+
+
+async def test_its_name_is_the_branch_of_the_message(case: Case) -> None:
+    """So that the server finds it by what an agent sent."""
+    assert case.attestor.name in pb.AttestRequest.DESCRIPTOR.fields_by_name
+
+
+async def test_spoilt_evidence_is_refused_and_shows_nothing(case: Case) -> None:
+    """UNAUTHENTICATED, without the evidence in the words."""
+    spoilt = case.spoil(await case.good())
+    with pytest.raises(RingfenceError) as caught:
+        await case.attestor.prove(spoilt)
+    assert caught.value.kind is Kind.UNAUTHENTICATED
+    assert str(spoilt.given) not in str(caught.value)
+    assert str(spoilt.given) not in repr(spoilt)
+
+
+async def test_no_evidence_is_refused(case: Case) -> None:
+    """An empty branch proves nothing."""
+    empty = Evidence("" if case.attestor.name == "join_token" else pb.X509Pop(), CSR, bytes(NONCE_BYTES))
+    with pytest.raises(RingfenceError) as caught:
+        await case.attestor.prove(empty)
+    assert caught.value.kind is Kind.UNAUTHENTICATED
+
+
+async def test_the_same_evidence_again_is_the_same_node_or_refused(case: Case) -> None:
+    """As the attestor says of itself; of many at once, too."""
+    evidence = await case.good()
+    results = await asyncio.gather(*(case.attestor.prove(evidence) for _ in range(5)), return_exceptions=True)
+    good = [result for result in results if not isinstance(result, BaseException)]
+    assert len(good) == (5 if case.attestor.can_reattest else 1)
+    assert len({proven.name for proven in good}) == 1
