@@ -10,6 +10,7 @@ import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.entry_fields import COLUMNS, given, row, with_fields
+from ringfence.broker.cli.entry_files import apply
 from ringfence.broker.cli.output import output_option, show_list, show_one
 from ringfence.broker.cli.times import MOMENT
 
@@ -126,3 +127,6 @@ def delete(socket: Path, entry_ids: tuple[str, ...], output: str) -> None:
     deleted = set(done.deleted)
     rows = [{"id": each, "action": "deleted" if each in deleted else "unchanged"} for each in entry_ids]
     show_list("Entry", rows, columns=["id", "action"], output=output, name="id")
+
+
+command.add_command(apply)

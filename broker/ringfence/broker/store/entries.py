@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from sqlalchemy import Connection, Row, bindparam, delete, select
 
@@ -88,13 +89,14 @@ def apply(
     connection: Connection, wanted: Sequence[Entry], now: int, *, prune: bool = False, dry_run: bool = False
 ) -> list[tuple[Entry, str]]:
     """Make the API's entries be as *wanted*: in that order, then (*prune*) what is not wanted and goes."""
+    keys = [entry.key for entry in wanted]  # each costs a digest
     every_one = {entry.key: entry for entry in every(connection) if entry.origin == API_ORIGIN} if prune else {}
-    held = every_one or _by_key(connection, [entry.key for entry in wanted])
+    held = every_one or _by_key(connection, keys)
     fresh: list[Entry] = []
     changed: list[tuple[Entry, Entry]] = []
     results: list[tuple[Entry, str]] = []
-    for entry in wanted:
-        known = held.get(entry.key)
+    for key, entry in zip(keys, wanted, strict=True):
+        known = held.get(key)
         if known is None:
             fresh.append(replace(entry, id=str(uuid.uuid4()), created_at=now))
             results.append((fresh[-1], CREATED))
@@ -103,7 +105,7 @@ def apply(
         else:
             changed.append((known, entry))
             results.append((replace(entry, id=known.id, created_at=known.created_at), UPDATED))
-    kept = {entry.key for entry in wanted}
+    kept = set(keys)
     gone = [entry for key, entry in every_one.items() if key not in kept]
     results += [(entry, PRUNED) for entry in gone]
     if dry_run:
@@ -212,11 +214,17 @@ def _row(entry: Entry) -> dict[str, object]:
     }
 
 
+@lru_cache(maxsize=4096)
+def _parent(text: str) -> SpiffeId:
+    """Parsed once: few agents are the parents of many entries."""
+    return SpiffeId.parse(text)
+
+
 def _entry(row: Row[tuple[object, ...]]) -> Entry:
     return Entry(
         id=row.id,
         spiffe_id=SpiffeId.parse(row.spiffe_id),
-        parent_id=SpiffeId.parse(row.parent_id),
+        parent_id=_parent(row.parent_id),
         selectors=tuple(Selector.kept(text) for text in row.selectors),
         x509_ttl=row.x509_ttl,
         jwt_ttl=row.jwt_ttl,

@@ -1,0 +1,91 @@
+"""`ringfence entry apply` and `entry import`: entries from files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.failure import INVALID_INPUT, explain_failure
+from ringfence.broker.cli.output import output_option, show_list
+
+if TYPE_CHECKING:
+    from ringfence.admin.v1 import admin_pb2
+    from ringfence.certs.errors import RingfenceError
+
+_A_MESSAGE = 2_000  # entries, about 0.6 MB
+_SHOWN = 20  # errors
+_ACTIONS = ("created", "updated", "unchanged", "pruned")
+_COLUMNS = ["action", "id", "spiffeId"]
+
+
+@click.command()
+@click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE")
+@with_admin
+@click.option("--prune", is_flag=True, help="Delete every entry of the API that FILE does not name.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@output_option
+def apply(file: IO[str], socket: Path, *, prune: bool, dry_run: bool, output: str) -> None:
+    """Make entries be as FILE (- for standard input) says: all of them, or none if any has an error."""
+    from ringfence.broker.cli.entry_text import read_entries
+
+    read = read_entries(file.read(), _name(file), trust_domain(socket))
+    _fail_on(read.errors)
+    if prune and not read.written:
+        raise click.UsageError("An empty file with --prune would delete every entry: use `ringfence entry delete`")
+    done = send(socket, [each.entry for each in read.written], prune=prune, dry_run=dry_run)
+    show_results(done, output)
+
+
+def trust_domain(socket: Path) -> Any:
+    """The trust domain of the server on *socket*."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+    from ringfence.certs.spiffe_id import TrustDomain
+
+    return TrustDomain(ask(socket, lambda server: server.Info(pb.InfoRequest(), timeout=10)).trust_domain)
+
+
+def send(socket: Path, entries: Sequence[admin_pb2.Entry], *, prune: bool, dry_run: bool) -> list[Any]:
+    """What the server makes of *entries*, in one transaction."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    def pieces() -> Iterator[pb.ApplyEntriesRequest]:
+        for start in range(0, max(len(entries), 1), _A_MESSAGE):
+            piece = entries[start : start + _A_MESSAGE]
+            yield pb.ApplyEntriesRequest(entries=piece, prune=prune, dry_run=dry_run)
+
+    async def stream(server: Any) -> list[Any]:
+        return [result async for answer in server.ApplyEntries(pieces(), timeout=60) for result in answer.results]
+
+    return ask(socket, stream)
+
+
+def show_results(results: Sequence[Any], output: str) -> None:
+    """What became of each entry: machines get all of them, people those that changed and a count."""
+    rows = [{"action": r.action, "id": r.entry.id, "spiffeId": r.entry.spiffe_id} for r in results]
+    people = output in {"table", "wide"}
+    changed = [row for row in rows if row["action"] != "unchanged"] if people else rows
+    if changed or not people:
+        show_list("EntryChange", changed, columns=_COLUMNS, output=output, name="id")
+    if people:
+        counts = Counter(row["action"] for row in rows)
+        click.echo(", ".join(f"{counts[action]} {action}" for action in _ACTIONS), err=True)
+
+
+def _name(file: IO[str]) -> str:
+    return getattr(file, "name", "") or "-"
+
+
+def _fail_on(errors: Sequence[RingfenceError]) -> None:
+    """End with every error (the first few of many) if there is one."""
+    if not errors:
+        return
+    for error in errors[:_SHOWN]:
+        click.echo(explain_failure(error), err=True)
+    if len(errors) > _SHOWN:
+        click.echo(f"Error: and {len(errors) - _SHOWN} more", err=True)
+    raise click.exceptions.Exit(INVALID_INPUT)
