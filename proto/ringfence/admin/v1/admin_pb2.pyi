@@ -648,3 +648,87 @@ class DeleteFederationResponse(_message.Message):
     DELETED_FIELD_NUMBER: _ClassVar[int]
     deleted: bool
     def __init__(self, deleted: _Optional[bool] = ...) -> None: ...
+
+class ListIdentitiesRequest(_message.Message):
+    __slots__ = ("serial", "spiffe_id", "node", "state", "expiring", "after")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRING_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    serial: str
+    spiffe_id: str
+    node: str
+    state: str
+    expiring: int
+    after: str
+    def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., state: _Optional[str] = ..., expiring: _Optional[int] = ..., after: _Optional[str] = ...) -> None: ...
+
+class ListIdentitiesResponse(_message.Message):
+    __slots__ = ("identities", "next")
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    identities: _containers.RepeatedCompositeFieldContainer[Identity]
+    next: str
+    def __init__(self, identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
+
+class Identity(_message.Message):
+    __slots__ = ("serial", "kind", "spiffe_id", "entry_id", "node", "authority", "recorded_at", "expires_at", "state", "reason", "renews", "renewed_by")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    RENEWS_FIELD_NUMBER: _ClassVar[int]
+    RENEWED_BY_FIELD_NUMBER: _ClassVar[int]
+    serial: str
+    kind: str
+    spiffe_id: str
+    entry_id: str
+    node: str
+    authority: str
+    recorded_at: int
+    expires_at: int
+    state: str
+    reason: str
+    renews: str
+    renewed_by: str
+    def __init__(self, serial: _Optional[str] = ..., kind: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., entry_id: _Optional[str] = ..., node: _Optional[str] = ..., authority: _Optional[str] = ..., recorded_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., renews: _Optional[str] = ..., renewed_by: _Optional[str] = ...) -> None: ...
+
+class ExplainIdentityRequest(_message.Message):
+    __slots__ = ("subject",)
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    def __init__(self, subject: _Optional[str] = ...) -> None: ...
+
+class ExplainIdentityResponse(_message.Message):
+    __slots__ = ("reasons",)
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    reasons: _containers.RepeatedCompositeFieldContainer[IdentityReason]
+    def __init__(self, reasons: _Optional[_Iterable[_Union[IdentityReason, _Mapping]]] = ...) -> None: ...
+
+class IdentityReason(_message.Message):
+    __slots__ = ("entry", "path", "line", "revision", "why", "ttl", "why_ttl", "identity")
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    WHY_TTL_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    entry: Entry
+    path: str
+    line: int
+    revision: str
+    why: str
+    ttl: int
+    why_ttl: str
+    identity: Identity
+    def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., revision: _Optional[str] = ..., why: _Optional[str] = ..., ttl: _Optional[int] = ..., why_ttl: _Optional[str] = ..., identity: _Optional[_Union[Identity, _Mapping]] = ...) -> None: ...
