@@ -91,6 +91,83 @@ async def test_validation_contexts(server: ServerUnderTest, channel: grpc.aio.Ch
         assert [domain.name for domain in found.trust_domains] == ["example.org"]
 
 
+OPT_OUT = "disable_spiffe_cert_validation"
+
+
+@pytest.mark.parametrize("said", [True, "true"])
+@pytest.mark.parametrize("method", ["StreamSecrets", "DeltaSecrets", "FetchSecrets"])
+async def test_a_proxy_may_opt_out_of_the_spiffe_validator(
+    server: ServerUnderTest, channel: grpc.aio.Channel, method: str, said: object
+) -> None:
+    """With SPIRE's node metadata the authorities come as plain trusted_ca."""
+    await server.create_entry(ID, OWN_UID)
+    names = "resource_names_subscribe" if method == "DeltaSecrets" else "resource_names"
+    request = {names: ["spiffe://example.org", "ROOTCA"], "node": {"id": "x", "metadata": {OPT_OUT: said}}}
+    if method == "FetchSecrets":
+        response = await _call(channel, method, "unary_unary")(request)
+    else:
+        stream = _call(channel, method)()
+        await stream.write({**request, "type_url": SECRET})
+        response = await stream.read()
+        stream.cancel()
+    kind = message(SECRET.rpartition("/")[2])
+    found = [getattr(each, "resource", each) for each in response.resources]
+    contexts = [kind.FromString(any_.value).validation_context for any_ in found]
+    assert len(contexts) == 2
+    for context in contexts:
+        assert context.trusted_ca.inline_bytes == server.bundle_pem
+        assert not context.HasField("custom_validator_config")
+
+
+@pytest.mark.parametrize("said", [False, "false", "", 1, None])
+async def test_nothing_else_is_an_opt_out(server: ServerUnderTest, channel: grpc.aio.Channel, said: object) -> None:
+    """Whatever does not plainly say so keeps the SPIFFE validator."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "StreamSecrets")()
+    node = {"id": "x", "metadata": {OPT_OUT: said}}
+    await stream.write({"resource_names": ["ROOTCA"], "type_url": SECRET, "node": node})
+    secrets = _secrets(await stream.read())
+    stream.cancel()
+    assert secrets["ROOTCA"].validation_context.HasField("custom_validator_config")
+
+
+@pytest.mark.parametrize("method", ["StreamSecrets", "FetchSecrets"])
+async def test_all_bundles_need_the_validator(server: ServerUnderTest, channel: grpc.aio.Channel, method: str) -> None:
+    """In one plain list any trust domain's authority could speak for another, so `ALL` is refused after an opt-out."""
+    await server.create_entry(ID, OWN_UID)
+    request = {"resource_names": ["ALL"], "type_url": SECRET, "node": {"id": "x", "metadata": {OPT_OUT: True}}}
+    if method == "FetchSecrets":
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _call(channel, method, "unary_unary")(request)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    else:
+        stream = _call(channel, method)()
+        await stream.write(request)
+        assert await _end(stream) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_opt_out_is_told_once(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+    """The node comes with the first request only, and later requests stay plain."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "StreamSecrets")()
+    node = {"id": "x", "metadata": {OPT_OUT: True}}
+    await stream.write({"type_url": SECRET, "resource_names": [ID], "node": node})
+    nonce = (await stream.read()).nonce
+    await stream.write({"type_url": SECRET, "resource_names": [ID, "ROOTCA"], "response_nonce": nonce})
+    secrets = _secrets(await stream.read())
+    stream.cancel()
+    assert secrets["ROOTCA"].validation_context.HasField("trusted_ca")
+
+
+async def test_no_names_after_an_opt_out_are_all_but_all(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+    """`ALL` is left out where it would be refused."""
+    await server.create_entry(ID, OWN_UID)
+    stream = _call(channel, "StreamSecrets")()
+    await stream.write({"type_url": SECRET, "node": {"id": "x", "metadata": {OPT_OUT: True}}})
+    assert sorted(_secrets(await stream.read())) == ["ROOTCA", "default", "spiffe://example.org", ID]
+    stream.cancel()
+
+
 async def test_no_names_are_all_secrets(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """A request without names gets everything that the caller is entitled to."""
     await server.create_entry(ID, OWN_UID)

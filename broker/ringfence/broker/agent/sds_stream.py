@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import View
-from ringfence.broker.agent.secrets import SPECIAL, Secrets
+from ringfence.broker.agent.secrets import ALL_BUNDLES, SPECIAL, Secrets, opted_out
 from ringfence.broker.agent.watch import Watch, Watches
 from ringfence.broker.agent.workload_api import has_some, has_svids
 from ringfence.certs.errors import RingfenceError
@@ -58,11 +58,12 @@ class SecretDiscovery:
         if request is None:
             raise Status(Code.INVALID_ARGUMENT, "the request is missing")
         with self._watches.open(await self._watches.of(call.connection)) as watch:
-            _refuse_impossible(set(request.names))
+            names, plain = set(request.names), _opted_out(request)
+            _refuse_impossible(names, plain=plain)
             view = await watch.first(
-                lambda view: has_svids(view) and not _missing(set(request.names), self._secrets.of(view))
+                lambda view: has_svids(view) and not _missing(names, self._secrets.of(view, plain=plain))
             )
-        for out in SotwStream(SDS).receive(SotwRequest(SECRET, request.names), self._secrets.of(view)):
+        for out in SotwStream(SDS).receive(SotwRequest(SECRET, request.names), self._secrets.of(view, plain=plain)):
             await call.send(out.payload)
 
     async def _stream(self, call: Call, machine: _Machine, names_of: Callable[[set[str], Any], set[str]]) -> None:
@@ -94,12 +95,14 @@ class _Stream:
         self._given: set[str] = set()  # names that were there once
         self._deadline: float | None = None  # by which the missing ones have to come
         self._nack: Nack | None = None
+        self._plain = False  # the node of the first request says it
 
     async def run(self, watch: Watch, request: Any) -> None:
         """Until the caller leaves or may have nothing more; ends by Status."""
         views = watch.views(has_svids, lambda view: view.key, has_some)
-        _refuse_impossible(self._names_of(set(), request))
-        snapshot = self._secrets.of(await anext(views))
+        self._plain = _opted_out(request)
+        _refuse_impossible(self._names_of(set(), request), plain=self._plain)
+        snapshot = self._secrets.of(await anext(views), plain=self._plain)
         await self._receive(request, snapshot)
         next_request = asyncio.ensure_future(self._call.receive())
         next_view = asyncio.ensure_future(_next(views))
@@ -110,7 +113,7 @@ class _Stream:
                     (next_request, next_view), timeout=self._left(), return_when=asyncio.FIRST_COMPLETED
                 )
                 if next_view in done:
-                    snapshot = self._secrets.of(next_view.result())
+                    snapshot = self._secrets.of(next_view.result(), plain=self._plain)
                     next_view = asyncio.ensure_future(_next(views))
                     await self._send(self._machine.update(snapshot))
                 if next_request in done:
@@ -126,7 +129,7 @@ class _Stream:
 
     async def _receive(self, request: Any, snapshot: Snapshot) -> None:
         self._names = self._names_of(self._names, request)
-        _refuse_impossible(self._names)
+        _refuse_impossible(self._names, plain=self._plain)
         outs = self._machine.receive(request, snapshot)
         nack = self._machine.nacks.get(SECRET)
         if nack is not None and nack is not self._nack:
@@ -176,8 +179,14 @@ def _missing(names: set[str], snapshot: Snapshot) -> set[str]:
     return names - {EVERYTHING} - snapshot.named(SECRET).keys()
 
 
-def _refuse_impossible(names: set[str]) -> None:
+def _opted_out(request: SotwRequest | DeltaRequest) -> bool:
+    return request.node is not None and opted_out(request.node.metadata)
+
+
+def _refuse_impossible(names: set[str], *, plain: bool) -> None:
     """Refuse at once what no entry could ever bring."""
+    if plain and ALL_BUNDLES in names:
+        raise Status(Code.INVALID_ARGUMENT, f"{ALL_BUNDLES} needs the SPIFFE validator, which this proxy opted out of")
     never = {name for name in names - SPECIAL - {EVERYTHING} if not _is_id(name)}
     if never:
         raise _unauthorized(never)

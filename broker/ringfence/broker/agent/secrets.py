@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ringfence.broker.agent.cache import View
@@ -21,6 +21,9 @@ SPECIAL = frozenset({DEFAULT, OWN_BUNDLE, ALL_BUNDLES})
 _TLS = "envoy.extensions.transport_sockets.tls.v3."
 _VALIDATOR = "envoy.tls.cert_validator.spiffe"
 _KEPT = 128
+_OPT_OUT = "disable_spiffe_cert_validation"
+_TRUE = frozenset({"1", "t", "true"})  # what Go's strconv.ParseBool takes for true, as SPIRE does
+_Validation = Callable[[str, Mapping[TrustDomain, SpiffeBundle]], tuple[str, Resource]]
 
 
 class Secrets:
@@ -29,18 +32,28 @@ class Secrets:
     def __init__(self) -> None:
         self._made: OrderedDict[object, Snapshot] = OrderedDict()
 
-    def of(self, view: View) -> Snapshot:
-        """All secrets of *view*."""
-        snapshot = self._made.get(view.key)
+    def of(self, view: View, *, plain: bool = False) -> Snapshot:
+        """All secrets of *view*; *plain*: for a proxy that opted out of Envoy's SPIFFE validator."""
+        key = (view.key, plain)
+        snapshot = self._made.get(key)
         if snapshot is None:
-            snapshot = self._made[view.key] = Snapshot.of(_secrets(view), "")
+            snapshot = self._made[key] = Snapshot.of(_secrets(view, _plain if plain else _validation), "")
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         return snapshot
 
 
-def _secrets(view: View) -> Iterator[tuple[str, Resource]]:
-    """By SPIFFE ID, `default` for the first identity, by trust domain ID, `ROOTCA` for our own, `ALL` for all."""
+def opted_out(metadata: Mapping[str, Any]) -> bool:
+    """Whether node metadata says `disable_spiffe_cert_validation` as SPIRE's agent takes it: true or "true"."""
+    said = metadata.get(_OPT_OUT)
+    return said is True or (isinstance(said, str) and said.lower() in _TRUE)
+
+
+def _secrets(view: View, validation: _Validation) -> Iterator[tuple[str, Resource]]:
+    """By SPIFFE ID, `default` for the first identity, by trust domain ID, `ROOTCA` for our own, `ALL` for all.
+
+    No `ALL` without the validator: in one plain list each trust domain's authorities could speak for any other.
+    """
     named: dict[str, HeldSvid] = {}
     for entry, svid in view.held:
         named.setdefault(str(entry.spiffe_id), svid)
@@ -49,10 +62,11 @@ def _secrets(view: View) -> Iterator[tuple[str, Resource]]:
     if view.held:
         yield _certificate(DEFAULT, view.held[0][1])
     for trust_domain, bundle in view.bundles.all.items():
-        yield _validation(trust_domain.id, {trust_domain: bundle})
+        yield validation(trust_domain.id, {trust_domain: bundle})
     own = view.bundles.own
-    yield _validation(OWN_BUNDLE, {own.trust_domain: own})
-    yield _validation(ALL_BUNDLES, view.bundles.all)
+    yield validation(OWN_BUNDLE, {own.trust_domain: own})
+    if validation is _validation:
+        yield validation(ALL_BUNDLES, view.bundles.all)
 
 
 def _certificate(name: str, svid: HeldSvid) -> tuple[str, Resource]:
@@ -73,6 +87,12 @@ def _validation(name: str, bundles: Mapping[TrustDomain, SpiffeBundle]) -> tuple
     ]
     validator = extension(_VALIDATOR, _TLS + "SPIFFECertValidatorConfig", trust_domains=domains)
     return _secret(name, validation_context={"custom_validator_config": validator})
+
+
+def _plain(name: str, bundles: Mapping[TrustDomain, SpiffeBundle]) -> tuple[str, Resource]:
+    """Plain authorities: Envoy checks the chain, and it's for the listener's own matchers to look at the SPIFFE ID."""
+    (bundle,) = bundles.values()
+    return _secret(name, validation_context={"trusted_ca": {"inline_bytes": bundle.x509_pem()}})
 
 
 def _secret(name: str, **fields: Any) -> tuple[str, Resource]:
