@@ -276,6 +276,18 @@ def test_a_cgroup_inside_a_parent_chain_is_the_inner_launch() -> None:
         assert _found(launches, other.held) == "outer"
 
 
+def test_who_is_moved_out_of_the_inner_launch_is_of_the_outer_one() -> None:
+    """Its parents lead on to a launcher that goes by parents, past one that does not."""
+    home = unified()
+    launches = LaunchAttestor()
+    launches.register(Launch("team-a", "outer", _own()))
+    with doer() as inner, _launched(inner, "inner") as launch:
+        launches.register(launch)
+        process = _hold(inner.start("child"))
+        move(process.pid, home)
+        assert _found(launches, process) == "outer"
+
+
 def test_a_launch_touches_those_whom_it_may_hold() -> None:
     """Open streams look again when a launch comes that has them in its cgroup, is theirs, or is among their parents."""
     launches, own = LaunchAttestor(), _own()

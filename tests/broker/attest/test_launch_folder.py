@@ -106,13 +106,25 @@ def test_a_folder_of_somebody_else_is_not_used(launcher: Doer, what: str) -> Non
 
 def test_a_mount_that_shows_something_else_is_not_used(launcher: Doer, tmp_path: Path) -> None:
     """A mount point hidden by a plain folder, or by another cgroup, holds no launcher; nothing is left in it."""
+    before = procfs.unified_cgroup(launcher.pid)
     with cgroup("other") as other:
         for point in (tmp_path, other):
             with pytest.raises((RingfenceError, OSError)):
                 _enter(launcher, (("/", point),))
+            assert procfs.unified_cgroup(launcher.pid) == before
         assert not list(other.glob("ringfence-launch*"))
     assert not list(tmp_path.iterdir())
-    assert "ringfence-launch" not in procfs.unified_cgroup(launcher.pid)
+
+
+def test_a_longer_name_is_not_the_folder(launcher: Doer) -> None:
+    """A launcher in a folder whose name only begins like its own is not inside."""
+    leaf = f"ringfence-launch.team-a.trainer.{launcher.pid}.{launcher.held.started}"
+    own, longer = unified() / leaf, unified() / f"{leaf}9"
+    own.mkdir()
+    longer.mkdir()
+    move(launcher.pid, longer)
+    with pytest.raises(RingfenceError):
+        _enter(launcher)
 
 
 @pytest.mark.parametrize("mounts", [(), NOWHERE])
