@@ -18,6 +18,7 @@ FIGURES = (
     "issue_x509",
     "fetch_x509_fresh",
     "entry_to_svid",
+    "create_10000",
     "apply_to_403",
     "push_1000",
     "ready_server",

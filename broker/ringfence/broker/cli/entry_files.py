@@ -41,6 +41,59 @@ def apply(file: IO[str], socket: Path, *, prune: bool, dry_run: bool, output: st
     show_results(done, output)
 
 
+@click.command("import")
+@click.option("--from-spire", "file", type=click.File(encoding="utf-8"), required=True, help="FILE, or -.")
+@with_admin
+@click.option("--parent", "parents", multiple=True, metavar="OLD=NEW", help="NEW agent for a SPIRE agent or alias.")
+@click.option("--any-node", is_flag=True, help="Every attested node for those that --parent does not name.")
+@click.option("--skip-unmapped", is_flag=True, help="Import the rest although some entries are left out.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@output_option
+def import_(file: IO[str], socket: Path, *, any_node: bool, skip_unmapped: bool, **given: Any) -> None:
+    """Take over the entries of a SPIRE server: the JSON of `spire-server entry show -output json`."""
+    from ringfence.broker.cli.spire_dump import Parents, read_dump
+
+    domain = trust_domain(socket)
+    named = dict(_pair(each) for each in given["parents"])
+    others = f"{domain.id}/ringfence/nodes" if any_node else ""
+    dump = read_dump(file.read(), _name(file), domain, Parents(named, others))
+    output = given["output"]
+    if output in {"table", "wide"}:
+        for note in dump.notes:
+            click.echo(f"{note.where}: {note.level}: {note.spiffe_id or 'an entry'}: {note.message}", err=True)
+    if dump.left_out and not skip_unmapped:
+        click.echo(
+            f"Error: {dump.left_out} entries cannot be imported, so none was. "
+            "Give --parent OLD=NEW or --any-node for their nodes, or leave them out with --skip-unmapped",
+            err=True,
+        )
+        if output not in {"table", "wide"}:
+            _show_import([], dump.notes, output)
+        raise click.exceptions.Exit(INVALID_INPUT)
+    done = send(socket, [each.entry for each in dump.written], prune=False, dry_run=given["dry_run"])
+    if output in {"table", "wide"}:
+        show_results(done, output)
+    else:
+        _show_import(done, dump.notes, output)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if not old or not new:
+        raise click.UsageError(f"--parent {text!r} is not OLD=NEW")
+    return old, new
+
+
+def _show_import(results: Sequence[Any], notes: Sequence[Any], output: str) -> None:
+    """For machines: a row an entry that was imported, and a row a note."""
+    rows = [{"action": r.action, "id": r.entry.id, "spiffeId": r.entry.spiffe_id, "detail": ""} for r in results]
+    rows += [
+        {"action": note.level, "id": "", "spiffeId": note.spiffe_id, "detail": f"{note.where}: {note.message}"}
+        for note in notes
+    ]
+    show_list("EntryImport", rows, columns=[*_COLUMNS, "detail"], output=output, name="id")
+
+
 def trust_domain(socket: Path) -> Any:
     """The trust domain of the server on *socket*."""
     from ringfence.admin.v1 import admin_pb2 as pb
