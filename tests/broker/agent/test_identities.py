@@ -17,6 +17,7 @@ from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent.cache import utc_now
 from ringfence.broker.agent.dial import Trust
 from ringfence.broker.agent.enrol import enrol
+from ringfence.broker.agent.prove import TokenProver
 from ringfence.broker.config import Address
 from ringfence.proto import workload
 from tests import parts
@@ -154,9 +155,8 @@ async def test_a_spent_token_is_refused_in_words(tmp_path: Path) -> None:
         bundle = tmp_path / "bundle.pem"
         bundle.write_bytes(server.bundle_pem)
         token = await server.token()
-        await enrol(
-            Address.parse(server.address, flag=""), Trust(TRUST_DOMAIN, await server.bundle()), token, now=utc_now()
-        )
+        trust = Trust(TRUST_DOMAIN, await server.bundle())
+        await enrol(Address.parse(server.address, flag=""), trust, TokenProver(token), now=utc_now())
         command = (
             *(sys.executable, "-m", "ringfence.broker.cli", "agent", "run", "--server", server.address),
             *("--trust-domain", "example.org", "--data-dir", str(tmp_path / "a"), "--socket", str(tmp_path / "s")),

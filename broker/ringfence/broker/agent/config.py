@@ -21,6 +21,9 @@ class AgentConfig:
     data_dir: Path
     socket: Path
     join_token: str = field(default="", repr=False)
+    attestor: str = "join_token"
+    x509pop_cert: Path | None = None
+    x509pop_key: Path | None = None
     bootstrap_bundle: Path | None = None
     insecure_bootstrap: bool = False
     http_listen: Address | None = None
@@ -36,6 +39,15 @@ class AgentConfig:
                 f"a socket's path has at most {MAX_SOCKET_PATH} bytes, `{ADMIN_SUFFIX}` included",
                 where=str(self.socket),
                 hint="Give a shorter --socket",
+            )
+        files = (self.x509pop_cert, self.x509pop_key)
+        if self.attestor == "x509pop" and not all(files):
+            raise RingfenceError(
+                Kind.INVALID, "--attestor x509pop proves a key", hint="Give --x509pop-cert and --x509pop-key"
+            )
+        if self.attestor != "x509pop" and any(files):
+            raise RingfenceError(
+                Kind.INVALID, "--x509pop-cert and --x509pop-key are for --attestor x509pop", hint="Add that flag"
             )
         if self.bootstrap_bundle and self.insecure_bootstrap:
             raise RingfenceError(

@@ -89,6 +89,8 @@ class Agent:
         cache = self._cache = Cache(self._node.bundle, clock=self._clock)
         node = self._node
         link = self._link = Link(Dialler(self._config.server, lambda: node.trust, lambda: node.identity.svid), cache)
+        if node.joined_anew:
+            link.rejoined()
         tokens = Tokens(link, self._clock)
         await self._restore(cache, tokens)
         callers = Callers(

@@ -1,7 +1,8 @@
-"""Node attestation: from a join token to the agent's own SVID, with the server known by a bundle or pinned as seen."""
+"""Node attestation: from a proof to the agent's own SVID, with the server known by a bundle or pinned as seen."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.dial import Dialler, Trust
+from ringfence.broker.agent.prove import NodeProver
 from ringfence.broker.agent.storage import Identity
 from ringfence.broker.agent.svids import HeldSvid, draw_jitter, new_key
 from ringfence.broker.config import Address
@@ -45,18 +47,21 @@ def read_bundle(path: Path, trust_domain: TrustDomain) -> SpiffeBundle:
     return bundle
 
 
-async def enrol(address: Address, trust: Trust, token: str, *, now: datetime) -> Identity:
-    """Spend *token* for this node's first SVID; the key is made here and never leaves.
+async def enrol(address: Address, trust: Trust, prover: NodeProver, *, now: datetime) -> Identity:
+    """Have *prover* prove this node for its first SVID; the key of that is made here and never leaves.
 
-    Raises UNAUTHENTICATED (token expired, used or wrong; or the server is a stranger), UNAVAILABLE.
+    Raises UNAUTHENTICATED (the proof is refused; or the server is a stranger), UNAVAILABLE, INVALID.
     """
     # 1. Reach the server, which `trust` says how to know.
     dialler = Dialler(address, lambda: trust, lambda: None)
     connection = await dialler.dial()
     key = new_key()
-    request = agent_pb2.AttestRequest(join_token=token, csr=new_csr(key))
     try:
         client = Client(connection.channel, service_of(agent_pb2, "Agent"))
+        # A challenge is good on this connection only.
+        asked = agent_pb2.ChallengeRequest()
+        nonce = (await client.Challenge(asked, timeout=_PATIENCE)).nonce if prover.needs_challenge else b""
+        request = await asyncio.to_thread(prover.evidence, trust.trust_domain, nonce, new_csr(key))
         answer = await client.Attest(request, timeout=_PATIENCE)
     except grpc.aio.AioRpcError as error:
         raise refusal(error, address) from error
@@ -71,6 +76,7 @@ async def enrol(address: Address, trust: Trust, token: str, *, now: datetime) ->
     _check_name(name, answer.spiffe_id)
     svid = HeldSvid.of(answer.chain, key, name, draw_jitter())
     verify_peer(svid.chain, bundle, now=now)
+    prover.accepted()
     return Identity(svid, answer.bundle)
 
 

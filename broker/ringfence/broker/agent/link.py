@@ -23,6 +23,7 @@ MAX_BATCH = 500  # SVIDs asked for in one message
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0  # seconds between tries to connect, before jitter
 _STEADY = 30.0  # a stream that lived so long starts the pauses anew
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+_REFUSED = frozenset({Kind.UNAUTHENTICATED, Kind.DENIED})
 _LOST = "the server is not connected"
 
 
@@ -55,10 +56,13 @@ class Link:
 
     def __init__(self, dialler: Dialler, sink: Sink, *, draw: Callable[[], float] = random.random) -> None:
         self.connected = asyncio.Event()
+        self.refused = asyncio.Event()  # the server does not know us, or we not it; set until it says something
         self.last_failure: RingfenceError | None = None
         self._dialler = dialler
         self._sink = sink
         self._draw = draw
+        self._retry = asyncio.Event()
+        self._afresh = False
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._next_id = 1
         self._outgoing: asyncio.Queue[agent_pb2.AgentMessage] = asyncio.Queue()
@@ -73,12 +77,22 @@ class Link:
                 await self._serve_once()
             except RingfenceError as error:
                 self.last_failure = error
+                if error.kind in _REFUSED:
+                    self.refused.set()
                 events.link_lost(error)
             if loop.time() - started > _STEADY:
                 pause = _FIRST_PAUSE
             # Full jitter: agents that lost one server together do not come back together.
-            await asyncio.sleep(pause * (0.5 + self._draw()))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            if await self._told_within(pause * (0.5 + self._draw())):
+                pause = _FIRST_PAUSE
+            else:
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def rejoined(self) -> None:
+        """The node attested anew: connect now, and ask for everything, since its entries may be others."""
+        self.refused.clear()
+        self._afresh = True
+        self._retry.set()
 
     async def request_svids(self, items: Sequence[agent_pb2.SvidItem]) -> Sequence[agent_pb2.SvidResult]:
         """Ask for a batch; raises UNAVAILABLE when the stream is lost before the answer."""
@@ -101,6 +115,15 @@ class Link:
             self._send(agent_pb2.AgentMessage(renew=agent_pb2.RenewRequest(id=number, csr=csr)))
             response: agent_pb2.RenewResponse = await answer
             return response
+
+    async def _told_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._retry.wait()
+        except TimeoutError:
+            return False
+        self._retry.clear()
+        return True
 
     @asynccontextmanager
     async def _question(self) -> AsyncIterator[tuple[int, asyncio.Future[Any]]]:
@@ -134,7 +157,10 @@ class Link:
             self._fail_questions()
 
     async def _write(self, call: Any) -> None:
-        await call.write(agent_pb2.AgentMessage(hello=self._sink.hello()))
+        hello = self._sink.hello()
+        if self._afresh:
+            hello.revision = 0
+        await call.write(agent_pb2.AgentMessage(hello=hello))
         self.connected.set()
         events.link_up(self._dialler.address)
         while True:
@@ -144,12 +170,14 @@ class Link:
         while (message := await call.read()) is not _EOF:
             self._dispatch(message)
             self.last_failure = None
+            self.refused.clear()
         raise RingfenceError(Kind.UNAVAILABLE, "the server ended the stream", where=str(self._dialler.address))
 
     def _dispatch(self, message: agent_pb2.ServerMessage) -> None:
         match message.WhichOneof("message"):
             case "entries":
                 self._sink.on_entries(message.entries)
+                self._afresh = self._afresh and not message.entries.full
             case "bundle":
                 self._sink.on_bundle(message.bundle)
             case "revocations":

@@ -1,10 +1,11 @@
-"""The node's own identity: from disk or won with the join token, renewed at half of its life, won again if lost."""
+"""The node's own identity: from disk or won by a proof, renewed at half of its life, won again if lost."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import random
+from contextlib import suppress
 from datetime import timedelta
 
 from ringfence.broker.agent import events
@@ -13,6 +14,7 @@ from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.dial import Trust
 from ringfence.broker.agent.enrol import enrol, read_bundle
 from ringfence.broker.agent.link import Link
+from ringfence.broker.agent.prove import prover_of
 from ringfence.broker.agent.storage import DataFolder, Identity
 from ringfence.broker.agent.svids import HeldSvid, draw_jitter, new_key
 from ringfence.certs.bundle import SpiffeBundle
@@ -23,7 +25,6 @@ from ringfence.certs.svid import verify_peer
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between tries of the first contact
 _RETRY = timedelta(seconds=10)  # after a renewal that failed
 _LONGEST_SLEEP = timedelta(seconds=30)  # so that a clock that jumped is noticed
-_LOST = frozenset({Kind.UNAUTHENTICATED, Kind.DENIED})
 
 
 class Node:
@@ -33,7 +34,8 @@ class Node:
         self._config = config
         self._folder = folder
         self._clock = clock
-        self._token = config.join_token
+        self._prover = prover_of(config)
+        self.joined_anew = False
         self._bundle: SpiffeBundle | None = None
         self._unsaved = False
         self.identity: Identity
@@ -51,7 +53,7 @@ class Node:
         return self._bundle
 
     async def join(self) -> None:
-        """Be somebody: from disk, else with the token. Raises what says that no waiting will help."""
+        """Be somebody: from disk, else by proof. Raises what says that no waiting will help."""
         kept = await asyncio.to_thread(self._folder.load_identity)
         if kept is not None and self._is_good(kept):
             self.identity = kept
@@ -59,10 +61,10 @@ class Node:
             return
         if kept is not None:
             self._check_domain(kept)
-        if not self._token:
+        if not self._prover.available:
             raise RingfenceError(
                 Kind.UNAUTHENTICATED,
-                "this node's SVID has ended" if kept else "this node has not joined yet",
+                "this node's SVID has ended, and a join token works once" if kept else "this node has not joined yet",
                 where=str(self._config.data_dir),
                 hint="Give --join-token: `ringfence token generate` makes one on the server's machine",
             )
@@ -72,7 +74,9 @@ class Node:
         """Renew for as long as the agent lives."""
         while True:
             due = self.identity.svid.renew_at - self._clock()
-            await asyncio.sleep(max(min(due, _LONGEST_SLEEP), timedelta(0)).total_seconds())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(min(due, _LONGEST_SLEEP), timedelta(0)).total_seconds()):
+                    await link.refused.wait()
             if self._clock() < self.identity.svid.renew_at and not self._is_refused(link):
                 continue
             try:
@@ -93,9 +97,12 @@ class Node:
 
     async def _renew(self, link: Link) -> None:
         if self._is_refused(link):
-            if not self._token:
+            if not self._prover.available:
                 raise self._needs_token(link)
             await self._enrol(self.trust)
+            link.rejoined()
+            # Two agents with one certificate put each other out: at a walk, not at a run.
+            await asyncio.sleep(_RETRY.total_seconds() * (1 + random.random()))  # noqa: S311  # it spreads load
             return
         key = new_key()
         async with asyncio.timeout(_RETRY.total_seconds()):
@@ -109,13 +116,13 @@ class Node:
 
     def _is_refused(self, link: Link) -> bool:
         """Whether the server said that it knows us no more, or our SVID has ended."""
-        refused = link.last_failure is not None and link.last_failure.kind in _LOST
-        return not link.connected.is_set() and (refused or not self.identity.svid.is_valid(self._clock()))
+        ended = not link.connected.is_set() and not self.identity.svid.is_valid(self._clock())
+        return ended or link.refused.is_set()
 
     def _needs_token(self, link: Link) -> RingfenceError:
         """Why nothing can be done without an operator; the server's own hint where it gave one."""
         said = link.last_failure
-        if said is not None and said.kind in _LOST:
+        if said is not None and link.refused.is_set():
             return RingfenceError(Kind.UNAUTHENTICATED, "the server does not admit this node", hint=said.hint)
         return RingfenceError(
             Kind.UNAUTHENTICATED,
@@ -173,12 +180,12 @@ class Node:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _enrol(self, trust: Trust) -> None:
-        identity = await enrol(self._config.server, trust, self._token, now=self._clock())
-        self.identity, self._bundle, self._token, self._unsaved = identity, None, "", True
+        identity = await enrol(self._config.server, trust, self._prover, now=self._clock())
+        self.identity, self._bundle, self._unsaved, self.joined_anew = identity, None, True, True
         await self.save()
         if trust.bundle is None:
             events.pinned(hashlib.sha256(self.bundle.x509_der()).hexdigest())
-        events.enrolled(identity.svid.spiffe_id, "join_token")
+        events.enrolled(identity.svid.spiffe_id, self._prover.name)
 
     async def save(self) -> None:
         """Put what changed on disk; a failure is told, and costs nothing but the next restart."""

@@ -43,6 +43,26 @@ def command() -> None:
     help="The same from a file.",
 )
 @click.option(
+    "--attestor",
+    type=click.Choice(["join_token", "x509pop"]),
+    default="join_token",
+    show_default=True,
+    envvar="RINGFENCE_AGENT_ATTESTOR",
+    help="How this node proves itself.",
+)
+@click.option(
+    "--x509pop-cert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="RINGFENCE_X509POP_CERT",
+    help="This node's certificate in PEM, intermediates after it.",
+)
+@click.option(
+    "--x509pop-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="RINGFENCE_X509POP_KEY",
+    help="Its private key in PEM, 0600.",
+)
+@click.option(
     "--bootstrap-bundle",
     type=click.Path(path_type=Path),
     envvar="RINGFENCE_BOOTSTRAP_BUNDLE",
@@ -91,6 +111,9 @@ def run(**options: Any) -> None:
             data_dir=Path(options["data_dir"]).absolute(),
             socket=Path(options["socket"]).absolute(),
             join_token=token,
+            attestor=options["attestor"],
+            x509pop_cert=options["x509pop_cert"],
+            x509pop_key=options["x509pop_key"],
             bootstrap_bundle=Path(options["bootstrap_bundle"]) if options["bootstrap_bundle"] else None,
             insecure_bootstrap=options["insecure_bootstrap"],
             http_listen=Address.parse(http, flag="--http-listen") if http else None,
