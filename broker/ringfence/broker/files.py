@@ -26,7 +26,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise _refused(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def private_folder(path: Path) -> Path:
@@ -37,7 +37,7 @@ def private_folder(path: Path) -> Path:
         if found.st_mode & 0o077:
             _close_to_others(path, found)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise cannot_write(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise RingfenceError(Kind.UNAVAILABLE, "the folder may not be written", where=str(path), hint="Check its owner")
     return path
@@ -52,7 +52,8 @@ def _close_to_others(path: Path, found: os.stat_result) -> None:
     path.chmod(0o700)
 
 
-def _refused(path: Path, error: OSError) -> RingfenceError:
+def cannot_write(path: Path, error: OSError) -> RingfenceError:
+    """*error* in words: a full disk is EXHAUSTED, anything else UNAVAILABLE."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     kind = Kind.EXHAUSTED if full else Kind.UNAVAILABLE
     hint = "Free some space" if full else "Check the folder and its owner"

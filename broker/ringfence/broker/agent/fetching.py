@@ -1,11 +1,11 @@
-"""The client side of the Workload API for the command line: fetch once, show or write with the right modes."""
+"""The client side of the Workload API for the command line: fetch once or follow, show or write."""
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ringfence.proto import workload
 from ringfence.proto.client import Client
 
 _HEADER = (workload.SECURITY_HEADER,)
+_EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 _HINT = "Register it: `ringfence entry create`, or a Workload whose match has this process's selectors"
 
 
@@ -47,6 +48,14 @@ class FetchedSvid:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message of the agent: the SVIDs, default first, and the federated bundles in PEM by trust domain."""
+
+    svids: tuple[FetchedSvid, ...]
+    federated: Mapping[str, str]
+
+
 def endpoint(text: str) -> str:
     """The gRPC target of a path or of a SPIFFE endpoint URI; raises INVALID (SPIFFE_Workload_Endpoint.md section 4)."""
     return f"unix:{socket_path(text)}"
@@ -63,16 +72,35 @@ def _explained(socket: str) -> Iterator[None]:
         raise RingfenceError(found.kind, found.detail, where=found.where or socket, hint=hint) from None
 
 
-async def fetch_x509(socket: str, timeout: float) -> list[FetchedSvid]:  # noqa: ASYNC109  # the gRPC deadline
-    """The X.509-SVIDs of this process, default first; raises DENIED when it has none. *timeout* in seconds."""
+async def x509_updates(socket: str, timeout: float | None = None) -> AsyncGenerator[Delivery, None]:  # noqa: ASYNC109
+    """All that the agent gives this process, then each change of it, until the stream breaks: that raises.
+
+    DENIED: this process has no identity (any more). UNAVAILABLE: the agent is away. *timeout* in seconds, of it all.
+    """
     with _explained(socket):
-        async with grpc.aio.insecure_channel(endpoint(socket)) as channel:
+        # A pool of its own: a broken connection to an earlier agent at this path is not taken up again.
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(endpoint(socket), options=options) as channel:
             call = Client(channel, workload.DESCRIPTOR).FetchX509SVID(
                 workload.X509SVIDRequest(), metadata=_HEADER, timeout=timeout
             )
-            answer = await call.read()
-            call.cancel()
-    return [_fetched(svid) for svid in answer.svids]
+            try:
+                while (answer := await call.read()) is not _EOF:
+                    yield _delivery(answer)
+            finally:
+                call.cancel()
+    raise RingfenceError(Kind.UNAVAILABLE, "the agent ended the stream", where=socket)
+
+
+async def fetch_x509(socket: str, timeout: float) -> list[FetchedSvid]:  # noqa: ASYNC109  # the gRPC deadline
+    """The X.509-SVIDs of this process, default first; raises DENIED when it has none. *timeout* in seconds."""
+    return list((await fetch_delivery(socket, timeout)).svids)
+
+
+async def fetch_delivery(socket: str, timeout: float) -> Delivery:  # noqa: ASYNC109  # the gRPC deadline
+    """The same with the federated bundles."""
+    async with aclosing(x509_updates(socket, timeout)) as updates:
+        return await anext(updates)
 
 
 async def fetch_jwt(
@@ -115,6 +143,14 @@ def _write(path: Path, text: str, mode: int) -> Path:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
         file.write(text)
     return path
+
+
+def _delivery(answer: Any) -> Delivery:
+    federated = {
+        domain.removeprefix("spiffe://"): _pem("CERTIFICATE", split_der(der))
+        for domain, der in sorted(answer.federated_bundles.items())
+    }
+    return Delivery(tuple(_fetched(svid) for svid in answer.svids), federated)
 
 
 def _fetched(svid: Any) -> FetchedSvid:

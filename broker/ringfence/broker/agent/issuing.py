@@ -72,6 +72,7 @@ class Issuer:
         answers = {result.entry_id: result for result in results}
         for entry, key in zip(batch, keys, strict=True):
             self._take(entry, key, answers.get(entry.id))
+        self._cache.wake.set()  # what came may fall due before the sleep that began without it would end
 
     def _take(self, entry: Entry, key: ec.EllipticCurvePrivateKey, result: agent_pb2.SvidResult | None) -> None:
         if result is None or result.code in _TRANSIENT:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.output import output_option, show_list
+from ringfence.broker.cli.svid_write import write
 
 _socket_option: Callable[[Any], Any] = click.option(
     "--socket",
@@ -27,6 +28,9 @@ _write_option: Callable[[Any], Any] = click.option(
 @click.group()
 def command() -> None:
     """Fetch this process's own identity documents."""
+
+
+command.add_command(write)
 
 
 @command.group()

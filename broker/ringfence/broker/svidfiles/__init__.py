@@ -1,0 +1,1 @@
+"""SVIDs as files, for software that knows no Workload API."""
