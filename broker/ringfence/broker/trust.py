@@ -72,6 +72,7 @@ class Trust:
         if not state:
             authority = await asyncio.to_thread(Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl)
             trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
+            trust._published = None  # whatever the sequence, no key of it was
             await trust._publish()
         else:
             authority = await asyncio.to_thread(Authority.from_state, state, keys)

@@ -26,9 +26,16 @@ def lose(folder: Path, pattern: str) -> None:
         path.unlink()
 
 
+async def recorded(where: tuple[str | Path, ...], action: str) -> list[str]:
+    """What the audit log, which must verify, says came of that action: the words before any reason."""
+    assert (await ringfence("audit", "verify", *where)).code == 0
+    shown = await ringfence("audit", "show", *where, "--action", action, "-o", "json")
+    return [record["result"].partition(":")[0] for record in shown.json["items"]]
+
+
 async def test_a_lost_database_comes_back_from_a_backup(tmp_path: Path) -> None:
     """Backed up while it served, put back once it has ended; the authority and the entry are as they were."""
-    where = ("--data-dir", tmp_path / "server")
+    where: tuple[str | Path, ...] = ("--data-dir", tmp_path / "server")
     async with server_process(tmp_path, port=free_port(), http_port=free_port()) as server:
         made = await server.create_entry("spiffe://example.org/ns/a/sa/b", "unix:uid:1")
         before = await server.bundle()
@@ -41,6 +48,9 @@ async def test_a_lost_database_comes_back_from_a_backup(tmp_path: Path) -> None:
     lose(tmp_path / "server", "ringfence.sqlite3*")
     restored = await ringfence("server", "restore", tmp_path / "b", *where, "-o", "json")
     assert (restored.code, restored.json["entries"]) == (0, 1)
+    refused = await ringfence("server", "restore", tmp_path / "b", *where)
+    assert (refused.code, "a database already" in refused.err) == (1, True)
+    assert await recorded(where, "store.restore") == ["begun", "ok", "begun", "failed"]
     async with server_process(tmp_path, port=free_port(), http_port=free_port()) as server:
         listed = await ringfence("entry", "list", *where, "-o", "json")
         assert [entry["id"] for entry in listed.json["items"]] == [made.id]
@@ -51,7 +61,7 @@ async def test_a_lost_database_comes_back_from_a_backup(tmp_path: Path) -> None:
 
 async def test_lost_keys_are_made_anew(tmp_path: Path) -> None:
     """With `--new-authority` there is another one, and its bundle is newer than any that was seen."""
-    where = ("--data-dir", tmp_path / "server")
+    where: tuple[str | Path, ...] = ("--data-dir", tmp_path / "server")
     async with server_process(tmp_path, port=free_port(), http_port=free_port()) as server:
         before = await server.bundle()
         await ringfence("server", "backup", tmp_path / "b", *where)
@@ -62,6 +72,7 @@ async def test_lost_keys_are_made_anew(tmp_path: Path) -> None:
         after = await server.bundle()
     assert not set(after.x509_authorities) & set(before.x509_authorities)
     assert after.sequence > before.sequence
+    assert await recorded(where, "authority.create") == ["ok", "ok"]
 
 
 async def test_a_start_is_judged_before_it_is_tried(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def restore(file: Path, data_dir: Path, database: str, new_authority: bool, outp
 
     target = _sqlite(data_dir, database, "pg_restore")
     private_folder(data_dir)
-    with _kept(data_dir):
+    with _kept(data_dir), _audited(data_dir, file, new_authority=new_authority):
         entries = put_back(file, target, new_authority=new_authority)
     row = {"database": str(target), "entries": entries, "newAuthority": new_authority}
     show_one("Restored", row, output=output, name="database")
@@ -114,6 +114,32 @@ def _sqlite(data_dir: Path, database: str, tool: str) -> Path:
             Kind.UNIMPLEMENTED, "this is for SQLite", where=str(location), hint=f"PostgreSQL has {tool} for it"
         )
     return location.file
+
+
+@contextmanager
+def _audited(data_dir: Path, file: Path, *, new_authority: bool) -> Iterator[None]:
+    """Record in the audit log that a restore begins, and then what came of it."""
+    import os
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from ringfence.broker.audit.chain import ACTIVE
+    from ringfence.broker.audit.journal import AuditLog
+    from ringfence.broker.audit.record import OK, Event
+
+    actor = f"uid:{os.geteuid()} pid:{os.getpid()}"
+    event = Event("store.restore", str(file), "begun", {"newAuthority": new_authority}, actor)
+    log = AuditLog.open(data_dir / ACTIVE, clock=lambda: datetime.now(UTC))
+    try:
+        log.append([event])
+        try:
+            yield
+        except BaseException as error:
+            log.append([replace(event, result=f"failed: {error}")])
+            raise
+        log.append([replace(event, result=OK)])
+    finally:
+        log.close()
 
 
 @contextmanager
