@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.broker.svidfiles.notify import Hook
+from ringfence.broker.svidfiles.notify import Hook, tell_systemd
 from ringfence.certs.errors import Kind, RingfenceError
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
@@ -130,3 +131,17 @@ def test_a_signal_has_one_receiver(fields: dict[str, str]) -> None:
 async def test_nothing_to_tell_is_fine(tmp_path: Path) -> None:
     """No command, no signal."""
     await Hook().run(tmp_path, [])
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, abstract: bool) -> None:
+    """By path or by abstract name; an empty or a dead address is no failure."""
+    name = f"rf-{os.getpid()}" if abstract else str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{name}" if abstract else name)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}" if abstract else name)
+        tell_systemd("READY=1")
+        assert listener.recv(99) == b"READY=1"
+    for address in ("", str(tmp_path / "none")):
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        tell_systemd("READY=1")

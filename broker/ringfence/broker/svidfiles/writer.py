@@ -15,7 +15,7 @@ from ringfence.broker.agent.fetching import Delivery, fetch_delivery, fetch_jwt,
 from ringfence.broker.log import configure, log
 from ringfence.broker.svidfiles.contents import Content, changed, chosen, chosen_token, contents, token_life
 from ringfence.broker.svidfiles.folder import publish
-from ringfence.broker.svidfiles.notify import Hook
+from ringfence.broker.svidfiles.notify import Hook, tell_systemd
 from ringfence.broker.svidfiles.wanted import Access, Wanted
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.rotation import renew_at
@@ -169,6 +169,7 @@ class Writer:
             written = files
             self._state = {"folder": str(self._job.folder), "spiffe_id": svid.spiffe_id, "expires_at": svid.expires_at}
             log.info("files written", files=names, **self._state)
+            await asyncio.to_thread(tell_systemd, "READY=1")  # whoever is ordered after us finds the files
             await self._tell(names, missing=self._job.wanted.names - files.keys())
 
     async def _tell(self, names: list[str], *, missing: Collection[str]) -> None:
