@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ringfence.broker.entry import Entry, any_node, check_entry, selectors_of
+from ringfence.broker.entry import SERVER_PATH, Entry, any_node, check_entry, selectors_of
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
@@ -25,6 +25,10 @@ AGENT = SpiffeId(TD, "/ringfence/agent/join_token/x")
         {"parent_id": SpiffeId(TrustDomain("other.org"), "/ringfence/nodes")},
         {"parent_id": SpiffeId(TD, "/ns/a/sa/b")},
         {"parent_id": SpiffeId(TD, "/ringfence/server")},
+        {"parent_id": SpiffeId(TD, "/ringfence/other")},
+        {"parent_id": SpiffeId(TD, "")},
+        {"selectors": selectors_of(["x509pop:subject:cn:a"])},
+        {"selectors": selectors_of(["x509pop:subject:cn:a", "unix:uid:1"]), "parent_id": SpiffeId(TD, SERVER_PATH)},
         {"selectors": ()},
         {"x509_ttl": -1},
         {"x509_ttl": 8 * 24 * 3600},
@@ -48,10 +52,15 @@ def test_what_could_do_harm_or_never_match_is_refused(change: dict[str, object])
 
 
 def test_a_good_entry_is_itself() -> None:
-    """For every node, or for one."""
+    """For every node, for one, or for those of an alias; and an alias."""
     assert check_entry(GOOD, TD) is GOOD
     narrow = replace(GOOD, parent_id=AGENT, dns_names=("a.example", "b"))
     assert check_entry(narrow, TD) is narrow
+    alias = replace(
+        GOOD, parent_id=SpiffeId(TD, SERVER_PATH), selectors=selectors_of([f"x509pop:ca:fingerprint:{'0' * 64}"])
+    )
+    assert check_entry(alias, TD) is alias
+    assert check_entry(replace(GOOD, parent_id=SpiffeId(TD, "/nodes/gpu")), TD)
 
 
 def test_the_order_of_selectors_does_not_make_another_entry() -> None:

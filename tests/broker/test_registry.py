@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.broker.bell import Bell
-from ringfence.broker.entry import Entry, any_node, selectors_of
+from ringfence.broker.entry import SERVER_PATH, Entry, any_node, selectors_of
 from ringfence.broker.registry import Delta, Registry
 from ringfence.broker.store.changes import Change, ChangeKind
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
@@ -43,6 +43,53 @@ def test_an_agent_is_entitled_to_its_own_entries_and_to_those_of_every_node() ->
     assert held.entitled_to(ONE, "2") is not None
     assert held.entitled_to(ONE, "3") is None
     assert held.entitled_to(ONE, "unknown") is None
+
+
+ALIAS = SpiffeId(TD, "/nodes/gpu")
+FACTS = selectors_of(["x509pop:subject:cn:gpu-7", f"x509pop:ca:fingerprint:{'a' * 64}"])
+
+
+def alias(*selectors: str) -> Entry:
+    """A node alias."""
+    return Entry("alias", ALIAS, SpiffeId(TD, SERVER_PATH), selectors_of(selectors))
+
+
+def with_facts(held: Registry) -> Registry:
+    """Node ONE has `FACTS`, node TWO none."""
+    held.facts_of = lambda agent: frozenset(FACTS if agent == ONE else ())
+    return held
+
+
+def test_a_node_with_all_selectors_of_an_alias_is_entitled_to_its_entries() -> None:
+    """And a node that lacks one, or of which nothing is known, is not; the alias itself is for nobody."""
+    held = with_facts(registry(alias("x509pop:subject:cn:gpu-7"), entry(1, ALIAS)))
+    assert [e.id for e in held.entitled(ONE)] == ["1"]
+    assert held.entitled_to(ONE, "1") is not None
+    assert held.entitled_to(TWO, "1") is None
+    assert held.entitled_to(ONE, "alias") is None
+    other = with_facts(registry(alias("x509pop:subject:cn:gpu-7", "x509pop:subject:cn:b"), entry(1, ALIAS)))
+    assert not list(other.entitled(ONE))
+    assert not list(with_facts(registry(entry(1, ALIAS))).entitled(ONE))
+
+
+def test_a_change_of_an_alias_brings_everything_anew() -> None:
+    """It may give or take any number of entries that did not change themselves."""
+    held = with_facts(registry(entry(1, ALIAS), revision=1))
+    made = alias("x509pop:subject:cn:gpu-7")
+    held.follow([Change(2, ChangeKind.ENTRY, "alias")], {"alias": made})
+    assert held.delta(ONE, 1) == Delta(2, True, (entry(1, ALIAS),), (), ())
+    held.follow([Change(3, ChangeKind.ENTRY, "alias")], {"alias": alias("x509pop:subject:cn:gpu-8")})
+    assert held.delta(ONE, 2) == Delta(3, True, (), (), ())
+    held.follow([Change(4, ChangeKind.ENTRY, "alias")], {})
+    assert held.delta(ONE, 3) == Delta(4, True, (), (), ())
+    assert held.entitled_to(ONE, "1") is None
+
+
+def test_an_entry_of_an_alias_is_pushed_by_itself() -> None:
+    """Once the alias stands, its entries come and go as others do."""
+    held = with_facts(registry(alias("x509pop:subject:cn:gpu-7"), revision=1))
+    held.follow([Change(2, ChangeKind.ENTRY, "1")], {"1": entry(1, ALIAS)})
+    assert (held.delta(ONE, 1).full, ids(held.delta(ONE, 1)), ids(held.delta(TWO, 1))) == (False, ["1"], [])
 
 
 def test_who_knows_nothing_gets_everything() -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.path_template import PathTemplate
-from ringfence.certs.selectors import Selector
+from ringfence.certs.selectors import NODE_KINDS, Selector
 from ringfence.certs.spiffe_id import MAX_ID_BYTES, SERVER_NAME, SpiffeId, TrustDomain
 
 DEFAULT_X509_TTL = 3600  # seconds, as SPIRE's
 DEFAULT_JWT_TTL = 300
 MAX_TTL = 7 * 24 * 3600
+SERVER_PATH = "/ringfence/server"  # the parent of a node alias: an entry that names the nodes with its selectors
 ANY_NODE = "/ringfence/nodes"  # a parent that every attested agent has
 AGENT_PREFIX = "/ringfence/agent/"
 API_ORIGIN = "api"
@@ -125,9 +126,31 @@ def _check_names(entry: Entry, trust_domain: TrustDomain) -> None:
             f"{entry.spiffe_id} may not be registered",
             hint="Give it a path outside /ringfence/, such as /ns/NAMESPACE/sa/NAME",
         )
-    if entry.parent_id.path != ANY_NODE and not entry.parent_id.path.startswith(AGENT_PREFIX):
+    _check_parent(entry, {selector.kind for selector in entry.selectors})
+
+
+def _check_parent(entry: Entry, kinds: set[str]) -> None:
+    path = entry.parent_id.path
+    # A name outside /ringfence/ is an alias of nodes, which may come to be later.
+    if entry.parent_id in {entry.spiffe_id, SpiffeId(entry.parent_id.trust_domain, "")} or (
+        entry.parent_id.is_reserved and path not in {ANY_NODE, SERVER_PATH} and not path.startswith(AGENT_PREFIX)
+    ):
         raise RingfenceError(
-            Kind.INVALID, f"{entry.parent_id} is no node", hint="Leave --parent-id out, or name an agent's SPIFFE ID"
+            Kind.INVALID,
+            f"{entry.parent_id} is no node",
+            hint="Leave --parent-id out, or name an agent's SPIFFE ID or a node alias",
+        )
+    if path == SERVER_PATH and (entry.template or not kinds <= NODE_KINDS):
+        raise RingfenceError(
+            Kind.INVALID,
+            f"{entry.name} is a node alias, and not all of its selectors are nodes'",
+            hint=f"Selectors of nodes start with one of: {', '.join(sorted(NODE_KINDS))}",
+        )
+    if path != SERVER_PATH and kinds & NODE_KINDS:
+        raise RingfenceError(
+            Kind.INVALID,
+            f"{entry.name} asks a workload for what is true of nodes",
+            hint=f"Make a node alias (--parent-id spiffe://{entry.parent_id.trust_domain}{SERVER_PATH}) its parent",
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringfence.broker.bell import Bell
-from ringfence.broker.entry import ANY_NODE, Entry
+from ringfence.broker.entry import ANY_NODE, SERVER_PATH, Entry
 from ringfence.broker.store.changes import Change, ChangeKind
+from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.entries import LaunchRule
 
@@ -48,9 +49,11 @@ class Registry:
         self.revision = 0
         self.loaded = False
         self.launch_rules: tuple[LaunchRule, ...] = ()
+        self.facts_of: Callable[[SpiffeId], frozenset[Selector]] = _nothing  # what is known of a node
         self._entries: dict[str, Entry] = {}
         self._ends: dict[str, int] = {}  # Unix seconds, of those that have one
         self._children: defaultdict[SpiffeId, dict[str, Entry]] = defaultdict(dict)
+        self._aliases: dict[str, Entry] = {}  # of nodes, by entry id
         self._past: deque[_Past] = deque(maxlen=_HISTORY)
         self._floor = 0  # changes up to here are not in _past
 
@@ -62,6 +65,7 @@ class Registry:
         self._entries.clear()
         self._ends.clear()
         self._children.clear()
+        self._aliases.clear()
         self._past.clear()
         for entry in entries:
             self._put(entry)
@@ -90,26 +94,28 @@ class Registry:
         return any(end <= now for end in self._ends.values())
 
     def entitled(self, agent: SpiffeId) -> Iterator[Entry]:
-        """What *agent* may ask for: entries of its own and of every node."""
-        for parent in _parents(agent):
+        """What *agent* may ask for: entries of its own, of every node and of its aliases."""
+        for parent in self._parents(agent):
             yield from self._children.get(parent, {}).values()
 
     def entitled_to(self, agent: SpiffeId, entry_id: str) -> Entry | None:
         """The entry, if *agent* may ask for it."""
         entry = self._entries.get(entry_id)
-        return entry if entry is not None and entry.parent_id in _parents(agent) else None
+        return entry if entry is not None and entry.parent_id in self._parents(agent) else None
 
     def delta(self, agent: SpiffeId, since: int) -> Delta:
         """What *agent*, which is at revision *since* (0: knows nothing), has to learn."""
         if not since or since < self._oldest() or since > self.revision:
-            return Delta(self.revision, True, tuple(self.entitled(agent)), (), self.launch_rules)
-        parents = _parents(agent)
+            return self._whole(agent)
+        parents = self._parents(agent)
         touched: dict[str, Entry] = {}
         launch = False
         for past in reversed(self._past):
             if past.revision <= since:
                 break
             launch = launch or past.entry is None
+            if past.entry is not None and past.entry.parent_id.path == SERVER_PATH:
+                return self._whole(agent)  # an alias came, went or changed: whose, nobody wrote down
             if past.entry is not None and past.entry.parent_id in parents:
                 touched.setdefault(past.entry.id, past.entry)
         held = {i: self._entries.get(i) for i in reversed(touched)}
@@ -117,6 +123,16 @@ class Registry:
         given = {entry.id for entry in upserts}  # one may have moved to another node
         removed = tuple(Removed(e.id, e.spiffe_id) for e in touched.values() if e.id not in given)
         return Delta(self.revision, False, upserts, removed, self.launch_rules if launch else None)
+
+    def _whole(self, agent: SpiffeId) -> Delta:
+        return Delta(self.revision, True, tuple(self.entitled(agent)), (), self.launch_rules)
+
+    def _parents(self, agent: SpiffeId) -> tuple[SpiffeId, ...]:
+        own = SpiffeId(agent.trust_domain, ANY_NODE), agent
+        if not self._aliases or not (facts := self.facts_of(agent)):
+            return own
+        aliases = {alias.spiffe_id for alias in self._aliases.values() if facts.issuperset(alias.selectors)}
+        return (*own, *sorted(aliases - set(own)))
 
     def _take(self, change: Change, entry: Entry | None) -> None:
         if change.kind is ChangeKind.INTENT:
@@ -131,6 +147,7 @@ class Registry:
             del self._entries[known.id]
             self._ends.pop(known.id, None)
             del self._children[known.parent_id][known.id]
+            self._aliases.pop(known.id, None)
         seen = entry or known
         if seen is not None:
             self._past.append(_Past(change.revision, seen))
@@ -143,11 +160,14 @@ class Registry:
         if entry.expires_at:
             self._ends[entry.id] = entry.expires_at
         self._children[entry.parent_id][entry.id] = entry
+        self._aliases.pop(entry.id, None)
+        if entry.parent_id.path == SERVER_PATH:
+            self._aliases[entry.id] = entry
 
     def _oldest(self) -> int:
         full = len(self._past) == self._past.maxlen
         return self._past[0].revision if full else self._floor
 
 
-def _parents(agent: SpiffeId) -> tuple[SpiffeId, SpiffeId]:
-    return SpiffeId(agent.trust_domain, ANY_NODE), agent
+def _nothing(_: SpiffeId) -> frozenset[Selector]:
+    return frozenset()

@@ -108,6 +108,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     await feed.load()
     agents = Agents(trust, store, clock=clock)
     await agents.load()
+    registry.facts_of = agents.selectors_of
     # 3. The intent in force and what proxies are to hold.
     proxies = await ServerProxies.load(store, clock)
     intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
