@@ -17,6 +17,7 @@ from ringfence.broker.attest.launch_folder import LaunchFolder, Mounts, enter, o
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.selectors import Selector
 from tests.broker.attest.cgroups import NOWHERE, Doer, cgroup, clear, doer, gone, move, unified
+from tests.parts import missing
 
 # Tries to enter process argv[1] from a cgroup namespace that begins at the cgroup in which it is itself.
 IN_A_NAMESPACE = """
@@ -28,6 +29,17 @@ try:
     launch_folder.enter(held, "team-a", "trainer", procfs.unified_mounts())
 except Exception as error:
     print(error)
+"""
+# Tries the same without root's rights.
+AS_NOBODY = """
+import os, sys
+from ringfence.broker.attest import launch_folder, procfs
+held = procfs.hold(int(sys.argv[1]), os.geteuid(), os.getegid(), None)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    launch_folder.enter(held, "team-a", "trainer", procfs.unified_mounts())
+except PermissionError as error:
+    print("refused", error)
 """
 # Says what it sees of its own cgroup from a namespace that begins at it, then waits.
 FORGER = """
@@ -132,6 +144,15 @@ def test_without_a_cgroup_v2_it_says_so(launcher: Doer, mounts: Mounts) -> None:
     """No mount, or one that takes no folder: an error that the agent takes to the log, and nothing has changed."""
     with pytest.raises((RingfenceError, OSError)):
         _enter(launcher, mounts)
+    assert "ringfence-launch" not in procfs.unified_cgroup(launcher.pid)
+
+
+def test_without_the_right_to_a_folder_it_says_so(launcher: Doer) -> None:
+    """An agent that is not root, and to which nothing was delegated, leaves the launcher where it is."""
+    if os.geteuid() != 0:
+        missing("root", "only root can become another user")
+    command = [sys.executable, "-c", AS_NOBODY, str(launcher.pid)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("refused")
     assert "ringfence-launch" not in procfs.unified_cgroup(launcher.pid)
 
 
