@@ -134,3 +134,69 @@ def test_the_index_finds_what_a_scan_finds(changes: list[tuple[int, set[Selector
     again = EntryBook()
     again.apply(book.as_update())
     assert again.matching(have) == book.matching(have)
+
+
+def _rule(template: str = "/u/{unix.uid}", *selectors: Selector, **fields: object) -> object:
+    texts = [str(selector) for selector in selectors]
+    return agent_pb2.Entry(id="r", spiffe_id="spiffe://example.org", template=template, selectors=texts, **fields)
+
+
+def test_a_rule_gives_each_caller_an_instance() -> None:
+    """Named after the facts found of it, under an id that the server can check; known again by that id alone."""
+    book = _book(_rule("/u/{unix.uid}", GID))
+    [made] = book.matching({UID, GID})
+    assert (made.id, str(made.spiffe_id)) == ("r#/u/1", "spiffe://example.org/u/1")
+    assert made.selectors == {UID, GID}
+    assert book.get("r#/u/1") == made
+    assert book.matching({UID}) == ()
+    assert book.wanted == {"unix:uid", "unix:gid"}
+
+
+def test_a_rule_gives_nothing_when_its_template_is_not_filled() -> None:
+    """No value, two values, or a value that is no path segment: no identity, never half of one."""
+    book = _book(_rule("/user/{unix.user}"))
+    for names in ((), ("a", "b"), ("a/b",), ("..",)):
+        assert book.matching({UID, *(Selector("unix", f"user:{name}") for name in names)}) == ()
+    assert [e.id for e in book.matching({UID, Selector("unix", "user:a")})] == ["r#/user/a"]
+
+
+def test_an_id_that_no_rule_makes_is_nobodys() -> None:
+    """Neither of another path, nor behind an entry that is no rule."""
+    book = _book(_rule(), _entry("a", UID))
+    assert [book.get(entry_id) for entry_id in ("r#/x/1", "r#", "r#/u/1/2", "a#/a", "none#/u/1")] == [None] * 5
+
+
+def test_a_rule_survives_the_disk() -> None:
+    """What is kept is what was told."""
+    book = _book(_rule("/u/{unix.uid}", expires_at=7))
+    again = EntryBook()
+    again.apply(book.as_update())
+    assert again.get("r") == book.get("r")
+    assert again.matching({UID}) == book.matching({UID})
+
+
+def test_a_template_that_cannot_be_read_costs_that_rule() -> None:
+    """A placeholder of a newer server's attestor."""
+    book = EntryBook()
+    applied = book.apply(agent_pb2.EntriesUpdate(upserts=[_rule("/q/{quantum.spin}"), _entry("a", UID)]))
+    assert _ids(book.matching({UID})) == ["a"]
+    assert len(applied.refused) == 1
+
+
+def test_the_book_knows_what_ends_and_when() -> None:
+    """As it changes."""
+    book = _book(_entry("a", UID, expires_at=50), _entry("b", UID, expires_at=60), _entry("c", UID))
+    assert (book.next_end(), book.ended(49), book.ended(50)) == (50, (), ("a",))
+    book.apply(agent_pb2.EntriesUpdate(upserts=[_entry("a", UID, expires_at=70)], removed=["b"]))
+    assert (book.next_end(), book.ended(69)) == (70, ())
+    book.apply(agent_pb2.EntriesUpdate(removed=["a"]))
+    assert book.next_end() is None
+
+
+def test_facts_are_wanted_for_as_long_as_an_entry_asks() -> None:
+    """Two that ask for the same, one of them gone: still wanted."""
+    book = _book(_entry("a", UID), _entry("b", UID, GID))
+    book.apply(agent_pb2.EntriesUpdate(removed=["b"]))
+    assert book.wanted == {"unix:uid"}
+    book.apply(agent_pb2.EntriesUpdate(removed=["a"]))
+    assert book.wanted == frozenset()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -227,3 +229,61 @@ async def test_an_svid_of_an_entry_that_changed_meanwhile_is_left_out(world: Wor
     world.cache.put(entry, HeldSvid.of(chain, key, entry.spiffe_id, 0.0))
     assert world.cache.svids.get("a", NOW) is None
     assert [need.dns_names for need in world.cache.take_needs()] == [("x.example",)]
+
+
+def _rule(**fields: Any) -> agent_pb2.Entry:
+    return agent_pb2.Entry(id="r", spiffe_id="spiffe://example.org", template="/u/{unix.uid}", **fields)
+
+
+async def test_an_instance_of_a_rule_is_served_and_ends_with_the_rule(world: World) -> None:
+    """Issued under its own id; when the rule goes, so do its SVID and the stream."""
+    world.update(_rule())
+    with world.watches.open(world.caller) as watch:
+        views = _views(watch)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(views)
+        assert world.issue() == ["r#/u/1"]
+        assert _ids(await anext(_views(watch))) == ["r#/u/1"]
+        world.update(removed=["r"])
+        assert len(world.cache.svids) == 0
+        assert await _status(_views(watch)) is Code.PERMISSION_DENIED
+
+
+async def test_a_rule_that_changes_makes_its_instances_anew(world: World) -> None:
+    """Another template, other DNS names: the SVIDs in use are of the past."""
+    world.update(_rule())
+    with world.watches.open(world.caller) as watch:
+        world.watches.rematch(watch)
+        world.cache.view(watch.entries)
+        assert world.issue() == ["r#/u/1"]
+        world.update(_rule(dns_names=["a.example"]))
+        assert len(world.cache.svids) == 0
+        world.watches.rematch(watch)
+        world.cache.view(watch.entries)
+        assert world.issue() == ["r#/u/1"]
+
+
+async def test_an_entry_ends_on_time_without_the_server(world: World) -> None:
+    """The agent's own clock ends it: no match, no SVID, and the streams learn it."""
+    now = NOW
+    world.cache.clock = lambda: now
+    world.update(_entry("a", expires_at=int(NOW.timestamp()) + 60))
+    with world.watches.open(world.caller) as watch:
+        world.watches.rematch(watch)
+        world.cache.view(watch.entries)
+        world.issue()
+        assert _ids(await anext(_views(watch))) == ["a"]
+        world.cache.end_entries()
+        assert len(world.cache.book) == 1
+        now += timedelta(seconds=60)
+        assert world.cache.matching(frozenset({UID})) == ()
+        world.cache.end_entries()
+        assert (len(world.cache.book), len(world.cache.svids)) == (0, 0)
+        assert await _status(_views(watch)) is Code.PERMISSION_DENIED
+
+
+async def test_what_is_for_a_store_is_not_served_to_workloads(world: World) -> None:
+    """store_svid keeps an entry off the Workload API."""
+    world.update(_entry("a", store_svid=True))
+    assert world.cache.matching(frozenset({UID})) == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -104,6 +104,7 @@ class Cache:
         self.synced = False  # whether entries were ever heard of, from the server or from disk
         self.wake = asyncio.Event()  # something is to be asked of the server
         self.dirty = asyncio.Event()  # something is to be kept on disk
+        self.ends = asyncio.Event()  # some entry may end at another time than before
         self.clock = clock
         self.hooks = Hooks()
         self._draw = draw
@@ -135,7 +136,16 @@ class Cache:
     def matching(self, selectors: frozenset[object]) -> tuple[Entry, ...]:
         """The entries of whoever has *selectors*, without those whose identity was revoked."""
         found = self.book.matching(selectors)  # type: ignore[arg-type]
-        return tuple(entry for entry in found if str(entry.spiffe_id) not in self._revoked)
+        now = self.clock().timestamp()
+        return tuple(entry for entry in found if not self.withheld(entry, now))
+
+    def withheld(self, entry: Entry, now: float) -> str:
+        """Why *entry*, which matches, is not served, at *now* in Unix seconds; empty when it is."""
+        if str(entry.spiffe_id) in self._revoked:
+            return "its identity was revoked"
+        if entry.has_ended(now):
+            return "it has ended"
+        return "it is for an SVID store, not for the Workload API" if entry.store_svid else ""
 
     # What the server is to be asked
 
@@ -183,21 +193,27 @@ class Cache:
     def on_entries(self, update: agent_pb2.EntriesUpdate) -> None:
         """Entries or launch rules changed."""
         wanted = self.book.wanted
-        applied = self.book.apply(update)
+        applied = self._with_instances(self.book.apply(update))
         if update.full:
             self._revoked.clear()
         self._revoked -= {str(entry.spiffe_id) for entry in applied.upserted}
         self.svids.drop(applied.removed | applied.outdated)
-        for entry_id in (*applied.removed, *(entry.id for entry in applied.upserted)):
+        for entry_id in (*applied.removed, *applied.outdated, *(entry.id for entry in applied.upserted)):
             self._needs.pop(entry_id, None)
             self._refused.pop(entry_id, None)
         self.synced = True
         self.dirty.set()
+        self.ends.set()
         self.hooks.gone(applied.removed | applied.outdated)
         self.hooks.entries()
         if self._listener:
             self._listener.on_entries(applied, facts_changed=not self.book.wanted <= wanted)
         events.entries(self.book.revision, len(self.book), applied.refused)
+
+    def end_entries(self) -> None:
+        """Forget the entries whose end has come, as if the server had said so: it may be away."""
+        if ended := self.book.ended(self.clock().timestamp()):
+            self.on_entries(agent_pb2.EntriesUpdate(revision=self.book.revision, removed=ended))
 
     def on_bundle(self, update: agent_pb2.BundleUpdate) -> None:
         """A trust bundle changed."""
@@ -250,6 +266,17 @@ class Cache:
             {TrustDomain(n): SpiffeBundle.parse(TrustDomain(n), text) for n, text in kept.federated.items()},
             self.bundles.version + 1,
         )
+
+    def _with_instances(self, applied: Applied) -> Applied:
+        """*applied* with the instances of its rules that are in use, which are to be made anew."""
+        watched = self._listener.watched() if self._listener else ()
+        held = {*watched, *self._needs, *self._refused, *(entry_id for entry_id, _ in self.svids)}
+        instances = {entry_id for entry_id in held if "#" in entry_id}
+        if not instances:
+            return applied
+        touched = {*applied.removed, *applied.outdated, *(entry.id for entry in applied.upserted)}
+        hit = {entry_id for entry_id in instances if entry_id.partition("#")[0] in touched}
+        return replace(applied, outdated=applied.outdated | hit)
 
     def _is_refused(self, entry_id: str, now: datetime) -> bool:
         until = self._refused.get(entry_id)

@@ -15,6 +15,7 @@ from ringfence.broker.agent.cache import Cache, Clock, utc_now
 from ringfence.broker.agent.callers import Callers
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.dial import Dialler
+from ringfence.broker.agent.ending import end_entries
 from ringfence.broker.agent.issuing import Issuer
 from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.agent.launcher import Launcher
@@ -139,6 +140,7 @@ class Agent:
             running = [
                 tasks.create_task(link.run()),
                 tasks.create_task(issuer.run()),
+                tasks.create_task(end_entries(cache)),
                 tasks.create_task(self._node.keep_renewed(link)),
                 tasks.create_task(self._keep(cache, tokens)),
             ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ringfence.agent.v1 import agent_pb2
-from ringfence.certs.errors import RingfenceError
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.path_template import PathTemplate
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
@@ -27,6 +30,7 @@ class Entry:
     expires_at: int = 0  # Unix seconds from which it grants nothing, 0 for never
     federates_with: tuple[TrustDomain, ...] = ()
     store_svid: bool = False
+    template: PathTemplate | None = None  # of a rule; `spiffe_id` is then the trust domain's
 
     @classmethod
     def read(cls, message: agent_pb2.Entry) -> Entry:
@@ -43,6 +47,7 @@ class Entry:
             message.expires_at,
             tuple(TrustDomain(name) for name in message.federates_with),
             message.store_svid,
+            PathTemplate.parse(message.template) if message.template else None,
         )
 
     def write(self) -> agent_pb2.Entry:
@@ -59,11 +64,48 @@ class Entry:
             expires_at=self.expires_at,
             federates_with=[domain.name for domain in self.federates_with],
             store_svid=self.store_svid,
+            template=self.template.text if self.template else "",
         )
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The facts that it asks for, `k8s:ns`."""
+        placeholders = self.template.placeholders if self.template else ()
+        named = {f"{s.kind}:{s.value.partition(':')[0]}" for s in self.selectors}
+        return frozenset(named | {each.wanted for each in placeholders})
+
+    def has_ended(self, now: float) -> bool:
+        """Whether it grants nothing any more at *now*, Unix seconds."""
+        return 0 < self.expires_at <= now
+
+    def instance(self, path: str) -> Entry | None:
+        """What a rule says of one path, under the id `RULE#PATH`; None for a path that its template does not make."""
+        found = self.template.selectors(path) if self.template else None
+        if found is None:
+            return None
+        return replace(
+            self,
+            id=f"{self.id}#{path}",
+            spiffe_id=SpiffeId(self.spiffe_id.trust_domain, path),
+            selectors=self.selectors | found,
+            template=None,
+        )
+
+    def instance_for(self, selectors: frozenset[Selector]) -> Entry:
+        """What a rule says of a process that has *selectors*; raises INVALID when they do not fill its template."""
+        path = self.template.path(selectors) if self.template else ""
+        made = self.instance(path)
+        if made is None:
+            raise RingfenceError(Kind.INVALID, f"{path!r} is no instance of rule {self.id}")
+        return made
 
     def is_reissued_by(self, other: Entry) -> bool:
         """Whether an SVID made for this entry no longer says what *other* says."""
-        return (self.spiffe_id, self.dns_names, self.x509_ttl) != (other.spiffe_id, other.dns_names, other.x509_ttl)
+        return self._content != other._content
+
+    @property
+    def _content(self) -> tuple[object, ...]:
+        return self.spiffe_id, self.template, self.dns_names, self.x509_ttl, self.expires_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +139,19 @@ class EntryBook:
         self.wanted: frozenset[str] = frozenset()
         self._entries: dict[str, Entry] = {}
         self._index: dict[Selector, dict[str, Entry]] = {}
+        self._templates: dict[str, Entry] = {}  # rule entries
+        self._facts: Counter[str] = Counter()  # how many entries ask for each
+        self._ends: dict[str, int] = {}  # Unix seconds, of those that have one
         self._rules: dict[tuple[str, str], LaunchRule] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, entry_id: str) -> Entry | None:
-        """The entry of that id."""
-        return self._entries.get(entry_id)
+        """The entry of that id, or the instance of a rule that `RULE#PATH` names."""
+        rule, is_instance, path = entry_id.partition("#")
+        found = self._entries.get(rule)
+        return found.instance(path) if found is not None and is_instance else found
 
     def ids_of(self, spiffe_ids: Collection[str]) -> frozenset[str]:
         """The ids of the entries that give these SPIFFE IDs."""
@@ -120,9 +167,29 @@ class EntryBook:
         found = [
             entry for selector in have for entry in self._index.get(selector, {}).values() if entry.selectors <= have
         ]
+        found += self._instances(have)
         found.sort(key=lambda entry: (entry.created_at, entry.id))
         once = {(entry.spiffe_id, entry.hint): entry for entry in reversed(found)}
         return _in_order(once.values())
+
+    def _instances(self, have: frozenset[Selector]) -> Iterator[Entry]:
+        """What rules say of a process with those selectors; one whose template they do not fill says nothing."""
+        for rule in self._templates.values():
+            if rule.selectors <= have:
+                with suppress(RingfenceError):
+                    yield rule.instance_for(have)
+
+    def ended(self, now: float) -> tuple[str, ...]:
+        """The entries whose end has come."""
+        return tuple(entry_id for entry_id, end in self._ends.items() if end <= now)
+
+    def next_end(self) -> int | None:
+        """When the next entry ends, Unix seconds."""
+        return min(self._ends.values(), default=None)
+
+    def every(self) -> Iterable[Entry]:
+        """All entries, rules as they are."""
+        return self._entries.values()
 
     def apply(self, update: agent_pb2.EntriesUpdate) -> Applied:
         """Take in a change from the server; a full one replaces everything."""
@@ -155,12 +222,21 @@ class EntryBook:
 
     def _remember(self, entry: Entry) -> None:
         self._entries[entry.id] = entry
+        self._facts.update(entry.wanted)
+        if entry.expires_at:
+            self._ends[entry.id] = entry.expires_at
+        if entry.template is not None:
+            self._templates[entry.id] = entry
+            return
         self._index.setdefault(self._key(entry), {})[entry.id] = entry
 
     def _forget(self, entry_id: str) -> None:
         entry = self._entries.pop(entry_id, None)
         if entry is None:
             return
+        self._facts -= Counter(entry.wanted)
+        self._ends.pop(entry_id, None)
+        self._templates.pop(entry_id, None)
         for selector in entry.selectors:
             bucket = self._index.get(selector)
             if bucket and bucket.pop(entry_id, None) and not bucket:
@@ -171,9 +247,8 @@ class EntryBook:
         return min(entry.selectors, key=lambda selector: (len(self._index.get(selector, ())), selector))
 
     def _wanted(self) -> frozenset[str]:
-        sets = [entry.selectors for entry in self._entries.values()]
-        sets += [alternative for rule in self._rules.values() for alternative in rule.by]
-        return frozenset(f"{s.kind}:{s.value.partition(':')[0]}" for each in sets for s in each)
+        by = [alternative for rule in self._rules.values() for alternative in rule.by]
+        return frozenset(self._facts) | {f"{s.kind}:{s.value.partition(':')[0]}" for each in by for s in each}
 
 
 def unique_hints(entries: Iterable[Entry]) -> list[tuple[Entry, str]]:
@@ -198,7 +273,7 @@ def _read_all(messages: Iterable[agent_pb2.Entry]) -> tuple[tuple[Entry, ...], t
         except RingfenceError as error:
             refused.append(f"{message.id}: {error.detail}")
             continue
-        if entry.selectors:  # an entry without selectors would be everybody
+        if entry.selectors or entry.template:  # an entry without selectors would be everybody
             read.append(entry)
         else:
             refused.append(f"{message.id}: it has no selectors")

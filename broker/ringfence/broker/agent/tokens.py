@@ -80,9 +80,9 @@ class Tokens:
             task.exception()  # seen, also when every caller has left
 
     def forget(self, entry_ids: Iterable[str]) -> None:
-        """Drop the tokens of entries that are gone or changed."""
+        """Drop the tokens of entries that are gone or changed, and of the instances of such rules."""
         gone = frozenset(entry_ids)
-        for key in [key for key in self._kept if key[0] in gone]:
+        for key in [key for key in self._kept if key[0] in gone or key[0].partition("#")[0] in gone]:
             del self._kept[key]
 
     def forget_all(self) -> None:

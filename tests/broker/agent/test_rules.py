@@ -1,0 +1,69 @@
+"""Rule entries and entries that end, with a real server and a real agent."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from ringfence.proto import workload
+from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, workload_client
+from tests.broker.server.harness import running_server
+
+pytestmark = pytest.mark.e2e
+RULE = "spiffe://example.org/users/{unix.uid}/w"
+
+
+async def _to_the_end(call: Any) -> None:
+    while True:
+        await call.read()
+
+
+async def test_one_rule_names_each_workload(tmp_path: Path) -> None:
+    """X.509 and JWT, and a restarted agent knows its instances without the server."""
+    mine = f"spiffe://example.org/users/{os.geteuid()}/w"
+    async with running_server(tmp_path) as server:
+        await server.create_entry(RULE)
+        async with running_agent(tmp_path, server) as agent:
+            [svid] = (await first_svids(agent.socket)).svids
+            assert svid.spiffe_id == mine
+            async with workload_client(agent.socket) as client:
+                asked = workload.JWTSVIDRequest(audience=["db"])
+                answer = await client.FetchJWTSVID(asked, metadata=HEADER, timeout=10)
+                assert [each.spiffe_id for each in answer.svids] == [mine]
+        address = server.address
+    async with running_agent(tmp_path, None, address=address, joined=True) as agent:
+        [again] = (await first_svids(agent.socket)).svids
+        assert (again.spiffe_id, again.x509_svid) == (mine, svid.x509_svid)
+
+
+async def test_an_open_stream_ends_when_its_rule_goes(tmp_path: Path) -> None:
+    """As with any entry."""
+    async with running_server(tmp_path) as server:
+        made = await server.create_entry(RULE)
+        async with running_agent(tmp_path, server) as agent, workload_client(agent.socket) as client:
+            call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+            await call.read()
+            await server.delete_entry(made.id)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_open_stream_ends_when_its_entry_does(tmp_path: Path) -> None:
+    """By the agent's clock; its SVID ended no later."""
+    async with running_server(tmp_path) as server:
+        end = int(time.time()) + 3
+        await server.create_entry("spiffe://example.org/w", OWN_UID, expires_at=end)
+        async with running_agent(tmp_path, server) as agent, workload_client(agent.socket) as client:
+            call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+            await call.read()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await _to_the_end(call)
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert end <= time.time() <= end + 1.5
