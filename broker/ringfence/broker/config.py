@@ -66,6 +66,7 @@ class ServerConfig:
     oidc_issuer: str = ""
     bundle_endpoint: Web | None = None
     ca_ttl: timedelta = timedelta(hours=24)
+    ledger_retention: timedelta = timedelta(hours=24)  # past the end of an SVID
     x509pop_ca: tuple[Path, ...] = ()  # PEM files; none: no node attests by certificate
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
     keys: KeyChoice = field(default_factory=KeyChoice)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import Connection
 
 from ringfence.broker import events, metrics
 from ringfence.broker.audit.issuing import Issued, Refusal, batch
@@ -20,6 +21,7 @@ from ringfence.broker.registry import Registry
 from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.ledger import Issuance
+from ringfence.broker.store.ledger import Refusal as Refused
 from ringfence.broker.telemetry.names import ENTRY, ISSUE, SPIFFE_ID
 from ringfence.broker.telemetry.spans import span
 from ringfence.certs.authority import Authority
@@ -209,17 +211,32 @@ class Issuer:
             (job.serial, str(job.draft.spiffe_id), job.entry_id) for job in jobs if answers[job.serial].refused is None
         ]
         failed = [(answer.entry_id, answer.refused) for answer in answers.values() if answer.refused is not None]
-        await self._close("x509", agent_id, signed, [*refused, *failed])
+        await self._close("x509", agent_id, signed, refused, failed)
         return answers
 
-    async def _close(self, kind: str, agent_id: str, signed: Sequence[Issued], refused: Sequence[Refusal]) -> None:
-        """Record how a batch ended, in the ledger and the audit log at once."""
-        await recorded(
-            self._store,
-            self._audit,
-            lambda connection: ledger.issued(connection, [serial for serial, _, _ in signed]),
-            lambda _: batch(kind, agent_id, signed, refused),
-        )
+    async def _close(
+        self,
+        kind: str,
+        agent_id: str,
+        signed: Sequence[Issued],
+        refused: Sequence[Refusal],
+        failed: Sequence[Refusal] = (),
+    ) -> None:
+        """Record how a batch ended, in the ledger and the audit log at once; *failed* have their open intents."""
+        now = int(self._clock().timestamp())
+        refusals = [self._refusal(kind, agent_id, entry_id, error) for entry_id, error in refused]
+
+        def close(connection: Connection) -> None:
+            ledger.issued(connection, [serial for serial, _, _ in signed])
+            ledger.refuse(connection, refusals, now)
+
+        await recorded(self._store, self._audit, close, lambda _: batch(kind, agent_id, signed, [*refused, *failed]))
+
+    def _refusal(self, kind: str, agent_id: str, asked: str, error: RingfenceError) -> Refused:
+        """The refusal as the ledger keeps it: an entry that nobody knows is one and the same, whatever it is called."""
+        entry = self._registry.get(asked.partition("#")[0])
+        entry_id, spiffe_id = ("", "") if entry is None else (entry.id, entry.name)
+        return Refused(kind, spiffe_id, entry_id, agent_id, error.kind.value, error.detail)
 
     def _signed(self, job: _Job, sign: Callable[[LeafDraft], bytes]) -> Answer:
         with span(ISSUE, {SPIFFE_ID: str(job.draft.spiffe_id), ENTRY: job.entry_id}):

@@ -19,6 +19,7 @@ NOUNS = {
     "bundle": ("bundle", "Show the trust bundle."),
     "demo": ("demo", "Run the whole story on this machine."),
     "entry": ("entry", "Create, list, show and delete registration entries."),
+    "identity": ("identity", "List, show and explain the identities that were given."),
     "node": ("node", "List, evict and ban nodes."),
     "policy": ("policy", "Validate and apply intent documents."),
     "proxy": ("proxy", "Show what every proxy holds."),

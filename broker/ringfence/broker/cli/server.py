@@ -51,6 +51,14 @@ def command() -> None:
     "--ca-ttl", type=DURATION, default="24h", show_default=True, envvar="RINGFENCE_CA_TTL", help="Life of an authority."
 )
 @click.option(
+    "--ledger-retention",
+    type=DURATION,
+    default="24h",
+    show_default=True,
+    envvar="RINGFENCE_LEDGER_RETENTION",
+    help="How long past its end an SVID stays in the inventory.",
+)
+@click.option(
     "--key-manager",
     type=click.Choice(["disk", "pkcs11"]),
     default="disk",

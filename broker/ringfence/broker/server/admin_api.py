@@ -17,6 +17,7 @@ from ringfence.broker.server import admin_messages as say
 from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.entry_api import EntryApi
 from ringfence.broker.server.identity import ServerIdentity
+from ringfence.broker.server.inventory_api import InventoryApi
 from ringfence.broker.server.node_api import NodeApi
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.intent import Document
@@ -89,6 +90,7 @@ class AdminApi:
             "ShowAuthorities": self.show_authorities,
         }
         unary |= NodeApi(self.agents, self.trust.bundle.trust_domain).unary()
+        unary |= InventoryApi(self.store, self.registry, self.intent, self.trust, self.clock).unary()
         entries = self.entries
         handlers = {name: _unary(answer) for name, answer in (unary | entries.unary()).items()}
         streams = {"TailAuthz": self.tail_authz, "ApplyEntries": entries.apply}

@@ -77,7 +77,7 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
         listen, otlp = await _listen(config, parts, stack)
         public = await _serve_public(config, parts, stack)
         # 5. Upkeep, which ends first.
-        await _start_upkeep(parts, stack)
+        await _start_upkeep(config, parts, stack)
         readiness.detail, readiness.parts = "", parts
         metrics.UP.set(1)
         log.info("serving", listen=str(listen), admin=str(config.admin_path), trust_domain=str(config.trust_domain))
@@ -152,8 +152,9 @@ async def _tcp(
     return Address(address.host, port)
 
 
-async def _start_upkeep(parts: Parts, stack: AsyncExitStack) -> None:
-    running = (partial(keep_up, parts), parts.proxies.run, parts.evidence.run)
+async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> None:
+    keep = partial(keep_up, parts, retention=config.ledger_retention.total_seconds())
+    running = (keep, parts.proxies.run, parts.evidence.run)
     tasks = [asyncio.create_task(_watched(task)) for task in running]
 
     async def end() -> None:

@@ -39,6 +39,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         oidc_issuer=given["oidc_issuer"],
         bundle_endpoint=bundle_endpoint_of(given),
         ca_ttl=timedelta(seconds=given["ca_ttl"]),
+        ledger_retention=timedelta(seconds=given["ledger_retention"]),
         x509pop_ca=given["x509pop_ca"],
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
         keys=KeyChoice.of(given),

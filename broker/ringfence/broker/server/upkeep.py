@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import Connection
-
 from ringfence.broker.log import log
 from ringfence.broker.server.parts import Parts
 from ringfence.broker.store import ledger, nodes
@@ -13,18 +11,22 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.rotation import Step
 
 INTERVAL = 5.0  # seconds between two looks at the clock, as SPIRE's
-_FORGET_EVERY = 720  # looks, an hour
-_KEPT = 24 * 3600  # seconds past its end that an SVID stays in the ledger and an agent is remembered
+_FORGET_EVERY = 60  # looks, five minutes
+_BREATH = 0.05  # seconds between two batches that are forgotten: issuing goes first
+_KEPT = 24 * 3600  # seconds past the end of its SVID that an agent is remembered
 
 
-async def keep_up(parts: Parts, *, interval: float = INTERVAL) -> None:
-    """Look at the clock every *interval* seconds until cancelled; a failure is logged and tried again."""
+async def keep_up(parts: Parts, *, retention: float, interval: float = INTERVAL) -> None:
+    """Look at the clock every *interval* seconds until cancelled; a failure is logged and tried again.
+
+    *retention* is how many seconds past its end an SVID stays in the ledger.
+    """
     looks = 0
     while True:
         try:
             await look(parts)
             if looks % _FORGET_EVERY == 0:
-                await parts.store.run(_forget, int(parts.clock().timestamp()) - _KEPT)
+                await forget(parts, retention)
         except RingfenceError as error:
             log.error("upkeep failed", detail=error.detail, where=error.where, hint=error.hint)
         looks += 1
@@ -41,6 +43,11 @@ async def look(parts: Parts) -> None:
         await parts.identity.renew()
 
 
-def _forget(connection: Connection, before: int) -> None:
-    ledger.prune(connection, before)
-    nodes.forget(connection, before)
+async def forget(parts: Parts, retention: float) -> None:
+    """Drop what ended longer ago than that, a small batch at a time."""
+    now = int(parts.clock().timestamp())
+    forgotten = ledger.BATCH
+    while forgotten == ledger.BATCH:
+        forgotten = await parts.store.run(ledger.prune, now - int(retention))
+        await asyncio.sleep(_BREATH)
+    await parts.store.run(nodes.forget, now - _KEPT)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select, update
 
 from ringfence.broker.store.schema import issuance
+from ringfence.broker.store.upsert import upsert
 
-INTENT, ISSUED = "intent", "issued"
+INTENT, ISSUED, REFUSED = "intent", "issued", "refused"
+BATCH = 500  # rows that one transaction forgets, so that issuing never waits long for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,33 @@ class Issuance:
     agent_id: str
     authority: str  # key id that signs
     not_after: int  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One document that was asked for and not given; `spiffe_id` empty for an entry that is not known."""
+
+    kind: str  # x509 | jwt
+    spiffe_id: str
+    entry_id: str
+    agent_id: str
+    why: str  # a RingfenceError's kind
+    reason: str
+
+    @property
+    def serial(self) -> str:
+        """A name in place of a serial: refusing the same again replaces it, so that asking often fills no disk."""
+        parts = (self.kind, self.spiffe_id, self.entry_id, self.agent_id, self.why)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def refuse(connection: Connection, items: Sequence[Refusal], now: int) -> None:
+    """Record that *items* were refused, each as the newest of its kind."""
+    for item in items:
+        changed = {"reason": item.reason[:256], "recorded_at": now, "not_after": now}
+        fresh = {name: getattr(item, name) for name in ("kind", "spiffe_id", "entry_id", "agent_id")}
+        fresh |= {"authority": "", "state": REFUSED}
+        upsert(connection, issuance, {"serial": item.serial}, changed=changed, fresh=fresh)
 
 
 def intend(connection: Connection, items: Sequence[Issuance], now: int) -> None:
@@ -57,10 +87,12 @@ def unfinished(connection: Connection) -> list[str]:
 
 
 def states(connection: Connection) -> dict[str, str]:
-    """State by serial."""
-    return {row.serial: row.state for row in connection.execute(select(issuance.c.serial, issuance.c.state))}
+    """State by serial, of what was to be signed: not of what was refused before."""
+    query = select(issuance.c.serial, issuance.c.state).where(issuance.c.state != REFUSED)
+    return {row.serial: row.state for row in connection.execute(query)}
 
 
-def prune(connection: Connection, before: int) -> int:
-    """Forget documents that ended before *before*; how many."""
-    return connection.execute(delete(issuance).where(issuance.c.not_after < before)).rowcount
+def prune(connection: Connection, before: int, limit: int = BATCH) -> int:
+    """Forget documents that ended before *before*, at most *limit*; how many."""
+    old = select(issuance.c.serial).where(issuance.c.not_after < before).limit(limit)
+    return connection.execute(delete(issuance).where(issuance.c.serial.in_(old))).rowcount

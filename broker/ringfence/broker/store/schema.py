@@ -88,7 +88,9 @@ issuance = Table(
     Column("not_after", BigInteger, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Column("state", String(8), nullable=False),
+    Column("reason", String(256), nullable=False, server_default=""),
     Index("issuance_not_after", "not_after"),
+    Index("issuance_identity", "spiffe_id", "agent_id"),
 )
 
 # `seq` orders applies; the last one is in force. A revision (content hash) comes back when intent is reverted.
