@@ -82,6 +82,7 @@ def test_a_value_that_no_attestor_finds_makes_no_instance() -> None:
         "/ns/{k8s.ns}-x",
         "/ns/{k8s.shoe}",
         "/ns/{rank}",
+        "/ns/{x509pop.ca}",
         "/ns/{nobody.x}",
         "/ns/../{k8s.ns}",
         "/ns/{k8s.ns}/",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.selectors import NAMES, Selector
+from ringfence.certs.selectors import NAMES, NODE_KINDS, Selector
 
 _SEGMENT = re.compile(r"[a-zA-Z0-9._-]+")
 _PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)\.([a-z0-9_-]+)(?:\.([a-zA-Z0-9._/-]+))?\}")
@@ -109,8 +109,8 @@ def is_segment(value: str) -> bool:
 def _segment(part: str, text: str) -> str | Placeholder:
     if match := _PLACEHOLDER.fullmatch(part):
         kind, name, rest = match.groups()
-        if name not in NAMES.get(kind, ()):
-            raise _refused(text, f"No attestor finds {kind}:{name}")
+        if name not in NAMES.get(kind, ()) or kind in NODE_KINDS:
+            raise _refused(text, f"No attestor finds {kind}:{name} of a workload")
         return Placeholder(part, kind, f"{name}:{rest}:" if rest else f"{name}:")
     if not is_segment(part):
         raise _refused(text, "A segment is text (letters, digits, dots, dashes, underscores) or one {kind.name}")

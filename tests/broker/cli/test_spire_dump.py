@@ -112,12 +112,28 @@ def test_a_parent_is_only_what_the_operator_says() -> None:
 def test_node_aliases_are_told_apart() -> None:
     """They give no workload an identity; their children take the parent given for the alias."""
     server = "spiffe://example.org/spire/server"
-    alias = spire("cluster", server, selectors=[{"type": "k8s_psat", "value": "cluster:one"}])
+    alias = spire("cluster", server, selectors=[{"type": "gcp_iit", "value": "zone:one"}])
     token = spire("node", selectors=[{"type": "spiffe_id", "value": AGENT}])
     child = spire("web", "spiffe://example.org/ns/a/sa/cluster")
     read = dump(alias, token, child, others="", **{"spiffe://example.org/ns/a/sa/cluster": HERE})
     assert [(w.entry.spiffe_id[-3:], w.entry.parent_id) for w in read.written] == [("web", HERE)]
     assert [note.level for note in read.notes] == [ALIAS, ALIAS]
+
+
+def test_an_alias_by_facts_that_are_proved_here_too_is_imported() -> None:
+    """With its children under it; unless the operator names another parent for them."""
+    server = "spiffe://example.org/spire/server"
+    alias = spire("ca", server, selectors=[{"type": "x509pop", "value": "subject:cn:node"}])
+    child = spire("web", "spiffe://example.org/ns/a/sa/ca")
+    read = dump(alias, child, others="")
+    assert not read.notes
+    assert [(w.entry.spiffe_id[-3:], w.entry.parent_id.rpartition("/")[2]) for w in read.written] == [
+        ("/ca", "server"),
+        ("web", "ca"),
+    ]
+    named = dump(alias, child, others="", **{"spiffe://example.org/ns/a/sa/ca": HERE})
+    assert [(w.entry.spiffe_id[-3:], w.entry.parent_id) for w in named.written] == [("web", HERE)]
+    assert [note.level for note in named.notes] == [ALIAS]
 
 
 def test_one_entry_a_node_becomes_one_for_every_node() -> None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.cli.entry_text import Written
 from ringfence.broker.cli.located_items import Item, read_items
-from ringfence.broker.entry import ANY_NODE
+from ringfence.broker.entry import ANY_NODE, SERVER_PATH
 from ringfence.broker.entry_message import entry_of
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.selectors import NODE_KINDS, Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 LEFT_OUT, CHANGED, ALIAS = "left out", "changed", "alias"
@@ -44,12 +45,13 @@ class Parents:
 
     named: Mapping[str, str] = field(default_factory=dict)
     others: str = ""
+    aliases: frozenset[str] = frozenset()  # node aliases that are imported too
 
     def of(self, parent: str, trust_domain: TrustDomain) -> str:
         """Our parent for that one; raises INVALID when nobody said."""
         if parent == f"{trust_domain.id}{ANY_NODE}":
             return parent
-        found = self.named.get(parent, self.others)
+        found = self.named.get(parent, parent if parent in self.aliases else self.others)
         if not found:
             raise RingfenceError(Kind.INVALID, f"its parent {parent} is no node here")
         return found
@@ -73,13 +75,20 @@ def read_dump(text: str, path: str, trust_domain: TrustDomain, parents: Parents)
     written: list[Written] = []
     notes: list[Note] = []
     keys: dict[str, Written] = {}
-    for item in read_items(text, path, within=("entries",)):
+    items = read_items(text, path, within=("entries",))
+    aliases = {_id(item.value, "spiffe_id") for item in items if _names_nodes_here(item.value)}
+    parents = replace(parents, aliases=frozenset(aliases - parents.named.keys()))
+    for item in items:
         where = f"{path}:{item.line}"
         name = _id(item.value, "spiffe_id") if isinstance(item.value, dict) else ""
         try:
             notes += [Note(where, name, level, message) for level, message in _remarks(item, trust_domain)]
-            if not _is_alias(item.value):
-                _keep(Written(_entry(item.value, trust_domain, parents), where), keys, trust_domain)
+            if _is_alias(item.value) and not (name in parents.aliases and _names_nodes_here(item.value)):
+                selectors = ", ".join(_selectors(item.value))
+                message = f"it names nodes ({selectors}), no workload: its children take the parent given for it"
+                notes.append(Note(where, name, ALIAS, message))
+                continue
+            _keep(Written(_entry(item.value, trust_domain, parents), where), keys, trust_domain)
         except RingfenceError as error:
             notes.append(Note(where, name, LEFT_OUT, error.detail))
         except _Twice as twice:
@@ -114,9 +123,6 @@ def _remarks(item: Item, trust_domain: TrustDomain) -> Iterator[tuple[str, str]]
     unknown = sorted(key for key, content in value.items() if key not in _KNOWN and content)
     if unknown:
         raise RingfenceError(Kind.INVALID, f"its field {unknown[0]} is not known here")
-    if _is_alias(value):
-        selectors = ", ".join(_selectors(value))
-        yield ALIAS, f"it names nodes ({selectors}), no workload: its children take the parent given for it"
     attributes = dict(value.get("additional_attributes") or {})
     attributes.pop("jwt_svid_include_jti", None)
     if attributes.pop("disable_x509_svid_prefetch", False):
@@ -137,11 +143,23 @@ def _is_alias(value: Any) -> bool:
     return of_server or any(each.startswith("spiffe_id:") for each in _selectors(value))
 
 
+def _names_nodes_here(value: Any) -> bool:
+    """Whether an entry is an alias of nodes by what Ringfence too can prove of a node."""
+    if not isinstance(value, dict) or not isinstance(value.get("selectors"), list):
+        return False
+    try:
+        if SpiffeId.parse(_id(value, "parent_id")).path != _SERVER_PATH:
+            return False
+        return {Selector.parse(each).kind for each in _selectors(value)} <= NODE_KINDS
+    except RingfenceError:
+        return False
+
+
 def _entry(value: Mapping[str, Any], trust_domain: TrustDomain, parents: Parents) -> pb.Entry:
     attributes = value.get("additional_attributes") or {}
     return pb.Entry(
         spiffe_id=_id(value, "spiffe_id"),
-        parent_id=parents.of(_id(value, "parent_id"), trust_domain),
+        parent_id=_parent(value, trust_domain, parents),
         selectors=sorted(_selectors(value)),
         x509_ttl=_number(value, "x509_svid_ttl") or _number(value, "ttl"),
         jwt_ttl=_number(value, "jwt_svid_ttl"),
@@ -154,6 +172,12 @@ def _entry(value: Mapping[str, Any], trust_domain: TrustDomain, parents: Parents
         store_svid=_flag(value, "store_svid"),
         jwt_jti=_flag(attributes, "jwt_svid_include_jti"),
     )
+
+
+def _parent(value: Mapping[str, Any], trust_domain: TrustDomain, parents: Parents) -> str:
+    if _id(value, "spiffe_id") in parents.aliases and _names_nodes_here(value):
+        return f"{trust_domain.id}{SERVER_PATH}"
+    return parents.of(_id(value, "parent_id"), trust_domain)
 
 
 def _id(value: Mapping[str, Any], name: str) -> str:
