@@ -164,3 +164,21 @@ def test_a_link_in_place_of_the_new_folder_is_not_followed(tmp_path: Path, monke
     with pytest.raises(RingfenceError):
         publish(target, _pair("1"), Access())
     assert _names(elsewhere) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give folders away")
+def test_another_users_folder_in_place_of_the_new_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner could read along, or swap a file later."""
+    mkdir = os.mkdir
+
+    def swapped(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        mkdir(path, mode, dir_fd=dir_fd)
+        if dir_fd is not None:
+            os.chown(path, 12345, -1, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    with pytest.raises(RingfenceError, match="another user's", check=_denied):
+        publish(tmp_path, _pair("1"), Access())
+    assert _names(tmp_path) == []

@@ -16,6 +16,7 @@ import pytest
 
 from ringfence.broker.svidfiles.notify import Hook, tell_systemd
 from ringfence.certs.errors import Kind, RingfenceError
+from tests.broker.svidfiles.harness import until
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 
@@ -49,6 +50,19 @@ async def test_a_command_that_fails_is_named(tmp_path: Path, command: tuple[str,
     hook = Hook(command=command, patience=0.2 if command[0] == SLEEP else 60)
     with pytest.raises(RingfenceError, match=words, check=lambda error: error.kind is kind):
         await hook.run(tmp_path, [])
+
+
+async def test_a_command_ends_with_the_writer(tmp_path: Path) -> None:
+    """Told to end in the middle of it, nothing is left running."""
+    file = tmp_path / "pid"
+    code = f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid()) + chr(10)); time.sleep(60)"
+    task = asyncio.create_task(Hook(command=(sys.executable, "-c", code)).run(tmp_path, []))
+    pid = int(await until(lambda: file.read_text().endswith("\n") and file.read_text()))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 async def test_the_process_in_the_file_gets_the_signal(tmp_path: Path, child: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable, Collection
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.rotation import renew_at
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0  # seconds between tries, before jitter
-_LOOK = 30.0  # seconds: a sleep of the machine does not make a renewal late by more
+_LOOK = 60.0  # seconds after which a token is looked at again: the clock may jump, the machine may sleep
 _JWT_PATIENCE = 10.0  # seconds for one answer
 
 
@@ -83,6 +83,7 @@ class Writer:
         self._tokens: dict[str, str] = {}
         self._untried = set(job.wanted.jwt)
         self._news = asyncio.Event()
+        self._wake = {name: asyncio.Event() for name in job.wanted.jwt}
         self._state = {"folder": str(job.folder)}  # for the log: what the files hold
 
     async def run(self) -> None:
@@ -102,7 +103,7 @@ class Writer:
                         self._take(delivery)
                         pauses.reset()
             except RingfenceError as error:
-                await self._wait_out("X509-SVID", error, pauses)
+                await asyncio.sleep(self._failed("X509-SVID", error, pauses))
 
     def _take(self, delivery: Delivery) -> None:
         try:
@@ -112,18 +113,22 @@ class Writer:
             return
         self._delivery = delivery
         self._news.set()
+        for asleep in self._wake.values():  # authorities may have changed too, and tokens with them
+            asleep.set()
 
     async def _follow_jwt(self, name: str, audience: str) -> None:
         pauses = Pauses(self._draw)
         due = datetime.now(UTC)
         while True:
+            self._wake[name].clear()
             try:
                 answers = await fetch_jwt(self._job.socket, (audience,), self._job.wanted.spiffe_id, _JWT_PATIENCE)
                 token = chosen_token(answers, self._job.wanted)
                 start, end = token_life(token)
             except RingfenceError as error:
-                self._tried(name)
-                await self._wait_out(f"JWT-SVID for {audience}", error, pauses)
+                if self._delivery is not None:  # else there is no agent yet, which refuses nothing
+                    self._tried(name)
+                await self._sleep(name, self._failed(f"JWT-SVID for {audience}", error, pauses))
                 continue
             if self._tokens.get(name) != token:
                 self._tokens[name] = token
@@ -132,18 +137,25 @@ class Writer:
                 pauses.reset()
             self._tried(name)
             # A token past its half-life: the agent has no newer one yet, and is asked again.
-            await (_until(due) if due > datetime.now(UTC) else asyncio.sleep(pauses.next()))
+            left = (due - datetime.now(UTC)).total_seconds()
+            await self._sleep(name, min(left, _LOOK) if left > 0 else pauses.next())
+
+    async def _sleep(self, name: str, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake[name].wait()
 
     def _tried(self, name: str) -> None:
         if name in self._untried:
             self._untried.discard(name)
             self._news.set()
 
-    async def _wait_out(self, what: str, error: RingfenceError, pauses: Pauses) -> None:
+    def _failed(self, what: str, error: RingfenceError, pauses: Pauses) -> float:
+        """Say so; the seconds until the next try."""
         pause = pauses.next()
         told = {"of": what, "error": str(error), "retry_in": round(pause, 1)}
         log.warning("no news from the agent; the files stay", **told, **self._state)
-        await asyncio.sleep(pause)
+        return pause
 
     async def _publish_news(self) -> None:
         pauses = Pauses(self._draw)
@@ -179,12 +191,6 @@ class Writer:
             await self._job.hook.run(self._job.folder, names)
         except RingfenceError as error:
             log.error("the files are new, but the program could not be told", error=str(error))
-
-
-async def _until(moment: datetime) -> None:
-    # The wall clock may jump, and sets no event then.
-    while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110
-        await asyncio.sleep(min(left, _LOOK))
 
 
 def keep_writing(job: Job) -> None:
