@@ -153,12 +153,12 @@ def test_a_rotation_shows_every_root_that_still_matters() -> None:
 def test_steps_out_of_order_are_refused() -> None:
     """Nothing is activated that was not prepared, and nothing is prepared twice."""
     authority, _ = new_authority()
-    with pytest.raises(RingfenceError, match="no next authority"):
+    with pytest.raises(RingfenceError, match="no next x509 authority"):
         authority.activate(NOW)
     authority.prepare(NOW)
     with pytest.raises(RingfenceError, match="prepared already"):
         authority.prepare(NOW)
-    with pytest.raises(RingfenceError, match="no next authority"):
+    with pytest.raises(RingfenceError, match="no next x509 authority"):
         authority.activate(NOW + 25 * HOUR)
 
 

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
-from ringfence.certs.slot import JwtAuthority, Slot, X509Authority
+from ringfence.certs.slot import JwtAuthority, X509Authority
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.certs.material import HOUR, NOW, OTHER_TD, TD, TRAINER, new_authority, new_key
 
@@ -74,9 +74,9 @@ def test_what_was_signed_is_checked_before_it_leaves() -> None:
 
 
 def test_x509_and_jwt_keys_are_never_the_same() -> None:
-    """One generation has two keys, and they live equally long."""
-    keys = MemoryKeys()
-    slot = Slot.create(TD, keys, now=NOW, ttl=HOUR)
+    """The first generation has two keys, and they live equally long."""
+    authority, keys = new_authority()
+    slot = authority.current
     assert len(slot.key_ids) == 2
     assert keys.key_ids() == slot.key_ids
     assert slot.jwt.public_key != slot.x509.certificate.public_key()

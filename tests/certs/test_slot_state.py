@@ -19,10 +19,11 @@ from tests.certs.material import NOW, new_authority
     "change",
     [
         {"trust_domain": "Example.org/"},
-        {"current": None},
-        {"current": {}},
-        {"old": 7},
-        {"old": [{"x509_certificate": "AAAA"}]},
+        {"x509": None},
+        {"x509": {}},
+        {"jwt": {"current": None, "next": None, "old": [], "tainted": []}},
+        {"jwt": 7},
+        {"x509": {"current": {"certificate": "AAAA"}, "next": None, "old": [], "tainted": []}},
         {"ca_ttl_seconds": "a day"},
     ],
 )
@@ -59,7 +60,7 @@ def test_retired_generations_need_no_keys() -> None:
     authority.prepare(NOW)
     authority.activate(NOW)
     authority.prune(NOW)
-    assert len(Authority.from_state(authority.to_state(), keys).old) == 1
+    assert len(Authority.from_state(authority.to_state(), keys).x509.old) == 1
 
 
 def test_a_jwt_key_of_another_kind_is_refused() -> None:
@@ -67,7 +68,7 @@ def test_a_jwt_key_of_another_kind_is_refused() -> None:
     authority, keys = new_authority()
     key = rsa.generate_private_key(65537, 2048).public_key()
     state = authority.to_state()
-    state["current"]["jwt_public_key"] = slot_state.base64.b64encode(
+    state["jwt"]["current"]["public_key"] = slot_state.base64.b64encode(
         key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     ).decode()
     with pytest.raises(RingfenceError, match="cannot be read"):

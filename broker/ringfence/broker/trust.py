@@ -17,8 +17,10 @@ from ringfence.broker.store import authority as stored
 from ringfence.broker.store.engine import Store
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.certificate import read_certificate, subject_key_id
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
+from ringfence.certs.line import Part
 from ringfence.certs.rotation import Step
 from ringfence.certs.spiffe_id import TrustDomain
 
@@ -51,6 +53,8 @@ class Trust:
         self._published = keys_of(authority) if sequence else None
         self._one_at_a_time = asyncio.Lock()
         self._unpublished = False
+        self._published_at = 0.0  # of the event loop
+        self._issuers: tuple[int, frozenset[str]] = (-1, frozenset())
         self.bundle: SpiffeBundle = authority.bundle(sequence)
 
     @classmethod
@@ -96,9 +100,9 @@ class Trust:
                 case Step.WAIT:
                     return due
                 case Step.PREPARE:
-                    await asyncio.to_thread(self.authority.prepare, now)
+                    await asyncio.to_thread(self.authority.prepare, now, self.authority.due(due, now))
                 case Step.ACTIVATE:
-                    self.authority.activate(now)
+                    self.authority.activate(now, self.authority.due(due, now))
                 case Step.PRUNE:
                     await asyncio.to_thread(self.authority.prune, now)
             await self._publish()
@@ -111,18 +115,54 @@ class Trust:
         """Publish a new authority, give it *lead_seconds* to reach everyone who verifies, then sign with it."""
         async with self._one_at_a_time:
             now = self._clock()
-            if self.authority.next is None:
-                await asyncio.to_thread(self.authority.prepare, now)
+            if missing := self.authority.unprepared(now):
+                await asyncio.to_thread(self.authority.prepare, now, missing)
                 await self._publish()
                 await asyncio.sleep(lead_seconds)
             self.authority.activate(now)
             await self._publish()
             events.authority_step("replace", self.authority.current.x509.subject_key_id)
 
+    async def take(self, kind: str, step: str, authority_id: str = "", *, lead_seconds: float = LEAD_SECONDS) -> Part:
+        """One step by hand, on disk and published when this returns; the authority as it is then.
+
+        Raises INVALID, NOT_FOUND, and CONFLICT for a step out of order; then nothing has changed.
+        """
+        async with self._one_at_a_time:
+            if self._unpublished:
+                await self._publish()
+            line, now = self.authority.line(kind), self._clock()
+            taken: Part
+            match step:
+                case "prepare":
+                    taken = await asyncio.to_thread(self.authority.prepare_one, now, kind)
+                case "activate":
+                    await self._let_spread(lead_seconds)
+                    taken = line.activate(now, authority_id)
+                case "taint":
+                    taken = line.taint(authority_id)
+                case "revoke":
+                    taken = line.revoke(authority_id)
+                case _:
+                    raise RingfenceError(Kind.INVALID, f"{step!r} is no step of an authority", hint="See --help")
+            await self._publish()
+            await self._after(step)
+            events.authority_step(f"{step} {kind}", taken.id)
+            return taken
+
     def tell_agents(self) -> None:
         """Have every connected agent get new SVIDs, spread over `SPREAD_MS`."""
         self.rotations += 1
         self._bell.ring()
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """The key ids of all whose X.509-SVIDs are accepted: roots in the bundle, and ours."""
+        if self._issuers[0] != self.bundle.sequence:
+            roots = {subject_key_id(read_certificate(der)) for der in self.bundle.x509_authorities}
+            ours = {one.id for one in self.authority.x509.every()}
+            self._issuers = (self.bundle.sequence, frozenset(roots | ours))
+        return self._issuers[1]
 
     async def _publish(self) -> None:
         # On disk first: an authority that a crash could forget must not be trusted by anyone.
@@ -137,9 +177,22 @@ class Trust:
         )
         self._published = keys
         self.bundle = bundle
+        self._published_at = asyncio.get_running_loop().time()
         self._unpublished = False
         await self._show()
         self._bell.ring()
+
+    async def _let_spread(self, lead_seconds: float) -> None:
+        # Who verifies must know the new authority before it signs; the wait is for an operator quicker than a push.
+        left = self._published_at + lead_seconds - asyncio.get_running_loop().time()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    async def _after(self, step: str) -> None:
+        if step == "activate":
+            self.tell_agents()
+        elif step == "revoke":
+            await asyncio.to_thread(self.authority.forget_keys)
 
     async def _show(self) -> None:
         await asyncio.to_thread(write_atomically, self._pem, self.bundle.x509_pem(), mode=0o644)

@@ -1,4 +1,4 @@
-"""The authority of a trust domain: three generations, of which one signs, one is already published, and some retire."""
+"""The authority of a trust domain: an X.509 and a JWT line, in each of which one signs, one follows and some retire."""
 
 from __future__ import annotations
 
@@ -14,36 +14,32 @@ from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.jwt_svid import sign_jwt, validate_jwt
 from ringfence.certs.keys.port import KeyManager
+from ringfence.certs.line import Line
 from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf
-from ringfence.certs.rotation import Step, next_step, refresh_hint
-from ringfence.certs.slot import JWT_PREFIX, X509_PREFIX, Slot, X509Authority
+from ringfence.certs.rotation import Step, refresh_hint
+from ringfence.certs.slot import JWT_PREFIX, X509_PREFIX, JwtAuthority, Slot, X509Authority
+from ringfence.certs.slot_state import JWT, X509
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
-__all__ = ["CA_TTL", "Authority", "X509Authority"]
+__all__ = ["CA_TTL", "KINDS", "Authority", "X509Authority"]
 
 CA_TTL = timedelta(hours=24)
+KINDS = (X509, JWT)
 
 
 class Authority:
-    """Signs with `current`; `next` is published before its use; each of `old` stays until its last SVID has ended.
+    """Two lines, `x509` and `jwt`, each with a life of its own: what signs, what is published next, what retires.
 
     Store `to_state()` after every step, before the bundle that shows the step is handed out.
     """
 
     def __init__(
-        self,
-        keys: KeyManager,
-        current: Slot,
-        *,
-        following: Slot | None = None,
-        old: Sequence[Slot] = (),
-        ca_ttl: timedelta = CA_TTL,
+        self, keys: KeyManager, x509: Line[X509Authority], jwt: Line[JwtAuthority], *, ca_ttl: timedelta = CA_TTL
     ) -> None:
-        self.trust_domain: TrustDomain = current.x509.trust_domain
+        self.trust_domain: TrustDomain = x509.current.trust_domain
         self.ca_ttl = ca_ttl
-        self.current = current
-        self.next = following
-        self.old = tuple(old)
+        self.x509 = x509
+        self.jwt = jwt
         self._keys = keys
 
     @classmethod
@@ -51,7 +47,33 @@ class Authority:
         cls, trust_domain: TrustDomain, keys: KeyManager, *, now: datetime, ca_ttl: timedelta = CA_TTL
     ) -> Authority:
         """The first generation of a trust domain."""
-        return cls(keys, Slot.create(trust_domain, keys, now=now, ttl=ca_ttl), ca_ttl=ca_ttl)
+        root = X509Authority.create(trust_domain, keys, now=now, ttl=ca_ttl)
+        jwt = JwtAuthority.create(keys, not_before=root.not_before, not_after=root.not_after)
+        return cls(keys, Line(X509, root), Line(JWT, jwt), ca_ttl=ca_ttl)
+
+    @property
+    def current(self) -> Slot:
+        """What signs now."""
+        return Slot(self.x509.current, self.jwt.current)
+
+    @property
+    def next(self) -> Slot | None:
+        """What signs next, when both kinds are prepared."""
+        x509, jwt = self.x509.next, self.jwt.next
+        return None if x509 is None or jwt is None else Slot(x509, jwt)
+
+    def line(self, kind: str) -> Line[X509Authority] | Line[JwtAuthority]:
+        """The line of *kind*; raises INVALID when there is no such kind."""
+        if kind == X509:
+            return self.x509
+        if kind == JWT:
+            return self.jwt
+        raise RingfenceError(Kind.INVALID, f"{kind!r} is no kind of authority", hint="Say x509 or jwt")
+
+    @property
+    def tainted(self) -> frozenset[str]:
+        """The ids of all authorities whose SVIDs are to be renewed."""
+        return self.x509.tainted | self.jwt.tainted
 
     def draft_x509(
         self,
@@ -64,7 +86,7 @@ class Authority:
         ip_addresses: Sequence[IPv4Address | IPv6Address] = (),
     ) -> LeafDraft:
         """A checked draft for `sign_x509`: record it in between. Raises INVALID, DENIED, UNAVAILABLE."""
-        issuer = self.current.x509
+        issuer = self.x509.current
         if now >= issuer.not_after:
             raise RingfenceError(
                 Kind.UNAVAILABLE,
@@ -92,7 +114,7 @@ class Authority:
 
     def sign_x509(self, draft: LeafDraft) -> tuple[bytes, ...]:
         """The chain (DER, leaf first, root left out: today the leaf alone) for *draft*, signed and read back."""
-        return (self.current.x509.sign(draft),)
+        return (self.x509.current.sign(draft),)
 
     def issue_x509(
         self,
@@ -122,7 +144,7 @@ class Authority:
         if spiffe_id.trust_domain != self.trust_domain:
             raise RingfenceError(Kind.DENIED, f"{spiffe_id} is not of the trust domain {self.trust_domain}")
         # 2. Sign.
-        jwt = self.current.jwt
+        jwt = self.jwt.current
         token, ends = sign_jwt(spiffe_id, audience, authority=jwt, keys=self._keys, now=now, ttl=ttl, issuer=issuer)
         # 3. Read back what was signed.
         published = SpiffeBundle(self.trust_domain, jwt_authorities={jwt.kid: jwt.public_key})
@@ -135,63 +157,68 @@ class Authority:
         return token, ends
 
     def next_step(self, now: datetime) -> Step:
-        """The step that is due: prepare at half of the life, activate at 5/6, prune when old SVIDs have ended."""
-        following = self.next
-        if following is not None and now >= following.x509.not_after:
-            following = None  # nobody looked for so long that it ended unused
-        return next_step(
-            self.current.x509.not_before,
-            self.current.x509.not_after,
-            published=None if following is None else following.x509.not_before + BACKDATE,
-            old_ends=(slot.x509.not_after for slot in self.old),
-            now=now,
-        )
+        """The step that is due for either kind; when several are, the first of prepare, activate, prune."""
+        due = {line.next_step(now) for line in (self.x509, self.jwt)}
+        return next(step for step in (Step.PREPARE, Step.ACTIVATE, Step.PRUNE, Step.WAIT) if step in due)
 
-    def prepare(self, now: datetime) -> None:
-        """Make the next generation, to be published; raises CONFLICT when there is one that has not ended."""
-        if self.next is not None and now < self.next.x509.not_after:
-            raise RingfenceError(Kind.CONFLICT, "the next authority is prepared already")
-        self.next = Slot.create(self.trust_domain, self._keys, now=now, ttl=self.ca_ttl)
+    def due(self, step: Step, now: datetime) -> tuple[str, ...]:
+        """The kinds for which *step* is due."""
+        return tuple(line.kind for line in (self.x509, self.jwt) if line.next_step(now) is step)
 
-    def activate(self, now: datetime) -> None:
-        """Sign with the next generation from now on; the current one retires. Raises CONFLICT when none is prepared."""
-        if self.next is None or now >= self.next.x509.not_after:
-            raise RingfenceError(
-                Kind.CONFLICT, "no next authority is prepared", hint="Prepare one and publish it first"
+    def prepare(self, now: datetime, kinds: Sequence[str] = KINDS) -> None:
+        """Make the next authorities, to be published; raises CONFLICT when there is one that has not ended."""
+        for kind in kinds:
+            self.prepare_one(now, kind)
+
+    def prepare_one(self, now: datetime, kind: str) -> X509Authority | JwtAuthority:
+        """The same for one kind: the one that was made."""
+        if kind == X509:
+            return self.x509.prepare(
+                lambda: X509Authority.create(self.trust_domain, self._keys, now=now, ttl=self.ca_ttl), now
             )
-        self.current, self.next, self.old = self.next, None, (self.current, *self.old)
+        begins, ends = (now - BACKDATE).replace(microsecond=0), (now + self.ca_ttl).replace(microsecond=0)
+        return self.jwt.prepare(lambda: JwtAuthority.create(self._keys, not_before=begins, not_after=ends), now)
+
+    def unprepared(self, now: datetime) -> tuple[str, ...]:
+        """The kinds that have no next authority which could be activated."""
+        lines = (self.x509, self.jwt)
+        return tuple(line.kind for line in lines if line.next is None or now >= line.next.not_after)
+
+    def activate(self, now: datetime, kinds: Sequence[str] = KINDS) -> None:
+        """Sign with the next ones from now on; the current ones retire. Raises CONFLICT when none is prepared."""
+        for line in (self.x509, self.jwt):
+            if line.kind in kinds:
+                line.activate(now)
 
     def prune(self, now: datetime) -> None:
-        """Drop old generations whose last SVID has ended, and every private key that will not sign again.
+        """Drop old authorities whose last SVID has ended, and every private key that will not sign again.
 
-        Call it after the state was stored: it forgets the keys of retired and of half-made generations.
+        Call it after the state was stored: it forgets the keys of retired and of half-made authorities.
         """
-        self.old = tuple(slot for slot in self.old if now <= slot.x509.not_after)
-        kept = self.current.key_ids | (self.next.key_ids if self.next else frozenset())
+        self.x509.prune(now)
+        self.jwt.prune(now)
+        self.forget_keys()
+
+    def forget_keys(self) -> None:
+        """Delete every private key of ours that will not sign again."""
+        kept = {one.key_id for line in (self.x509, self.jwt) for one in (line.current, line.next) if one is not None}
         for key_id in self._keys.key_ids() - kept:
             if key_id.startswith((X509_PREFIX, JWT_PREFIX)):
                 self._keys.delete(key_id)
 
     def bundle(self, sequence: int) -> SpiffeBundle:
-        """All generations as others see them, the signing one first."""
-        slots = [self.current, *([self.next] if self.next else []), *self.old]
+        """All authorities as others see them, the signing ones first."""
         return SpiffeBundle(
             self.trust_domain,
-            tuple(slot.x509.der for slot in slots),
-            {slot.jwt.kid: slot.jwt.public_key for slot in slots},
+            tuple(root.der for root in self.x509.every()),
+            {key.kid: key.public_key for key in self.jwt.every()},
             sequence,
             refresh_hint(self.ca_ttl),
         )
 
     def to_state(self) -> dict[str, Any]:
         """Certificates, public keys and key names as plain JSON values; never a private key."""
-        return {
-            "trust_domain": self.trust_domain.name,
-            "ca_ttl_seconds": int(self.ca_ttl.total_seconds()),
-            "current": slot_state.dump(self.current),
-            "next": slot_state.dump(self.next) if self.next else None,
-            "old": [slot_state.dump(slot) for slot in self.old],
-        }
+        return slot_state.dump_authority(self.trust_domain, self.ca_ttl, self.x509, self.jwt)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], keys: KeyManager) -> Authority:

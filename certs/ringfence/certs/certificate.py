@@ -14,6 +14,23 @@ _UNREADABLE = (
 )
 
 
+def subject_key_id(cert: x509.Certificate) -> str:
+    """The subject key identifier in hex, the name of an authority; empty when it has none (RFC 5280 4.2.1.2)."""
+    try:
+        return cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+    except x509.ExtensionNotFound:
+        return ""
+
+
+def issuer_key_id(cert: x509.Certificate) -> str:
+    """The subject key identifier of whoever signed it, in hex; empty when it does not say (RFC 5280 4.2.1.1)."""
+    try:
+        found = cert.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return ""
+    return found.hex() if found else ""
+
+
 def read_certificate(der: bytes) -> x509.Certificate:
     """The certificate that *der* is, with names, key and extensions parsed; raises ValueError for anything else."""
     try:

@@ -1,4 +1,4 @@
-"""One generation of an authority: a root for X.509-SVIDs and a key for JWT-SVIDs, made and retired together."""
+"""One generation of an authority: a root for X.509-SVIDs and a key for JWT-SVIDs."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ class X509Authority:
 
     def __repr__(self) -> str:
         return f"<X509Authority {self.subject_key_id} of {self.trust_domain} until {self.not_after:%Y-%m-%dT%H:%M:%SZ}>"
+
+    @property
+    def id(self) -> str:
+        """The same as `subject_key_id`."""
+        return self.subject_key_id
 
     @property
     def subject_key_id(self) -> str:
@@ -101,29 +106,28 @@ class JwtAuthority:
     not_after: datetime
 
     @property
+    def id(self) -> str:
+        """The same as `kid`."""
+        return self.kid
+
+    @property
     def key_id(self) -> str:
         """The name of the private half in the key manager."""
         return JWT_PREFIX + self.kid
 
     @classmethod
     def create(cls, keys: KeyManager, *, not_before: datetime, not_after: datetime) -> JwtAuthority:
-        """A new key with a random `kid`, so that none repeats over the life of a bundle."""
+        """A new key with a random `kid`, so that none repeats over the life of a bundle. Times are whole seconds."""
         kid = secrets.token_hex(16)
         return cls(kid, keys.generate(JWT_PREFIX + kid), not_before, not_after)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """An X.509 root and a JWT key of one age."""
+    """An X.509 root and a JWT key that sign, or follow, at the same time."""
 
     x509: X509Authority
     jwt: JwtAuthority
-
-    @classmethod
-    def create(cls, trust_domain: TrustDomain, keys: KeyManager, *, now: datetime, ttl: timedelta) -> Slot:
-        """A new generation, valid for *ttl* from *now*."""
-        root = X509Authority.create(trust_domain, keys, now=now, ttl=ttl)
-        return cls(root, JwtAuthority.create(keys, not_before=root.not_before, not_after=root.not_after))
 
     @property
     def key_ids(self) -> frozenset[str]:

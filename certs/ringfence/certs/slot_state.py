@@ -1,38 +1,42 @@
-"""An authority's generations as plain JSON values, and back: certificates and key names, never a private key."""
+"""Authorities as plain JSON values, and back: certificates and key names, never a private key."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
-from ringfence.certs.slot import JwtAuthority, Slot, X509Authority
+from ringfence.certs.line import Line, Part
+from ringfence.certs.slot import JwtAuthority, X509Authority
 from ringfence.certs.spiffe_id import TrustDomain
+
+X509, JWT = "x509", "jwt"
+P = TypeVar("P", bound=Part)
 
 
 class Parts(TypedDict):
     """What an authority is made of, by the names of its constructor's arguments."""
 
-    current: Slot
-    following: Slot | None
-    old: tuple[Slot, ...]
+    x509: Line[X509Authority]
+    jwt: Line[JwtAuthority]
     ca_ttl: timedelta
 
 
-def dump(slot: Slot) -> dict[str, str]:
-    """One generation as text values."""
-    spki = slot.jwt.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def dump_authority(
+    trust_domain: TrustDomain, ca_ttl: timedelta, x509: Line[X509Authority], jwt: Line[JwtAuthority]
+) -> dict[str, Any]:
+    """Everything that `load_authority` reads."""
     return {
-        "x509_certificate": base64.b64encode(slot.x509.der).decode(),
-        "x509_key_id": slot.x509.key_id,
-        "jwt_kid": slot.jwt.kid,
-        "jwt_public_key": base64.b64encode(spki).decode(),
+        "trust_domain": trust_domain.name,
+        "ca_ttl_seconds": int(ca_ttl.total_seconds()),
+        X509: _dump_line(x509, _dump_x509),
+        JWT: _dump_line(jwt, _dump_jwt),
     }
 
 
@@ -40,39 +44,70 @@ def load_authority(state: Mapping[str, Any], keys: KeyManager) -> Parts:
     """The parts of an authority. The keys of `current` and `next` must be held by *keys*; old ones sign no more."""
     try:
         trust_domain = TrustDomain(state["trust_domain"])
-        current = _load(state["current"], trust_domain, keys)
-        following = _load(state["next"], trust_domain, keys) if state["next"] else None
-        old = tuple(_load(slot, trust_domain, keys) for slot in state["old"])
+        x509 = _load_line(X509, state[X509], lambda one: _load_x509(one, trust_domain, keys))
+        jwt = _load_line(JWT, state[JWT], _load_jwt)
         ca_ttl = timedelta(seconds=state["ca_ttl_seconds"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise RingfenceError(
             Kind.INVALID, "the stored authority cannot be read", hint="Restore the store from a backup"
         ) from None
-    for slot in (current, following):
-        if slot is not None:
-            _check_held(slot, keys)
-    return {"current": current, "following": following, "old": old, "ca_ttl": ca_ttl}
+    for root in filter(None, (x509.current, x509.next)):
+        _check_held(root.key_id, root.certificate.public_key(), keys)
+    for key in filter(None, (jwt.current, jwt.next)):
+        _check_held(key.key_id, key.public_key, keys)
+    return {"x509": x509, "jwt": jwt, "ca_ttl": ca_ttl}
 
 
-def _load(state: Mapping[str, str], trust_domain: TrustDomain, keys: KeyManager) -> Slot:
-    root = X509Authority(
-        trust_domain, base64.b64decode(state["x509_certificate"]), key_id=state["x509_key_id"], keys=keys
+def _dump_line(line: Line[P], dump: Callable[[P], dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "current": dump(line.current),
+        "next": dump(line.next) if line.next is not None else None,
+        "old": [dump(one) for one in line.old],
+        "tainted": sorted(line.tainted),
+    }
+
+
+def _load_line(kind: str, state: Mapping[str, Any], load: Callable[[Mapping[str, Any]], P]) -> Line[P]:
+    return Line(
+        kind,
+        load(state["current"]),
+        following=load(state["next"]) if state["next"] else None,
+        old=tuple(load(one) for one in state["old"]),
+        tainted=frozenset(state["tainted"]),
     )
-    key = load_der_public_key(base64.b64decode(state["jwt_public_key"]))
+
+
+def _dump_x509(root: X509Authority) -> dict[str, Any]:
+    return {"certificate": base64.b64encode(root.der).decode(), "key_id": root.key_id}
+
+
+def _load_x509(state: Mapping[str, Any], trust_domain: TrustDomain, keys: KeyManager) -> X509Authority:
+    return X509Authority(trust_domain, base64.b64decode(state["certificate"]), key_id=state["key_id"], keys=keys)
+
+
+def _dump_jwt(key: JwtAuthority) -> dict[str, Any]:
+    spki = key.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return {
+        "kid": key.kid,
+        "public_key": base64.b64encode(spki).decode(),
+        "not_before": int(key.not_before.timestamp()),
+        "not_after": int(key.not_after.timestamp()),
+    }
+
+
+def _load_jwt(state: Mapping[str, Any]) -> JwtAuthority:
+    key = load_der_public_key(base64.b64decode(state["public_key"]))
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise TypeError(key)
-    return Slot(root, JwtAuthority(state["jwt_kid"], key, root.not_before, root.not_after))
+    begins, ends = (datetime.fromtimestamp(state[name], UTC) for name in ("not_before", "not_after"))
+    return JwtAuthority(state["kid"], key, begins, ends)
 
 
-def _check_held(slot: Slot, keys: KeyManager) -> None:
+def _check_held(key_id: str, public_key: object, keys: KeyManager) -> None:
     # A key manager restored from elsewhere may hold another key under the same name: then nothing verifies.
-    for key_id, public_key in (
-        (slot.x509.key_id, slot.x509.certificate.public_key()),
-        (slot.jwt.key_id, slot.jwt.public_key),
-    ):
-        if keys.public_key(key_id) != public_key:
-            raise RingfenceError(
-                Kind.INVALID,
-                f"the key manager's {key_id!r} is not the key of the stored authority",
-                hint="Restore the keys and the store from the same backup",
-            )
+    if keys.public_key(key_id) != public_key:
+        raise RingfenceError(
+            Kind.INVALID,
+            f"the key manager's {key_id!r} is not the key of the stored authority",
+            hint="Restore the keys and the store from the same backup",
+        )

@@ -103,3 +103,22 @@ def test_a_spread_renewal_comes_sooner_never_later(authority: Authority) -> None
     assert store.next_due() == NOW + timedelta(seconds=5)
     store.spread(NOW, 2 * HOUR, lambda: 0.9)
     assert store.next_due() == NOW + timedelta(seconds=5)
+
+
+def test_a_rotation_of_one_authority_leaves_the_others_svids_alone() -> None:
+    """Only what the named authority signed comes sooner."""
+    authority = Authority.create(TrustDomain("example.org"), MemoryKeys(), now=NOW)
+    store = SvidStore()
+    old = _held(authority)
+    first = authority.current.x509.id
+    authority.prepare(NOW)
+    authority.activate(NOW)
+    new = _held(authority)
+    assert (old.authority, new.authority) == (first, authority.current.x509.id)
+    store.put("old", old, NOW)
+    store.put("new", new, NOW)
+    store.spread(NOW, timedelta(seconds=10), lambda: 0.5, frozenset({first}))
+    assert {entry: svid.renew_at for entry, svid in store} == {
+        "old": NOW + timedelta(seconds=5),
+        "new": new.renew_at,
+    }

@@ -120,7 +120,7 @@ async def test_every_step_of_the_authority_is_recorded(tmp_path: Path) -> None:
         assert (done.authority, "ok") in await said(server.data_dir, "authority.rotate")
         [prepared] = await records(server.data_dir, "authority.prepare")
         [activated] = await records(server.data_dir, "authority.activate")
-        assert (prepared.subject, prepared.detail["x509"]["next"]) == (before, done.authority)
+        assert (prepared.subject, prepared.detail["x509"]["next"]) == (done.authority, done.authority)
         assert (activated.subject, activated.detail["x509"]["old"]) == (done.authority, [before])
         assert activated.actor == f"uid:{os.geteuid()} pid:{os.getpid()}"
 

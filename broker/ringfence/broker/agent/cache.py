@@ -16,6 +16,7 @@ from ringfence.broker.agent.storage import Kept
 from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter
 from ringfence.broker.version import VERSION
 from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.certificate import read_certificate, subject_key_id
 from ringfence.certs.spiffe_id import TrustDomain
 
 _REFUSED_FOR = timedelta(seconds=30)  # before an entry that the server refused is asked for again
@@ -89,7 +90,7 @@ class Hooks:
     gone: Callable[[frozenset[str]], None] = lambda _: None  # entries that went or changed
     entries: Callable[[], None] = lambda: None
     bundle: Callable[[bytes], None] = lambda _: None  # our own trust domain's, as JSON
-    rotate: Callable[[timedelta], None] = lambda _: None
+    rotate: Callable[[timedelta, frozenset[str]], None] = lambda _, __: None
 
 
 class Cache:
@@ -226,8 +227,11 @@ class Cache:
             self.hooks.bundle(update.bundle)
         if (own, federated) == (self.bundles.own, self.bundles.federated):
             return
+        gone = frozenset(self.bundles.own.x509_authorities) - frozenset(own.x509_authorities)
         self.bundles = Bundles(own, federated, self.bundles.version + 1)
         self.dirty.set()
+        if gone:  # peers accept no more what these signed, whether or not we were here to be told of the taint
+            self._renew(timedelta(0), frozenset(subject_key_id(read_certificate(der)) for der in gone))
         if self._listener:
             self._listener.on_bundles()
 
@@ -246,10 +250,14 @@ class Cache:
         self._changed(frozenset(hit))
 
     def on_rotate(self, update: agent_pb2.Rotate) -> None:
-        """Renew every SVID, spread over what the server says."""
-        draw, spread = self._draw, timedelta(milliseconds=update.spread_ms)
-        self.svids.spread(self.clock(), spread, lambda: (draw() + 1) / 2)
-        self.hooks.rotate(spread)
+        """Renew every SVID, or those that the authorities named signed, spread over what the server says."""
+        spread, authorities = timedelta(milliseconds=update.spread_ms), frozenset(update.authorities)
+        self._renew(spread, authorities)
+        self.hooks.rotate(spread, authorities)
+
+    def _renew(self, spread: timedelta, authorities: frozenset[str]) -> None:
+        draw = self._draw
+        self.svids.spread(self.clock(), spread, lambda: (draw() + 1) / 2, authorities)
         self.wake.set()
 
     # What is kept on disk

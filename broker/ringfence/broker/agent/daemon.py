@@ -112,7 +112,7 @@ class Agent:
         cache.hooks.gone = tokens.forget
         cache.hooks.entries = launcher.rules_changed
         cache.hooks.bundle = node.note_bundle
-        cache.hooks.rotate = lambda spread: _rotate(node, tokens, spread)
+        cache.hooks.rotate = lambda spread, named: _rotate(node, tokens, spread, named)
         secrets, load_secrets = secret_discovery(watches)
         lanes = (
             Lane(WorkloadApi(watches, tokens).methods() | secrets, limits=_LIMITS, on_error=hidden),
@@ -190,9 +190,10 @@ async def _after_start(*steps: Callable[[], object]) -> None:
         await asyncio.to_thread(step)
 
 
-def _rotate(node: Node, tokens: Tokens, spread: timedelta) -> None:
+def _rotate(node: Node, tokens: Tokens, spread: timedelta, authorities: frozenset[str]) -> None:
     tokens.forget_all()
-    node.rotate(spread)
+    if not authorities or node.identity.svid.authority in authorities:
+        node.rotate(spread)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[object, object, None]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from contextlib import suppress
 from datetime import timedelta
 
 from ringfence.broker.agent import events
@@ -38,6 +37,7 @@ class Node:
         self.joined_anew = False
         self._bundle: SpiffeBundle | None = None
         self._unsaved = False
+        self._sooner = asyncio.Event()
         self.identity: Identity
 
     @property
@@ -74,9 +74,7 @@ class Node:
         """Renew for as long as the agent lives."""
         while True:
             due = self.identity.svid.renew_at - self._clock()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(min(due, _LONGEST_SLEEP), timedelta(0)).total_seconds()):
-                    await link.refused.wait()
+            await self._wait(link, max(min(due, _LONGEST_SLEEP), timedelta(0)))
             if self._clock() < self.identity.svid.renew_at and not self._is_refused(link):
                 continue
             try:
@@ -94,6 +92,17 @@ class Node:
         soon = self._clock() + spread * random.random()  # noqa: S311  # it spreads load
         svid = self.identity.svid.renewed_by(soon)
         self.identity = Identity(svid, self.identity.bundle)
+        self._sooner.set()
+
+    async def _wait(self, link: Link, span: timedelta) -> None:
+        """For *span*, or until we are refused or told to rotate: what is tainted now may be revoked in a minute."""
+        sooner = [asyncio.create_task(event.wait()) for event in (link.refused, self._sooner)]
+        try:
+            await asyncio.wait(sooner, timeout=span.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in sooner:
+                task.cancel()
+        self._sooner.clear()
 
     async def _renew(self, link: Link) -> None:
         if self._is_refused(link):

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import load_der_x509_certificate
 
 from ringfence.broker.agent.entries import Entry
+from ringfence.certs.certificate import issuer_key_id
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.rotation import renew_at
 from ringfence.certs.spiffe_id import SpiffeId
@@ -65,6 +66,11 @@ class HeldSvid:
             svid.not_after,
             renew_at(svid.not_before, svid.not_after, jitter),
         )
+
+    @property
+    def authority(self) -> str:
+        """The key id, in hex, of whoever signed it."""
+        return issuer_key_id(load_der_x509_certificate(self.chain[0]))
 
     def is_valid(self, now: datetime) -> bool:
         """Whether peers accept it now, ends included."""
@@ -154,7 +160,13 @@ class SvidStore:
         """When the next one is to be renewed."""
         return min((slot.svid.renew_at for slot in self._slots.values()), default=None)
 
-    def spread(self, now: datetime, over: timedelta, draw: Callable[[], float]) -> None:
-        """Renew all of them, spread over *over* from now; `draw` gives numbers in [0, 1)."""
+    def spread(
+        self, now: datetime, over: timedelta, draw: Callable[[], float], authorities: frozenset[str] = frozenset()
+    ) -> None:
+        """Renew those that *authorities* signed (none: all of them), spread over *over* from now.
+
+        `draw` gives numbers in [0, 1).
+        """
         for slot in self._slots.values():
-            slot.svid = slot.svid.renewed_by(now + over * draw())
+            if not authorities or slot.svid.authority in authorities:
+                slot.svid = slot.svid.renewed_by(now + over * draw())

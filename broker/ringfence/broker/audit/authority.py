@@ -5,42 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 from ringfence.broker.audit.record import Event
-from ringfence.certs.authority import Authority
+from ringfence.certs.authority import KINDS, Authority
 
 Keys = dict[str, Any]
 
 
 def keys_of(authority: Authority) -> Keys:
     """The ids of its keys by kind and slot; ids only."""
-    following = authority.next
     return {
-        "x509": {
-            "current": authority.current.x509.subject_key_id,
-            "next": following.x509.subject_key_id if following is not None else "",
-            "old": [old.x509.subject_key_id for old in authority.old],
-        },
-        "jwt": {
-            "current": authority.current.jwt.kid,
-            "next": following.jwt.kid if following is not None else "",
-            "old": [old.jwt.kid for old in authority.old],
-        },
+        line.kind: {
+            "current": line.current.id,
+            "next": line.next.id if line.next is not None else "",
+            "old": [old.id for old in line.old],
+            "tainted": sorted(line.tainted),
+        }
+        for line in (authority.x509, authority.jwt)
     }
 
 
 def published(before: Keys | None, after: Keys, sequence: int) -> Event:
     """The event of publishing *after* as the bundle *sequence*, in place of *before* (None: the first of all)."""
     detail = {"sequence": sequence, **after}
-    return Event(f"authority.{_step(before, after)}", after["x509"]["current"], detail=detail)
+    step, subject = ("create", "") if before is None else _step(before, after)
+    return Event(f"authority.{step}", subject or after["x509"]["current"], detail=detail)
 
 
-def _step(before: Keys | None, after: Keys) -> str:
-    if before is None:
-        return "create"
-    old, new = before["x509"], after["x509"]
-    if old["current"] != new["current"]:
-        return "activate"
-    if new["next"] and old["next"] != new["next"]:
-        return "prepare"
-    if len(new["old"]) < len(old["old"]):
-        return "prune"
-    return "publish"
+def _step(before: Keys, after: Keys) -> tuple[str, str]:
+    """What was done, and the authority that it was done to: the X.509 one when it was both."""
+    for kind in KINDS:
+        old, new = before[kind], after[kind]
+        if old["current"] != new["current"]:
+            return "activate", new["current"]
+        if new["next"] and old["next"] != new["next"]:
+            return "prepare", new["next"]
+        if fresh := set(new["tainted"]) - set(old["tainted"]):
+            return "taint", min(fresh)
+        if gone := set(old["old"]) - set(new["old"]):
+            tainted = gone & set(old["tainted"])
+            return ("revoke", min(tainted)) if tainted else ("prune", min(gone))
+    return "publish", ""

@@ -15,6 +15,7 @@ from ringfence.broker.cli.failure import exit_code, explain_failure
 NOUNS = {
     "agent": ("agent", "Run and check the agent of a node."),
     "audit": ("audit", "Show, follow and verify the audit log."),
+    "authority": ("authority", "Show authorities and take the steps of their life."),
     "authz": ("authz", "Ask, explain and follow authorisation decisions."),
     "bundle": ("bundle", "Show the trust bundle."),
     "demo": ("demo", "Run the whole story on this machine."),

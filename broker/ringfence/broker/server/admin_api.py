@@ -15,6 +15,7 @@ from ringfence.broker.intent import Intent
 from ringfence.broker.registry import Registry
 from ringfence.broker.server import admin_messages as say
 from ringfence.broker.server.agents import Agents
+from ringfence.broker.server.authority_api import AuthorityApi
 from ringfence.broker.server.entry_api import EntryApi
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.inventory_api import InventoryApi
@@ -86,9 +87,8 @@ class AdminApi:
             "CheckAuthz": self.check_authz,
             "ExplainAuthz": self.explain_authz,
             "ListProxies": self.list_proxies,
-            "Rotate": self.rotate,
-            "ShowAuthorities": self.show_authorities,
         }
+        unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
         unary |= NodeApi(self.agents, self.trust.bundle.trust_domain).unary()
         unary |= InventoryApi(self.store, self.registry, self.intent, self.trust, self.clock).unary()
         entries = self.entries
@@ -143,20 +143,6 @@ class AdminApi:
     async def list_proxies(self, _: pb.ListProxiesRequest) -> pb.ListProxiesResponse:
         """Every connected proxy."""
         return pb.ListProxiesResponse(proxies=self.proxies.list_proxies())
-
-    async def rotate(self, asked: pb.RotateRequest) -> pb.RotateResponse:
-        """Have every agent renew its SVIDs, from a new authority if asked."""
-        if asked.authority:
-            await self.trust.replace()
-        await self.identity.renew()
-        self.trust.tell_agents()
-        return pb.RotateResponse(
-            authority=self.trust.authority.current.x509.subject_key_id, agents=self.agents.connected
-        )
-
-    async def show_authorities(self, _: pb.ShowAuthoritiesRequest) -> pb.ShowAuthoritiesResponse:
-        """Every slot of the authority."""
-        return pb.ShowAuthoritiesResponse(authorities=say.authority_messages(self.trust.authority))
 
 
 def _unary(answer: Callable[[Any], Awaitable[Any]]) -> Handler:

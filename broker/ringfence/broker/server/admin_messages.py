@@ -1,13 +1,9 @@
-"""Findings and authorities as the admin API says them."""
+"""Findings as the admin API says them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.intent import Outcome
-from ringfence.certs.authority import Authority
-from ringfence.certs.slot import Slot
 
 
 def apply_response(outcome: Outcome) -> pb.ApplyPolicyResponse:
@@ -29,18 +25,3 @@ def apply_response(outcome: Outcome) -> pb.ApplyPolicyResponse:
         ],
         proxies=outcome.proxies,
     )
-
-
-def authority_messages(authority: Authority) -> Iterator[pb.Authority]:
-    """Every slot of the authority, the signing one first."""
-    following = [("next", authority.next)] if authority.next is not None else []
-    slots: list[tuple[str, Slot]] = [("current", authority.current), *following]
-    for name, slot in [*slots, *(("old", old) for old in authority.old)]:
-        for kind, part, key in (("x509", slot.x509, slot.x509.subject_key_id), ("jwt", slot.jwt, slot.jwt.kid)):
-            yield pb.Authority(
-                kind=kind,
-                slot=name,
-                id=key,
-                not_before=int(part.not_before.timestamp()),
-                not_after=int(part.not_after.timestamp()),
-            )

@@ -25,6 +25,7 @@ from ringfence.broker.telemetry.names import ATTEST
 from ringfence.broker.telemetry.names import ATTESTOR as ATTESTOR_NAME
 from ringfence.broker.telemetry.spans import span
 from ringfence.broker.trust import SPREAD_MS, Trust
+from ringfence.certs.certificate import issuer_key_id, read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import NONCE_BYTES
 from ringfence.certs.profile import LeafDraft, csr_public_key
@@ -102,6 +103,8 @@ class _AgentStream:
         self._revision: int = hello.revision
         self._digest: bytes = hello.bundle_digest
         self._rotations = api.trust.rotations
+        self._tainted: frozenset[str] = frozenset()
+        self._issuer = _issuer_of(call.peer.certificate or b"")
 
     async def serve(self, ended: Ended) -> None:
         """Until the agent half-closes; raises UNAUTHENTICATED at the end of its SVID, and what *ended* says."""
@@ -136,6 +139,7 @@ class _AgentStream:
         messages: list[Any] = []
         bundle = api.trust.bundle.to_json()
         if (digest := hashlib.sha256(bundle).digest()) != self._digest:
+            self._check_issuer()
             messages.append(pb.ServerMessage(bundle=pb.BundleUpdate(bundle=bundle)))
             self._digest = digest
         if first or api.registry.revision != self._revision:
@@ -146,7 +150,21 @@ class _AgentStream:
         if api.trust.rotations != self._rotations:
             messages.append(pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS)))
             self._rotations = api.trust.rotations
+        tainted = api.trust.authority.tainted
+        if fresh := sorted(tainted - self._tainted):
+            # Told anew to everyone who connects, so that no agent misses it that was away, and no restart of ours.
+            messages.append(pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS, authorities=fresh)))
+        self._tainted = tainted
         return messages
+
+    def _check_issuer(self) -> None:
+        """Raise UNAUTHENTICATED when whoever signed the agent's SVID was revoked: nothing more is said to it."""
+        if self._issuer not in self._api.trust.issuers:
+            raise RingfenceError(
+                Kind.UNAUTHENTICATED,
+                f"the authority that signed the SVID of {self._agent} was revoked",
+                hint="Attest it anew with `ringfence token generate`",
+            )
 
     async def _read(self) -> None:
         while (message := await self._call.receive()) is not None:
@@ -188,6 +206,7 @@ class _AgentStream:
             await api.agents.renewed(self._agent, f"{draft.serial:032x}", int(draft.not_after.timestamp()))
         except RingfenceError as error:
             return say.renew_refused(request.id, error)
+        self._issuer = _issuer_of(chain[0])
         self._limit.reschedule(asyncio.get_running_loop().time() + self._left(chain[0]))
         return pb.ServerMessage(renew=pb.RenewResponse(id=request.id, chain=chain))
 
@@ -199,3 +218,7 @@ class _AgentStream:
 async def _until(ended: Ended) -> None:
     # Shielded: whoever stops waiting does not end it for others.
     await asyncio.shield(ended)
+
+
+def _issuer_of(leaf: bytes) -> str:
+    return issuer_key_id(read_certificate(leaf))

@@ -44,9 +44,8 @@ def _wanted(entry: Entry | None, identity: Identity | None, model: Model | None)
 
 
 def _end_of(authority: Authority, key_id: str) -> int | None:
-    slots = [authority.current, *([authority.next] if authority.next is not None else []), *authority.old]
-    for slot in slots:
-        for part, name in ((slot.x509, slot.x509.subject_key_id), (slot.jwt, slot.jwt.kid)):
-            if name == key_id:
-                return int(part.not_after.timestamp())
+    for line in (authority.x509, authority.jwt):
+        for one in line.every():
+            if one.id == key_id:
+                return int(one.not_after.timestamp())
     return None
