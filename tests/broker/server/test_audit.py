@@ -19,6 +19,7 @@ from ringfence.broker.audit.calls import audited, audited_connections, caller
 from ringfence.broker.audit.chain import ACTIVE, files_of, verify
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.record import Record, parse
+from ringfence.broker.server.upkeep import look
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import new_csr
 from ringfence.proto.lane import Method
@@ -150,7 +151,19 @@ async def test_nothing_is_done_when_it_cannot_be_recorded(tmp_path: Path, monkey
             with pytest.raises(grpc.aio.AioRpcError, match="audit log"):
                 await node.attest(token)
             assert (await server.admin.Info(pb.InfoRequest())).entries == 0
-        await node.attest(await server.token())
+        await node.attest(token)  # it was not spent
+
+
+async def test_an_entry_that_ended_is_deleted_on_record(tmp_path: Path) -> None:
+    """By the server itself."""
+    clock = Clock()
+    async with running_server(tmp_path, clock=clock) as server:
+        end = int(clock().timestamp()) + 60
+        made = await server.create_entry(TRAINER, "unix:uid:1000", expires_at=end)
+        clock.turn(minutes=2)
+        await look(server.parts)
+        [ended] = await records(server.data_dir, "entry.expire")
+        assert (ended.actor, ended.subject, ended.detail) == ("server", made.id, {"ids": [made.id]})
 
 
 async def test_the_chain_goes_on_over_a_restart(tmp_path: Path) -> None:

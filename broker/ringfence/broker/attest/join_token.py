@@ -7,6 +7,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ringfence.broker.attest.node_port import Evidence, Proven
+from ringfence.broker.audit.journal import AuditLog
+from ringfence.broker.audit.record import Event
+from ringfence.broker.audit.transaction import recorded
 from ringfence.broker.store import tokens
 from ringfence.broker.store.engine import Store
 from ringfence.certs.errors import Kind, RingfenceError
@@ -22,9 +25,10 @@ class JoinTokens:
     name = ATTESTOR
     can_reattest = False
 
-    def __init__(self, store: Store, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], datetime], audit: AuditLog | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._audit = audit
 
     async def generate(self, ttl: int) -> tuple[str, int]:
         """A new token and its end in Unix seconds; *ttl* is seconds, 0 for ten minutes. Raises INVALID."""
@@ -45,4 +49,11 @@ class JoinTokens:
         token: str = evidence.given
         if not token:
             raise RingfenceError(Kind.UNAUTHENTICATED, "the join token is empty", hint="Pass --join-token")
-        return Proven(await self._store.run(tokens.use, token, int(self._clock().timestamp())))
+        now = int(self._clock().timestamp())
+        digest = await recorded(
+            self._store,
+            self._audit,
+            lambda connection: tokens.use(connection, token, now),
+            lambda spent: [Event("token.use", spent)],
+        )
+        return Proven(digest)

@@ -12,8 +12,9 @@ from typing import Any
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import events
+from ringfence.broker.audit.actor import acting
 from ringfence.broker.audit.journal import AuditLog
-from ringfence.broker.audit.node import attested
+from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import record
 from ringfence.broker.bell import Bell
 from ringfence.broker.issue import Answer, Issuer, Wanted
@@ -70,11 +71,13 @@ class AgentApi:
         with span(ATTEST, {ATTESTOR_NAME: kind}):
             try:
                 given = getattr(request, kind) if kind else None
-                node, chain = await self.admission.admit(kind, given, request.csr, nonce)
+                with acting(call.peer.address):
+                    node, chain = await self.admission.admit(kind, given, request.csr, nonce)
             except RingfenceError as error:
                 events.attestation_failed(kind, call.peer.address, error)
                 raise
-        await record(self.audit, *attested(node, call.peer.address))
+        proof = {"attestor": node.attestor, "serial": node.serial, "address": call.peer.address}
+        await record(self.audit, Event("node.attest", node.spiffe_id, detail=proof, actor=node.spiffe_id))
         events.attested(kind, node.spiffe_id, call.peer.address)
         await call.send(pb.AttestResponse(spiffe_id=node.spiffe_id, chain=chain, bundle=self.trust.bundle.to_json()))
 

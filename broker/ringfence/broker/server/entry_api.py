@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.audit.journal import AuditLog
+from ringfence.broker.audit.record import Event
+from ringfence.broker.audit.transaction import recorded
 from ringfence.broker.entry import Entry, selectors_of
 from ringfence.broker.entry_message import entry_message, entry_of
 from ringfence.broker.feed import Feed
@@ -98,9 +101,15 @@ class EntryApi:
         await self.feed.catch_up()
         return pb.DeleteEntriesResponse(deleted=deleted)
 
-    async def prune_ended(self) -> None:
-        """Delete what grants nothing any more."""
-        await self.store.run(stored.remove_ended, self._now())
+    async def prune_ended(self, audit: AuditLog | None = None) -> None:
+        """Delete what grants nothing any more, recorded in *audit*."""
+        now = self._now()
+        await recorded(
+            self.store,
+            audit,
+            lambda connection: stored.remove_ended(connection, now),
+            lambda ids: [Event("entry.expire", _named(ids), detail={"ids": ids})] if ids else [],
+        )
         await self.feed.catch_up()
 
     async def _wanted(self, said: Sequence[Any], *, keep: bool = False, most: int = _ENTRIES_A_CALL) -> list[Entry]:
@@ -149,6 +158,10 @@ def _filter(asked: pb.ListEntriesRequest) -> Callable[[Entry], bool]:
         )
 
     return matches
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else f"{len(ids)} ids"
 
 
 def _result(result: tuple[Entry, str]) -> pb.EntryResult:

@@ -117,7 +117,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     issuer = Issuer(trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer, audit=audit)
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
-    tokens = JoinTokens(store, clock=clock)
+    tokens = JoinTokens(store, clock=clock, audit=audit)
     attestors = [tokens, *await asyncio.to_thread(_x509pop, config, clock)]
     admission = Admission(config.trust_domain, attestors, agents, issuer, clock=clock)
     evidence = ServerEvidence(intent, forward=config.otlp_forward, clock=clock)

@@ -37,7 +37,7 @@ async def look(parts: Parts) -> None:
     """Do what is due now."""
     if parts.registry.ended(parts.clock().timestamp()):
         # What grants nothing any more, to the server and to agents, also goes from the disk and from lists.
-        await parts.admin_api.entries.prune_ended()
+        await parts.admin_api.entries.prune_ended(parts.audit)
     step = await parts.trust.step()
     if step is Step.ACTIVATE or parts.identity.due():
         await parts.identity.renew()
