@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import string
+
 import pytest
 
 from ringfence.broker.store import inventory, ledger
@@ -102,3 +105,11 @@ async def test_what_ended_is_forgotten_in_small_batches(store: Store, ended: int
     assert await store.run(ledger.prune, 11) == min(ended, ledger.BATCH)
     await store.run(ledger.prune, 11)
     assert await serials(store) == ["live"]
+
+
+async def test_the_longest_names_are_kept(store: Store) -> None:
+    """Random ones, which no database can pack: 2,048 bytes each (SPIFFE-ID, section 2.3)."""
+    draw = random.Random(1)  # noqa: S311  # no secret
+    long = [f"spiffe://example.org/{''.join(draw.choices(string.ascii_letters, k=2027))}" for _ in range(2)]
+    await issue(store, "long", spiffe_id=long[0], agent_id=long[1])
+    assert await serials(store, spiffe_id=long[0], node=long[1]) == ["long"]

@@ -90,7 +90,8 @@ issuance = Table(
     Column("state", String(8), nullable=False),
     Column("reason", String(256), nullable=False, server_default=""),
     Index("issuance_not_after", "not_after"),
-    Index("issuance_identity", "spiffe_id", "agent_id"),
+    Index("issuance_identity", "spiffe_id"),  # alone: two long names are more than an index of PostgreSQL takes
+    Index("issuance_node", "agent_id", "entry_id", "recorded_at"),
 )
 
 # `seq` orders applies; the last one is in force. A revision (content hash) comes back when intent is reverted.

@@ -1,4 +1,4 @@
-"""Why an SVID was refused, and an index to find every document of an identity."""
+"""Why an SVID was refused, and indexes to find every document of an identity, and those before and after it."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ depends_on = None
 def upgrade() -> None:
     """Add them; nothing that was refused so far was kept."""
     op.add_column("issuance", sa.Column("reason", sa.String(length=256), nullable=False, server_default=""))
-    op.create_index("issuance_identity", "issuance", ["spiffe_id", "agent_id"])
+    op.create_index("issuance_identity", "issuance", ["spiffe_id"])
+    op.create_index("issuance_node", "issuance", ["agent_id", "entry_id", "recorded_at"])
