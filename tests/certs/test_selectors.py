@@ -25,7 +25,7 @@ def test_a_selector_is_spelled_as_spire_spells_it(text: str, kind: str, value: s
 
 @pytest.mark.parametrize(
     "text",
-    ["", "unix", "unix:", "unix:uid", "unix:uid:", "unix:uuid:1", "docker:image:x", "UNIX:uid:1"]
+    ["", "unix", "unix:", "unix:uid", "unix:uid:", "unix:uuid:1", "lxc:image:x", "UNIX:uid:1"]
     + [f"unix:uid:{value}" for value in ("root", "01", "-1", "1\n", "٣")]
     + ["unix:path:bin/x", "unix:sha256:AB", "unix:gid:1.0"],
 )

@@ -15,6 +15,8 @@ NAMES: dict[str, frozenset[str]] = {
     "unix": frozenset({"uid", "gid", "user", "group", "supplementary_gid", "supplementary_group", "path", "sha256"}),
     "systemd": frozenset({"id", "fragment_path"}),
     "cgroup": frozenset({"path"}),
+    "docker": frozenset({"container_id"}),
+    "podman": frozenset({"container_id"}),
     "launch": frozenset({"namespace", "name"}),
     "k8s": frozenset({"ns", "sa", "pod-name", "pod-uid", "node-name", "pod-label", "container-name"}),
     "slurm": frozenset({"job_id", "sluid", "step"}),
@@ -24,6 +26,11 @@ _ANYTHING = re.compile(r".+", re.DOTALL)
 # What a value looks like when an attestor writes it; another spelling would never match either.
 _VALUES = {
     **dict.fromkeys(("unix:uid", "unix:gid", "unix:supplementary_gid"), (re.compile(r"0|[1-9][0-9]{0,9}"), "a number")),
+    **dict.fromkeys(
+        ("docker:container_id", "podman:container_id"), (re.compile(r"[0-9a-f]{64}"), "64 lower-case hex digits")
+    ),
+    "k8s:pod-uid": (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"), "a UID in lower case"),
+    "slurm:job_id": (re.compile(r"0|[1-9][0-9]{0,9}"), "a number"),
     "unix:path": (re.compile(r"/.+"), "an absolute path"),
     "x509pop:subject": (re.compile(r"cn:.+", re.DOTALL), "cn:NAME"),
     "x509pop:ca": (re.compile(r"fingerprint:[0-9a-f]{64}"), "fingerprint:SHA-256, 64 lower-case hex digits"),

@@ -11,6 +11,7 @@ from ringfence.broker.attest import procfs
 from ringfence.broker.attest.launch import Launch, LaunchAttestor, Lineage
 from ringfence.broker.attest.port import WorkloadAttestor
 from ringfence.broker.attest.procfs import Process
+from ringfence.broker.attest.together import ask_all
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
 from ringfence.proto.lane import Connection
@@ -111,18 +112,12 @@ class Callers:
         return caller
 
     async def _facts(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
-        found: set[Selector] = set()
-        failures = []
-        for attestor in self._attestors:
-            try:
-                found |= await attestor.attest(process, wanted)
-            except (RingfenceError, OSError) as error:
-                # The others' selectors are used: fewer selectors match fewer entries, never more.
-                failures.append(error)
-                events.attestor_failed(attestor.name, error)
-        if failures and len(failures) == len(self._attestors):
+        found, failures = await ask_all(self._attestors, process, wanted)
+        for name, error in failures.items():
+            events.attestor_failed(name, error)
+        if failures and not found:
             raise RingfenceError(Kind.UNAVAILABLE, "workload attestation failed")
-        return frozenset(found)
+        return found
 
 
 def _own_pidfd(connection: Connection) -> int | None:

@@ -27,6 +27,7 @@ from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.watch import Watches
 from ringfence.broker.agent.workload_api import WorkloadApi
 from ringfence.broker.attest.cgroup import CgroupAttestor
+from ringfence.broker.attest.from_cgroup import path_attestors
 from ringfence.broker.attest.launch import LaunchAttestor
 from ringfence.broker.attest.systemd import SystemdAttestor
 from ringfence.broker.attest.unix import UnixAttestor
@@ -95,7 +96,9 @@ class Agent:
         tokens = Tokens(link, self._clock)
         await self._restore(cache, tokens)
         callers = Callers(
-            (UnixAttestor(), SystemdAttestor(), CgroupAttestor()), self._launches, lambda: cache.book.wanted
+            (UnixAttestor(), SystemdAttestor(), CgroupAttestor(), *path_attestors()),
+            self._launches,
+            lambda: cache.book.wanted,
         )
         watches = self._watches = Watches(cache, callers, hold=self._config.hold)
         cache.listen(watches)

@@ -15,11 +15,10 @@ class CgroupAttestor:
     """
 
     name = "cgroup"
+    facts = frozenset({"cgroup:path"})
 
-    async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
+    async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:  # noqa: ARG002  # the port's
         """The cgroup selectors of *process*."""
-        if "cgroup:path" not in wanted:
-            return frozenset()
         found = procfs.cgroups(process.pid)
         paths = {outside(found.get("", "/")), found.get("name=systemd", "/")} - {"/"}
         return frozenset(Selector("cgroup", f"path:{path}") for path in paths)

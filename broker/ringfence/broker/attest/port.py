@@ -12,6 +12,9 @@ class WorkloadAttestor(Protocol):
     """One source of facts. It names only what it saw itself, never what the process says of itself."""
 
     name: str
+    facts: frozenset[
+        str
+    ]  # that it can tell, as `unix:sha256`; it is asked only when one is wanted, or if it names none
 
     async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
         """The selectors of *process*; raises RingfenceError or OSError when it can't tell.

@@ -18,11 +18,10 @@ class SystemdAttestor:
     """`systemd:id:UNIT`; `systemd:fragment_path:FILE` only when an entry asks for it and systemctl answers."""
 
     name = "systemd"
+    facts = frozenset({"systemd:id", "systemd:fragment_path"})
 
     async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
         """The systemd selectors of *process*, none when it runs in no unit."""
-        if not wanted & {"systemd:id", "systemd:fragment_path"}:
-            return frozenset()
         unit = unit_of(procfs.cgroups(process.pid))
         if not unit:
             return frozenset()
