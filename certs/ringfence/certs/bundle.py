@@ -6,6 +6,7 @@ Published strictly, parsed tolerantly where the standard asks for it (SPIFFE_Tru
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -84,6 +85,15 @@ class SpiffeBundle:
         return [
             {**_public_jwk(key), "use": _JWT, "kid": kid} for kid, key in sorted(self.jwt_authorities.items()) if kid
         ]
+
+
+def digest_of(bundles: Iterable[SpiffeBundle]) -> bytes:
+    """SHA-256 over *bundles* with their names, in the order of these; empty for none."""
+    found = {bundle.trust_domain: bundle.to_json() for bundle in bundles}
+    if not found:
+        return b""
+    parts = [part for name, text in sorted(found.items()) for part in (name.name.encode(), text)]
+    return hashlib.sha256(b"\0".join(parts)).digest()
 
 
 def _x509_jwk(der: bytes) -> dict[str, Any]:

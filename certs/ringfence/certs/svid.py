@@ -39,6 +39,18 @@ def spiffe_id_of(leaf_der: bytes) -> SpiffeId:
     return _one_name(_certificate(leaf_der))
 
 
+def id_of_verified(leaf_der: bytes) -> SpiffeId:
+    """The SPIFFE ID of a leaf whose path TLS itself verified, and which is an X.509-SVID; raises UNAUTHENTICATED."""
+    # The steps 2, 3, 5 and 6 of verify_peer.
+    leaf = _certificate(leaf_der)
+    spiffe_id = _one_name(leaf)
+    if not spiffe_id.path:
+        raise _refused(f"{spiffe_id} names a trust domain, no workload")
+    _check_leaf_usage(leaf)
+    _check_extended_usage(leaf)
+    return spiffe_id
+
+
 def verify_peer(chain_der: Sequence[bytes], bundle: SpiffeBundle, *, now: datetime) -> SpiffeId:
     """The SPIFFE ID that *chain_der* (leaf first) proves under *bundle*; raises UNAUTHENTICATED on any doubt."""
     # 1. Every certificate can be read.

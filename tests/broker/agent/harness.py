@@ -39,9 +39,9 @@ class AgentUnderTest:
 def config(tmp_path: Path, address: str, token: str = "", **fields: Any) -> AgentConfig:
     """What an agent in `tmp_path/agent` is told."""
     fields.setdefault("hold", 5.0)
+    fields.setdefault("trust_domain", TRUST_DOMAIN)
     return AgentConfig(
         server=Address.parse(address, flag="--server"),
-        trust_domain=TRUST_DOMAIN,
         data_dir=tmp_path / "agent",
         socket=tmp_path / "agent.sock",
         join_token=token,

@@ -92,8 +92,8 @@ async def running_server(
 ) -> AsyncIterator[ServerUnderTest]:
     """A server in this process, its data in `tmp_path/server`; *options* are fields of ServerConfig."""
     options.setdefault("drain_seconds", 0.2)
+    options.setdefault("trust_domain", TRUST_DOMAIN)
     config = ServerConfig(
-        trust_domain=TRUST_DOMAIN,
         data_dir=tmp_path / "server",
         listen=Address.parse(listen, flag="--listen"),
         intent=intent,

@@ -26,11 +26,11 @@ class Answers:
 
     def x509_bundles(self, view: View) -> Framed:
         """X509BundlesResponse: by the SPIFFE ID of the trust domain, ours among them (section 5.2.2)."""
-        return self._get(("x509 bundles", view.bundles.version), lambda: _x509_bundles(view))
+        return self._get(("x509 bundles", view.bundles.key), lambda: _x509_bundles(view))
 
     def jwt_bundles(self, view: View) -> Framed:
         """JWTBundlesResponse: JWKS with jwt-svid keys only (section 6.2.2)."""
-        return self._get(("jwt bundles", view.bundles.version), lambda: _jwt_bundles(view))
+        return self._get(("jwt bundles", view.bundles.key), lambda: _jwt_bundles(view))
 
     def _get(self, key: object, build: Callable[[], Any]) -> Framed:
         framed = self._framed.get(key)

@@ -15,7 +15,7 @@ from ringfence.broker.agent.entries import Applied, Entry, EntryBook
 from ringfence.broker.agent.storage import Kept
 from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter
 from ringfence.broker.version import VERSION
-from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.bundle import SpiffeBundle, digest_of
 from ringfence.certs.certificate import read_certificate, subject_key_id
 from ringfence.certs.spiffe_id import TrustDomain
 
@@ -38,6 +38,18 @@ class Bundles:
     version: int
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """Equal keys, equal bundles."""
+        return (self.version, *self.federated)
+
+    def of(self, entries: Iterable[Entry]) -> Bundles:
+        """What the holder of *entries* may see: our own bundle, and those that one of the entries federates with."""
+        if not self.federated:
+            return self
+        named = {domain for entry in entries for domain in entry.federates_with}
+        return Bundles(self.own, {td: bundle for td, bundle in self.federated.items() if td in named}, self.version)
+
+    @property
     def all(self) -> dict[TrustDomain, SpiffeBundle]:
         """Every bundle by its trust domain, sorted."""
         return dict(sorted({**self.federated, self.own.trust_domain: self.own}.items()))
@@ -55,12 +67,12 @@ class View:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal keys, equal answers."""
-        return (self.bundles.version, tuple((entry.id, entry.hint, svid.serial) for entry, svid in self.held))
+        return (self.bundles.key, tuple((entry.id, entry.hint, svid.serial) for entry, svid in self.held))
 
     @property
     def entitled(self) -> tuple[object, ...]:
         """Equal while no bundle and no entitlement changes, whatever SVIDs do."""
-        return (self.bundles.version, bool(self.entries))
+        return (self.bundles.key, bool(self.entries))
 
 
 class Listener(Protocol):
@@ -132,7 +144,7 @@ class Cache:
             elif not self._is_refused(entry.id, now):
                 waits = True
                 self.need(entry)
-        return View(entries, tuple(held), self.bundles, waits)
+        return View(entries, tuple(held), self.bundles.of(entries), waits)
 
     def matching(self, selectors: frozenset[object]) -> tuple[Entry, ...]:
         """The entries of whoever has *selectors*, without those whose identity was revoked."""
@@ -189,7 +201,12 @@ class Cache:
 
     def hello(self) -> agent_pb2.Hello:
         """What we have already."""
-        return agent_pb2.Hello(version=VERSION, revision=self.book.revision, bundle_digest=self._bundle_digest)
+        return agent_pb2.Hello(
+            version=VERSION,
+            revision=self.book.revision,
+            bundle_digest=self._bundle_digest,
+            federated_digest=digest_of(self.bundles.federated.values()),
+        )
 
     def on_entries(self, update: agent_pb2.EntriesUpdate) -> None:
         """Entries or launch rules changed."""
@@ -220,7 +237,8 @@ class Cache:
         """A trust bundle changed."""
         own = SpiffeBundle.parse(self.bundles.own.trust_domain, update.bundle) if update.bundle else self.bundles.own
         federated = {
-            TrustDomain(name): SpiffeBundle.parse(TrustDomain(name), text) for name, text in update.federated.items()
+            TrustDomain(name): SpiffeBundle.parse(TrustDomain(name), text)
+            for name, text in sorted(update.federated.items())
         }
         if update.bundle:
             self._bundle_digest = hashlib.sha256(update.bundle).digest()

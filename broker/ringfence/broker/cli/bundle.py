@@ -1,29 +1,33 @@
-"""`ringfence bundle`: what others verify this trust domain by."""
+"""`ringfence bundle`: what others verify this trust domain by, and what others are verified by."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
+from ringfence.certs.errors import Kind, RingfenceError
+
+_COLUMNS = ["trustDomain", "sequence", "x509Authorities", "jwtAuthorities", "entries", "changedAt"]
 
 
 @click.group()
 def command() -> None:
-    """Show the trust bundle."""
+    """Show the trust bundle, and keep those of other trust domains."""
 
 
 @command.command()
+@click.argument("trust_domain", required=False, default="")
 @with_admin
 @click.option(
     "--format", "form", type=click.Choice(["pem", "spiffe"]), default="pem", show_default=True, help="What to print."
 )
-def show(socket: Path, form: str) -> None:
-    """Print the bundle: the roots as PEM, or the SPIFFE bundle as JSON."""
-    from ringfence.admin.v1 import admin_pb2 as pb
-
-    text = ask(socket, lambda server: server.ShowBundle(pb.ShowBundleRequest(), timeout=10)).bundle
+def show(socket: Path, trust_domain: str, form: str) -> None:
+    """Print our bundle, or that of TRUST_DOMAIN: the roots as PEM, or the SPIFFE bundle as JSON."""
+    text = _held(socket, trust_domain).bundle if trust_domain else _own(socket)
     if form == "spiffe":
         click.echo(text)
         return
@@ -32,3 +36,89 @@ def show(socket: Path, form: str) -> None:
 
     # The name does not matter for printing roots.
     click.echo(SpiffeBundle.parse(TrustDomain("shown"), text).x509_pem(), nl=False)
+
+
+@command.command("list")
+@with_admin
+@list_options
+def list_(socket: Path, output: str) -> None:
+    """List the bundles held of other trust domains."""
+    show_list("Bundle", [_row(each) for each in _all(socket)], columns=_COLUMNS, output=output, name="trustDomain")
+
+
+@command.command("set")
+@click.argument("trust_domain")
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
+@with_admin
+@output_option
+def set_(socket: Path, trust_domain: str, file: Path, output: str) -> None:
+    """Believe the SPIFFE bundle (JSON) in FILE of TRUST_DOMAIN from now on, in place of the one before."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    asked = pb.SetBundleRequest(trust_domain=trust_domain, bundle=read(file))
+    done = ask(socket, lambda server: server.SetBundle(asked, timeout=10))
+    show_one("Bundle", {**_row(done), "action": done.action}, output=output, name="trustDomain")
+
+
+@command.command()
+@click.argument("trust_domain")
+@with_admin
+@click.option("--force", is_flag=True, help="Although entries federate with it: they stay, without its bundle.")
+@output_option
+def delete(socket: Path, trust_domain: str, output: str, *, force: bool) -> None:
+    """Believe nothing of TRUST_DOMAIN any more; one that is not held changes nothing."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    asked = pb.DeleteBundleRequest(trust_domain=trust_domain, force=force)
+    done = ask(socket, lambda server: server.DeleteBundle(asked, timeout=10))
+    row = {"trustDomain": trust_domain, "action": "deleted" if done.deleted else "unchanged"}
+    show_one("Bundle", row, output=output, name="trustDomain")
+
+
+def read(file: Path) -> bytes:
+    """What is in *file*; raises INVALID."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise RingfenceError(
+            Kind.INVALID, f"cannot be read: {error.strerror}", where=str(file), hint="Name a SPIFFE bundle, JSON"
+        ) from None
+
+
+def _own(socket: Path) -> bytes:
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    text: bytes = ask(socket, lambda server: server.ShowBundle(pb.ShowBundleRequest(), timeout=10)).bundle
+    return text
+
+
+def _all(socket: Path) -> list[Any]:
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    return list(ask(socket, lambda server: server.ListBundles(pb.ListBundlesRequest(), timeout=10)).bundles)
+
+
+def _held(socket: Path, trust_domain: str) -> Any:
+    for each in _all(socket):
+        if each.trust_domain == trust_domain:
+            return each
+    raise RingfenceError(
+        Kind.NOT_FOUND, f"no bundle of {trust_domain} is held", hint="See `ringfence bundle list`; ours has no argument"
+    )
+
+
+def _row(held: Any) -> dict[str, Any]:
+    from ringfence.broker.cli.times import rfc3339
+    from ringfence.certs.bundle import SpiffeBundle
+    from ringfence.certs.spiffe_id import TrustDomain
+
+    bundle = SpiffeBundle.parse(TrustDomain(held.trust_domain), held.bundle)
+    return {
+        "trustDomain": held.trust_domain,
+        "sequence": bundle.sequence,
+        "refreshHintSeconds": int(bundle.refresh_hint.total_seconds()),
+        "x509Authorities": len(bundle.x509_authorities),
+        "jwtAuthorities": len(bundle.jwt_authorities),
+        "entries": held.entries,
+        "changedAt": rfc3339(held.changed_at),
+    }

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed
 from ringfence.broker.intent import Intent
 from ringfence.broker.registry import Registry
@@ -17,6 +18,7 @@ from ringfence.broker.server import admin_messages as say
 from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.authority_api import AuthorityApi
 from ringfence.broker.server.entry_api import EntryApi
+from ringfence.broker.server.federation_api import FederationApi
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.inventory_api import InventoryApi
 from ringfence.broker.server.node_api import NodeApi
@@ -71,6 +73,7 @@ class AdminApi:
     evidence: Evidence
     proxies: ProxyList
     clock: Callable[[], datetime]
+    federation: Federation
 
     @property
     def entries(self) -> EntryApi:
@@ -89,6 +92,7 @@ class AdminApi:
             "ListProxies": self.list_proxies,
         }
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
+        unary |= FederationApi(self.federation, self.registry).unary()
         unary |= NodeApi(self.agents, self.trust.bundle.trust_domain).unary()
         unary |= InventoryApi(self.store, self.registry, self.intent, self.trust, self.clock).unary()
         entries = self.entries

@@ -17,6 +17,7 @@ from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import record
 from ringfence.broker.bell import Bell
+from ringfence.broker.federation.federation import Federation
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
 from ringfence.broker.server import agent_messages as say
@@ -26,6 +27,7 @@ from ringfence.broker.telemetry.names import ATTEST
 from ringfence.broker.telemetry.names import ATTESTOR as ATTESTOR_NAME
 from ringfence.broker.telemetry.spans import span
 from ringfence.broker.trust import SPREAD_MS, Trust
+from ringfence.certs.bundle import digest_of
 from ringfence.certs.certificate import issuer_key_id, read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import NONCE_BYTES
@@ -50,6 +52,7 @@ class AgentApi:
     agents: Agents
     bell: Bell
     clock: Callable[[], datetime]
+    federation: Federation
     audit: AuditLog | None = None
 
     def methods(self) -> dict[str, Method]:
@@ -105,6 +108,8 @@ class _AgentStream:
         self._agent = agent
         self._revision: int = hello.revision
         self._digest: bytes = hello.bundle_digest
+        self._federated: bytes = hello.federated_digest
+        self._looked_at = (-1, -1)  # revision and federation, of the foreign bundles last looked up
         self._rotations = api.trust.rotations
         self._tainted: frozenset[str] = frozenset()
         self._issuer = _issuer_of(call.peer.certificate or b"")
@@ -140,11 +145,7 @@ class _AgentStream:
         """All that this agent does not know yet, the bundle before the entries that need it."""
         api = self._api
         messages: list[Any] = []
-        bundle = api.trust.bundle.to_json()
-        if (digest := hashlib.sha256(bundle).digest()) != self._digest:
-            self._check_issuer()
-            messages.append(pb.ServerMessage(bundle=pb.BundleUpdate(bundle=bundle)))
-            self._digest = digest
+        messages += self._bundles()
         if first or api.registry.revision != self._revision:
             delta = api.registry.delta(self._agent, self._revision)
             messages += say.entries_updates(delta)
@@ -168,6 +169,26 @@ class _AgentStream:
                 f"the authority that signed the SVID of {self._agent} was revoked",
                 hint="Attest it anew with `ringfence token generate`",
             )
+
+    def _bundles(self) -> list[Any]:
+        """Our bundle if it is not known; with it, or when they change, those that the agent's entries federate with."""
+        api, bundle = self._api, self._api.trust.bundle.to_json()
+        digest = hashlib.sha256(bundle).digest()
+        if digest != self._digest:
+            self._check_issuer()
+        looked_at = (api.registry.revision, api.federation.version)
+        if digest == self._digest and looked_at == self._looked_at:
+            return []
+        self._looked_at = looked_at
+        others = api.federation.bundles_for(api.registry.entitled(self._agent))
+        federated = digest_of(others.values())
+        if (digest, federated) == (self._digest, self._federated):
+            return []
+        update = pb.BundleUpdate(federated={domain.name: other.to_json() for domain, other in others.items()})
+        if digest != self._digest:
+            update.bundle = bundle
+        self._digest, self._federated = digest, federated
+        return [pb.ServerMessage(bundle=update)]
 
     async def _read(self) -> None:
         while (message := await self._call.receive()) is not None:

@@ -154,7 +154,7 @@ async def _tcp(
 
 async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> None:
     keep = partial(keep_up, parts, retention=config.ledger_retention.total_seconds())
-    running = (keep, parts.proxies.run, parts.evidence.run)
+    running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run)
     tasks = [asyncio.create_task(_watched(task)) for task in running]
 
     async def end() -> None:

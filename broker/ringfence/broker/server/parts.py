@@ -14,6 +14,7 @@ from ringfence.broker.audit.chain import ACTIVE
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, DATABASE, ServerConfig
+from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
@@ -61,6 +62,7 @@ class Parts:
     evidence: ServerEvidence
     clock: Clock
     audit: AuditLog
+    federation: Federation
 
     def methods(self) -> dict[str, Method]:
         """What the one `--listen` address serves."""
@@ -106,6 +108,8 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     registry = Registry(bell)
     feed = Feed(store, registry)
     await feed.load()
+    federation = Federation(lambda: trust.bundle, store, bell, clock=clock)
+    await federation.load()
     agents = Agents(trust, store, clock=clock)
     await agents.load()
     registry.facts_of = agents.selectors_of
@@ -128,10 +132,13 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         issuer=issuer,
         identity=identity,
         intent=intent,
-        agent_api=AgentApi(registry, trust, issuer, admission, agents, bell, clock, audit),
-        admin_api=AdminApi(store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock),
+        agent_api=AgentApi(registry, trust, issuer, admission, agents, bell, clock, federation, audit),
+        admin_api=AdminApi(
+            store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock, federation
+        ),
         proxies=proxies,
         evidence=evidence,
         clock=clock,
         audit=audit,
+        federation=federation,
     )

@@ -141,3 +141,23 @@ endpoints = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("node", String(512), nullable=False),
 )
+
+# Bundles of other trust domains (SPIFFE JSON), set by hand or fetched.
+federated_bundles = Table(
+    "federated_bundles",
+    metadata,
+    Column("trust_domain", String(255), primary_key=True),
+    Column("bundle", LargeBinary, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+
+# Where they are fetched; `endpoint_id` is empty for https_web.
+federations = Table(
+    "federations",
+    metadata,
+    Column("trust_domain", String(255), primary_key=True),
+    Column("url", String(2048), nullable=False),
+    Column("profile", String(16), nullable=False),
+    Column("endpoint_id", String(2048), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)

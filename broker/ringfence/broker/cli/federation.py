@@ -1,0 +1,111 @@
+"""`ringfence federation`: where the bundles of other trust domains are fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.bundle import read
+from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
+
+_COLUMNS = ["trustDomain", "profile", "url", "sequence", "refreshedAt", "failure"]
+
+
+@click.group()
+def command() -> None:
+    """Federate with other trust domains."""
+
+
+@command.command()
+@click.argument("trust_domain")
+@with_admin
+@click.option("--url", required=True, help="Its bundle endpoint, https://HOST[:PORT]/PATH.")
+@click.option(
+    "--profile", type=click.Choice(["https_spiffe", "https_web"]), required=True, help="How it proves itself."
+)
+@click.option("--endpoint-id", default="", help="https_spiffe: the SPIFFE ID that the endpoint shows.")
+@click.option(
+    "--bootstrap-bundle",
+    type=click.Path(path_type=Path, readable=False),
+    help="https_spiffe: SPIFFE bundle (JSON) to know the endpoint by at first.",
+)
+@output_option
+def create(socket: Path, *, bootstrap_bundle: Path | None, output: str, **given: Any) -> None:
+    """Fetch the bundle of TRUST_DOMAIN from now on; the same again changes nothing."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    bootstrap = read(bootstrap_bundle) if bootstrap_bundle else b""
+    asked = pb.Federation(bootstrap=bootstrap, **given)
+    made = ask(socket, lambda server: server.CreateFederation(asked, timeout=10))
+    show_one("Federation", {**_row(made), "action": made.action}, output=output, name="trustDomain")
+
+
+@command.command("list")
+@with_admin
+@list_options
+def list_(socket: Path, output: str) -> None:
+    """List the relations and how the last fetch went."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    found = ask(socket, lambda server: server.ListFederations(pb.ListFederationsRequest(), timeout=10))
+    rows = [_row(each) for each in found.federations]
+    show_list("Federation", rows, columns=_COLUMNS, output=output, name="trustDomain")
+
+
+@command.command()
+@click.argument("trust_domain")
+@with_admin
+@output_option
+def show(socket: Path, trust_domain: str, output: str) -> None:
+    """Show one relation."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    asked = pb.ListFederationsRequest(trust_domain=trust_domain)
+    found = ask(socket, lambda server: server.ListFederations(asked, timeout=10))
+    show_one("Federation", _row(found.federations[0]), output=output, name="trustDomain")
+
+
+@command.command()
+@click.argument("trust_domain")
+@with_admin
+@output_option
+def refresh(socket: Path, trust_domain: str, output: str) -> None:
+    """Fetch the bundle now."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    asked = pb.RefreshFederationRequest(trust_domain=trust_domain)
+    found = ask(socket, lambda server: server.RefreshFederation(asked, timeout=30))
+    show_one("Federation", _row(found), output=output, name="trustDomain")
+
+
+@command.command()
+@click.argument("trust_domain")
+@with_admin
+@output_option
+def delete(socket: Path, trust_domain: str, output: str) -> None:
+    """End a relation and forget the bundle; one that is not there changes nothing."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    asked = pb.DeleteFederationRequest(trust_domain=trust_domain)
+    done = ask(socket, lambda server: server.DeleteFederation(asked, timeout=10))
+    row = {"trustDomain": trust_domain, "action": "deleted" if done.deleted else "unchanged"}
+    show_one("Federation", row, output=output, name="trustDomain")
+
+
+def _row(found: Any) -> dict[str, Any]:
+    from ringfence.broker.cli.times import rfc3339
+
+    return {
+        "trustDomain": found.trust_domain,
+        "url": found.url,
+        "profile": found.profile,
+        "endpointId": found.endpoint_id,
+        "createdAt": rfc3339(found.created_at),
+        "sequence": found.sequence,
+        "refreshedAt": rfc3339(found.refreshed_at) if found.refreshed_at else "",
+        "nextAt": rfc3339(found.next_at),
+        "failure": found.failure,
+    }

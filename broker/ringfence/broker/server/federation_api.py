@@ -1,0 +1,122 @@
+"""The admin API's part on other trust domains: their bundles, and the relations that fetch them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.federation.federation import Federation, State
+from ringfence.broker.federation.relation import Profile, Relation
+from ringfence.broker.registry import Registry
+from ringfence.broker.store.federation import Held
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+
+
+@dataclass(frozen=True, slots=True)
+class FederationApi:
+    """What the service Server says of federation."""
+
+    federation: Federation
+    registry: Registry
+
+    def unary(self) -> dict[str, Callable[[Any], Awaitable[Any]]]:
+        """What answers each call."""
+        return {
+            "ListBundles": self.list_bundles,
+            "SetBundle": self.set_bundle,
+            "DeleteBundle": self.delete_bundle,
+            "CreateFederation": self.create,
+            "ListFederations": self.list,
+            "RefreshFederation": self.refresh,
+            "DeleteFederation": self.delete,
+        }
+
+    async def list_bundles(self, _: pb.ListBundlesRequest) -> pb.ListBundlesResponse:
+        """Every bundle that is held of others."""
+        return pb.ListBundlesResponse(bundles=[self._bundle(held) for _, held in sorted(self.federation.held.items())])
+
+    async def set_bundle(self, asked: pb.SetBundleRequest) -> pb.FederatedBundle:
+        """Believe a bundle that an operator brought."""
+        domain = TrustDomain(asked.trust_domain)
+        action = await self.federation.set_bundle(SpiffeBundle.parse(domain, asked.bundle))
+        return self._bundle(self.federation.held[domain], action)
+
+    async def delete_bundle(self, asked: pb.DeleteBundleRequest) -> pb.DeleteBundleResponse:
+        """Believe it no longer; raises CONFLICT while entries federate with it, unless forced."""
+        domain = TrustDomain(asked.trust_domain)
+        if not asked.force and (count := self._entries(domain)):
+            raise RingfenceError(
+                Kind.CONFLICT,
+                f"{count} entries federate with {domain}",
+                hint="See `ringfence entry list --federates-with`; --force leaves them as they are, without its bundle",
+            )
+        return pb.DeleteBundleResponse(deleted=await self.federation.delete_bundle(domain))
+
+    async def create(self, asked: pb.Federation) -> pb.Federation:
+        """A relation as an operator wrote it."""
+        domain = TrustDomain(asked.trust_domain)
+        relation = Relation(domain, asked.url, _profile(asked.profile), _endpoint(asked.endpoint_id))
+        bootstrap = SpiffeBundle.parse(domain, asked.bootstrap) if asked.bootstrap else None
+        action = await self.federation.create(relation, bootstrap)
+        return self._relation(self.federation.state(domain), action)
+
+    async def list(self, asked: pb.ListFederationsRequest) -> pb.ListFederationsResponse:
+        """Every relation, or one; raises NOT_FOUND."""
+        found = (
+            (self.federation.state(TrustDomain(asked.trust_domain)),) if asked.trust_domain else self.federation.states
+        )
+        return pb.ListFederationsResponse(federations=[self._relation(state) for state in found])
+
+    async def refresh(self, asked: pb.RefreshFederationRequest) -> pb.Federation:
+        """Fetch at once, and say how that went."""
+        return self._relation(await self.federation.refresh(TrustDomain(asked.trust_domain)))
+
+    async def delete(self, asked: pb.DeleteFederationRequest) -> pb.DeleteFederationResponse:
+        """End a relation."""
+        return pb.DeleteFederationResponse(deleted=await self.federation.delete(TrustDomain(asked.trust_domain)))
+
+    def _bundle(self, held: Held, action: str = "") -> pb.FederatedBundle:
+        domain = held.bundle.trust_domain
+        return pb.FederatedBundle(
+            trust_domain=domain.name,
+            bundle=held.bundle.to_json(),
+            changed_at=held.changed_at,
+            action=action,
+            entries=self._entries(domain),
+        )
+
+    def _relation(self, state: State, action: str = "") -> pb.Federation:
+        relation = state.relation
+        held = self.federation.held.get(relation.trust_domain)
+        return pb.Federation(
+            trust_domain=relation.trust_domain.name,
+            url=relation.url,
+            profile=relation.profile.value,
+            endpoint_id=str(relation.endpoint_id or ""),
+            created_at=relation.created_at,
+            refreshed_at=int(state.refreshed_at.timestamp()) if state.refreshed_at else 0,
+            next_at=int(state.next_at.timestamp()),
+            sequence=held.bundle.sequence if held else 0,
+            failure=state.failure,
+            action=action,
+        )
+
+    def _entries(self, domain: TrustDomain) -> int:
+        return sum(domain in entry.federates_with for entry in self.registry.every())
+
+
+def _profile(text: str) -> Profile:
+    try:
+        return Profile(text)
+    except ValueError:
+        raise RingfenceError(
+            Kind.INVALID, f"{text!r} is no profile of a bundle endpoint", hint="https_spiffe or https_web"
+        ) from None
+
+
+def _endpoint(text: str) -> SpiffeId | None:
+    return SpiffeId.parse(text) if text else None
