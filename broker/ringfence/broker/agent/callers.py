@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ringfence.broker.agent import events
 from ringfence.broker.attest import procfs
@@ -110,6 +110,11 @@ class Callers:
         caller = Caller(process, await self._facts(process, wanted), wanted, self._launches)
         events.attested(process.held_by)
         return caller
+
+    async def look_at(self, process: Process, wanted: frozenset[str]) -> tuple[Caller, Mapping[str, Exception]]:
+        """What is true of *process*, which need not have called, and the attestors that could not tell."""
+        found, failures = await ask_all(self._attestors, process, wanted)
+        return Caller(process, found, wanted, self._launches), failures
 
     async def _facts(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
         found, failures = await ask_all(self._attestors, process, wanted)

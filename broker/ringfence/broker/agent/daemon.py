@@ -16,6 +16,7 @@ from ringfence.broker.agent.callers import Callers
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.dial import Dialler
 from ringfence.broker.agent.ending import end_entries
+from ringfence.broker.agent.explaining import Explainer
 from ringfence.broker.agent.issuing import Issuer
 from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.agent.launcher import Launcher
@@ -119,7 +120,7 @@ class Agent:
         secrets, load_secrets = secret_discovery(watches)
         lanes = (
             Lane(WorkloadApi(watches, tokens).methods() | secrets, limits=_LIMITS, on_error=hidden),
-            Lane(launcher.methods(), on_error=hidden),
+            Lane(launcher.methods() | Explainer(cache, callers).methods(), on_error=hidden),
         )
         try:
             await _listen(lanes[0], self._config.socket)

@@ -127,6 +127,12 @@ def credentials(pid: int) -> tuple[int, tuple[int, ...]]:
     return int(_field(status, b"\nUid:")[1]), tuple(map(int, _field(status, b"\nGroups:")))
 
 
+def owner(pid: int) -> tuple[int, int]:
+    """The effective user and group, as SO_PEERCRED would tell them."""
+    status = _read(f"/proc/{pid}/status")
+    return int(_field(status, b"\nUid:")[1]), int(_field(status, b"\nGid:")[1])
+
+
 def executable_of(pid: int) -> Executable | None:
     """What the process runs, or None where we may not look."""
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.entry_explain import explain
 from ringfence.broker.cli.entry_fields import COLUMNS, given, row, with_fields
 from ringfence.broker.cli.entry_files import apply, import_
 from ringfence.broker.cli.output import output_option, show_list, show_one
@@ -130,4 +131,5 @@ def delete(socket: Path, entry_ids: tuple[str, ...], output: str) -> None:
 
 
 command.add_command(apply)
+command.add_command(explain)
 command.add_command(import_)
