@@ -30,6 +30,7 @@ def test_a_selector_means_what_the_command_line_spells(written: str, selector: s
         ("unx.uid: 1", "Did you mean 'unix.uid'?"),
         ("'unix:uid': 1", "Did you mean 'unix.uid'?"),
         ("launch.name: x", "Use spec.launch.by"),
+        ("x509pop.subject: cn:a", "Leave it out of match and by"),
         ("unix.uid: root", "The value of unix:uid is a number"),
         ("unix.path: ''", "Write unix:NAME:VALUE with one of: " + ", ".join(sorted(NAMES["unix"]))),
     ],

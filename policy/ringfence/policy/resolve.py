@@ -9,7 +9,7 @@ from posixpath import dirname, join, normpath
 from cryptography.x509 import load_pem_x509_certificates
 
 from ringfence.certs.errors import RingfenceError
-from ringfence.certs.selectors import NAMES, Selector
+from ringfence.certs.selectors import NAMES, NODE_KINDS, Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.documents import ExternalDocument, HostPort, MeshDocument, Serve, Ttl, WorkloadDocument
 from ringfence.policy.findings import Findings, did_you_mean
@@ -91,14 +91,15 @@ def _selector(key: str, value: Node, node: Node, findings: Findings) -> Selector
     if kind == "launch":
         findings.add("RF1106", place, f"{key} is given by spec.launch, not by match", "Use spec.launch.by")
         return None
+    if kind in NODE_KINDS:
+        findings.add("RF1106", place, f"{key} is true of nodes, not of workloads", "Leave it out of match and by")
+        return None
     known = {f"{name}.{one}" for name, facts in NAMES.items() for one in facts if name != "launch"}
     if key not in known:
         findings.add("RF1106", place, f"no attestor makes the selector {key!r}", did_you_mean(key, known))
         return None
     if isinstance(value.scalar, bool) or value.scalar is None:
         return None  # not text or a number: noted when the document was parsed
-    if isinstance(value.scalar, bool):
-        return None  # RF1104 says so already, and no model comes of it
     try:
         return Selector.parse(f"{kind}:{fact}:{value.scalar}")
     except RingfenceError as error:
