@@ -14,6 +14,7 @@ from ringfence.broker.entry import Entry, any_node
 from ringfence.broker.issue import MAX_BATCH, Wanted
 from ringfence.broker.store import entries, ledger
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.jwt_svid import validate_jwt
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import SpiffeId
@@ -217,3 +218,15 @@ async def test_a_path_behind_an_entry_that_is_no_rule_is_refused(tmp_path: Path)
         [answer] = await w.issuer.workload_svids(AGENT, [Wanted(f"{entry.id}#{entry.spiffe_id.path}", csr())])
         assert answer.refused is not None
         assert answer.refused.kind is Kind.DENIED
+
+
+async def test_a_jwt_carries_its_ledger_number_if_the_entry_asks(tmp_path: Path) -> None:
+    """As jti; otherwise there is none."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        bundles = {TD: w.trust.bundle}
+        for name, wanted in (("plain", False), ("numbered", True)):
+            entry = await w.entry(name, jwt_jti=wanted)
+            token, _ = await w.issuer.jwt_svid(AGENT, entry.id, ["db"])
+            claims = validate_jwt(token, "db", bundles, now=w.clock()).claims
+            assert ("jti" in claims) is wanted
+            assert not wanted or claims["jti"] in await w.store.run(ledger.states)

@@ -137,8 +137,9 @@ class Issuer:
             trace = Issuance(job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp()))
             await self._store.run(ledger.intend, [trace], int(now.timestamp()))
             # 3. Sign.
+            token_id = job if entry.jwt_jti else ""  # by which the ledger knows it
             token, expires_at = self._authority.issue_jwt(
-                entry.spiffe_id, tuple(audience), now=now, ttl=ttl, issuer=self._jwt_issuer
+                entry.spiffe_id, tuple(audience), now=now, ttl=ttl, issuer=self._jwt_issuer, token_id=token_id
             )
             # 4. Record, then deliver.
             await self._close("jwt", str(agent), [(job, str(entry.spiffe_id), entry.id)], [])

@@ -137,7 +137,14 @@ class Authority:
         return self.sign_x509(draft)
 
     def issue_jwt(
-        self, spiffe_id: SpiffeId, audience: Sequence[str], *, now: datetime, ttl: timedelta, issuer: str = ""
+        self,
+        spiffe_id: SpiffeId,
+        audience: Sequence[str],
+        *,
+        now: datetime,
+        ttl: timedelta,
+        issuer: str = "",
+        token_id: str = "",
     ) -> tuple[str, datetime]:
         """A JWT-SVID and its end, validated as a stranger would before it is handed out. Raises INVALID, DENIED."""
         # 1. The name is ours to give.
@@ -145,7 +152,9 @@ class Authority:
             raise RingfenceError(Kind.DENIED, f"{spiffe_id} is not of the trust domain {self.trust_domain}")
         # 2. Sign.
         jwt = self.jwt.current
-        token, ends = sign_jwt(spiffe_id, audience, authority=jwt, keys=self._keys, now=now, ttl=ttl, issuer=issuer)
+        token, ends = sign_jwt(
+            spiffe_id, audience, authority=jwt, keys=self._keys, now=now, ttl=ttl, issuer=issuer, token_id=token_id
+        )
         # 3. Read back what was signed.
         published = SpiffeBundle(self.trust_domain, jwt_authorities={jwt.kid: jwt.public_key})
         try:
