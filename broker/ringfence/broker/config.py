@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ringfence.broker.audit.journal import DEFAULT_ROTATE
 from ringfence.broker.keys.choice import KeyChoice
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
@@ -67,6 +68,7 @@ class ServerConfig:
     bundle_endpoint: Web | None = None
     ca_ttl: timedelta = timedelta(hours=24)
     ledger_retention: timedelta = timedelta(hours=24)  # past the end of an SVID
+    audit_rotate_bytes: int = DEFAULT_ROTATE
     x509pop_ca: tuple[Path, ...] = ()  # PEM files; none: no node attests by certificate
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
     keys: KeyChoice = field(default_factory=KeyChoice)

@@ -181,6 +181,17 @@ async def test_the_chain_goes_on_over_a_restart(tmp_path: Path) -> None:
     assert (checked.first, checked.torn) == (1, 0)
 
 
+async def test_a_full_file_is_rotated_under_a_running_server(tmp_path: Path) -> None:
+    """At the size that it was told, the chain going on."""
+    async with running_server(tmp_path, audit_rotate_bytes=2048) as server:
+        for number in range(12):
+            await server.create_entry(f"{TRAINER}{number}", "unix:uid:1000")
+        files = await asyncio.to_thread(lambda: files_of(server.data_dir / ACTIVE))
+        checked = await asyncio.to_thread(lambda: verify(files))
+    assert len(files) > 3
+    assert (checked.records, checked.first) == (2 + 2 * 12, 1)
+
+
 class _Call:
     def __init__(self, request: Any = None) -> None:
         self.peer = Peer("unix", uid=7, pid=9)

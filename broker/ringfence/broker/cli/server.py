@@ -59,6 +59,14 @@ def command() -> None:
     help="How long past its end an SVID stays in the inventory.",
 )
 @click.option(
+    "--audit-rotate-mib",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    envvar="RINGFENCE_AUDIT_ROTATE_MIB",
+    help="Size at which the audit log goes on in a new file.",
+)
+@click.option(
     "--key-manager",
     type=click.Choice(["disk", "pkcs11"]),
     default="disk",

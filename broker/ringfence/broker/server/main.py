@@ -40,6 +40,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         bundle_endpoint=bundle_endpoint_of(given),
         ca_ttl=timedelta(seconds=given["ca_ttl"]),
         ledger_retention=timedelta(seconds=given["ledger_retention"]),
+        audit_rotate_bytes=given["audit_rotate_mib"] << 20,
         x509pop_ca=given["x509pop_ca"],
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
         keys=KeyChoice.of(given),

@@ -84,7 +84,8 @@ async def load(config: ServerConfig, clock: Clock) -> Parts:
 
 
 async def _open_audit(config: ServerConfig, clock: Clock) -> AuditLog:
-    audit = await asyncio.to_thread(AuditLog.open, config.data_dir / ACTIVE, clock=clock)
+    rotate = config.audit_rotate_bytes
+    audit = await asyncio.to_thread(AuditLog.open, config.data_dir / ACTIVE, clock=clock, rotate_bytes=rotate)
     events.audit_opened(*audit.head, cut_off=audit.repaired)
     return audit
 
