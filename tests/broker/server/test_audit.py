@@ -227,6 +227,25 @@ async def test_a_denied_call_is_recorded_also_if_it_only_reads(tmp_path: Path, m
     assert (found.action, found.actor, found.result) == (f"admin.{method}", "uid:7 pid:9", "denied: not yours")
 
 
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [(ValueError("a secret"), "failed: ValueError"), (asyncio.CancelledError(), "abandoned")],
+)
+async def test_what_ends_otherwise_is_recorded_too(tmp_path: Path, error: BaseException, result: str) -> None:
+    """A failure inside by its name only, and a call whose caller left."""
+    log = await asyncio.to_thread(lambda: AuditLog.open(tmp_path / ACTIVE, clock=Clock()))
+
+    async def ends(call: Any) -> None:
+        await call.receive()
+        raise error
+
+    wrapped = audited({"/s/Novel": Method(ends, bytes)}, log)
+    with pytest.raises(type(error)):
+        await wrapped["/s/Novel"].handler(_Call(pb.EvictNodesRequest(spiffe_ids=["a"])))  # type: ignore[arg-type]
+    log.close()
+    assert [found.result for found in await records(tmp_path)] == ["begun", result]
+
+
 async def test_a_method_that_nobody_thought_of_is_recorded(tmp_path: Path) -> None:
     """Only what is named as reading is left out."""
     log = await asyncio.to_thread(lambda: AuditLog.open(tmp_path / ACTIVE, clock=Clock()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from ringfence.proto.lane import Call, Connection, Handler, Method
 from ringfence.proto.lane.peer import Peer
 from ringfence.proto.status import Code, Status
 
-BEGUN, DENIED, FAILED = "begun", "denied", "failed"
+BEGUN, DENIED, FAILED, ABANDONED = "begun", "denied", "failed", "abandoned"
 # What only looks. Any other method is recorded, also one that nobody has thought of here.
 _READS = ("Info", "List", "Show", "Check", "Explain", "Tail", "Count", "Get", "Describe", "Watch")
 
@@ -99,8 +100,13 @@ def _recorded(path: str, handler: Handler, audit: AuditLog) -> Handler:
             heard = None if reads else _Listening(call, method, audit)
             try:
                 await handler(call if heard is None else cast("Call", heard))
-            except (Status, RingfenceError) as error:
+            except Exception as error:
                 await _ended(audit, method, heard, error)
+                raise
+            except asyncio.CancelledError:
+                # The caller left, or the server ends: what was begun may have been done all the same.
+                if heard is not None and heard.event is not None and not heard.answered:
+                    await record(audit, replace(heard.event, result=ABANDONED))
                 raise
             if heard is not None and heard.event is not None and not heard.answered:
                 await record(audit, replace(heard.event, result=OK))
@@ -108,7 +114,7 @@ def _recorded(path: str, handler: Handler, audit: AuditLog) -> Handler:
     return recorded
 
 
-async def _ended(audit: AuditLog, method: str, heard: _Listening | None, error: Status | RingfenceError) -> None:
+async def _ended(audit: AuditLog, method: str, heard: _Listening | None, error: Exception) -> None:
     event = heard.event if heard is not None else None
     if _is_denial(error):
         await record(audit, replace(event or Event(f"admin.{method}", ""), result=f"{DENIED}: {_why(error)}"))
@@ -116,11 +122,14 @@ async def _ended(audit: AuditLog, method: str, heard: _Listening | None, error: 
         await record(audit, replace(event, result=f"{FAILED}: {_why(error)}"))
 
 
-def _is_denial(error: Status | RingfenceError) -> bool:
+def _is_denial(error: Exception) -> bool:
     if isinstance(error, Status):
         return error.code in {Code.PERMISSION_DENIED, Code.UNAUTHENTICATED}
-    return error.kind in {Kind.DENIED, Kind.UNAUTHENTICATED}
+    return isinstance(error, RingfenceError) and error.kind in {Kind.DENIED, Kind.UNAUTHENTICATED}
 
 
-def _why(error: Status | RingfenceError) -> str:
-    return (error.message if isinstance(error, Status) else error.detail)[:256]
+def _why(error: Exception) -> str:
+    if isinstance(error, Status):
+        return error.message[:256]
+    # What we did not foresee may say anything: its name only.
+    return error.detail[:256] if isinstance(error, RingfenceError) else type(error).__name__
