@@ -11,11 +11,11 @@ import pytest
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.attest.join_token import JoinTokens
-from ringfence.broker.attest.node_port import Evidence, NodeAttestor
+from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, NodeAttestor
 from ringfence.broker.attest.x509pop import X509PopAttestor
 from ringfence.broker.store.engine import Store
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.possession import NONCE_BYTES, challenge, possess
+from ringfence.certs.possession import challenge, possess
 from ringfence.certs.profile import new_csr
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId

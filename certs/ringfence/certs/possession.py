@@ -30,7 +30,6 @@ from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 
-NONCE_BYTES = 32
 MAX_CHAIN = 4  # certificates, the leaf among them
 MAX_CERTIFICATE = 8 << 10  # bytes
 MAX_SIGNATURE = 512  # bytes, of an RSA key of 4096 bits

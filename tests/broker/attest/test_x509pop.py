@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.agent.v1 import agent_pb2 as pb
-from ringfence.broker.attest.node_port import Evidence, Proven
+from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, Proven
 from ringfence.broker.attest.x509pop import X509PopAttestor, read_roots
 from ringfence.certs.authority import Authority
 from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.possession import NONCE_BYTES, challenge, possess
+from ringfence.certs.possession import challenge, possess
 from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.certs.material import HOUR, NOW, OTHER_TD, TD, new_authority, new_key

@@ -13,8 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.attest.node_port import NONCE_BYTES
 from ringfence.broker.store import ledger
-from ringfence.certs.possession import NONCE_BYTES, challenge, possess
+from ringfence.certs.possession import challenge, possess
 from ringfence.certs.profile import new_csr
 from tests.broker.server.harness import TRUST_DOMAIN, running_server
 from tests.broker.server.node import Node

@@ -141,8 +141,7 @@ class Connection:
         """End the channel, and with it the TLS connection."""
         await self.channel.close(None)
         self._pump.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._pump
+        await asyncio.wait((self._pump,))  # does not take an end of our own for that of the pump
 
 
 def _reason(error: OSError) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from ringfence.certs.selectors import Selector
 
+NONCE_BYTES = 32  # of a challenge
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

@@ -14,11 +14,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ringfence.broker.attest.node_port import Evidence, Proven
+from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, Proven
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.possession import NONCE_BYTES, Possession, Possessor, challenge, prove
+from ringfence.certs.possession import Possession, Possessor, challenge, prove
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer

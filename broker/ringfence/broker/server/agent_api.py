@@ -12,6 +12,7 @@ from typing import Any
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import events
+from ringfence.broker.attest.node_port import NONCE_BYTES
 from ringfence.broker.audit.actor import acting
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.record import Event
@@ -30,7 +31,6 @@ from ringfence.broker.trust import SPREAD_MS, Trust
 from ringfence.certs.bundle import digest_of
 from ringfence.certs.certificate import issuer_key_id, read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.possession import NONCE_BYTES
 from ringfence.certs.profile import LeafDraft, csr_public_key
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
