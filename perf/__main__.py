@@ -24,6 +24,7 @@ FIGURES = (
     "ready_server",
     "ready_agent",
     "rss_idle",
+    "create_10000",
 )
 
 
