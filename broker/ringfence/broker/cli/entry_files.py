@@ -52,10 +52,11 @@ def apply(file: IO[str], socket: Path, *, prune: bool, dry_run: bool, output: st
 def import_(file: IO[str], socket: Path, *, any_node: bool, skip_unmapped: bool, **given: Any) -> None:
     """Take over the entries of a SPIRE server: the JSON of `spire-server entry show -output json`."""
     from ringfence.broker.cli.spire_dump import Parents, read_dump
+    from ringfence.broker.entry import ANY_NODE
 
     domain = trust_domain(socket)
     named = dict(_pair(each) for each in given["parents"])
-    others = f"{domain.id}/ringfence/nodes" if any_node else ""
+    others = f"{domain.id}{ANY_NODE}" if any_node else ""
     dump = read_dump(file.read(), _name(file), domain, Parents(named, others))
     output = given["output"]
     if output in {"table", "wide"}:
