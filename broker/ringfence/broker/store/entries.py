@@ -39,17 +39,21 @@ def create(connection: Connection, wanted: Sequence[Entry], now: int) -> list[tu
                 f"{entry.spiffe_id} is registered for these selectors with another TTL, DNS name or hint",
                 hint=f"Run `ringfence entry delete {held.id}` first, or repeat what it has",
             )
-    fresh = insert(connection, [entry for entry, action in results if action == CREATED])
+    fresh = {entry.id: entry for entry in insert(connection, [e for e, action in results if action == CREATED], now)}
     return [(fresh.get(entry.id, entry), action) for entry, action in results]
 
 
-def insert(connection: Connection, fresh: Sequence[Entry]) -> dict[str, Entry]:
-    """Store *fresh*, each with its own revision; by id."""
-    last = append(connection, [(ChangeKind.ENTRY, entry.id) for entry in fresh])
-    stored = [replace(entry, revision=last - len(fresh) + 1 + i) for i, entry in enumerate(fresh)]
+def insert(connection: Connection, fresh: Sequence[Entry], now: int) -> list[Entry]:
+    """Store *fresh*, each with its own revision, and with a new id where it has none."""
+    ids = [entry.id or str(uuid.uuid4()) for entry in fresh]
+    first = append(connection, [(ChangeKind.ENTRY, entry_id) for entry_id in ids]) - len(ids) + 1
+    stored = [
+        replace(entry, id=entry_id, created_at=now, revision=first + position)
+        for position, (entry, entry_id) in enumerate(zip(fresh, ids, strict=True))
+    ]
     if stored:
         connection.execute(entries.insert(), [_row(entry) for entry in stored])
-    return {entry.id: entry for entry in stored}
+    return stored
 
 
 def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
@@ -98,8 +102,8 @@ def apply(
     for key, entry in zip(keys, wanted, strict=True):
         known = held.get(key)
         if known is None:
-            fresh.append(replace(entry, id=str(uuid.uuid4()), created_at=now))
-            results.append((fresh[-1], CREATED))
+            fresh.append(entry)
+            results.append((entry, CREATED))
         elif known.same_as(entry):
             results.append((known, UNCHANGED))
         else:
@@ -110,9 +114,10 @@ def apply(
     results += [(entry, PRUNED) for entry in gone]
     if dry_run:
         return results
-    stored = insert(connection, fresh) | _replace(connection, changed)
+    made = iter(insert(connection, fresh, now))
+    stored = _replace(connection, changed)
     remove(connection, [entry.id for entry in gone])
-    return [(stored.get(entry.id, entry), action) for entry, action in results]
+    return [(next(made) if a == CREATED else stored.get(entry.id, entry), a) for entry, a in results]
 
 
 def remove_ended(connection: Connection, now: int) -> list[str]:
@@ -140,13 +145,13 @@ def reconcile(connection: Connection, wanted: Sequence[Entry], now: int) -> list
     for entry in {entry.key: entry for entry in wanted}.values():
         known = held.pop(entry.key, None)
         if known is None:
-            fresh.append(replace(entry, id=str(uuid.uuid4()), created_at=now))
+            fresh.append(entry)
         elif known.same_as(entry):
             results.append((known, UNCHANGED))
         else:
             changed.append((known, entry))
     results += [(entry, CONFIGURED) for entry in _replace(connection, changed).values()]
-    results += [(entry, CREATED) for entry in insert(connection, fresh).values()]
+    results += [(entry, CREATED) for entry in insert(connection, fresh, now)]
     remove(connection, [entry.id for entry in held.values()])
     return results + [(entry, PRUNED) for entry in held.values()]
 
