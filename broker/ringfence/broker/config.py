@@ -14,6 +14,7 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:  # agents read this module too, and have no database
     from ringfence.broker.store.location import Location
+    from ringfence.certs.upstream import Upstream
 
 MAX_SOCKET_PATH = 107  # bytes, sun_path of unix(7) without its end
 DATABASE, ADMIN_SOCKET, BUNDLE, LOCK = "ringfence.sqlite3", "admin.sock", "bundle.pem", "lock"
@@ -72,6 +73,7 @@ class ServerConfig:
     x509pop_ca: tuple[Path, ...] = ()  # PEM files; none: no node attests by certificate
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
     keys: KeyChoice = field(default_factory=KeyChoice)
+    upstream: Upstream | None = None  # who signs our X.509 authorities; None: they are roots
     log_level: str = "info"
     drain_seconds: float = 5.0
 

@@ -24,7 +24,7 @@ from ringfence.broker.store.ledger import Issuance
 from ringfence.broker.store.ledger import Refusal as Refused
 from ringfence.broker.telemetry.names import ENTRY, ISSUE, SPIFFE_ID
 from ringfence.broker.telemetry.spans import span
-from ringfence.certs.authority import Authority
+from ringfence.certs.authority import Authority, X509Authority
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import LeafDraft, csr_public_key
 from ringfence.certs.spiffe_id import SpiffeId
@@ -204,7 +204,7 @@ class Issuer:
         # 2. Sign; the authority checks the draft before and the certificate after.
         answers: dict[str, Answer] = {}
         for position, job in enumerate(jobs):
-            answers[job.serial] = self._signed(job, root.sign)
+            answers[job.serial] = self._signed(job, root)
             if position % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         # 3. Record what was signed, durable before it is delivered; what failed keeps its open intent.
@@ -239,11 +239,11 @@ class Issuer:
         entry_id, spiffe_id = ("", "") if entry is None else (entry.id, entry.name)
         return Refused(kind, spiffe_id, entry_id, agent_id, error.kind.value, error.detail)
 
-    def _signed(self, job: _Job, sign: Callable[[LeafDraft], bytes]) -> Answer:
+    def _signed(self, job: _Job, root: X509Authority) -> Answer:
         with span(ISSUE, {SPIFFE_ID: str(job.draft.spiffe_id), ENTRY: job.entry_id}):
             try:
                 with metrics.SIGN_SECONDS.time():
-                    answer = Answer(job.entry_id, (sign(job.draft),))
+                    answer = Answer(job.entry_id, (root.sign(job.draft), *root.chain))
             except RingfenceError as error:
                 events.refused("x509", job.draft.spiffe_id, error)
                 return Answer(job.entry_id, refused=error)

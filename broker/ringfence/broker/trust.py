@@ -23,9 +23,11 @@ from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.line import Part
 from ringfence.certs.rotation import Step
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.certs.upstream import Upstream
 
 SERVER = "self"  # one server a store, for now
 LEAD_SECONDS = 1.0  # a pushed bundle is in every connected Envoy well before
+_MAX_INTERMEDIATES = 7  # with a leaf before them, what a chain may have
 SPREAD_MS = 2_000  # over which agents renew after a rotation, so that they do not ask at once
 
 
@@ -69,17 +71,20 @@ class Trust:
         pem: Path,
         ca_ttl: timedelta,
         audit: AuditLog | None = None,
+        upstream: Upstream | None = None,
     ) -> Trust:
         """The authority as it was, or a new one; raises what the store and the key manager raise."""
         found = await store.run(stored.load, SERVER)
         state, sequence = found or ({}, 0)  # no state but a sequence: the keys were lost, the bundle goes on
         if not state:
-            authority = await asyncio.to_thread(Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl)
+            authority = await asyncio.to_thread(
+                Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl, upstream=upstream
+            )
             trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
             trust._published = None  # whatever the sequence, no key of it was
             await trust._publish()
         else:
-            authority = await asyncio.to_thread(Authority.from_state, state, keys)
+            authority = await asyncio.to_thread(Authority.from_state, state, keys, upstream=upstream)
             _check_domain(authority.trust_domain, trust_domain, pem.parent)
             authority.ca_ttl = ca_ttl
             trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
@@ -142,6 +147,7 @@ class Trust:
                 case "taint":
                     taken = line.taint(authority_id)
                 case "revoke":
+                    self.authority.check_revocable(kind)
                     taken = line.revoke(authority_id)
                 case _:
                     raise RingfenceError(Kind.INVALID, f"{step!r} is no step of an authority", hint="See --help")
@@ -163,6 +169,12 @@ class Trust:
             ours = {one.id for one in self.authority.x509.every()}
             self._issuers = (self.bundle.sequence, frozenset(roots | ours))
         return self._issuers[1]
+
+    @property
+    def intermediates(self) -> tuple[bytes, ...]:
+        """What leads from SVIDs of ours to the roots of an upstream, the newest first; empty without one."""
+        every = (der for one in self.authority.x509.every() for der in one.chain)
+        return tuple(dict.fromkeys(every))[:_MAX_INTERMEDIATES]
 
     async def _publish(self) -> None:
         # On disk first: an authority that a crash could forget must not be trusted by anyone.

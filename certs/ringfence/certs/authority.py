@@ -20,6 +20,7 @@ from ringfence.certs.rotation import Step, refresh_hint
 from ringfence.certs.slot import JWT_PREFIX, X509_PREFIX, JwtAuthority, Slot, X509Authority
 from ringfence.certs.slot_state import JWT, X509
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.upstream import Upstream
 
 __all__ = ["CA_TTL", "KINDS", "Authority", "X509Authority"]
 
@@ -34,22 +35,35 @@ class Authority:
     """
 
     def __init__(
-        self, keys: KeyManager, x509: Line[X509Authority], jwt: Line[JwtAuthority], *, ca_ttl: timedelta = CA_TTL
+        self,
+        keys: KeyManager,
+        x509: Line[X509Authority],
+        jwt: Line[JwtAuthority],
+        *,
+        ca_ttl: timedelta = CA_TTL,
+        upstream: Upstream | None = None,
     ) -> None:
         self.trust_domain: TrustDomain = x509.current.trust_domain
         self.ca_ttl = ca_ttl
         self.x509 = x509
         self.jwt = jwt
+        self.upstream = upstream
         self._keys = keys
 
     @classmethod
     def create(
-        cls, trust_domain: TrustDomain, keys: KeyManager, *, now: datetime, ca_ttl: timedelta = CA_TTL
+        cls,
+        trust_domain: TrustDomain,
+        keys: KeyManager,
+        *,
+        now: datetime,
+        ca_ttl: timedelta = CA_TTL,
+        upstream: Upstream | None = None,
     ) -> Authority:
-        """The first generation of a trust domain."""
-        root = X509Authority.create(trust_domain, keys, now=now, ttl=ca_ttl)
+        """The first generation of a trust domain; with *upstream* its X.509 part is an intermediate."""
+        root = X509Authority.create(trust_domain, keys, now=now, ttl=ca_ttl, upstream=upstream)
         jwt = JwtAuthority.create(keys, not_before=root.not_before, not_after=root.not_after)
-        return cls(keys, Line(X509, root), Line(JWT, jwt), ca_ttl=ca_ttl)
+        return cls(keys, Line(X509, root), Line(JWT, jwt), ca_ttl=ca_ttl, upstream=upstream)
 
     @property
     def current(self) -> Slot:
@@ -69,6 +83,15 @@ class Authority:
         if kind == JWT:
             return self.jwt
         raise RingfenceError(Kind.INVALID, f"{kind!r} is no kind of authority", hint="Say x509 or jwt")
+
+    def check_revocable(self, kind: str) -> None:
+        """Raise CONFLICT when a tainted one is an upstream's intermediate: its root would be trusted still."""
+        if kind == X509 and any(one.chain for one in self.x509.old if one.id in self.x509.tainted):
+            raise RingfenceError(
+                Kind.CONFLICT,
+                "an intermediate cannot be revoked here: the bundle holds its upstream's root, which stays trusted",
+                hint="Replace the upstream's root, and let it go when the last SVID under it has ended",
+            )
 
     @property
     def tainted(self) -> frozenset[str]:
@@ -113,8 +136,8 @@ class Authority:
         return draft
 
     def sign_x509(self, draft: LeafDraft) -> tuple[bytes, ...]:
-        """The chain (DER, leaf first, root left out: today the leaf alone) for *draft*, signed and read back."""
-        return (self.x509.current.sign(draft),)
+        """The chain (DER, leaf first, root left out) for *draft*, signed and read back."""
+        return (self.x509.current.sign(draft), *self.x509.current.chain)
 
     def issue_x509(
         self,
@@ -183,7 +206,10 @@ class Authority:
         """The same for one kind: the one that was made."""
         if kind == X509:
             return self.x509.prepare(
-                lambda: X509Authority.create(self.trust_domain, self._keys, now=now, ttl=self.ca_ttl), now
+                lambda: X509Authority.create(
+                    self.trust_domain, self._keys, now=now, ttl=self.ca_ttl, upstream=self.upstream
+                ),
+                now,
             )
         begins, ends = (now - BACKDATE).replace(microsecond=0), (now + self.ca_ttl).replace(microsecond=0)
         return self.jwt.prepare(lambda: JwtAuthority.create(self._keys, not_before=begins, not_after=ends), now)
@@ -219,7 +245,7 @@ class Authority:
         """All authorities as others see them, the signing ones first."""
         return SpiffeBundle(
             self.trust_domain,
-            tuple(root.der for root in self.x509.every()),
+            tuple(dict.fromkeys(root for one in self.x509.every() for root in one.roots)),
             {key.kid: key.public_key for key in self.jwt.every()},
             sequence,
             refresh_hint(self.ca_ttl),
@@ -230,6 +256,9 @@ class Authority:
         return slot_state.dump_authority(self.trust_domain, self.ca_ttl, self.x509, self.jwt)
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], keys: KeyManager) -> Authority:
-        """The authority that `to_state` described; raises INVALID, or NOT_FOUND when *keys* lacks a key that signs."""
-        return cls(keys, **slot_state.load_authority(state, keys))
+    def from_state(cls, state: Mapping[str, Any], keys: KeyManager, *, upstream: Upstream | None = None) -> Authority:
+        """The authority that `to_state` described; raises INVALID, or NOT_FOUND when *keys* lacks a key that signs.
+
+        *upstream* signs the authorities to come; those that are there stay what they are.
+        """
+        return cls(keys, **slot_state.load_authority(state, keys), upstream=upstream)

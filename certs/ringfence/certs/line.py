@@ -25,6 +25,11 @@ class Part(Protocol):
         ...
 
     @property
+    def issuer_id(self) -> str:
+        """The subject key id of the upstream that signed it, in hex; empty when nobody did."""
+        ...
+
+    @property
     def not_before(self) -> datetime:
         """When its life begins."""
         ...

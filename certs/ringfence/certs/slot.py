@@ -11,20 +11,37 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.certs import tbs
-from ringfence.certs.certificate import read_certificate
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.certificate import issuer_key_id, read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.leaf_check import LeafCheck
 from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf, new_serial
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.svid import verify_peer
+from ringfence.certs.upstream import Upstream
 
 X509_PREFIX, JWT_PREFIX = "x509-", "jwt-"
 
 
 class X509Authority:
-    """A self-signed root and the name of its key in a key manager; the key itself is never here."""
+    """A root, or an intermediate of an upstream's, and the name of its key in a key manager; the key is never here.
 
-    def __init__(self, trust_domain: TrustDomain, der: bytes, *, key_id: str, keys: KeyManager) -> None:
+    `chain` is what follows a leaf of its (nothing for a root), `roots` what others trust it by.
+    """
+
+    def __init__(
+        self,
+        trust_domain: TrustDomain,
+        der: bytes,
+        *,
+        key_id: str,
+        keys: KeyManager,
+        above: tuple[bytes, ...] = (),
+        roots: tuple[bytes, ...] = (),
+    ) -> None:
+        self.chain = (der, *above) if roots else ()
+        self.roots = roots or (der,)
         self.trust_domain = trust_domain
         self.der = der
         self.key_id = key_id
@@ -39,6 +56,11 @@ class X509Authority:
         return f"<X509Authority {self.subject_key_id} of {self.trust_domain} until {self.not_after:%Y-%m-%dT%H:%M:%SZ}>"
 
     @property
+    def issuer_id(self) -> str:
+        """The subject key id of the upstream that signed it, in hex; empty for a root."""
+        return issuer_key_id(self.certificate) if self.chain else ""
+
+    @property
     def id(self) -> str:
         """The same as `subject_key_id`."""
         return self.subject_key_id
@@ -49,12 +71,31 @@ class X509Authority:
         return self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
 
     @classmethod
-    def create(cls, trust_domain: TrustDomain, keys: KeyManager, *, now: datetime, ttl: timedelta) -> X509Authority:
-        """A new root, valid from 10 s ago for *ttl*, proven by a throw-away leaf before anyone hears of it."""
+    def create(
+        cls,
+        trust_domain: TrustDomain,
+        keys: KeyManager,
+        *,
+        now: datetime,
+        ttl: timedelta,
+        upstream: Upstream | None = None,
+    ) -> X509Authority:
+        """A new root, or an intermediate of *upstream*, valid from 10 s ago for *ttl*.
+
+        It is proven by a throw-away leaf before anyone hears of it.
+        """
         key_id = X509_PREFIX + secrets.token_hex(16)
+        public_key = keys.generate(key_id)
+        if upstream is not None:
+            minted = upstream.mint(trust_domain, public_key, now=now, ttl=ttl)
+            made = cls(
+                trust_domain, minted.certificate, key_id=key_id, keys=keys, above=minted.above, roots=minted.roots
+            )
+            made.prove(now)
+            return made
         layout = tbs.root_tbs(
             trust_domain,
-            keys.generate(key_id),
+            public_key,
             serial=new_serial(),
             not_before=(now - BACKDATE).replace(microsecond=0),
             not_after=(now + ttl).replace(microsecond=0),
@@ -76,15 +117,9 @@ class X509Authority:
 
     def prove(self, now: datetime) -> None:
         """Raise INVALID unless this root verifies itself and its key signs leaves that verify."""
-        try:
-            self.certificate.verify_directly_issued_by(self.certificate)
-        except (ValueError, InvalidSignature):
-            raise RingfenceError(
-                Kind.INVALID,
-                f"the root {self.subject_key_id} does not verify under its own key",
-                hint="The key manager holds another key under this name",
-            ) from None
-        self.sign(
+        if not self.chain:
+            self._prove_root()
+        leaf = self.sign(
             draft_leaf(
                 SpiffeId(self.trust_domain, "/ringfence/proof"),
                 ec.generate_private_key(ec.SECP256R1()).public_key(),
@@ -94,6 +129,28 @@ class X509Authority:
                 issuer_not_after=self.not_after,
             )
         )
+        if self.chain:
+            self._prove_chain(leaf, now)
+
+    def _prove_root(self) -> None:
+        try:
+            self.certificate.verify_directly_issued_by(self.certificate)
+        except (ValueError, InvalidSignature):
+            raise RingfenceError(
+                Kind.INVALID,
+                f"the root {self.subject_key_id} does not verify under its own key",
+                hint="The key manager holds another key under this name",
+            ) from None
+
+    def _prove_chain(self, leaf: bytes, now: datetime) -> None:
+        try:
+            verify_peer((leaf, *self.chain), SpiffeBundle(self.trust_domain, self.roots), now=now)
+        except RingfenceError as error:
+            raise RingfenceError(
+                Kind.INVALID,
+                f"what the upstream signed does not lead to its roots: {error.detail}",
+                hint="Check that --upstream-cert holds every certificate between ours and --upstream-roots",
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +161,11 @@ class JwtAuthority:
     public_key: ec.EllipticCurvePublicKey
     not_before: datetime
     not_after: datetime
+
+    @property
+    def issuer_id(self) -> str:
+        """Empty: nobody signs a JWT key."""
+        return ""
 
     @property
     def id(self) -> str:

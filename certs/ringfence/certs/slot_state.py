@@ -78,11 +78,27 @@ def _load_line(kind: str, state: Mapping[str, Any], load: Callable[[Mapping[str,
 
 
 def _dump_x509(root: X509Authority) -> dict[str, Any]:
-    return {"certificate": base64.b64encode(root.der).decode(), "key_id": root.key_id}
+    return {
+        "certificate": base64.b64encode(root.der).decode(),
+        "key_id": root.key_id,
+        "above": _texts(root.chain[1:]),
+        "roots": _texts(root.roots if root.chain else ()),
+    }
 
 
 def _load_x509(state: Mapping[str, Any], trust_domain: TrustDomain, keys: KeyManager) -> X509Authority:
-    return X509Authority(trust_domain, base64.b64decode(state["certificate"]), key_id=state["key_id"], keys=keys)
+    return X509Authority(
+        trust_domain,
+        base64.b64decode(state["certificate"]),
+        key_id=state["key_id"],
+        keys=keys,
+        above=tuple(map(base64.b64decode, state["above"])),
+        roots=tuple(map(base64.b64decode, state["roots"])),
+    )
+
+
+def _texts(certificates: tuple[bytes, ...]) -> list[str]:
+    return [base64.b64encode(der).decode() for der in certificates]
 
 
 def _dump_jwt(key: JwtAuthority) -> dict[str, Any]:

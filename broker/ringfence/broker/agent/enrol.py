@@ -70,7 +70,8 @@ async def enrol(address: Address, trust: Trust, prover: NodeProver, *, now: date
     # 2. The bundle that came is the server's own: its certificate verifies under it.
     bundle = SpiffeBundle.parse(trust.trust_domain, answer.bundle)
     if trust.bundle is None:
-        verify_peer([dialler.leaf], bundle, now=now)
+        # What signed our SVID signed the server's too: intermediates, where there are some, are those of our chain.
+        verify_peer([dialler.leaf, *answer.chain[1:]], bundle, now=now)
     # 3. The SVID is for our key, names an agent, and verifies under that bundle.
     name = parse_svid(tuple(answer.chain)).spiffe_id
     _check_name(name, answer.spiffe_id)

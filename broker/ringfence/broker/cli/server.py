@@ -102,6 +102,19 @@ def command() -> None:
     help="Take X.509-SVIDs at or below this SPIFFE ID only, of another trust domain.",
 )
 @click.option(
+    "--upstream-cert",
+    type=_FOLDER,
+    envvar="RINGFENCE_UPSTREAM_CERT",
+    help="Certificate, PEM, of the authority that signs ours; then those between it and the root.",
+)
+@click.option("--upstream-key", type=_FOLDER, envvar="RINGFENCE_UPSTREAM_KEY", help="The key of --upstream-cert, PEM.")
+@click.option(
+    "--upstream-roots",
+    type=_FOLDER,
+    envvar="RINGFENCE_UPSTREAM_ROOTS",
+    help="Roots above it, PEM.  [default: the last of --upstream-cert]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",

@@ -69,4 +69,5 @@ def _message(kind: str, one: Part, state: str) -> pb.Authority:
         not_before=int(one.not_before.timestamp()),
         not_after=int(one.not_after.timestamp()),
         state=state,
+        upstream=one.issuer_id,
     )

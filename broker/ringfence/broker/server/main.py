@@ -17,6 +17,7 @@ from ringfence.broker.server.daemon import running_server
 from ringfence.broker.server.web_config import bundle_endpoint_of, oidc_of
 from ringfence.broker.store.location import Location
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.upstream import Upstream
 
 
 def config_of(given: Mapping[str, Any]) -> ServerConfig:
@@ -44,8 +45,18 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         x509pop_ca=given["x509pop_ca"],
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
         keys=KeyChoice.of(given),
+        upstream=_upstream(given),
         log_level=given["log_level"],
     )
+
+
+def _upstream(given: Mapping[str, Any]) -> Upstream | None:
+    files = [given.get(f"upstream_{name}") for name in ("cert", "key", "roots")]
+    if not any(files):
+        return None
+    from ringfence.broker.upstream import upstream_of
+
+    return upstream_of(*files)
 
 
 def serve(config: ServerConfig) -> None:

@@ -102,6 +102,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         pem=config.data_dir / BUNDLE,
         ca_ttl=config.ca_ttl,
         audit=audit,
+        upstream=config.upstream,
     )
     if unfinished := await store.run(ledger.unfinished):
         events.unfinished(unfinished)
