@@ -10,7 +10,7 @@ from typing import Any
 
 from ringfence.certs.errors import Kind, RingfenceError
 
-_SPACE = re.compile(r"[\s,]*")
+_SPACE = frozenset(" \t\r\n,")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _skip(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
-    return match.end() if match else position
+    while position < len(text) and text[position] in _SPACE:
+        position += 1
+    return position
 
 
 def _yaml_items(text: str, path: str, within: Sequence[str]) -> Iterator[Item]:
