@@ -24,7 +24,6 @@ FIGURES = (
     "ready_server",
     "ready_agent",
     "rss_idle",
-    "create_10000",
 )
 
 
