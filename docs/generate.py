@@ -95,9 +95,9 @@ NOTES = """
 limit's over ours where more is better).
 
 `fetch_x509_fresh` stands at its limit: runs on the same machine gave 1.12x to 1.26x. A sampling profile of the agent
-under it: 27 % of its time goes to reading HTTP/2 (h2 and hpack, in Python, anew for every connection), 31 % to the event
-loop and the kernel beneath it (accept, epoll, close), 11 % to writing, 10 % to attesting the process (about 40 us of
-/proc, 7 us for the check before each message). What is left to gain is in the first.
+under it: 27 % of its time goes to reading HTTP/2 (h2 and hpack, in Python, anew for every connection), 31 % to the
+event loop and the kernel beneath it (accept, epoll, close), 11 % to writing, 10 % to attesting the process (about 40 us
+of /proc, 7 us for the check before each message). What is left to gain is in the first.
 """
 
 
