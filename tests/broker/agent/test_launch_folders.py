@@ -1,3 +1,5 @@
+"""The folders that the agent makes for launches, swept and ended."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""A cgroup for one launch: made, entered, ended, and never taken from somebody else."""
+
 from __future__ import annotations
 
 import asyncio
