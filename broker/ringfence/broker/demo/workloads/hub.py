@@ -6,7 +6,9 @@ Environment: `PORT` (on 127.0.0.1), `HUB_CA_FILE` (where its CA certificate is w
 from __future__ import annotations
 
 import os
+import signal
 import ssl
+import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -76,6 +78,7 @@ def secured(server: ThreadingHTTPServer, identity: bytes, folder: Path) -> None:
 
 def main() -> None:
     """Serve until ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that its folder goes with it
     ca, identity = certificates(datetime.now(UTC))
     with tempfile.TemporaryDirectory(prefix="hub-") as name:
         folder = Path(name)
