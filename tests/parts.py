@@ -22,6 +22,12 @@ def missing(what: str, how: str) -> NoReturn:
     pytest.skip(text)
 
 
+def root() -> None:
+    """Root, for what only it may do: give files to another user, look at another user's process."""
+    if os.geteuid() != 0:
+        missing("root", "run these tests as root")
+
+
 def envoy() -> str:
     """The path of a real Envoy."""
     beside = Path(sys.executable).with_name("envoy")

@@ -22,6 +22,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
+from tests import parts
 from tests.broker.agent.harness import OWN_UID, AgentUnderTest, first_svids, running_agent
 from tests.broker.agent.test_watch import World
 from tests.broker.cli.operator import ringfence
@@ -86,9 +87,9 @@ async def test_a_process_that_never_called_is_explained(tmp_path: Path) -> None:
             assert caught.value.kind is Kind.NOT_FOUND
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
 async def test_another_users_process_is_none_of_ones_business() -> None:
     """Neither root nor the agent's own user nor its owner: denied, whatever is asked."""
+    parts.root()
     with pytest.raises(RingfenceError) as caught, explaining._held(os.getpid(), 4242):
         pass
     assert caught.value.kind is Kind.DENIED

@@ -15,6 +15,7 @@ from ringfence.broker.svidfiles.contents import Content
 from ringfence.broker.svidfiles.folder import DATA, publish
 from ringfence.broker.svidfiles.wanted import Access
 from ringfence.certs.errors import Kind, RingfenceError
+from tests import parts
 
 
 def _pair(text: str) -> dict[str, Content]:
@@ -51,9 +52,9 @@ def test_files_have_their_modes(tmp_path: Path) -> None:
     assert modes == {"svid.pem": 0o644, "key.pem": 0o600, DATA: 0o755, ".": 0o755}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_files_have_their_owner(tmp_path: Path) -> None:
     """User and group."""
+    parts.root()
     publish(tmp_path, _pair("1"), Access(uid=12345, gid=23456))
     found = (tmp_path / "key.pem").stat()
     assert (found.st_uid, found.st_gid) == (12345, 23456)
@@ -137,9 +138,9 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, mode: int) ->
     assert _names(tmp_path) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give folders away")
 def test_a_folder_of_another_user_is_refused_but_for_the_files_owner(tmp_path: Path) -> None:
     """The user that the files are for may own it."""
+    parts.root()
     os.chown(tmp_path, 12345, -1)
     with pytest.raises(RingfenceError, check=_denied):
         publish(tmp_path, _pair("1"), Access(uid=54321))
@@ -166,11 +167,11 @@ def test_a_link_in_place_of_the_new_folder_is_not_followed(tmp_path: Path, monke
     assert _names(elsewhere) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give folders away")
 def test_another_users_folder_in_place_of_the_new_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner could read along, or swap a file later."""
+    parts.root()
     mkdir = os.mkdir
 
     def swapped(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
