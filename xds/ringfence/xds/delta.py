@@ -8,45 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ringfence.xds.conversation import Conversation
 from ringfence.xds.discovery import DeltaRequest, Out, delta_payload
 from ringfence.xds.snapshot import Resource, Snapshot
-from ringfence.xds.subscription import ADS, EVERYTHING, MOST_UNKNOWN, Dialect, Nack, Subscription
+from ringfence.xds.subscription import EVERYTHING, Subscription
 
 
-class DeltaStream:
+class DeltaStream(Conversation):
     """One DeltaAggregatedResources or DeltaSecrets call; nonces are as those of `SotwStream`."""
-
-    def __init__(self, dialect: Dialect = ADS) -> None:
-        self._dialect = dialect
-        self._types = {url: Subscription() for url in dialect.order}
-        self._epoch = 0
-        self._count = 0
-        self.unknown: set[str] = set()  # types asked for that are not served
-
-    @property
-    def acked(self) -> dict[str, str]:
-        """The version last acknowledged, by type."""
-        return {url: wants.version for url, wants in self._types.items() if wants.version}
-
-    @property
-    def nacks(self) -> dict[str, Nack]:
-        """What the client refuses at present, by type."""
-        return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
-
-    def holds(self, snapshot: Snapshot) -> bool:
-        """Whether the client acknowledged every resource of *snapshot*."""
-        return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
 
     def receive(self, request: DeltaRequest, snapshot: Snapshot) -> list[Out]:
         """The answers to a request; *snapshot* is the one of the last update.
 
         Raises EXHAUSTED for too many names, and what `on_missing` raises.
         """
-        url = request.type_url or self._dialect.implicit
-        wants = self._types.get(url)
-        if wants is None:  # 2: the stream goes on, nothing is sent
-            if len(self.unknown) < MOST_UNKNOWN:
-                self.unknown.add(url)
+        url, wants = self._asked(request.type_url)
+        if wants is None:
             return []
         if request.error is not None:
             wants.refuse(url, request.nonce, request.error)

@@ -8,49 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ringfence.xds.conversation import Conversation
 from ringfence.xds.discovery import Out, SotwRequest, sotw_payload
 from ringfence.xds.snapshot import Resource, Snapshot
-from ringfence.xds.subscription import ADS, EVERYTHING, MOST_UNKNOWN, Dialect, Nack, Subscription
+from ringfence.xds.subscription import EVERYTHING, Subscription
 
 
-class SotwStream:
+class SotwStream(Conversation):
     """One StreamAggregatedResources or StreamSecrets call.
 
     Equal histories give equal bytes. Whoever drives many streams passes a growing `epoch` with each snapshot: nonces
     count from it, so that streams with different histories get equal bytes for equal changes too.
     """
 
-    def __init__(self, dialect: Dialect = ADS) -> None:
-        self._dialect = dialect
-        self._types = {url: Subscription() for url in dialect.order}
-        self._epoch = 0
-        self._count = 0
-        self.unknown: set[str] = set()  # types asked for that are not served
-
-    @property
-    def acked(self) -> dict[str, str]:
-        """The version last acknowledged, by type."""
-        return {url: wants.version for url, wants in self._types.items() if wants.version}
-
-    @property
-    def nacks(self) -> dict[str, Nack]:
-        """What the client refuses at present, by type."""
-        return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
-
-    def holds(self, snapshot: Snapshot) -> bool:
-        """Whether the client acknowledged every resource of *snapshot*."""
-        return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
-
     def receive(self, request: SotwRequest, snapshot: Snapshot) -> list[Out]:
         """The answers to a request; *snapshot* is the one of the last update.
 
         Raises EXHAUSTED for too many names, and what `on_missing` raises.
         """
-        url = request.type_url or self._dialect.implicit
-        wants = self._types.get(url)
-        if wants is None:  # 2: the stream goes on, nothing is sent
-            if len(self.unknown) < MOST_UNKNOWN:
-                self.unknown.add(url)
+        url, wants = self._asked(request.type_url)
+        if wants is None:
             return []
         _note_verdict(wants, url, request)
         if request.nonce and wants.nonce and request.nonce != wants.nonce:  # 22: a fresher request follows

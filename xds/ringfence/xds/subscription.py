@@ -11,7 +11,6 @@ from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, P
 
 EVERYTHING = "*"
 MOST_NAMES = 20_000  # of one type on one stream
-MOST_UNKNOWN = 16  # types that are not served and are remembered
 _OUTSTANDING = 64  # responses without a verdict that are remembered; a client that never answers costs no more
 
 

@@ -1,0 +1,41 @@
+"""What a discovery stream keeps of its client whichever variant it speaks: one subscription a type, and the rest."""
+
+from __future__ import annotations
+
+from ringfence.xds.snapshot import Snapshot
+from ringfence.xds.subscription import ADS, Dialect, Nack, Subscription
+
+MOST_UNKNOWN = 16  # types that are not served and are remembered
+
+
+class Conversation:
+    """The state that `SotwStream` and `DeltaStream` share; they add what to say and when."""
+
+    def __init__(self, dialect: Dialect = ADS) -> None:
+        self._dialect = dialect
+        self._types = {url: Subscription() for url in dialect.order}
+        self._epoch = 0
+        self._count = 0
+        self.unknown: set[str] = set()  # types asked for that are not served
+
+    @property
+    def acked(self) -> dict[str, str]:
+        """The version last acknowledged, by type."""
+        return {url: wants.version for url, wants in self._types.items() if wants.version}
+
+    @property
+    def nacks(self) -> dict[str, Nack]:
+        """What the client refuses at present, by type."""
+        return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
+
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Whether the client acknowledged every resource of *snapshot*."""
+        return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
+
+    def _asked(self, type_url: str) -> tuple[str, Subscription | None]:
+        """The type of a request and its subscription; None for one not served: the stream goes on in silence (2)."""
+        url = type_url or self._dialect.implicit
+        wants = self._types.get(url)
+        if wants is None and len(self.unknown) < MOST_UNKNOWN:
+            self.unknown.add(url)
+        return url, wants
