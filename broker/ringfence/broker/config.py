@@ -74,6 +74,7 @@ class ServerConfig:
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
     keys: KeyChoice = field(default_factory=KeyChoice)
     upstream: Upstream | None = None  # who signs our X.509 authorities; None: they are roots
+    features: frozenset[str] = frozenset()  # of ringfence.broker.features
     log_level: str = "info"
     drain_seconds: float = 5.0
 

@@ -30,6 +30,7 @@ class AgentConfig:
     hold: float = 30.0  # how long a workload waits for an identity that is not there yet
     attest_patience: float = 60.0  # how long the first contact with the server is tried
     drain_seconds: float = 0.2  # Workload API streams never end by themselves
+    features: frozenset[str] = frozenset()  # of ringfence.broker.features
     log_level: str = "info"
 
     def __post_init__(self) -> None:

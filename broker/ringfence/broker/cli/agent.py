@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.failure import ANSWER_IS_NO
+from ringfence.broker.cli.feature_option import feature_option
 from ringfence.broker.cli.output import output_option, show_one
 
 
@@ -80,6 +81,7 @@ def command() -> None:
     envvar="RINGFENCE_AGENT_ATTEST_TIMEOUT",
     help="Seconds to try the first contact with the server.",
 )
+@feature_option("agent", "RINGFENCE_AGENT_FEATURES")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -119,6 +121,7 @@ def run(**options: Any) -> None:
             http_listen=Address.parse(http, flag="--http-listen") if http else None,
             hold=options["hold"],
             attest_patience=options["attest_timeout"],
+            features=frozenset(options["features"]),
             log_level=options["log_level"],
         )
     )

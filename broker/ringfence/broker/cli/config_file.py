@@ -137,11 +137,11 @@ def _names(command: click.Command) -> frozenset[str]:
 
 
 def _options(command: click.Command) -> dict[str, str]:
-    """How the file spells the options of *command*, and click's own name of each."""
+    """How the file spells the options of *command*, and click's own name of each; a list also goes by its plural."""
     return {
         flag.removeprefix("--").replace("-", "_"): parameter.name
         for parameter in command.params
         if parameter.name and parameter.name != "config"
-        for flag in parameter.opts
+        for flag in (*parameter.opts, *([parameter.name] if parameter.multiple else ()))
         if flag.startswith("--") or not flag.startswith("-")
     }

@@ -9,6 +9,7 @@ import click
 
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.duration import DURATION
+from ringfence.broker.cli.feature_option import feature_option
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 from ringfence.broker.cli.server_store import backup, migrate, restore, validation_of
 
@@ -114,6 +115,7 @@ def command() -> None:
     envvar="RINGFENCE_UPSTREAM_ROOTS",
     help="Roots above it, PEM.  [default: the last of --upstream-cert]",
 )
+@feature_option("server", "RINGFENCE_FEATURES")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),

@@ -46,6 +46,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
         keys=KeyChoice.of(given),
         upstream=_upstream(given),
+        features=frozenset(given["features"]),
         log_level=given["log_level"],
     )
 
