@@ -1,7 +1,7 @@
 """Makes the wire code from our .proto files: `python proto/generate.py` writes it beside them, `--check` compares.
 
-Packaged files become `_pb2.py` and `.pyi`. The SPIFFE Workload API has no package by standard, so it becomes a
-descriptor set that `ringfence.proto.workload` loads into a pool of its own.
+Our own files become `_pb2.py` and `.pyi`. Those of standards, which others may bring into the process too, become
+descriptor sets that `ringfence.proto.private` loads into pools of their own.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
 PACKAGED = ("admin", "agent", "proxy")
-WORKLOAD = "ringfence/proto/workload.proto"
-WORKLOAD_SET = "ringfence/proto/workload.binpb"
+PRIVATE = ("broker", "reflection", "workload")
 
 
 def generate(into: Path) -> tuple[str, ...]:
     """Write everything below *into*; the names written, relative to it. Raises RuntimeError if protoc refuses."""
     packaged = [f"ringfence/{name}/v1/{name}.proto" for name in PACKAGED]
     _protoc(f"--python_out={into}", f"--pyi_out={into}", *packaged)
-    (into / WORKLOAD_SET).parent.mkdir(parents=True, exist_ok=True)
-    _protoc(f"--descriptor_set_out={into / WORKLOAD_SET}", "--include_imports", WORKLOAD)
+    sets = [f"ringfence/proto/{name}.binpb" for name in PRIVATE]
+    (into / sets[0]).parent.mkdir(parents=True, exist_ok=True)
+    for name in sets:
+        _protoc(f"--descriptor_set_out={into / name}", "--include_imports", name.replace(".binpb", ".proto"))
     modules = [name.replace(".proto", f"_pb2{suffix}") for name in packaged for suffix in (".py", ".pyi")]
-    return (*modules, WORKLOAD_SET)
+    return (*modules, *sets)
 
 
 def differing() -> list[str]:

@@ -5,33 +5,24 @@ The standard gives the file no package, so in the default pool it would clash wi
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
+
+from ringfence.proto.private import PrivatePool
 
 SERVICE = "SpiffeWorkloadAPI"
 # Every call must carry it, or the server answers INVALID_ARGUMENT (SPIFFE_Workload_Endpoint.md section 4).
 SECURITY_HEADER = ("workload.spiffe.io", "true")
 
-
-def _load() -> descriptor_pool.DescriptorPool:
-    data = resources.files(__package__).joinpath("workload.binpb").read_bytes()
-    pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(data).file:
-        pool.Add(file)
-    return pool
-
-
-_POOL = _load()
-DESCRIPTOR: ServiceDescriptor = _POOL.FindServiceByName(SERVICE)
+_POOL = PrivatePool("workload")
+DESCRIPTOR: ServiceDescriptor = _POOL.service(SERVICE)
 
 
 def message(name: str) -> type[Message]:
     """The class of the message *name*, for example `X509SVIDResponse`; raises KeyError for any other name."""
-    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
+    return _POOL.message(name)
 
 
 # Classes made at run time: their fields are known to protobuf, not to a type checker.
