@@ -145,6 +145,16 @@ async def test_a_failing_transaction_leaves_nothing(both: tuple[Store, Store]) -
     assert await both[1].run(changes.append, [(ChangeKind.ENTRY, "y")]) == 1
 
 
+async def test_a_rehearsal_answers_and_leaves_nothing(both: tuple[Store, Store]) -> None:
+    """No row and no revision: what comes next has the number that the rehearsal gave."""
+    one, other = both
+    [(tried, action)] = await one.rehearse(entries.create, [entry(1)], 1)
+    assert action == entries.CREATED
+    assert await other.run(entries.every) == []
+    [(made, _)] = await other.run(entries.create, [entry(2)], 1)
+    assert made.revision == tried.revision
+
+
 async def test_what_is_written_is_there_after_reopening(location: Location) -> None:
     """A store is its database, down to the types of its columns."""
     first = await Store.open(location)

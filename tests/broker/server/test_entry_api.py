@@ -155,3 +155,34 @@ async def test_a_rule_is_created_and_listed_by_its_template(tmp_path: Path) -> N
         assert made.spiffe_id == rule
         found = (await server.admin.ListEntries(pb.ListEntriesRequest(spiffe_id=rule))).entries
         assert list(found) == [made]
+
+
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
+    """Create, update and delete: the same checks and answers, the same entries and revision after as before."""
+    async with running_server(tmp_path) as server:
+        held = await server.create_entry(NAME + "x", "unix:uid:1")
+        revision = server.parts.registry.revision
+        create = pb.CreateEntriesRequest(entries=[entry("x", selectors=["unix:uid:1"]), entry("new")], dry_run=True)
+        made = (await server.admin.CreateEntries(create)).results
+        assert [(r.entry.id, r.action) for r in made] == [(held.id, "unchanged"), ("", "created")]
+        changed = pb.Entry(id=held.id, spiffe_id=NAME + "x", selectors=["unix:uid:2"])
+        update = await server.admin.UpdateEntries(pb.UpdateEntriesRequest(entries=[changed], dry_run=True))
+        assert [r.action for r in update.results] == ["updated"]
+        deleted = await server.admin.DeleteEntries(pb.DeleteEntriesRequest(ids=[held.id], dry_run=True))
+        assert list(deleted.deleted) == [held.id]
+        assert list((await server.admin.ListEntries(pb.ListEntriesRequest())).entries) == [held]
+        assert server.parts.registry.revision == revision
+        await server.create_entry(NAME + "y", "unix:uid:1")  # revisions go on without a gap
+        assert server.parts.registry.revision == revision + 1
+
+
+async def test_a_dry_run_fails_as_the_call_itself_would(tmp_path: Path) -> None:
+    """The store's own refusals too, which come after every other check."""
+    async with running_server(tmp_path) as server:
+        await server.create_entry(NAME + "x", "unix:uid:1")
+        other = entry("x", selectors=["unix:uid:1"], hint="other")
+        error = await failure(server.admin.CreateEntries(pb.CreateEntriesRequest(entries=[other], dry_run=True)))
+        assert error.kind is Kind.CONFLICT
+        gone = pb.Entry(id="none", spiffe_id=NAME + "x", selectors=["unix:uid:1"])
+        error = await failure(server.admin.UpdateEntries(pb.UpdateEntriesRequest(entries=[gone], dry_run=True)))
+        assert error.kind is Kind.NOT_FOUND

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.audit.journal import AuditLog
@@ -28,6 +28,7 @@ _ENTRIES_A_FILE = 200_000
 _RESULTS_A_MESSAGE = 2_000
 _CHECKED_AT_ONCE = 500  # about 10 ms between two breaths of the event loop
 
+T = TypeVar("T")
 Results = Sequence[tuple[Entry, str]]
 
 
@@ -54,15 +55,15 @@ class EntryApi:
     async def create(self, asked: pb.CreateEntriesRequest) -> pb.CreateEntriesResponse:
         """Entries, all or none; the same ones again change nothing."""
         wanted = await self._wanted(asked.entries)
-        results = await self.store.run(stored.create, wanted, self._now())
-        await self.feed.catch_up()
+        results = await self._change(asked.dry_run, stored.create, wanted, self._now())
+        if asked.dry_run:
+            results = _unmade(results)
         return pb.CreateEntriesResponse(results=map(_result, results))
 
     async def update(self, asked: pb.UpdateEntriesRequest) -> pb.UpdateEntriesResponse:
         """Change entries by id, all or none."""
         wanted = await self._wanted(asked.entries, keep=True)
-        results = await self.store.run(stored.update, wanted)
-        await self.feed.catch_up()
+        results = await self._change(asked.dry_run, stored.update, wanted)
         return pb.UpdateEntriesResponse(results=map(_result, results))
 
     async def apply(self, call: Call) -> None:
@@ -97,8 +98,7 @@ class EntryApi:
         for entry_id in asked.ids:
             if (entry := self.registry.get(entry_id)) is not None:
                 stored.refuse_intents(entry)
-        deleted = await self.store.run(stored.remove, list(asked.ids))
-        await self.feed.catch_up()
+        deleted = await self._change(asked.dry_run, stored.remove, list(asked.ids))
         return pb.DeleteEntriesResponse(deleted=deleted)
 
     async def prune_ended(self, audit: AuditLog | None = None) -> None:
@@ -111,6 +111,14 @@ class EntryApi:
             lambda ids: [Event("entry.expire", _named(ids), detail={"ids": ids})] if ids else [],
         )
         await self.feed.catch_up()
+
+    async def _change(self, dry_run: bool, work: Callable[..., T], *args: Any) -> T:  # noqa: FBT001  # as it was asked
+        """What *work* returns: done and known everywhere, or (*dry_run*) only tried."""
+        if dry_run:
+            return await self.store.rehearse(work, *args)
+        done = await self.store.run(work, *args)
+        await self.feed.catch_up()
+        return done
 
     async def _wanted(self, said: Sequence[Any], *, keep: bool = False, most: int = _ENTRIES_A_CALL) -> list[Entry]:
         """What was asked for, checked; with its ids and revisions if these are to be kept."""
@@ -162,6 +170,14 @@ def _filter(asked: pb.ListEntriesRequest) -> Callable[[Entry], bool]:
 
 def _named(ids: Sequence[str]) -> str:
     return ids[0] if len(ids) == 1 else f"{len(ids)} ids"
+
+
+def _unmade(results: Results) -> list[tuple[Entry, str]]:
+    """As of a dry run: what it would make has no id, revision or time of creation yet."""
+    return [
+        (replace(entry, id="", revision=0, created_at=0) if action == stored.CREATED else entry, action)
+        for entry, action in results
+    ]
 
 
 def _result(result: tuple[Entry, str]) -> pb.EntryResult:

@@ -59,6 +59,17 @@ class Store:
         with metrics.STORE_SECONDS.time():
             return await self._call(transaction)
 
+    async def rehearse(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `run` would return or raise, with nothing of it kept: the transaction is rolled back."""
+
+        def transaction() -> T:
+            with self._engine.connect() as connection, connection.begin() as begun:
+                done = work(connection, *args, **kwargs)
+                begun.rollback()
+                return done
+
+        return await self._call(transaction)
+
     async def close(self) -> None:
         """Finish what runs, and give the database back."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)

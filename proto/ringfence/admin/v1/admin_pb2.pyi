@@ -85,10 +85,12 @@ class Entry(_message.Message):
     def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ..., revision: _Optional[int] = ..., origin: _Optional[str] = ..., expires_at: _Optional[int] = ..., federates_with: _Optional[_Iterable[str]] = ..., admin: _Optional[bool] = ..., downstream: _Optional[bool] = ..., store_svid: _Optional[bool] = ..., jwt_jti: _Optional[bool] = ...) -> None: ...
 
 class CreateEntriesRequest(_message.Message):
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "dry_run")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
-    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class CreateEntriesResponse(_message.Message):
     __slots__ = ("results",)
@@ -137,10 +139,12 @@ class CountEntriesResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class UpdateEntriesRequest(_message.Message):
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "dry_run")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
-    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class UpdateEntriesResponse(_message.Message):
     __slots__ = ("results",)
@@ -197,10 +201,12 @@ class EntryMatch(_message.Message):
     def __init__(self, entry_id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., matches: _Optional[bool] = ..., missing: _Optional[_Iterable[str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class DeleteEntriesRequest(_message.Message):
-    __slots__ = ("ids",)
+    __slots__ = ("ids", "dry_run")
     IDS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class DeleteEntriesResponse(_message.Message):
     __slots__ = ("deleted",)
@@ -732,3 +738,39 @@ class IdentityReason(_message.Message):
     why_ttl: str
     identity: Identity
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., revision: _Optional[str] = ..., why: _Optional[str] = ..., ttl: _Optional[int] = ..., why_ttl: _Optional[str] = ..., identity: _Optional[_Union[Identity, _Mapping]] = ...) -> None: ...
+
+class DescribeCallerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeCallerResponse(_message.Message):
+    __slots__ = ("subject", "admin", "edits", "views", "views_all", "because")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ADMIN_FIELD_NUMBER: _ClassVar[int]
+    EDITS_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_ALL_FIELD_NUMBER: _ClassVar[int]
+    BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    admin: bool
+    edits: _containers.RepeatedScalarFieldContainer[str]
+    views: _containers.RepeatedScalarFieldContainer[str]
+    views_all: bool
+    because: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, subject: _Optional[str] = ..., admin: _Optional[bool] = ..., edits: _Optional[_Iterable[str]] = ..., views: _Optional[_Iterable[str]] = ..., views_all: _Optional[bool] = ..., because: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CheckAccessRequest(_message.Message):
+    __slots__ = ("method", "namespace")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    namespace: str
+    def __init__(self, method: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class CheckAccessResponse(_message.Message):
+    __slots__ = ("allowed", "detail")
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    allowed: bool
+    detail: str
+    def __init__(self, allowed: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
