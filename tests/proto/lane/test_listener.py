@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ringfence.proto.lane import Call, Lane, Limits, Method
+from ringfence.proto.lane import Call, Lane, Limits, Method, Peer
 from tests.proto.lane.handlers import methods, upper
 
 NOW = dt.datetime.now(dt.UTC)
@@ -91,10 +92,10 @@ async def port(contexts: list[ssl.SSLContext]) -> AsyncIterator[int]:
     await lane.close()
 
 
-def dial(port: int, root: bytes, key: bytes | None = None, chain: bytes | None = None) -> grpc.aio.Channel:
-    """A channel of its own connection, which calls the server by the name localhost."""
+def dial(at: int | str, root: bytes, key: bytes | None = None, chain: bytes | None = None) -> grpc.aio.Channel:
+    """A channel of its own connection, to a port or another target, which calls the server by the name localhost."""
     return grpc.aio.secure_channel(
-        f"127.0.0.1:{port}",
+        at if isinstance(at, str) else f"127.0.0.1:{at}",
         grpc.ssl_channel_credentials(root, key, chain),
         options=[("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)],
     )
@@ -156,6 +157,43 @@ async def test_failed_handshakes_harm_nobody(port: int, issuer: Issuer) -> None:
         writer.close()
     async with dial(port, issuer.pem) as channel:
         assert await channel.unary_unary("/t/Upper")(b"x") == b"X"
+
+
+async def test_tls_on_a_unix_socket(issuer: Issuer, contexts: list[ssl.SSLContext], tmp_path: Path) -> None:
+    """The handler sees what TLS proved, the whole chain that was sent with it, and what the kernel says beside it."""
+    seen: list[Peer] = []
+
+    async def who(call: Call) -> None:
+        seen.append(call.peer)
+        await upper(call)
+
+    lane = Lane({"/t/Who": Method(who, bytes, peer_certificate=True)})
+    await lane.listen_unix(tmp_path / "tls.sock", tls=lambda: contexts[-1])
+    key, pem, der = issuer.leaf("client")
+    async with dial(f"unix:{tmp_path / 'tls.sock'}", issuer.pem, key, pem + issuer.pem) as channel:
+        assert await channel.unary_unary("/t/Who")(b"x") == b"X"
+    assert seen[0].certificate == der
+    assert seen[0].chain == (der, issuer.root.public_bytes(serialization.Encoding.DER))
+    assert seen[0].is_local
+    assert (seen[0].pid, seen[0].uid) == (os.getpid(), os.geteuid())
+    assert seen[0].pidfd is not None
+    await lane.close()
+
+
+async def test_no_certificate_is_an_empty_chain(issuer: Issuer, contexts: list[ssl.SSLContext]) -> None:
+    """A client that gave none has neither certificate nor chain, and by TCP nobody says whose process it is."""
+    seen: list[Peer] = []
+
+    async def who(call: Call) -> None:
+        seen.append(call.peer)
+        await upper(call)
+
+    lane = Lane({"/t/Who": Method(who, bytes)})
+    port = await lane.listen_tcp("127.0.0.1", 0, lambda: contexts[-1])
+    async with dial(port, issuer.pem) as channel:
+        assert await channel.unary_unary("/t/Who")(b"x") == b"X"
+    assert (seen[0].certificate, seen[0].chain, seen[0].is_local) == (None, (), False)
+    await lane.close()
 
 
 async def test_plain_tcp() -> None:

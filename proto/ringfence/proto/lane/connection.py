@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self.service.connections.add(self)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
-            self.peer = tls_peer(self.peer.address, tls)
+            self.peer = tls_peer(self.peer, tls)
             if tls.selected_alpn_protocol() != "h2":
                 transport.abort()
                 return

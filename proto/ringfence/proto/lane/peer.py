@@ -7,7 +7,8 @@ import os
 import socket
 import ssl
 import struct
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 
 # asm-generic/socket.h; the socket module has no name for it. Linux 6.5 and later.
 SO_PEERPIDFD = 77
@@ -20,7 +21,7 @@ class Peer:
 
     `pidfd_from` says how it was got: `socket` (SO_PEERPIDFD: the very process that connected), `pid` (pidfd_open on
     an older kernel: check the start time before and after) or empty. `certificate` is the DER leaf that the TLS
-    context verified.
+    context verified, `chain` all that was sent with it, leaf first, of which TLS verified what it needed.
     """
 
     address: str
@@ -30,6 +31,12 @@ class Peer:
     pidfd: int | None = None
     pidfd_from: str = ""
     certificate: bytes | None = None
+    chain: tuple[bytes, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it came by a Unix socket, so that the kernel said who it is."""
+        return self.uid is not None
 
 
 def unix_peer(sock: socket.socket, address: str) -> Peer:
@@ -52,6 +59,14 @@ def _pidfd(sock: socket.socket, pid: int) -> tuple[int | None, str]:
         return None, ""
 
 
-def tls_peer(address: str, tls: ssl.SSLObject) -> Peer:
-    """The peer of a finished handshake; without a certificate when the client gave none."""
-    return Peer(address, certificate=tls.getpeercert(binary_form=True) or None)
+def tls_peer(peer: Peer, tls: ssl.SSLObject) -> Peer:
+    """*peer* after its handshake; without a certificate when the client gave none."""
+    return replace(peer, certificate=tls.getpeercert(binary_form=True) or None, chain=_chain(tls))
+
+
+def _chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    if sys.version_info >= (3, 13):
+        return tuple(tls.get_unverified_chain() or ())
+    # Until Python 3.13 only the object below has it, which gives nothing, or None alone, when no certificate was sent.
+    sent = tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # noqa: SLF001
+    return tuple(ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in sent or () if each)

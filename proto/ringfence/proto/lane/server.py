@@ -40,12 +40,15 @@ class Lane:
         """The connections that are open, or whose handlers still clean up."""
         return frozenset(self._service.connections)
 
-    async def listen_unix(self, path: Path | str, mode: int = 0o600) -> None:
-        """Serve the Unix socket *path*; raises OSError, EADDRINUSE while another process listens there."""
+    async def listen_unix(self, path: Path | str, mode: int = 0o600, tls: TlsContext | None = None) -> None:
+        """Serve the Unix socket *path*, within TLS if *tls* gives each connection its context.
+
+        Raises OSError, EADDRINUSE while another process listens there.
+        """
         path = Path(path)
         sock = await asyncio.to_thread(sockets.bind_unix, path, mode)
         self._files[path] = await asyncio.to_thread(sockets.identity, path)
-        self._listen(Listener(sock, self._service, f"unix:{path}"))
+        self._listen(Listener(sock, self._service, f"unix:{path}", tls))
 
     async def listen_tcp(self, host: str, port: int, tls: TlsContext | None = None) -> int:
         """Serve *host*:*port*, the port returned; *tls* gives each connection its context. Raises OSError."""
