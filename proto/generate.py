@@ -17,7 +17,7 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
 PACKAGED = ("admin", "agent", "proxy")
-PRIVATE = ("broker", "reflection", "workload")
+PRIVATE = ("broker", "reflection", "spire_bundle", "spire_svid", "workload")
 
 
 def generate(into: Path) -> tuple[str, ...]:

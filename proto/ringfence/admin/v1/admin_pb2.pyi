@@ -586,18 +586,22 @@ class SetBundleRequest(_message.Message):
     def __init__(self, trust_domain: _Optional[str] = ..., bundle: _Optional[bytes] = ...) -> None: ...
 
 class DeleteBundleRequest(_message.Message):
-    __slots__ = ("trust_domain", "force")
+    __slots__ = ("trust_domain", "force", "mode")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     force: bool
-    def __init__(self, trust_domain: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+    mode: str
+    def __init__(self, trust_domain: _Optional[str] = ..., force: _Optional[bool] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class DeleteBundleResponse(_message.Message):
-    __slots__ = ("deleted",)
+    __slots__ = ("deleted", "entries")
     DELETED_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     deleted: bool
-    def __init__(self, deleted: _Optional[bool] = ...) -> None: ...
+    entries: int
+    def __init__(self, deleted: _Optional[bool] = ..., entries: _Optional[int] = ...) -> None: ...
 
 class Federation(_message.Message):
     __slots__ = ("trust_domain", "url", "profile", "endpoint_id", "bootstrap", "created_at", "refreshed_at", "next_at", "sequence", "failure", "action")

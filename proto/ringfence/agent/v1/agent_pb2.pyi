@@ -45,16 +45,18 @@ class AttestResponse(_message.Message):
     def __init__(self, spiffe_id: _Optional[str] = ..., chain: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "svids", "jwt", "renew")
+    __slots__ = ("hello", "svids", "jwt", "renew", "unknown_key")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SVIDS_FIELD_NUMBER: _ClassVar[int]
     JWT_FIELD_NUMBER: _ClassVar[int]
     RENEW_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_KEY_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     svids: SvidRequest
     jwt: JwtRequest
     renew: RenewRequest
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ...) -> None: ...
+    unknown_key: UnknownKey
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ..., unknown_key: _Optional[_Union[UnknownKey, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("version", "revision", "bundle_digest", "federated_digest")
@@ -93,6 +95,14 @@ class JwtRequest(_message.Message):
     entry_id: str
     audience: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, id: _Optional[int] = ..., entry_id: _Optional[str] = ..., audience: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UnknownKey(_message.Message):
+    __slots__ = ("trust_domain", "key_id")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    key_id: str
+    def __init__(self, trust_domain: _Optional[str] = ..., key_id: _Optional[str] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
     __slots__ = ("id", "csr")
