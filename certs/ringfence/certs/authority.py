@@ -226,17 +226,21 @@ class Authority:
                 line.activate(now)
 
     def prune(self, now: datetime) -> None:
-        """Drop old authorities whose last SVID has ended, and every private key that will not sign again.
+        """Drop old authorities whose last SVID has ended, and every private key that has nothing to sign any more.
 
-        Call it after the state was stored: it forgets the keys of retired and of half-made authorities.
+        Call it after the state was stored: it forgets the keys of dropped and of half-made authorities.
         """
         self.x509.prune(now)
         self.jwt.prune(now)
         self.forget_keys()
 
     def forget_keys(self) -> None:
-        """Delete every private key of ours that will not sign again."""
+        """Delete every private key of ours that has nothing to sign any more.
+
+        A retired X.509 authority signs no certificate, but what is revoked of its own until the last of them has ended.
+        """
         kept = {one.key_id for line in (self.x509, self.jwt) for one in (line.current, line.next) if one is not None}
+        kept |= {one.key_id for one in self.x509.old}
         for key_id in self._keys.key_ids() - kept:
             if key_id.startswith((X509_PREFIX, JWT_PREFIX)):
                 self._keys.delete(key_id)

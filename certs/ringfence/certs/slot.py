@@ -115,6 +115,10 @@ class X509Authority:
         self._check.check(signed, draft)
         return signed
 
+    def signature(self, layout: bytes) -> bytes:
+        """The key's ECDSA SHA-256 signature (DER) over a list of what is revoked; raises NOT_FOUND without the key."""
+        return self._keys.sign(self.key_id, layout)
+
     def prove(self, now: datetime) -> None:
         """Raise INVALID unless this root verifies itself and its key signs leaves that verify."""
         if not self.chain:

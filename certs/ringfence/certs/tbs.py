@@ -19,7 +19,7 @@ from ringfence.certs.profile import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_U
 from ringfence.certs.spiffe_id import TrustDomain
 
 _VERSION_3 = der.tlv(0xA0, der.integer(2))
-_ECDSA_SHA256 = der.sequence(der.oid("1.2.840.10045.4.3.2"))
+ECDSA_SHA256 = der.sequence(der.oid("1.2.840.10045.4.3.2"))
 _EXTENSIONS = 0xA3
 _URI, _DNS, _IP, _AKI_KEY_ID = 0x86, 0x82, 0x87, 0x80  # GeneralName and AuthorityKeyIdentifier, RFC 5280 4.2.1
 _CA_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=True, path_length=None)
@@ -100,8 +100,8 @@ def root_tbs(
 
 
 def certificate(tbs: bytes, signature: bytes) -> bytes:
-    """The certificate (DER) of a TBSCertificate and its ECDSA SHA-256 signature."""
-    return der.sequence(tbs, _ECDSA_SHA256, der.bit_string(signature))
+    """The certificate (DER) of a TBSCertificate, or the CRL of a TBSCertList, and its ECDSA SHA-256 signature."""
+    return der.sequence(tbs, ECDSA_SHA256, der.bit_string(signature))
 
 
 def _tbs(
@@ -110,7 +110,7 @@ def _tbs(
     return der.sequence(
         _VERSION_3,
         der.integer(serial),
-        _ECDSA_SHA256,
+        ECDSA_SHA256,
         issuer,
         der.sequence(der.time(validity[0]), der.time(validity[1])),
         subject,
