@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ringfence.certs.errors import Kind, RingfenceError
 
-NODE_KINDS = frozenset({"x509pop"})  # selectors of nodes; all others are of workloads
+NODE_KINDS = frozenset({"k8s_psat", "x509pop"})  # selectors of nodes; all others are of workloads
 
 # Every selector an attestor of ours can produce; an entry that asks for another would never match.
 NAMES: dict[str, frozenset[str]] = {
@@ -18,19 +18,34 @@ NAMES: dict[str, frozenset[str]] = {
     "docker": frozenset({"container_id"}),
     "podman": frozenset({"container_id"}),
     "launch": frozenset({"namespace", "name"}),
-    "k8s": frozenset({"ns", "sa", "pod-name", "pod-uid", "node-name", "pod-label", "container-name"}),
+    "k8s": frozenset({"ns", "sa", "node-name", "container-name", "container-image"})
+    | {f"pod-{fact}" for fact in ("name", "uid", "label", "owner", "owner-uid", "image", "image-count")}
+    | {"pod-init-image", "pod-init-image-count"},
     "slurm": frozenset({"job_id", "sluid", "step"}),
-    "x509pop": frozenset({"subject", "ca", "spiffe_id"}),  # of nodes
+    "k8s_psat": frozenset({"cluster", "agent_ns", "agent_sa"})  # of nodes, as the next
+    | {f"agent_pod_{fact}" for fact in ("name", "uid", "label")}
+    | {f"agent_node_{fact}" for fact in ("ip", "name", "uid", "label")},
+    "x509pop": frozenset({"subject", "ca", "spiffe_id"}),
 }
 _ANYTHING = re.compile(r".+", re.DOTALL)
 # What a value looks like when an attestor writes it; another spelling would never match either.
 _VALUES = {
-    **dict.fromkeys(("unix:uid", "unix:gid", "unix:supplementary_gid"), (re.compile(r"0|[1-9][0-9]{0,9}"), "a number")),
+    **dict.fromkeys(
+        ("unix:uid", "unix:gid", "unix:supplementary_gid", "slurm:job_id"),
+        (re.compile(r"0|[1-9][0-9]{0,9}"), "a number"),
+    ),
+    **dict.fromkeys(
+        ("k8s:pod-image-count", "k8s:pod-init-image-count"), (re.compile(r"0|[1-9][0-9]{0,9}"), "a number")
+    ),
+    **dict.fromkeys(
+        ("k8s:pod-label", "k8s_psat:agent_pod_label", "k8s_psat:agent_node_label"),
+        (re.compile(r"[^:]+:.*", re.DOTALL), "KEY:VALUE"),
+    ),
+    **dict.fromkeys(("k8s:pod-owner", "k8s:pod-owner-uid"), (re.compile(r"[A-Za-z0-9]+:.+"), "KIND:NAME or KIND:UID")),
     **dict.fromkeys(
         ("docker:container_id", "podman:container_id"), (re.compile(r"[0-9a-f]{64}"), "64 lower-case hex digits")
     ),
     "k8s:pod-uid": (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"), "a UID in lower case"),
-    "slurm:job_id": (re.compile(r"0|[1-9][0-9]{0,9}"), "a number"),
     "unix:path": (re.compile(r"/.+"), "an absolute path"),
     "x509pop:subject": (re.compile(r"cn:.+", re.DOTALL), "cn:NAME"),
     "x509pop:ca": (re.compile(r"fingerprint:[0-9a-f]{64}"), "fingerprint:SHA-256, 64 lower-case hex digits"),

@@ -75,7 +75,7 @@ def test_older_spellings_are_read() -> None:
     ("entry", "says"),
     [
         (spire(selectors=[{"type": "gcp", "value": "a"}]), "gcp"),
-        (spire(selectors=[{"type": "k8s", "value": "container-image:x"}]), "k8s"),
+        (spire(selectors=[{"type": "k8s", "value": "ns-label:team:x"}]), "k8s"),
         (spire(selectors=[]), "no selector"),
         (spire(selectors="all"), "selectors"),
         (spire(spiffe_id={"trust_domain": "other.org", "path": "/x"}), "trust domain"),
