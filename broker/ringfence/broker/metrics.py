@@ -24,6 +24,13 @@ SIGN_SECONDS = Histogram(
 )
 ATTESTED = Counter("ringfence_attestation", "Attestations of nodes.", ["attestor", "result"], registry=REGISTRY)
 NODES_ENDED = Counter("ringfence_nodes_ended", "Agents that an operator evicted or banned.", ["how"], registry=REGISTRY)
+REVOKED = Gauge("ringfence_revoked", "Serials and identities that are revoked now.", ["what"], registry=REGISTRY)
+REVOCATIONS = Counter(
+    "ringfence_revocations", "Operators' acts: identity, serial, node revoked; lift.", ["what"], registry=REGISTRY
+)
+TURNED_AWAY = Counter(
+    "ringfence_revoked_peers", "Connections with a revoked certificate: refused, or ended.", ["how"], registry=REGISTRY
+)
 AGENTS = Gauge("ringfence_agents", "Agents by state.", ["state"], registry=REGISTRY)
 REVISION = Gauge(
     "ringfence_policy_revision_info", "Always 1; the revision is the label.", ["revision"], registry=REGISTRY

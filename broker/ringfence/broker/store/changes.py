@@ -14,11 +14,12 @@ KEPT = 10_000  # a follower further behind than this loads everything again
 
 
 class ChangeKind(Enum):
-    """What a change is about; its key is the entry's id, or the revision of the intent."""
+    """What a change is about; its key is the entry's id, the revision of the intent, or (REVOKED) empty."""
 
     ENTRY = "entry"
     REMOVED = "removed"
     INTENT = "intent"
+    REVOKED = "revoked"  # what is revoked, or a list of it
 
 
 @dataclass(frozen=True, slots=True)

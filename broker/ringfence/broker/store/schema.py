@@ -161,3 +161,37 @@ federations = Table(
     Column("endpoint_id", String(2048), nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
+
+# Certificates that are not to be believed, until they have ended; columns as in RevokedSerial.
+revoked_serials = Table(
+    "revoked_serials",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("spiffe_id", String(2048), nullable=False),
+    Column("authority", String(64), nullable=False),
+    Column("node", String(2048), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger, nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("reason", String(256), nullable=False),
+)
+
+# Identities that nobody gets, until they are lifted; `until` is 0 where only an operator does.
+revoked_identities = Table(
+    "revoked_identities",
+    metadata,
+    Column("spiffe_id", String(2048), primary_key=True),
+    Column("revoked_at", BigInteger, nullable=False),
+    Column("reason", String(256), nullable=False),
+    Column("by", String(256), nullable=False),
+    Column("until", BigInteger, nullable=False),
+)
+
+# The newest revocation list of each X.509 authority, whichever server signed it.
+crls = Table(
+    "crls",
+    metadata,
+    Column("authority", String(64), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+)

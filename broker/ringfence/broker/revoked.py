@@ -1,0 +1,29 @@
+"""The newest value of what is revoked, in memory: everybody who enforces compares with it and is rung for."""
+
+from __future__ import annotations
+
+from ringfence.broker import metrics
+from ringfence.broker.bell import Bell
+from ringfence.broker.store.revocations import Held
+from ringfence.certs.crl import Crl
+from ringfence.certs.revocation import Revocations
+
+
+class Revoked:
+    """`current` is replaced as a whole, by the change feed alone; `bell` rings at every replacement."""
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+        self.current = Revocations()
+        self.crls: dict[str, Crl] = {}  # by authority
+        self.version = 0  # that of the value held
+
+    def take(self, held: Held) -> None:
+        """Hold *held* from now on, if it is anything new."""
+        if (self.current, self.crls) == (held.revocations, held.crls):
+            return
+        self.current, self.crls = held.revocations, held.crls
+        self.version += 1
+        metrics.REVOKED.labels("serials").set(len(self.current.serials))
+        metrics.REVOKED.labels("identities").set(len(self.current.identities))
+        self.bell.ring()
