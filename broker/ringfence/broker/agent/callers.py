@@ -97,8 +97,12 @@ class Callers:
     async def again(self, caller: Caller) -> Caller:
         """The same process, attested anew because other facts are wanted now."""
         caller.check()
+        return await self.attest(caller.process)
+
+    async def attest(self, process: Process) -> Caller:
+        """What is true of *process*; raises UNAVAILABLE when no attestor could tell."""
         wanted = self._wanted()
-        return Caller(caller.process, await self._facts(caller.process, wanted), wanted, self._launches)
+        return Caller(process, await self._facts(process, wanted), wanted, self._launches)
 
     async def _attest(self, connection: Connection) -> Caller:
         peer = connection.peer
@@ -106,8 +110,7 @@ class Callers:
         own = _own_pidfd(connection)
         process = procfs.hold(peer.pid, peer.uid, peer.gid, own)
         # 2. What is true of it. Whoever sends to it checks that it is still that process, before each message.
-        wanted = self._wanted()
-        caller = Caller(process, await self._facts(process, wanted), wanted, self._launches)
+        caller = await self.attest(process)
         events.attested(process.held_by)
         return caller
 

@@ -5,21 +5,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from ringfence.broker.agent.cache import Cache, View
 from ringfence.broker.agent.callers import Caller, Callers
 from ringfence.broker.agent.entries import Applied, Entry
 from ringfence.broker.attest.launch import Launch
+from ringfence.certs.selectors import Selector
 from ringfence.proto.lane import Connection
 from ringfence.proto.status import Code, Status
 
 NO_IDENTITY = "no identity issued"
 
 
+class Subject(Protocol):
+    """Who a stream's answers are for: the process that called, or a workload that somebody else named."""
+
+    @property
+    def selectors(self) -> frozenset[Selector]:
+        """All that is true of it."""
+        ...
+
+    def check(self) -> None:
+        """Raise DENIED or Status unless it is still the one that was attested."""
+        ...
+
+    def may_be_of(self, launch: Launch) -> bool:
+        """Whether *launch*, which came or went, can change what it is."""
+        ...
+
+    def lost_its_launcher(self) -> bool:
+        """Whether whoever vouched for it does no more."""
+        ...
+
+    def look_up(self) -> None:
+        """Ask again who vouches for it."""
+        ...
+
+
 class Watch:
     """One stream. The caller is checked before every view, so that nothing is sent to a process that has changed."""
 
-    def __init__(self, caller: Caller, watches: Watches) -> None:
+    def __init__(self, caller: Subject, watches: Watches) -> None:
         self.caller = caller
         self.entries: tuple[Entry, ...] = ()
         self._watches = watches
@@ -76,7 +103,7 @@ class Watch:
         # 1. Still the process that was attested; a launcher that has ended vouches for nobody.
         self.caller.check()
         # 2. Attest anew when entries ask for facts that were not looked for.
-        if self._match and not watches.wanted <= self.caller.wanted:
+        if self._match and isinstance(self.caller, Caller) and not watches.wanted <= self.caller.wanted:
             self.caller = await watches.callers.again(self.caller)
         if self._launch or self.caller.lost_its_launcher():
             self._launch, self._match = False, True
@@ -111,7 +138,7 @@ class Watches:
         return await self.callers.of(connection)
 
     @contextmanager
-    def open(self, caller: Caller) -> Iterator[Watch]:
+    def open(self, caller: Subject) -> Iterator[Watch]:
         """A watch for as long as the block lasts."""
         watch = Watch(caller, self)
         self._open.add(watch)
