@@ -778,3 +778,123 @@ class CheckAccessResponse(_message.Message):
     allowed: bool
     detail: str
     def __init__(self, allowed: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RevokeIdentitiesRequest(_message.Message):
+    __slots__ = ("spiffe_ids", "serials", "nodes", "reason", "code", "until", "dry_run")
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    SERIALS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    serials: _containers.RepeatedScalarFieldContainer[str]
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    code: str
+    until: int
+    dry_run: bool
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., serials: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., code: _Optional[str] = ..., until: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class RevokeIdentitiesResponse(_message.Message):
+    __slots__ = ("results", "agents", "proxies", "connections")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RevocationResult]
+    agents: int
+    proxies: int
+    connections: int
+    def __init__(self, results: _Optional[_Iterable[_Union[RevocationResult, _Mapping]]] = ..., agents: _Optional[int] = ..., proxies: _Optional[int] = ..., connections: _Optional[int] = ...) -> None: ...
+
+class RevocationResult(_message.Message):
+    __slots__ = ("subject", "kind", "action", "documents")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    kind: str
+    action: str
+    documents: int
+    def __init__(self, subject: _Optional[str] = ..., kind: _Optional[str] = ..., action: _Optional[str] = ..., documents: _Optional[int] = ...) -> None: ...
+
+class LiftRevocationsRequest(_message.Message):
+    __slots__ = ("spiffe_ids", "dry_run")
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    dry_run: bool
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class LiftRevocationsResponse(_message.Message):
+    __slots__ = ("results", "agents")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RevocationResult]
+    agents: int
+    def __init__(self, results: _Optional[_Iterable[_Union[RevocationResult, _Mapping]]] = ..., agents: _Optional[int] = ...) -> None: ...
+
+class ListRevocationsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListRevocationsResponse(_message.Message):
+    __slots__ = ("identities", "certificates", "lists")
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    LISTS_FIELD_NUMBER: _ClassVar[int]
+    identities: _containers.RepeatedCompositeFieldContainer[RevokedIdentity]
+    certificates: _containers.RepeatedCompositeFieldContainer[RevokedCertificate]
+    lists: _containers.RepeatedCompositeFieldContainer[RevocationList]
+    def __init__(self, identities: _Optional[_Iterable[_Union[RevokedIdentity, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[RevokedCertificate, _Mapping]]] = ..., lists: _Optional[_Iterable[_Union[RevocationList, _Mapping]]] = ...) -> None: ...
+
+class RevokedIdentity(_message.Message):
+    __slots__ = ("spiffe_id", "revoked_at", "reason", "by", "until")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    revoked_at: int
+    reason: str
+    by: str
+    until: int
+    def __init__(self, spiffe_id: _Optional[str] = ..., revoked_at: _Optional[int] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
+
+class RevokedCertificate(_message.Message):
+    __slots__ = ("serial", "spiffe_id", "node", "authority", "revoked_at", "expires_at", "code", "reason")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    serial: str
+    spiffe_id: str
+    node: str
+    authority: str
+    revoked_at: int
+    expires_at: int
+    code: str
+    reason: str
+    def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., authority: _Optional[str] = ..., revoked_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RevocationList(_message.Message):
+    __slots__ = ("authority", "number", "this_update", "next_update", "crl")
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    THIS_UPDATE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_UPDATE_FIELD_NUMBER: _ClassVar[int]
+    CRL_FIELD_NUMBER: _ClassVar[int]
+    authority: str
+    number: int
+    this_update: int
+    next_update: int
+    crl: bytes
+    def __init__(self, authority: _Optional[str] = ..., number: _Optional[int] = ..., this_update: _Optional[int] = ..., next_update: _Optional[int] = ..., crl: _Optional[bytes] = ...) -> None: ...

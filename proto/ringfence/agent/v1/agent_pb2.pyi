@@ -59,16 +59,18 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ..., unknown_key: _Optional[_Union[UnknownKey, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("version", "revision", "bundle_digest", "federated_digest")
+    __slots__ = ("version", "revision", "bundle_digest", "federated_digest", "revoked_digest")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     FEDERATED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     version: str
     revision: int
     bundle_digest: bytes
     federated_digest: bytes
-    def __init__(self, version: _Optional[str] = ..., revision: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ..., federated_digest: _Optional[bytes] = ...) -> None: ...
+    revoked_digest: bytes
+    def __init__(self, version: _Optional[str] = ..., revision: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ..., federated_digest: _Optional[bytes] = ..., revoked_digest: _Optional[bytes] = ...) -> None: ...
 
 class SvidRequest(_message.Message):
     __slots__ = ("id", "items")
@@ -113,7 +115,7 @@ class RenewRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., csr: _Optional[bytes] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
-    __slots__ = ("entries", "bundle", "svids", "jwt", "renew", "revocations", "rotate")
+    __slots__ = ("entries", "bundle", "svids", "jwt", "renew", "revocations", "rotate", "revoked")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     SVIDS_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +123,7 @@ class ServerMessage(_message.Message):
     RENEW_FIELD_NUMBER: _ClassVar[int]
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     ROTATE_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
     entries: EntriesUpdate
     bundle: BundleUpdate
     svids: SvidResponse
@@ -128,7 +131,8 @@ class ServerMessage(_message.Message):
     renew: RenewResponse
     revocations: Revocations
     rotate: Rotate
-    def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ...) -> None: ...
+    revoked: RevokedUpdate
+    def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ..., revoked: _Optional[_Union[RevokedUpdate, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("id", "spiffe_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at", "expires_at", "federates_with", "store_svid", "template")
@@ -250,6 +254,30 @@ class RenewResponse(_message.Message):
     code: int
     detail: str
     def __init__(self, id: _Optional[int] = ..., chain: _Optional[_Iterable[bytes]] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RevokedUpdate(_message.Message):
+    __slots__ = ("revoked",)
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    revoked: bytes
+    def __init__(self, revoked: _Optional[bytes] = ...) -> None: ...
+
+class Revoked(_message.Message):
+    __slots__ = ("identities", "serials", "crls")
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    SERIALS_FIELD_NUMBER: _ClassVar[int]
+    CRLS_FIELD_NUMBER: _ClassVar[int]
+    identities: _containers.RepeatedCompositeFieldContainer[RevokedIdentity]
+    serials: _containers.RepeatedScalarFieldContainer[str]
+    crls: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, identities: _Optional[_Iterable[_Union[RevokedIdentity, _Mapping]]] = ..., serials: _Optional[_Iterable[str]] = ..., crls: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class RevokedIdentity(_message.Message):
+    __slots__ = ("spiffe_id", "reason")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    reason: str
+    def __init__(self, spiffe_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Revocations(_message.Message):
     __slots__ = ("spiffe_ids", "serials")
