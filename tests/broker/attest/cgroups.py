@@ -111,6 +111,24 @@ def cgroup(name: str) -> Iterator[Path]:
         clear(folder)
 
 
+@contextmanager
+def container_cgroup(uid: str, container_id: str) -> Iterator[Path]:
+    """The cgroup of a container in a pod, where a kubelet with the cgroupfs driver makes it; else skip."""
+    point = next((point for root, point in procfs.unified_mounts() if root == "/"), None)
+    if point is None or not os.access(point, os.W_OK):
+        missing("the root of cgroup v2", "run the tests as root, with the host's cgroups")
+    pod = point / "kubepods" / "burstable" / f"pod{uid}"
+    folder = pod / container_id
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        clear(pod)
+        with suppress(OSError):  # another test's pod is in it
+            pod.parent.rmdir()
+            pod.parent.parent.rmdir()
+
+
 def clear(folder: Path) -> None:
     """End and remove."""
     if folder.exists():

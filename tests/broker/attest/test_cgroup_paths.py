@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.broker.attest.cgroup_paths import FACTS, docker, k8s, podman, slurm
+from ringfence.broker.attest.cgroup_paths import FACTS, docker, k8s, pod, podman, slurm
 from ringfence.certs.selectors import Selector
 
 A, B = "a1" * 32, "b2" * 32
@@ -80,6 +80,31 @@ def test_a_podman_container_is_known_by_its_id(cgroups: dict[str, str]) -> None:
 def test_a_pod_is_known_by_its_uid(path: str, hierarchy: str) -> None:
     """With dashes as the API has it, whatever the driver, the runtime and the class of the pod, on v2 and v1."""
     assert k8s({hierarchy: path}) == {"pod-uid": UID}
+
+
+@pytest.mark.parametrize(
+    ("path", "container"),
+    [
+        (f"/kubepods.slice/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope", A),
+        (f"/kubepods.slice/kubepods-pod{UID_}.slice/crio-{A}.scope/container", A),
+        (f"/kubepods.slice/kubepods-pod{UID_}.slice/docker-{A}.scope/docker/{B}", A),
+        (f"/kubepods/burstable/pod{UID}/{A}", A),
+        (f"/kubepods/burstable/pod{UID}/{A}/{B}", A),
+        (f"/system.slice/containerd.service/kubepods-burstable-pod{UID_}.slice:cri-containerd:{A}/{B}", A),
+        (f"/kubepods.slice/kubepods-pod{UID_}.slice", ""),
+        (f"/kubepods.slice/kubepods-pod{UID_}.slice/crio-conmon-{A}.scope", ""),
+        (f"/kubepods.slice/kubepods-pod{UID_}.slice/x/cri-containerd-{A}.scope", ""),
+        (f"/kubepods/burstable/pod{UID}/x/{A}", ""),
+    ],
+)
+def test_the_container_is_the_one_right_below_its_pod(path: str, container: str) -> None:
+    """What stands deeper is its own doing; a monitor and the pod itself are no container."""
+    assert pod({"": path}) == (UID, container)
+
+
+def test_outside_of_pods_there_is_no_container_of_one() -> None:
+    """Whatever the path ends in."""
+    assert pod({"": f"/system.slice/docker-{A}.scope"}) == ("", "")
 
 
 def test_a_static_pod_is_known_by_its_hash() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ringfence.broker.attest import procfs
 from ringfence.broker.attest.from_cgroup import path_attestors
-from ringfence.broker.attest.port import WorkloadAttestor
+from ringfence.broker.attest.port import Partly, WorkloadAttestor
 from ringfence.broker.attest.procfs import Process
 from ringfence.broker.attest.together import ask_all
 from ringfence.certs.errors import Kind, RingfenceError
@@ -69,6 +69,13 @@ async def test_one_that_fails_costs_its_own_selectors_only(process: Process, err
     """Whatever it raises, and it is named."""
     found, failures = await ask_all((Fake("good"), Fake("bad", fails=error)), process, frozenset())
     assert (_users(found), failures) == ({"good"}, {"bad": error})
+
+
+async def test_what_a_failing_one_could_tell_is_used(process: Process) -> None:
+    """And that it failed is shown all the same."""
+    partly = Partly("old news", frozenset({Selector("unix", "user:partly")}))
+    found, failures = await ask_all((Fake("good"), Fake("bad", fails=partly)), process, frozenset())
+    assert (_users(found), failures) == ({"good", "partly"}, {"bad": partly})
 
 
 async def test_one_that_hangs_is_given_up_at_the_deadline(process: Process) -> None:

@@ -28,13 +28,20 @@ _PODMAN = (
     re.compile(rf"/libpod_parent/(?:[^/]+/)?(?:libpod-)?{_ID}{_BELOW}"),
 )
 # The kubelet's --cgroup-root may add a prefix to every slice (kind: `kubelet-`).
+_POD_SLICE = rf"{_SLICES}/(?:[a-z]+-)?kubepods(?:-{_QOS})?-pod{_UID}\.slice"
+_POD_FOLDER = rf"(?:/kubelet)?/kubepods(?:/{_QOS})?/pod{_UID}"
+# containerd told to use cgroupfs under a kubelet that uses systemd.
+_POD_OF_TWO = rf"(?:/system\.slice/containerd\.service)?/kubepods(?:-{_QOS})?-pod{_UID}\.slice:cri-containerd:"
 _KUBERNETES = (
-    re.compile(rf"{_SLICES}/(?:[a-z]+-)?kubepods(?:-{_QOS})?-pod{_UID}\.slice{_BELOW}"),
-    re.compile(rf"(?:/kubelet)?/kubepods(?:/{_QOS})?/pod{_UID}{_BELOW}"),
-    # containerd told to use cgroupfs under a kubelet that uses systemd.
-    re.compile(
-        rf"(?:/system\.slice/containerd\.service)?/kubepods(?:-{_QOS})?-pod{_UID}\.slice:cri-containerd:[^/]+{_BELOW}"
-    ),
+    re.compile(_POD_SLICE + _BELOW),
+    re.compile(_POD_FOLDER + _BELOW),
+    re.compile(_POD_OF_TWO + "[^/]+" + _BELOW),
+)
+# The container is right below its pod; what it makes below itself may have any name.
+_CONTAINERS = (
+    re.compile(rf"{_POD_SLICE}/(?:cri-containerd|crio|docker)-{_ID}\.scope{_BELOW}"),
+    re.compile(rf"{_POD_FOLDER}/(?:crio-)?{_ID}{_BELOW}"),
+    re.compile(rf"{_POD_OF_TWO}{_ID}{_BELOW}"),
 )
 # slurmstepd makes these; the user's processes are in or below its step.
 _SLURM = re.compile(
@@ -62,6 +69,12 @@ def k8s(cgroups: Mapping[str, str]) -> dict[str, str]:
     return {name: uid.replace("_", "-") for name, uid in _one(cgroups, _KUBERNETES, "pod-uid").items()}
 
 
+def pod(cgroups: Mapping[str, str]) -> tuple[str, str]:
+    """The pod's UID and the id of the container in it, each empty where the path does not tell."""
+    uid = k8s(cgroups).get("pod-uid", "")
+    return uid, _one(cgroups, _CONTAINERS, "id").get("id", "") if uid else ""
+
+
 def slurm(cgroups: Mapping[str, str]) -> dict[str, str]:
     """`job_id` or `sluid`, and `step`; of the unified hierarchy only, which Slurm's cgroup/v2 plugin uses."""
     found = _SLURM.fullmatch(cgroups.get(_UNIFIED, ""))
@@ -79,5 +92,6 @@ FACTS: dict[str, Callable[[Mapping[str, str]], dict[str, str]]] = {
 def _one(cgroups: Mapping[str, str], patterns: Sequence[re.Pattern[str]], name: str) -> dict[str, str]:
     """What the hierarchies say, if all that say anything say the same: else somebody moved it in one of them."""
     paths = [path for names, path in cgroups.items() if names == _UNIFIED or set(names.split(",")) & _V1]
-    found = {match[1] for path in paths for pattern in patterns if (match := pattern.fullmatch(path))}
+    matches = (match for path in paths for pattern in patterns if (match := pattern.fullmatch(path)))
+    found = {match[match.re.groups] for match in matches}  # a pattern's last group is what it is for
     return {name: found.pop()} if len(found) == 1 else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ringfence.broker.attest.port import WorkloadAttestor
+from ringfence.broker.attest.port import Partly, WorkloadAttestor
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
@@ -31,6 +31,7 @@ async def ask_all(
     for attestor, answer in zip(asked, answers, strict=True):
         if isinstance(answer, Exception):
             failures[attestor.name] = answer
+            found |= answer.found if isinstance(answer, Partly) else frozenset()
         else:
             found |= answer
     return found, failures
