@@ -17,6 +17,7 @@ from ringfence.broker.agent.callers import Callers
 from ringfence.broker.agent.config import ADMIN_SUFFIX
 from ringfence.broker.agent.explaining import Explainer
 from ringfence.broker.attest.launch import LaunchAttestor
+from ringfence.broker.attest.named import held
 from ringfence.broker.status import error_of
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
@@ -90,13 +91,13 @@ async def test_a_process_that_never_called_is_explained(tmp_path: Path) -> None:
 async def test_another_users_process_is_none_of_ones_business() -> None:
     """Neither root nor the agent's own user nor its owner: denied, whatever is asked."""
     parts.root()
-    with pytest.raises(RingfenceError) as caught, explaining._held(os.getpid(), 4242):
-        pass
+    with pytest.raises(RingfenceError) as caught, held(os.getpid()) as process:
+        explaining._check_may_ask(process, 4242)
     assert caught.value.kind is Kind.DENIED
     child = await asyncio.create_subprocess_exec("/bin/cat", stdin=-1, user=4242)
-    for asker in (0, 4242):
-        with explaining._held(child.pid, asker) as process:
-            assert process.uid == 4242
+    with held(child.pid) as process:
+        for asker in (0, 4242):
+            explaining._check_may_ask(process, asker)
     await child.communicate(b"")
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.callers import Callers
 from ringfence.broker.agent.entries import Entry
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest.named import held
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import NAMES, Selector
@@ -37,7 +36,8 @@ class Explainer:
         request: admin_pb2.ExplainEntryRequest | None = await call.receive()
         if request is None or request.pid <= 0:
             raise Status(Code.INVALID_ARGUMENT, "pid must be set")
-        with _held(request.pid, call.connection.peer.uid) as process:
+        with held(request.pid) as process:
+            _check_may_ask(process, call.connection.peer.uid)
             caller, failures = await self._callers.look_at(process, _ALL_FACTS)
             caller.check()
         privileged = call.connection.peer.uid in {0, os.geteuid()}
@@ -71,27 +71,12 @@ class Explainer:
         return f"served, SVID until {svid.not_after:%Y-%m-%dT%H:%M:%SZ}" if svid else "given when it is asked for"
 
 
-@contextmanager
-def _held(pid: int, asker: int | None) -> Iterator[Process]:
-    """The process, held fast, for whoever may ask about it; raises DENIED and NOT_FOUND."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError as error:
-        raise RingfenceError(Kind.NOT_FOUND, f"there is no process {pid} on this node") from error
-    try:
-        # 1. Its owner, read while its pidfd is held: hold checks that it is that process still.
-        uid, gid = procfs.owner(pid)
-        process = procfs.hold(pid, uid, gid, pidfd)
-        # 2. Root, the agent's own user and the owner may ask; entries and paths are nobody else's business.
-        if asker not in {0, os.geteuid(), uid}:
-            raise RingfenceError(
-                Kind.DENIED, f"process {pid} is another user's", hint="Be its user, the agent's user, or root"
-            )
-        yield process
-    except (FileNotFoundError, ProcessLookupError) as error:
-        raise RingfenceError(Kind.NOT_FOUND, f"there is no process {pid} on this node") from error
-    finally:
-        os.close(pidfd)
+def _check_may_ask(process: Process, asker: int | None) -> None:
+    """Root, the agent's own user and the owner may ask; entries and paths are nobody else's business."""
+    if asker not in {0, os.geteuid(), process.uid}:
+        raise RingfenceError(
+            Kind.DENIED, f"process {process.pid} is another user's", hint="Be its user, the agent's user, or root"
+        )
 
 
 def _match(entry: Entry, missing: frozenset[Selector] | None = None, *, detail: str) -> admin_pb2.EntryMatch:
