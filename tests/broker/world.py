@@ -72,7 +72,7 @@ async def world(folder: Path, keys: KeyManager, clock: Clock | None = None) -> A
         registry = Registry(bell)
         feed = Feed(store, registry)
         await feed.load()
-        issuer = Issuer(trust.authority, registry, store, clock=clock)
+        issuer = Issuer(trust.authority, registry, store, clock=clock, revoked=feed.revoked)
         yield World(clock, store, bell, registry, feed, trust, issuer)
     finally:
         await store.close()

@@ -62,6 +62,34 @@ def node_unbanned(spiffe_id: SpiffeId) -> None:
     log.warning("node unbanned", spiffe_id=str(spiffe_id))
 
 
+def revoked(kind: str, subject: str, documents: int, reason: str) -> None:
+    """An operator revoked an identity, a serial, or all that a node got."""
+    metrics.REVOCATIONS.labels(kind).inc()
+    log.warning("revoked", kind=kind, subject=subject, documents=documents, reason=reason)
+
+
+def lifted(spiffe_id: str) -> None:
+    """The revocation of an identity was lifted, or its time was over."""
+    metrics.REVOCATIONS.labels("lift").inc()
+    log.warning("revocation lifted", spiffe_id=spiffe_id)
+
+
+def crl_signed(authority: str, number: int, serials: int) -> None:
+    """An authority has a new revocation list."""
+    log.info("revocation list", authority=authority, number=number, serials=serials)
+
+
+def crl_failed(authority: str, error: RingfenceError) -> None:
+    """It has none: what it revoked is refused here and by proxies, but not by those who read lists only."""
+    log.error("no revocation list", authority=authority, detail=error.detail)
+
+
+def peer_turned_away(spiffe_id: SpiffeId, address: str, how: str, why: str) -> None:
+    """Somebody showed a revoked certificate, or had shown it before it was revoked."""
+    metrics.TURNED_AWAY.labels(how).inc()
+    log.warning("peer turned away", spiffe_id=str(spiffe_id), address=address, how=how, why=why)
+
+
 def audit_opened(seq: int, head: str, *, cut_off: int) -> None:
     """The audit log goes on from here: kept elsewhere, this line is an anchor for `audit verify --anchor`."""
     if cut_off:

@@ -18,6 +18,7 @@ from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.transaction import recorded
 from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
 from ringfence.broker.registry import Registry
+from ringfence.broker.revoked import Revoked
 from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.ledger import Issuance
@@ -72,7 +73,9 @@ class Issuer:
         clock: Callable[[], datetime],
         jwt_issuer: str = "",
         audit: AuditLog | None = None,
+        revoked: Revoked | None = None,
     ) -> None:
+        self._revoked = Revoked() if revoked is None else revoked
         self._authority = authority
         self._registry = registry
         self._store = store
@@ -136,7 +139,8 @@ class Issuer:
             job = secrets.token_hex(16)
             trace = Issuance(job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp()))
             await self._store.run(ledger.intend, [trace], int(now.timestamp()))
-            # 3. Sign.
+            # 3. Sign, unless it was revoked meanwhile.
+            self._revoked.check(entry.spiffe_id)
             token_id = job if entry.jwt_jti else ""  # by which the ledger knows it
             token, expires_at = self._authority.issue_jwt(
                 entry.spiffe_id, tuple(audience), now=now, ttl=ttl, issuer=self._jwt_issuer, token_id=token_id
@@ -169,7 +173,9 @@ class Issuer:
             raise RingfenceError(Kind.DENIED, f"entry {entry_id} has ended")
         # 3. Of a rule only an instance is an identity, and only what its template makes is one.
         if entry.template or is_instance:
-            return entry.instance(path)
+            entry = entry.instance(path)
+        # 4. Nobody has revoked that identity.
+        self._revoked.check(entry.spiffe_id)
         return entry
 
     def _life(self, entry: Entry, seconds: int) -> timedelta:
@@ -201,7 +207,8 @@ class Issuer:
         # 1. Record the intents, durable before anything is signed.
         traces = [_trace(job, agent_id, root.subject_key_id) for job in jobs]
         await self._store.run(ledger.intend, traces, int(self._clock().timestamp()))
-        # 2. Sign; the authority checks the draft before and the certificate after.
+        # 2. Sign; the authority checks the draft before and the certificate after. Of an identity that was revoked
+        # before the intents were on disk nothing is signed, and who revokes one later finds them there.
         answers: dict[str, Answer] = {}
         for position, job in enumerate(jobs):
             answers[job.serial] = self._signed(job, root)
@@ -242,6 +249,7 @@ class Issuer:
     def _signed(self, job: _Job, root: X509Authority) -> Answer:
         with span(ISSUE, {SPIFFE_ID: str(job.draft.spiffe_id), ENTRY: job.entry_id}):
             try:
+                self._revoked.check(job.draft.spiffe_id)
                 with metrics.SIGN_SECONDS.time():
                     answer = Answer(job.entry_id, (root.sign(job.draft), *root.chain))
             except RingfenceError as error:

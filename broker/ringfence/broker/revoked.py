@@ -6,11 +6,13 @@ from ringfence.broker import metrics
 from ringfence.broker.bell import Bell
 from ringfence.broker.store.revocations import Held
 from ringfence.certs.crl import Crl
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.revocation import Revocations
+from ringfence.certs.spiffe_id import SpiffeId
 
 
 class Revoked:
-    """`current` is replaced as a whole, by the change feed alone; `bell` rings at every replacement."""
+    """`current` is replaced as a whole, once the store has the change; `bell` rings at every replacement."""
 
     def __init__(self) -> None:
         self.bell = Bell()
@@ -27,3 +29,13 @@ class Revoked:
         metrics.REVOKED.labels("serials").set(len(self.current.serials))
         metrics.REVOKED.labels("identities").set(len(self.current.identities))
         self.bell.ring()
+
+    def check(self, spiffe_id: SpiffeId) -> None:
+        """Raise DENIED when that identity is revoked as a whole, in the words of who revoked it."""
+        found = self.current.identity(spiffe_id)
+        if found is not None:
+            raise RingfenceError(
+                Kind.DENIED,
+                f"{spiffe_id} was revoked" + (f": {found.reason}" if found.reason else ""),
+                hint=f"Only an operator can lift that: ringfence identity lift {spiffe_id}",
+            )

@@ -120,7 +120,9 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
     await intent.restore()
     # 4. The server's own identity.
-    issuer = Issuer(trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer, audit=audit)
+    issuer = Issuer(
+        trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer, audit=audit, revoked=feed.revoked
+    )
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
     tokens = JoinTokens(store, clock=clock, audit=audit)
