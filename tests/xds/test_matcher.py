@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.model import (
+    NOBODY,
     Destination,
     Effect,
     HttpMatch,
@@ -19,12 +21,14 @@ from ringfence.policy.model import (
     Origin,
     Port,
     Protocol,
+    RevokedCaller,
     Rule,
     Source,
     Workload,
     named,
 )
 from ringfence.policy.paths import PathPattern
+from ringfence.policy.revoked import is_revoked, meant
 from ringfence.xds import matcher
 from tests.xds.trees import verdict
 
@@ -57,6 +61,12 @@ PATTERNS = st.sampled_from(["/m/a", "/m/*", "/m/**", "/**", "/n/a"]).map(PathPat
 MATCHES = st.builds(
     HttpMatch, st.frozensets(METHODS, max_size=2), st.lists(PATTERNS, max_size=2, unique=True).map(tuple)
 )
+SERIALS = ("0" * 32, "00" * 15 + "7f", "0a" * 16, "e657d30f45f8e8f97c0280dcf3a147dd")
+REVOKED = st.dictionaries(
+    IDENTITIES.map(str),
+    st.builds(RevokedCaller, st.booleans(), st.frozensets(st.sampled_from(SERIALS)), st.integers(0, 9)),
+    max_size=3,
+)
 
 
 @st.composite
@@ -82,14 +92,23 @@ def rules(draw: st.DrawFn) -> tuple[Rule, ...]:
     )
 
 
-def model_of(some: tuple[Rule, ...]) -> Model:
+def model_of(some: tuple[Rule, ...], revoked: Mapping[str, RevokedCaller] = NOBODY) -> Model:
     """A model with one served port and these rules."""
     port = Port("http", 8080, Protocol.HTTP)
-    return Model(Mesh(DOMAIN, TTL, TTL), {"shared/registry": workload("shared", "registry", port)}, {}, some, "r")
+    served = {"shared/registry": workload("shared", "registry", port)}
+    return Model(Mesh(DOMAIN, TTL, TTL), served, {}, some, "r", revoked)
 
 
-def judged(some: tuple[Rule, ...], caller: str, method: str, path: str) -> tuple[str, bool]:
-    """The verdict of guard, deny and allow trees in turn."""
+def judged(
+    some: tuple[Rule, ...],
+    caller: str,
+    method: str,
+    path: str,
+    revoked: Mapping[str, RevokedCaller] = NOBODY,
+    serial: str = "",
+) -> tuple[str, bool]:
+    """The verdict of guard, deny and allow trees in turn; *serial* as Envoy writes it."""
+    here = meant(revoked, some, DOMAIN)
     headers = {":method": method, ":path": path}
     guarded = verdict(matcher.as_matcher(matcher.guard_requests()), caller)
     assert guarded is not None
@@ -100,8 +119,9 @@ def judged(some: tuple[Rule, ...], caller: str, method: str, path: str) -> tuple
         (Effect.ALLOW, matcher.act(named("default-deny"), allow=False)),
     ):
         of_effect = tuple(rule for rule in some if rule.effect is effect)
-        tree = matcher.as_matcher(matcher.by_peer(of_effect, DOMAIN, matcher.on_requests, end))
-        found = verdict(tree, caller, headers)
+        refused = here if effect is Effect.DENY else NOBODY
+        tree = matcher.as_matcher(matcher.by_peer(of_effect, DOMAIN, matcher.on_requests, end, refused))
+        found = verdict(tree, caller, headers, serial)
         assert found is not None, "no tree ends without a name"
         if found[0] != named("none"):
             return found
@@ -114,6 +134,24 @@ def test_the_trees_say_what_the_evaluator_says(some: tuple[Rule, ...], caller: S
     request = Request(caller, "shared/registry", "http", NOW, method=method, path=path)
     expected = evaluate(model_of(some), request)
     assert judged(some, str(caller), method, path) == (expected.policy_id, expected.allowed)
+
+
+@given(rules(), REVOKED, IDENTITIES, st.sampled_from(SERIALS), METHODS, PATHS)
+def test_whoever_is_revoked_is_refused_before_any_rule_is_asked(
+    some: tuple[Rule, ...],
+    revoked: Mapping[str, RevokedCaller],
+    caller: SpiffeId,
+    serial: str,
+    method: str,
+    path: str,
+):
+    """Trees and evaluator agree on identities and on single certificates, and nobody revoked is ever let in."""
+    model = model_of(some, revoked)
+    expected = evaluate(model, Request(caller, "shared/registry", "http", NOW, method, path, serial))
+    written = f"{int(serial, 16):x}"  # as Envoy does: whole bytes, none of them a leading zero
+    written = written if len(written) % 2 == 0 else f"0{written}"
+    assert judged(some, str(caller), method, path, revoked, written) == (expected.policy_id, expected.allowed)
+    assert not (is_revoked(model, caller, serial) and expected.allowed)
 
 
 @given(rules(), st.lists(IDENTITIES, min_size=2, max_size=3), METHODS, PATHS)

@@ -8,12 +8,15 @@ from typing import Any
 
 from ringfence.xds import codec
 
+_SERIAL = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput"
 _URI_SAN = "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
 
 
-def verdict(tree: Any, uri_sans: str, headers: Mapping[str, str] | None = None) -> tuple[str, bool] | None:
+def verdict(
+    tree: Any, uri_sans: str, headers: Mapping[str, str] | None = None, serial: str = ""
+) -> tuple[str, bool] | None:
     """The action's (name, allowed) that *tree* ends in; None where it ends in none, which RBAC denies."""
-    asked = {"uri_san": uri_sans, **(headers or {})}
+    asked = {_URI_SAN: uri_sans, _SERIAL: serial, **(headers or {})}
     found = _matcher(tree, asked)
     if found is None:
         return None
@@ -63,7 +66,8 @@ def _holds(predicate: Any, asked: Mapping[str, str]) -> bool:
 
 def _input(given: Any, asked: Mapping[str, str]) -> str:
     read = _typed(given.typed_config)
-    return asked["uri_san"] if read.DESCRIPTOR.full_name == _URI_SAN else asked.get(read.header_name, "")
+    kind = read.DESCRIPTOR.full_name
+    return asked[kind] if kind in asked else asked.get(read.header_name, "")
 
 
 def _typed(packed: Any) -> Any:

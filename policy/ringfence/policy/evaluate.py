@@ -15,6 +15,7 @@ from ringfence.policy.canonical import canonical_path, is_ambiguous
 from ringfence.policy.model import (
     DEFAULT_DENY,
     NOT_MTLS,
+    REVOKED,
     Destination,
     Effect,
     HttpMatch,
@@ -24,6 +25,7 @@ from ringfence.policy.model import (
     Rule,
     named,
 )
+from ringfence.policy.revoked import is_revoked
 from ringfence.policy.scope import narrowest
 
 
@@ -40,6 +42,7 @@ class Request:
     now: datetime
     method: str = ""
     path: str = ""
+    serial: str = ""  # of the caller's certificate, 32 lower-case hex digits; empty where it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +59,26 @@ class Verdict:
 def evaluate(model: Model, request: Request) -> Verdict:
     """The verdict on *request*. Whatever is unknown (caller, destination, port, path) is denied."""
     # 1. A caller without a certificate of ours, or of another trust domain, is not judged by rules at all.
-    if request.source is None:
-        return _default(NOT_MTLS)
-    if request.source.trust_domain != model.mesh.trust_domain:
-        return _default(DEFAULT_DENY)
+    if request.source is None or request.source.trust_domain != model.mesh.trust_domain:
+        return _default(NOT_MTLS if request.source is None else DEFAULT_DENY)
     # 2. A port that nobody declared can have no rule, nor a path that has no canonical form, or more than one reading.
     protocol = _protocol(model, request)
     path = canonical_path(request.path) if request.path else ""
     if protocol is None or (protocol.is_http and (path is None or is_ambiguous(path))):
         return _default(DEFAULT_DENY)
-    # 3. Of the rules that match, a deny wins over every allow.
+    # 3. A revoked caller is refused wherever a rule speaks of it; where none does, nothing allows it anyway.
+    if is_revoked(model, request.source, request.serial) and any(_meaning(model, request)):
+        return _default(REVOKED)
+    # 4. Of the rules that match, a deny wins over every allow.
     matching = tuple(_matching(model, request, path or "", protocol))
     deny = _first(matching, Effect.DENY, Mode.ENFORCE)
     if deny is not None:
         return _by(deny, shadow=None)
-    # 4. A shadow rule is reported only where enforcing it would turn the verdict.
+    # 5. A shadow rule is reported only where enforcing it would turn the verdict.
     allow = _first(matching, Effect.ALLOW, Mode.ENFORCE)
     if allow is not None:
         return _by(allow, shadow=_first(matching, Effect.DENY, Mode.SHADOW))
-    # 5. What no rule allows is denied.
+    # 6. What no rule allows is denied.
     return _default(DEFAULT_DENY, shadow=_first(matching, Effect.ALLOW, Mode.SHADOW))
 
 
@@ -85,12 +89,19 @@ def in_force(rule: Rule, now: datetime) -> bool:
 
 def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> Iterator[tuple[int, Rule]]:
     """Each rule in force that means this caller, port and request, with the breadth by which it means the caller."""
+    for breadth, rule in _meaning(model, request):
+        if not protocol.is_http or _http_matches(rule.http, request.method, path):
+            yield breadth, rule
+
+
+def _meaning(model: Model, request: Request) -> Iterator[tuple[int, Rule]]:
+    """Each rule in force that means this caller and port, whatever it asks of requests."""
     destination = Destination(request.destination, request.port)
     for rule in model.rules:
         if destination not in rule.destinations or not in_force(rule, request.now) or request.source is None:
             continue
         breadth = narrowest(rule, request.source, model.mesh.trust_domain)
-        if breadth is not None and (not protocol.is_http or _http_matches(rule.http, request.method, path)):
+        if breadth is not None:
             yield breadth, rule
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from types import MappingProxyType
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
@@ -16,6 +17,7 @@ DEFAULT_DENY = "default-deny"
 NOT_ONE_URI = "not-one-uri"
 NOT_MTLS = "not-mtls"
 NO_DENY = "none"
+REVOKED = "revoked"
 
 
 def named(name: str) -> str:
@@ -193,6 +195,18 @@ class Mesh:
 
 
 @dataclass(frozen=True, slots=True)
+class RevokedCaller:
+    """A caller that is revoked as a whole, or of whom single certificates are."""
+
+    whole: bool
+    serials: frozenset[str]  # 32 lower-case hex digits each
+    newest: int  # when the last of it was revoked, Unix seconds
+
+
+NOBODY: Mapping[str, RevokedCaller] = MappingProxyType({})  # what is revoked where nothing is
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Everything that intent means; `revision` is the content hash of the whole (64 hex digits)."""
 
@@ -201,6 +215,8 @@ class Model:
     externals: Mapping[str, External]  # by key
     rules: tuple[Rule, ...]  # sorted by id
     revision: str
+    # By SPIFFE ID. An operator's act beside the intent and no part of `revision`.
+    revoked: Mapping[str, RevokedCaller] = field(default_factory=lambda: NOBODY)
 
     def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
         """The workload with that identity."""

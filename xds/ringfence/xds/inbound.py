@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
-from ringfence.xds import codec, decision, http, rbac, tcp
+from ringfence.xds import codec, decision, http, matcher, rbac, revoked, tcp
 from ringfence.xds.instance import Address, Instance
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import server_tls
 from ringfence.xds.telemetry import Reporter
 
 _LISTENER = "envoy.config.listener.v3.Listener"
+_FILTER_STATE = "envoy.extensions.filters.network.set_filter_state.v3.Config"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 
 
@@ -39,7 +40,11 @@ def inbound(
             filters = [*rbac.connection_filters(where, rules), proxy]
             needs = []
         alpn = _alpn(port.protocol)
-        chain = {"filters": filters, "transport_socket": server_tls(workload.spiffe_id, alpn)}
+        chain = {
+            "filters": [_serial(), *filters],
+            "transport_socket": server_tls(workload.spiffe_id, alpn),
+            **revoked.drained_by(rules.revoked),
+        }
         listener = codec.build(
             _LISTENER,
             name=where,
@@ -62,6 +67,17 @@ def application_name(port: Port) -> str:
 def socket_address(address: Address) -> dict[str, Any]:
     """An address as Envoy's config has it."""
     return {"socket_address": {"address": address[0], "port_value": address[1]}}
+
+
+def _serial() -> dict[str, Any]:
+    """The filter that remembers which certificate a connection was opened with, for rules that name one by serial."""
+    value = {
+        "object_key": matcher.PEER_SERIAL,
+        "factory_key": "envoy.string",
+        "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_PEER_SERIAL%"}},
+        "read_only": True,
+    }
+    return codec.extension("ringfence.peer.serial", _FILTER_STATE, on_downstream_tls_handshake=[value])
 
 
 def _requests(where: str, reporter: Reporter) -> dict[str, Any]:

@@ -13,7 +13,18 @@ from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.canonical import AMBIGUOUS
-from ringfence.policy.model import DEFAULT_DENY, NO_DENY, NOT_ONE_URI, Effect, HttpMatch, Rule, named
+from ringfence.policy.model import (
+    DEFAULT_DENY,
+    NO_DENY,
+    NOBODY,
+    NOT_ONE_URI,
+    REVOKED,
+    Effect,
+    HttpMatch,
+    RevokedCaller,
+    Rule,
+    named,
+)
 from ringfence.policy.scope import breadth, source_prefix
 from ringfence.xds import codec
 
@@ -21,6 +32,7 @@ from ringfence.xds import codec
 Fields = dict[str, Any]
 Conditions = Callable[[Rule], Sequence[Fields]]
 
+PEER_SERIAL = "ringfence.peer.serial"  # filter state of an inbound connection: the serial of the caller's certificate
 ONE_URI = "one-uri"  # what the guard says of a certificate with exactly one URI SAN
 # The characters of a SPIFFE ID and no others (SPIFFE-ID.md, 2): a newline after it would be another name to an exact
 # match, and the same to a prefix. Envoy joins several names with commas, and RE2 here matches whole values only.
@@ -70,10 +82,17 @@ def _ambiguous() -> Fields:
     return {"predicate": predicate, "on_match": act(named(DEFAULT_DENY), allow=False)}
 
 
-def by_peer(rules: Iterable[Rule], trust_domain: TrustDomain, conditions: Conditions, otherwise: Fields) -> Fields:
+def by_peer(
+    rules: Iterable[Rule],
+    trust_domain: TrustDomain,
+    conditions: Conditions,
+    otherwise: Fields,
+    revoked: Mapping[str, RevokedCaller] = NOBODY,
+) -> Fields:
     """The tree of rules of one effect; *otherwise* is what follows when none of them matches.
 
-    Where a key is found but nothing below it matches, Envoy goes on to `on_no_match`: that chains the levels.
+    Where a key is found but nothing below it matches, Envoy goes on to `on_no_match`: that chains the levels. Whoever
+    is *revoked* is denied before any rule is asked, since identities come before all else.
     """
     levels: tuple[dict[str, list[Rule]], ...] = ({}, {}, {})
     for rule in sorted(rules, key=lambda r: r.id):
@@ -84,10 +103,22 @@ def by_peer(rules: Iterable[Rule], trust_domain: TrustDomain, conditions: Condit
                 of_key.append(rule)
     matcher: Fields = {"on_no_match": otherwise}
     for level, kind in zip(reversed(levels), ("prefix_match_map", "prefix_match_map", "exact_match_map"), strict=True):
-        if level:
-            found = {key: first_of(some, conditions) for key, some in sorted(level.items())}
+        found = {key: first_of(some, conditions) for key, some in sorted(level.items())}
+        if kind == "exact_match_map":
+            found |= {name: _refused(caller, found.get(name)) for name, caller in sorted(revoked.items())}
+        if found:
             matcher = {"matcher_tree": {"input": _uri_san(), kind: {"map": found}}, "on_no_match": then(matcher)}
     return matcher
+
+
+def _refused(caller: RevokedCaller, rules: Fields | None) -> Fields:
+    """What follows for a revoked caller; one of whom only some certificates are revoked may go on to its *rules*."""
+    end = act(named(REVOKED), allow=False)
+    if caller.whole:
+        return end
+    found = {_as_envoy_writes(serial): end for serial in sorted(caller.serials)}
+    matcher: Fields = {"matcher_tree": {"input": _serial_input(), "exact_match_map": {"map": found}}}
+    return {"matcher": matcher | ({"on_no_match": rules} if rules is not None else {})}
 
 
 def by_authority(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
@@ -178,6 +209,21 @@ def _uri_san() -> Fields:
     return codec.extension(
         "envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
     )
+
+
+@cache
+def _serial_input() -> Fields:
+    return codec.extension(
+        "envoy.matching.inputs.filter_state",
+        "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
+        key=PEER_SERIAL,
+    )
+
+
+def _as_envoy_writes(serial: str) -> str:
+    """A serial as `%DOWNSTREAM_PEER_SERIAL%` has it: hexadecimal, as many whole bytes as the number needs."""
+    number = int(serial, 16)
+    return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big").hex()
 
 
 @cache

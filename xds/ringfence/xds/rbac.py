@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.evaluate import in_force
-from ringfence.policy.model import DEFAULT_DENY, NO_DENY, Destination, Effect, Mode, Model, Rule, named
+from ringfence.policy.model import (
+    DEFAULT_DENY,
+    NO_DENY,
+    NOBODY,
+    Destination,
+    Effect,
+    Mode,
+    Model,
+    RevokedCaller,
+    Rule,
+    named,
+)
+from ringfence.policy.revoked import meant
 from ringfence.xds import codec, matcher
 from ringfence.xds.snapshot import Resource
 
+_Revoked = Mapping[str, RevokedCaller]
 HTTP_RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 NETWORK_RBAC = "envoy.extensions.filters.network.rbac.v3.RBAC"
 
@@ -32,16 +45,18 @@ class PortRules:
     allow: tuple[Rule, ...]
     shadow_deny: tuple[Rule, ...]
     shadow_allow: tuple[Rule, ...]
+    revoked: _Revoked
 
     @classmethod
     def at(cls, model: Model, destination: Destination, now: datetime) -> PortRules:
         """The rules at *destination* that have not expired."""
         here = [rule for rule in model.rules if destination in rule.destinations and in_force(rule, now)]
-        return cls.of(model.mesh.trust_domain, here)
+        domain = model.mesh.trust_domain
+        return cls.of(domain, here, meant(model.revoked, here, domain))
 
     @classmethod
-    def of(cls, trust_domain: TrustDomain, rules: Iterable[Rule]) -> PortRules:
-        """These rules, sorted into their four kinds."""
+    def of(cls, trust_domain: TrustDomain, rules: Iterable[Rule], revoked: _Revoked = NOBODY) -> PortRules:
+        """These rules, sorted into their four kinds, and the callers among those they mean that are *revoked*."""
         listed = tuple(rules)
 
         def kind(effect: Effect, mode: Mode) -> tuple[Rule, ...]:
@@ -53,6 +68,7 @@ class PortRules:
             kind(Effect.ALLOW, Mode.ENFORCE),
             kind(Effect.DENY, Mode.SHADOW),
             kind(Effect.ALLOW, Mode.SHADOW),
+            revoked,
         )
 
 
@@ -76,10 +92,11 @@ def request_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]
     They come by ECDS, so that a change takes effect on the next request of an open connection (design section 7.1).
     """
 
-    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields) -> matcher.Fields:
-        return matcher.by_peer(some, rules.trust_domain, matcher.on_requests, otherwise)
+    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields, revoked: _Revoked = NOBODY) -> matcher.Fields:
+        return matcher.by_peer(some, rules.trust_domain, matcher.on_requests, otherwise, revoked)
 
-    deny = judged(DENY, tree(rules.deny, _NO_DENY), tree(rules.shadow_deny, _NO_DENY) if rules.shadow_deny else None)
+    denied = tree(rules.deny, _NO_DENY, rules.revoked)
+    deny = judged(DENY, denied, tree(rules.shadow_deny, _NO_DENY) if rules.shadow_deny else None)
     shadow_allow = tree(rules.shadow_allow, _DEFAULT_DENY) if rules.shadow_allow else None
     allow = judged(ALLOW, tree(rules.allow, _DEFAULT_DENY), shadow_allow)
     return [policy_resource(deny_name(where), deny), policy_resource(allow_name(where), allow)]
@@ -116,11 +133,12 @@ def connection_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
     shadow mode are judged by filters of their own, in front, since a denial closes the connection.
     """
 
-    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields) -> matcher.Fields:
-        return matcher.by_peer(some, rules.trust_domain, matcher.on_connections, otherwise)
+    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields, revoked: _Revoked = NOBODY) -> matcher.Fields:
+        return matcher.by_peer(some, rules.trust_domain, matcher.on_connections, otherwise, revoked)
 
     allow = tree(rules.allow, _DEFAULT_DENY)
-    enforced = matcher.as_matcher(matcher.guard(matcher.then(tree(rules.deny, matcher.then(allow)))))
+    denied = tree(rules.deny, matcher.then(allow), rules.revoked)
+    enforced = matcher.as_matcher(matcher.guard(matcher.then(denied)))
     filters = []
     for prefix, some, otherwise in (
         (SHADOW + DENY, rules.shadow_deny, _NO_DENY),

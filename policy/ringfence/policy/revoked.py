@@ -1,0 +1,52 @@
+"""Revocations as policy sees them: by the caller they speak of, and only where some rule speaks of that caller too."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ringfence.certs.revocation import Revocations, RevokedSerial
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.model import NOBODY, Model, RevokedCaller, Rule
+from ringfence.policy.scope import source_prefix
+
+_NOT = RevokedCaller(whole=False, serials=frozenset(), newest=0)
+
+
+def with_revoked(model: Model, revocations: Revocations) -> Model:
+    """*model* with what is revoked now; its revision stays, since intent says nothing of it."""
+    return replace(model, revoked=callers(revocations))
+
+
+def callers(revocations: Revocations) -> Mapping[str, RevokedCaller]:
+    """What is revoked by SPIFFE ID: an identity as a whole, or single certificates of it."""
+    serials: defaultdict[str, list[RevokedSerial]] = defaultdict(list)
+    for one in revocations.serials.values():
+        serials[one.spiffe_id].append(one)
+    found = {}
+    for name in sorted(serials.keys() | revocations.identities.keys()):
+        whole = revocations.identities.get(name)
+        times = [one.revoked_at for one in serials[name]] + ([whole.revoked_at] if whole is not None else [])
+        found[name] = RevokedCaller(
+            whole=whole is not None, serials=frozenset(one.serial for one in serials[name]), newest=max(times)
+        )
+    return found
+
+
+def is_revoked(model: Model, spiffe_id: SpiffeId, serial: str = "") -> bool:
+    """Whether the caller with that identity, and with a certificate of that serial (32 digits), is revoked."""
+    caller = model.revoked.get(str(spiffe_id), _NOT)
+    return caller.whole or serial in caller.serials
+
+
+def meant(
+    revoked: Mapping[str, RevokedCaller], rules: Iterable[Rule], trust_domain: TrustDomain
+) -> Mapping[str, RevokedCaller]:
+    """Those of *revoked* whom some of *rules* means: a caller whom no rule means is denied by default already."""
+    if not revoked:
+        return NOBODY
+    sources = {source for rule in rules for source in rule.sources}
+    identities = {str(source.identity) for source in sources if source.identity is not None}
+    prefixes = tuple(source_prefix(source, trust_domain) for source in sources if source.identity is None)
+    return {name: one for name, one in revoked.items() if name in identities or name.startswith(prefixes)}

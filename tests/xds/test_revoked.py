@@ -1,0 +1,90 @@
+"""What a revocation changes in a snapshot: as little as possible, and enough that no open connection outlives it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ringfence.policy.model import RevokedCaller
+from ringfence.xds import codec, types
+from ringfence.xds.compile import compile_snapshot
+from ringfence.xds.instance import Instance
+from ringfence.xds.snapshot import Snapshot
+from tests.xds.intent import ENDPOINTS, NOW, REGISTRY, TRAINER, model_of, snapshot_of
+from tests.xds.test_compile import listeners
+from tests.xds.trees import verdict
+
+CALLER, SERVER = "spiffe://example.test/ns/team-a/sa/trainer", "spiffe://example.test/ns/shared/sa/registry"
+STRANGER = "spiffe://example.test/ns/team-b/sa/notebook"
+SERIAL = "00" + "e6" * 15
+WHOLE = RevokedCaller(whole=True, serials=frozenset(), newest=5)
+ONE = RevokedCaller(whole=False, serials=frozenset({SERIAL}), newest=5)
+
+
+def revoked(key: str, instance: Instance, **callers: RevokedCaller) -> Snapshot:
+    """The snapshot of a proxy while these are revoked: `CALLER`, `SERVER`, `STRANGER`."""
+    model = replace(model_of(), revoked={globals()[name]: caller for name, caller in callers.items()})
+    return compile_snapshot(model, model.workloads[key], instance, ENDPOINTS, now=NOW)
+
+
+def changed(one: Snapshot, two: Snapshot) -> set[str]:
+    """The names of resources that are new, changed or gone."""
+    flat = [{(u, n): r.version for u, named in s.resources.items() for n, r in named.items()} for s in (one, two)]
+    return {name for _, name in dict(flat[0].items() ^ flat[1].items())}
+
+
+@pytest.mark.parametrize(("key", "instance"), [("shared/registry", REGISTRY), ("team-a/trainer", TRAINER)])
+@pytest.mark.parametrize("caller", [WHOLE, ONE])
+def test_a_revocation_of_somebody_whom_no_rule_means_changes_no_byte(
+    key: str, instance: Instance, caller: RevokedCaller
+):
+    """The proxies' trees have no key for the stranger, whom they deny by default: nothing is pushed."""
+    assert revoked(key, instance, STRANGER=caller) == snapshot_of(key, instance)
+
+
+@pytest.mark.parametrize("caller", [WHOLE, ONE])
+def test_at_a_server_policy_and_listener_change_and_nothing_else(caller: RevokedCaller):
+    """The policy denies the next request; the chain that is another one now ends what is under way."""
+    found = changed(snapshot_of("shared/registry", REGISTRY), revoked("shared/registry", REGISTRY, CALLER=caller))
+    assert found == {"inbound/http", "inbound/http/deny", "inbound/rpc", "inbound/rpc/deny", "inbound/db"}
+
+
+def test_every_revocation_makes_another_filter_chain():
+    """A second caller, a second serial or the same caller again: what is open then must end too."""
+    marks = {
+        str(listeners(revoked("shared/registry", REGISTRY, CALLER=caller))["inbound/http"].filter_chains[0].metadata)
+        for caller in (WHOLE, ONE, replace(WHOLE, newest=6), replace(ONE, serials=frozenset({SERIAL, "0" * 32})))
+    }
+    assert len(marks) == 4
+
+
+def test_the_policy_denies_the_caller_by_name_and_one_certificate_by_serial():
+    """Envoy writes a serial without its leading zero bytes."""
+    for caller, serial, expected in (
+        (WHOLE, "", "revoked@builtin"),
+        (ONE, SERIAL[2:], "revoked@builtin"),
+        (ONE, "01", "none@builtin"),
+    ):
+        assert _deny(revoked("shared/registry", REGISTRY, CALLER=caller), CALLER, serial) == expected
+    assert _deny(revoked("shared/registry", REGISTRY, CALLER=WHOLE), STRANGER, "") == "none@builtin"
+
+
+def test_every_inbound_chain_remembers_the_serial_first():
+    """Also while nothing is revoked: a connection that is open when its certificate is revoked must be known by it."""
+    for name, listener in listeners(snapshot_of("shared/registry", REGISTRY)).items():
+        (first, *_) = listener.filter_chains[0].filters
+        config: Any = codec.unpack(codec.encode(first.typed_config))
+        (value,) = config.on_downstream_tls_handshake
+        assert value.object_key == "ringfence.peer.serial", name
+        assert value.read_only
+        assert value.format_string.text_format_source.inline_string == "%DOWNSTREAM_PEER_SERIAL%"
+
+
+def _deny(snapshot: Snapshot, caller: str, serial: str) -> str:
+    """Which policy of the deny filter of the HTTP port speaks."""
+    config = codec.unpack(snapshot.named(types.EXTENSION_CONFIG)["inbound/http/deny"].any)
+    found = verdict(codec.unpack(codec.encode(config.typed_config)).matcher, caller, {":path": "/"}, serial)
+    assert found is not None
+    return found[0]

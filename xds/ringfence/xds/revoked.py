@@ -1,0 +1,22 @@
+"""What ends the connections that are open when a caller is revoked: a filter chain that is another one from then on.
+
+Envoy judges no open stream and no open TCP connection again. It drains a filter chain that changed, which closes every
+connection of it within the drain time; the mark is the only thing that changes where the rules come by ECDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ringfence.policy.model import RevokedCaller
+from ringfence.xds.snapshot import content_version
+
+
+def drained_by(revoked: Mapping[str, RevokedCaller]) -> dict[str, Any]:
+    """The fields of a filter chain that make it another one for each set of revoked callers; none for none."""
+    if not revoked:
+        return {}
+    lines = (f"{name} {one.whole} {one.newest} {sorted(one.serials)}\n" for name, one in sorted(revoked.items()))
+    mark = content_version("".join(lines).encode())
+    return {"metadata": {"filter_metadata": {"ringfence": {"fields": {"revoked": {"string_value": mark}}}}}}
