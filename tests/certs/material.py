@@ -22,10 +22,14 @@ def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def new_authority(trust_domain: TrustDomain = TD, *, now: datetime = NOW) -> tuple[Authority, MemoryKeys]:
-    """An authority and the keys behind it."""
+def new_authority(
+    trust_domain: TrustDomain = TD, *, now: datetime = NOW, wit: bool = False
+) -> tuple[Authority, MemoryKeys]:
+    """An authority and the keys behind it; with *wit* it has keys for WIT-SVIDs too."""
     keys = MemoryKeys()
-    return Authority.create(trust_domain, keys, now=now), keys
+    authority = Authority.create(trust_domain, keys, now=now)
+    authority.want_wit(now, wanted=wit)
+    return authority, keys
 
 
 def openssl_time(moment: datetime) -> str:

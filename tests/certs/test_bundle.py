@@ -190,7 +190,7 @@ _JSON = st.recursive(
     max_leaves=12,
 )
 _KEYS = st.fixed_dictionaries(
-    {"kty": st.sampled_from(["EC", "RSA"]), "use": st.sampled_from(["x509-svid", "jwt-svid"])},
+    {"kty": st.sampled_from(["EC", "RSA"]), "use": st.sampled_from(["x509-svid", "jwt-svid", "wit-svid"])},
     optional=dict.fromkeys(("kid", "x5c", "crv", "x", "y", "n", "e"), _JSON),
 )
 

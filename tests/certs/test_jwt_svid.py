@@ -16,7 +16,8 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.jwt_svid import ALGORITHMS, LEEWAY, sign_jwt, validate_jwt
+from ringfence.certs.jws import ALGORITHMS, LEEWAY
+from ringfence.certs.jwt_svid import sign_jwt, validate_jwt
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.certs.material import HOUR, MINUTE, NOW, OTHER_TD, SECOND, TD, TRAINER, new_authority
 

@@ -12,26 +12,28 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ringfence.certs.authority import KINDS, Authority
+from ringfence.certs.authority import Authority
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.jwt_svid import validate_jwt
 from ringfence.certs.line import Line
 from ringfence.certs.rotation import Step
 from ringfence.certs.svid import verify_peer
+from ringfence.certs.wit_svid import issue_wit, validate_wit
 from tests.certs.material import HOUR, NOW, TD, TRAINER, new_authority, new_key
 
+KINDS = ("x509", "jwt", "wit")
 _PUBLIC = new_key().public_key()
 
 
 def line_of(authority: Authority, kind: str) -> Line[Any]:
     """The line of *kind*."""
-    lines: dict[str, Line[Any]] = {"x509": authority.x509, "jwt": authority.jwt}
-    return lines[kind]
+    line: Line[Any] = authority.line(kind)
+    return line
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Both kinds of authority live the same life."""
+    """Every kind of authority lives the same life."""
     value: str = request.param
     return value
 
@@ -47,7 +49,7 @@ def refused(call: Callable[[], object], *words: str) -> None:
 
 def test_the_five_steps_in_their_order(kind: str) -> None:
     """Prepared, active, old, tainted, gone; the other kind stays where it was."""
-    authority, _ = new_authority()
+    authority, _ = new_authority(wit=True)
     line = line_of(authority, kind)
     other = line_of(authority, "jwt" if kind == "x509" else "x509")
     first, untouched = line.current.id, other.every()
@@ -68,7 +70,7 @@ def test_the_five_steps_in_their_order(kind: str) -> None:
 
 def test_every_wrong_order_is_refused_in_words(kind: str) -> None:
     """Nothing changes by it."""
-    authority, _ = new_authority()
+    authority, _ = new_authority(wit=True)
     line = line_of(authority, kind)
     first = line.current.id
     refused(lambda: line.activate(NOW), "no next")
@@ -93,7 +95,7 @@ def test_every_wrong_order_is_refused_in_words(kind: str) -> None:
 
 def test_a_prepared_one_that_ended_is_not_activated(kind: str) -> None:
     """By its name neither."""
-    authority, _ = new_authority()
+    authority, _ = new_authority(wit=True)
     line = line_of(authority, kind)
     authority.prepare(NOW, (kind,))
     refused(lambda: line.activate(NOW + 25 * HOUR, line.next.id), "no next")
@@ -101,7 +103,7 @@ def test_a_prepared_one_that_ended_is_not_activated(kind: str) -> None:
 
 def test_unknown_names_are_not_found(kind: str) -> None:
     """With the command that lists them."""
-    line = line_of(new_authority()[0], kind)
+    line = line_of(new_authority(wit=True)[0], kind)
     for step in (line.taint, line.revoke, lambda name: line.activate(NOW, name)):
         with pytest.raises(RingfenceError) as caught:
             step("ff00")
@@ -111,7 +113,7 @@ def test_unknown_names_are_not_found(kind: str) -> None:
 
 def test_the_name_may_be_left_out_where_only_one_can_be_meant(kind: str) -> None:
     """With two old ones it may not."""
-    authority, _ = new_authority()
+    authority, _ = new_authority(wit=True)
     line = line_of(authority, kind)
     for _ in range(2):
         authority.prepare(NOW, (kind,))
@@ -124,16 +126,19 @@ def test_the_name_may_be_left_out_where_only_one_can_be_meant(kind: str) -> None
 
 def test_a_revoked_authority_is_accepted_no_more(kind: str) -> None:
     """What a tainted one signed still verifies; what a revoked one signed does not, and its key is forgotten."""
-    authority, keys = new_authority()
+    authority, keys = new_authority(wit=True)
     line = line_of(authority, kind)
     chain = authority.issue_x509(TRAINER, _PUBLIC, now=NOW, ttl=HOUR)
     token, _ = authority.issue_jwt(TRAINER, ["db"], now=NOW, ttl=HOUR)
+    wit, _ = issue_wit(authority, TRAINER, _PUBLIC, now=NOW, ttl=HOUR)
 
     def accepted() -> bool:
         bundle = authority.bundle(1)
         try:
             if kind == "x509":
                 return verify_peer(chain, bundle, now=NOW) == TRAINER
+            if kind == "wit":
+                return validate_wit(wit, {TD: bundle}, now=NOW).spiffe_id == TRAINER
             return validate_jwt(token, "db", {TD: bundle}, now=NOW).spiffe_id == TRAINER
         except RingfenceError:
             return False
@@ -146,18 +151,18 @@ def test_a_revoked_authority_is_accepted_no_more(kind: str) -> None:
     line.revoke()
     assert not accepted()
     authority.forget_keys()
-    assert keys.key_ids() == authority.current.key_ids
+    assert keys.key_ids() == {each.current.key_id for each in authority.lines}
     assert old_key not in keys.key_ids()
 
 
 def test_a_step_of_one_kind_is_scheduled_alone(kind: str) -> None:
-    """The other kind goes on by its own clock, and neither waits for the other."""
-    authority, _ = new_authority()
+    """The other kinds go on by their own clock, and none waits for another."""
+    authority, _ = new_authority(wit=True)
     soon = NOW + 2 * HOUR
     authority.prepare(soon, (kind,))
     line_of(authority, kind).activate(soon)
-    other = "jwt" if kind == "x509" else "x509"
-    assert authority.due(Step.PREPARE, NOW + 12 * HOUR) == (other,)
+    others = tuple(other for other in KINDS if other != kind)
+    assert authority.due(Step.PREPARE, NOW + 12 * HOUR) == others
     assert authority.due(Step.PREPARE, NOW + 14 * HOUR) == KINDS
     assert authority.next_step(NOW + 12 * HOUR) is Step.PREPARE
 
@@ -167,7 +172,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.authority, self.keys = new_authority(now=NOW)
+        self.authority, self.keys = new_authority(wit=True, now=NOW)
         self.now = NOW
 
     @rule(kind=st.sampled_from(KINDS), minutes=st.integers(0, 120))
@@ -200,13 +205,16 @@ class AnyOrder(RuleBasedStateMachine):
         if self.now < self.authority.jwt.current.not_after:
             token, _ = self.authority.issue_jwt(TRAINER, ["db"], now=self.now, ttl=HOUR)
             assert validate_jwt(token, "db", {TD: bundle}, now=self.now).spiffe_id == TRAINER
+        if self.now < self.authority.wit_key().not_after:
+            wit, _ = issue_wit(self.authority, TRAINER, _PUBLIC, now=self.now, ttl=HOUR)
+            assert validate_wit(wit, {TD: bundle}, now=self.now).spiffe_id == TRAINER
         chain = self.authority.issue_x509(TRAINER, _PUBLIC, now=self.now, ttl=HOUR)
         assert verify_peer(chain, bundle, now=self.now) == TRAINER
 
     @invariant()
     def only_old_ones_are_tainted(self) -> None:
         """And each authority is in one place only."""
-        for line in (self.authority.x509, self.authority.jwt):
+        for line in self.authority.lines:
             ids = [one.id for one in line.every()]
             assert len(ids) == len(set(ids))
             assert line.tainted <= {one.id for one in line.old}

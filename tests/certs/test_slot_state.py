@@ -73,3 +73,17 @@ def test_a_jwt_key_of_another_kind_is_refused() -> None:
     ).decode()
     with pytest.raises(RingfenceError, match="cannot be read"):
         Authority.from_state(state, keys)
+
+
+def test_wit_keys_are_kept_over_a_restart_and_asked_for() -> None:
+    """The line reads back as it was; a state that says nothing of it has none."""
+    authority, keys = new_authority(wit=True)
+    authority.prepare(NOW)
+    state = authority.to_state()
+    again = Authority.from_state(state, keys)
+    assert again.bundle(1) == authority.bundle(1)
+    assert again.wit_key() == authority.wit_key()
+    assert Authority.from_state({name: value for name, value in state.items() if name != "wit"}, keys).wit is None
+    keys.delete(authority.wit_key().key_id)
+    with pytest.raises(RingfenceError, match="holds no key"):
+        Authority.from_state(state, keys)

@@ -1,15 +1,15 @@
-"""The authority of a trust domain: an X.509 and a JWT line, in each of which one signs, one follows and some retire."""
+"""The authority of a trust domain: a line each of X.509, JWT and, if wanted, WIT keys; one signs, one follows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ringfence.certs import slot_state
+from ringfence.certs import jws, slot_state
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.jwt_svid import sign_jwt, validate_jwt
@@ -17,19 +17,29 @@ from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.line import Line
 from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf
 from ringfence.certs.rotation import Step, refresh_hint
-from ringfence.certs.slot import JWT_PREFIX, X509_PREFIX, JwtAuthority, Slot, X509Authority
-from ringfence.certs.slot_state import JWT, X509
+from ringfence.certs.slot import (
+    JWT_PREFIX,
+    WIT_PREFIX,
+    X509_PREFIX,
+    JwtAuthority,
+    Slot,
+    TokenAuthority,
+    WitAuthority,
+    X509Authority,
+)
+from ringfence.certs.slot_state import JWT, WIT, X509
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.upstream import Upstream
 
-__all__ = ["CA_TTL", "KINDS", "Authority", "X509Authority"]
+__all__ = ["CA_TTL", "JWT", "WIT", "X509", "Authority", "X509Authority"]
 
 CA_TTL = timedelta(hours=24)
-KINDS = (X509, JWT)
+T = TypeVar("T", bound=TokenAuthority)
+AnyLine = Line[X509Authority] | Line[JwtAuthority] | Line[WitAuthority]
 
 
 class Authority:
-    """Two lines, `x509` and `jwt`, each with a life of its own: what signs, what is published next, what retires.
+    """Lines, `x509`, `jwt` and perhaps `wit`, each with a life of its own: what signs, what follows, what retires.
 
     Store `to_state()` after every step, before the bundle that shows the step is handed out.
     """
@@ -40,6 +50,7 @@ class Authority:
         x509: Line[X509Authority],
         jwt: Line[JwtAuthority],
         *,
+        wit: Line[WitAuthority] | None = None,
         ca_ttl: timedelta = CA_TTL,
         upstream: Upstream | None = None,
     ) -> None:
@@ -47,8 +58,9 @@ class Authority:
         self.ca_ttl = ca_ttl
         self.x509 = x509
         self.jwt = jwt
+        self.wit = wit
         self.upstream = upstream
-        self._keys = keys
+        self.keys = keys
 
     @classmethod
     def create(
@@ -76,13 +88,25 @@ class Authority:
         x509, jwt = self.x509.next, self.jwt.next
         return None if x509 is None or jwt is None else Slot(x509, jwt)
 
-    def line(self, kind: str) -> Line[X509Authority] | Line[JwtAuthority]:
+    @property
+    def lines(self) -> tuple[AnyLine, ...]:
+        """Every line that there is, the X.509 one first."""
+        return (self.x509, self.jwt) if self.wit is None else (self.x509, self.jwt, self.wit)
+
+    def line(self, kind: str) -> AnyLine:
         """The line of *kind*; raises INVALID when there is no such kind."""
-        if kind == X509:
-            return self.x509
-        if kind == JWT:
-            return self.jwt
-        raise RingfenceError(Kind.INVALID, f"{kind!r} is no kind of authority", hint="Say x509 or jwt")
+        for line in self.lines:
+            if line.kind == kind:
+                return line
+        known = " or ".join(line.kind for line in self.lines)
+        raise RingfenceError(Kind.INVALID, f"{kind!r} is no kind of authority here", hint=f"Say {known}")
+
+    def want_wit(self, now: datetime, *, wanted: bool) -> bool:
+        """Have a WIT line, or none; whether that changed anything. What goes is not in the bundle any more."""
+        if wanted == (self.wit is not None):
+            return False
+        self.wit = Line(WIT, self._new_token_key(WitAuthority, now)) if wanted else None
+        return True
 
     def check_revocable(self, kind: str) -> None:
         """Raise CONFLICT when a tainted one is an upstream's intermediate: its root would be trusted still."""
@@ -96,7 +120,7 @@ class Authority:
     @property
     def tainted(self) -> frozenset[str]:
         """The ids of all authorities whose SVIDs are to be renewed."""
-        return self.x509.tainted | self.jwt.tainted
+        return frozenset().union(*(line.tainted for line in self.lines))
 
     def draft_x509(
         self,
@@ -176,53 +200,59 @@ class Authority:
         # 2. Sign.
         jwt = self.jwt.current
         token, ends = sign_jwt(
-            spiffe_id, audience, authority=jwt, keys=self._keys, now=now, ttl=ttl, issuer=issuer, token_id=token_id
+            spiffe_id, audience, authority=jwt, keys=self.keys, now=now, ttl=ttl, issuer=issuer, token_id=token_id
         )
         # 3. Read back what was signed.
         published = SpiffeBundle(self.trust_domain, jwt_authorities={jwt.kid: jwt.public_key})
-        try:
+        with jws.read_back():
             validate_jwt(token, audience[0], {self.trust_domain: published}, now=now)
-        except RingfenceError as error:
-            raise RingfenceError(
-                Kind.INVALID, f"what was signed is no token: {error.detail}", hint="Check the key manager's key"
-            ) from None
         return token, ends
+
+    def wit_key(self) -> WitAuthority:
+        """The key that signs WIT-SVIDs; raises UNIMPLEMENTED when there is none."""
+        if self.wit is None:
+            raise RingfenceError(Kind.UNIMPLEMENTED, "WIT-SVIDs are off", hint="Run the server with --feature wit-svid")
+        return self.wit.current
 
     def next_step(self, now: datetime) -> Step:
         """The step that is due for either kind; when several are, the first of prepare, activate, prune."""
-        due = {line.next_step(now) for line in (self.x509, self.jwt)}
+        due = {line.next_step(now) for line in self.lines}
         return next(step for step in (Step.PREPARE, Step.ACTIVATE, Step.PRUNE, Step.WAIT) if step in due)
 
     def due(self, step: Step, now: datetime) -> tuple[str, ...]:
         """The kinds for which *step* is due."""
-        return tuple(line.kind for line in (self.x509, self.jwt) if line.next_step(now) is step)
+        return tuple(line.kind for line in self.lines if line.next_step(now) is step)
 
-    def prepare(self, now: datetime, kinds: Sequence[str] = KINDS) -> None:
-        """Make the next authorities, to be published; raises CONFLICT when there is one that has not ended."""
-        for kind in kinds:
+    def prepare(self, now: datetime, kinds: Sequence[str] = ()) -> None:
+        """Make the next authorities of *kinds* (none: of all), to be published; raises CONFLICT when one is there."""
+        for kind in kinds or [line.kind for line in self.lines]:
             self.prepare_one(now, kind)
 
-    def prepare_one(self, now: datetime, kind: str) -> X509Authority | JwtAuthority:
+    def prepare_one(self, now: datetime, kind: str) -> X509Authority | TokenAuthority:
         """The same for one kind: the one that was made."""
         if kind == X509:
             return self.x509.prepare(
                 lambda: X509Authority.create(
-                    self.trust_domain, self._keys, now=now, ttl=self.ca_ttl, upstream=self.upstream
+                    self.trust_domain, self.keys, now=now, ttl=self.ca_ttl, upstream=self.upstream
                 ),
                 now,
             )
+        if kind == WIT and self.wit is not None:
+            return self.wit.prepare(lambda: self._new_token_key(WitAuthority, now), now)
+        return self.jwt.prepare(lambda: self._new_token_key(JwtAuthority, now), now)
+
+    def _new_token_key(self, kind: type[T], now: datetime) -> T:
         begins, ends = (now - BACKDATE).replace(microsecond=0), (now + self.ca_ttl).replace(microsecond=0)
-        return self.jwt.prepare(lambda: JwtAuthority.create(self._keys, not_before=begins, not_after=ends), now)
+        return kind.create(self.keys, not_before=begins, not_after=ends)
 
     def unprepared(self, now: datetime) -> tuple[str, ...]:
         """The kinds that have no next authority which could be activated."""
-        lines = (self.x509, self.jwt)
-        return tuple(line.kind for line in lines if line.next is None or now >= line.next.not_after)
+        return tuple(line.kind for line in self.lines if line.next is None or now >= line.next.not_after)
 
-    def activate(self, now: datetime, kinds: Sequence[str] = KINDS) -> None:
-        """Sign with the next ones from now on; the current ones retire. Raises CONFLICT when none is prepared."""
-        for line in (self.x509, self.jwt):
-            if line.kind in kinds:
+    def activate(self, now: datetime, kinds: Sequence[str] = ()) -> None:
+        """Sign with the next ones of *kinds* (none: of all); those before retire. Raises CONFLICT for none."""
+        for line in self.lines:
+            if not kinds or line.kind in kinds:
                 line.activate(now)
 
     def prune(self, now: datetime) -> None:
@@ -230,8 +260,8 @@ class Authority:
 
         Call it after the state was stored: it forgets the keys of dropped and of half-made authorities.
         """
-        self.x509.prune(now)
-        self.jwt.prune(now)
+        for line in self.lines:
+            line.prune(now)
         self.forget_keys()
 
     def forget_keys(self) -> None:
@@ -239,11 +269,11 @@ class Authority:
 
         A retired X.509 authority signs no certificate, but what is revoked of its own until the last of them has ended.
         """
-        kept = {one.key_id for line in (self.x509, self.jwt) for one in (line.current, line.next) if one is not None}
+        kept = {one.key_id for line in self.lines for one in (line.current, line.next) if one is not None}
         kept |= {one.key_id for one in self.x509.old}
-        for key_id in self._keys.key_ids() - kept:
-            if key_id.startswith((X509_PREFIX, JWT_PREFIX)):
-                self._keys.delete(key_id)
+        for key_id in self.keys.key_ids() - kept:
+            if key_id.startswith((X509_PREFIX, JWT_PREFIX, WIT_PREFIX)):
+                self.keys.delete(key_id)
 
     def bundle(self, sequence: int) -> SpiffeBundle:
         """All authorities as others see them, the signing ones first."""
@@ -253,11 +283,12 @@ class Authority:
             {key.kid: key.public_key for key in self.jwt.every()},
             sequence,
             refresh_hint(self.ca_ttl),
+            {key.kid: key.public_key for key in self.wit.every()} if self.wit is not None else {},
         )
 
     def to_state(self) -> dict[str, Any]:
         """Certificates, public keys and key names as plain JSON values; never a private key."""
-        return slot_state.dump_authority(self.trust_domain, self.ca_ttl, self.x509, self.jwt)
+        return slot_state.dump_authority(self.trust_domain, self.ca_ttl, self.x509, self.jwt, self.wit)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], keys: KeyManager, *, upstream: Upstream | None = None) -> Authority:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -26,7 +28,7 @@ from ringfence.certs.spiffe_id import TrustDomain
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 REFRESH_HINT = timedelta(minutes=5)  # section 6.1: low when nothing else is known
 MAX_BUNDLE_BYTES = 4 << 20
-_X509, _JWT = "x509-svid", "jwt-svid"
+_X509, _JWT, _WIT = "x509-svid", "jwt-svid", "wit-svid"
 _KEY_TYPES = ("EC", "RSA")
 _PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 
@@ -40,19 +42,24 @@ class SpiffeBundle:
     jwt_authorities: Mapping[str, PublicKey] = field(default_factory=dict)
     sequence: int = 0
     refresh_hint: timedelta = REFRESH_HINT
+    wit_authorities: Mapping[str, PublicKey] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The whole bundle as JSON: x509-svid keys without `kid` and with one certificate, jwt-svid keys with `kid`."""
-        document = {
-            "keys": [*map(_x509_jwk, self.x509_authorities), *self._jwt_jwks()],
-            "spiffe_refresh_hint": int(self.refresh_hint.total_seconds()),
-            "spiffe_sequence": self.sequence,
-        }
-        return _dump(document)
+        """The whole bundle as JSON: x509-svid keys without `kid` and with one certificate, the others with `kid`."""
+        return dump({**self.content(), "spiffe_refresh_hint": int(self.refresh_hint.total_seconds())})
+
+    def content(self) -> dict[str, Any]:
+        """The same as values, without the hint when to look again."""
+        keys = [*map(_x509_jwk, self.x509_authorities), *self._jwt_jwks(), *self._wit_jwks()]
+        return {"keys": keys, "spiffe_sequence": self.sequence}
 
     def jwks(self) -> bytes:
         """The JWT-SVID keys alone, as JSON (what the Workload API's FetchJWTBundles carries)."""
-        return _dump({"keys": self._jwt_jwks()})
+        return dump({"keys": self._jwt_jwks()})
+
+    def wit_jwks(self) -> bytes:
+        """The WIT-SVID keys alone, as JSON (what the Workload API's FetchWITBundles carries)."""
+        return dump({"keys": self._wit_jwks()})
 
     def x509_pem(self) -> bytes:
         """All roots as PEM, one after the other."""
@@ -64,8 +71,16 @@ class SpiffeBundle:
 
     @classmethod
     def parse(cls, trust_domain: TrustDomain, text: bytes) -> SpiffeBundle:
-        """The bundle that *text* holds; raises INVALID. Keys of unknown type or use are skipped, broken ones not."""
-        document = _load(text)
+        """The bundle that *text* holds; raises INVALID. Keys of unknown type or use are skipped, broken ones not.
+
+        But a WIT-SVID key that is broken, or whose `kid` another key has, is skipped as well: a part of the standard
+        that may still change costs a trust domain no more than that part.
+        """
+        return cls.of(trust_domain, load(text))
+
+    @classmethod
+    def of(cls, trust_domain: TrustDomain, document: Mapping[str, object]) -> SpiffeBundle:
+        """The same of JSON that was read."""
         keys = document.get("keys")
         if not isinstance(keys, list):
             raise _invalid("`keys` is missing or no list")
@@ -79,12 +94,14 @@ class SpiffeBundle:
             tokens,
             _whole(document, "spiffe_sequence", 0),
             timedelta(seconds=_whole(document, "spiffe_refresh_hint", int(REFRESH_HINT.total_seconds()))),
+            _wit_keys(keys, frozenset(tokens)),
         )
 
     def _jwt_jwks(self) -> list[dict[str, Any]]:
-        return [
-            {**_public_jwk(key), "use": _JWT, "kid": kid} for kid, key in sorted(self.jwt_authorities.items()) if kid
-        ]
+        return _jwks(_JWT, self.jwt_authorities)
+
+    def _wit_jwks(self) -> list[dict[str, Any]]:
+        return _jwks(_WIT, self.wit_authorities)
 
 
 def digest_of(bundles: Iterable[SpiffeBundle]) -> bytes:
@@ -101,6 +118,22 @@ def _x509_jwk(der: bytes) -> dict[str, Any]:
     if not isinstance(key, PublicKey):
         raise _invalid("an authority's key is neither elliptic curve nor RSA")
     return {**_public_jwk(key), "use": _X509, "x5c": [base64.b64encode(der).decode()]}
+
+
+def _jwks(use: str, keys: Mapping[str, PublicKey]) -> list[dict[str, Any]]:
+    return [{**_public_jwk(key), "use": use, "kid": kid} for kid, key in sorted(keys.items()) if kid]
+
+
+def _wit_keys(jwks: Iterable[Any], taken: frozenset[str]) -> dict[str, PublicKey]:
+    """The WIT-SVID keys of *jwks* whose `kid` is theirs alone, in the whole bundle (WIT-SVID 6.1)."""
+    named = [jwk for jwk in jwks if jwk.get("use") == _WIT and isinstance(jwk.get("kid"), str) and jwk["kid"]]
+    times = Counter(jwk["kid"] for jwk in named)
+    found: dict[str, PublicKey] = {}
+    for jwk in named:
+        if jwk["kid"] not in taken and times[jwk["kid"]] == 1 and jwk.get("kty") in _KEY_TYPES:
+            with suppress(RingfenceError):
+                found[jwk["kid"]] = _token_key(jwk["kty"], jwk, "")
+    return found
 
 
 def _public_jwk(key: PublicKey) -> dict[str, Any]:
@@ -151,7 +184,8 @@ def _whole(document: Mapping[str, object], name: str, default: int) -> int:
     return value
 
 
-def _load(text: bytes) -> dict[str, object]:
+def load(text: bytes) -> dict[str, object]:
+    """The JSON object that *text* is, no name in it twice (section 5 asks for that of maps); raises INVALID."""
     if len(text) > MAX_BUNDLE_BYTES:
         raise _invalid(f"it is longer than {MAX_BUNDLE_BYTES} bytes")
     try:
@@ -172,7 +206,8 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _dump(document: Mapping[str, object]) -> bytes:
+def dump(document: Mapping[str, object]) -> bytes:
+    """*document* as JSON: equal documents are equal bytes."""
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 
 

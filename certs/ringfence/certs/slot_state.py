@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.line import Line, Part
-from ringfence.certs.slot import JwtAuthority, X509Authority
+from ringfence.certs.slot import JwtAuthority, TokenAuthority, WitAuthority, X509Authority
 from ringfence.certs.spiffe_id import TrustDomain
 
-X509, JWT = "x509", "jwt"
+X509, JWT, WIT = "x509", "jwt", "wit"
 P = TypeVar("P", bound=Part)
+T = TypeVar("T", bound=TokenAuthority)
 
 
 class Parts(TypedDict):
@@ -25,18 +26,24 @@ class Parts(TypedDict):
 
     x509: Line[X509Authority]
     jwt: Line[JwtAuthority]
+    wit: Line[WitAuthority] | None
     ca_ttl: timedelta
 
 
 def dump_authority(
-    trust_domain: TrustDomain, ca_ttl: timedelta, x509: Line[X509Authority], jwt: Line[JwtAuthority]
+    trust_domain: TrustDomain,
+    ca_ttl: timedelta,
+    x509: Line[X509Authority],
+    jwt: Line[JwtAuthority],
+    wit: Line[WitAuthority] | None,
 ) -> dict[str, Any]:
-    """Everything that `load_authority` reads."""
+    """Everything that `load_authority` reads; nothing on WIT keys when there are none."""
     return {
         "trust_domain": trust_domain.name,
         "ca_ttl_seconds": int(ca_ttl.total_seconds()),
         X509: _dump_line(x509, _dump_x509),
-        JWT: _dump_line(jwt, _dump_jwt),
+        JWT: _dump_line(jwt, _dump_token),
+        **({WIT: _dump_line(wit, _dump_token)} if wit is not None else {}),
     }
 
 
@@ -45,7 +52,8 @@ def load_authority(state: Mapping[str, Any], keys: KeyManager) -> Parts:
     try:
         trust_domain = TrustDomain(state["trust_domain"])
         x509 = _load_line(X509, state[X509], lambda one: _load_x509(one, trust_domain, keys))
-        jwt = _load_line(JWT, state[JWT], _load_jwt)
+        jwt = _load_line(JWT, state[JWT], lambda one: _load_token(JwtAuthority, one))
+        wit = _load_line(WIT, state[WIT], lambda one: _load_token(WitAuthority, one)) if WIT in state else None
         ca_ttl = timedelta(seconds=state["ca_ttl_seconds"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise RingfenceError(
@@ -53,9 +61,9 @@ def load_authority(state: Mapping[str, Any], keys: KeyManager) -> Parts:
         ) from None
     for root in filter(None, (x509.current, x509.next)):
         _check_held(root.key_id, root.certificate.public_key(), keys)
-    for key in filter(None, (jwt.current, jwt.next)):
+    for key in filter(None, (jwt.current, jwt.next, *((wit.current, wit.next) if wit is not None else ()))):
         _check_held(key.key_id, key.public_key, keys)
-    return {"x509": x509, "jwt": jwt, "ca_ttl": ca_ttl}
+    return {"x509": x509, "jwt": jwt, "wit": wit, "ca_ttl": ca_ttl}
 
 
 def _dump_line(line: Line[P], dump: Callable[[P], dict[str, Any]]) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def _texts(certificates: tuple[bytes, ...]) -> list[str]:
     return [base64.b64encode(der).decode() for der in certificates]
 
 
-def _dump_jwt(key: JwtAuthority) -> dict[str, Any]:
+def _dump_token(key: TokenAuthority) -> dict[str, Any]:
     spki = key.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return {
         "kid": key.kid,
@@ -111,12 +119,12 @@ def _dump_jwt(key: JwtAuthority) -> dict[str, Any]:
     }
 
 
-def _load_jwt(state: Mapping[str, Any]) -> JwtAuthority:
+def _load_token(kind: type[T], state: Mapping[str, Any]) -> T:
     key = load_der_public_key(base64.b64decode(state["public_key"]))
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise TypeError(key)
     begins, ends = (datetime.fromtimestamp(state[name], UTC) for name in ("not_before", "not_after"))
-    return JwtAuthority(state["kid"], key, begins, ends)
+    return kind(state["kid"], key, begins, ends)
 
 
 def _check_held(key_id: str, public_key: object, keys: KeyManager) -> None:

@@ -56,7 +56,7 @@ class AuthorityApi:
 
 
 def _messages(authority: Authority) -> Iterator[pb.Authority]:
-    for line in (authority.x509, authority.jwt):
+    for line in authority.lines:
         for one in line.every():
             yield _message(line.kind, one, line.state_of(one.id))
 

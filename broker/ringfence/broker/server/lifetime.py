@@ -44,7 +44,7 @@ def _wanted(entry: Entry | None, identity: Identity | None, model: Model | None)
 
 
 def _end_of(authority: Authority, key_id: str) -> int | None:
-    for line in (authority.x509, authority.jwt):
+    for line in authority.lines:
         for one in line.every():
             if one.id == key_id:
                 return int(one.not_after.timestamp())
