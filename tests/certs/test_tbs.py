@@ -97,5 +97,7 @@ def test_a_root_is_laid_out_as_cryptographys_builder_does() -> None:
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(TD.id)]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    ours = tbs.root_tbs(TD, key.public_key(), serial=serial, not_before=starts, not_after=starts + timedelta(days=1))
+    ours = tbs.authority_tbs(
+        TD, key.public_key(), serial=serial, not_before=starts, not_after=starts + timedelta(days=1)
+    )
     assert ours == theirs.tbs_certificate_bytes

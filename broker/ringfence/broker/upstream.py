@@ -22,9 +22,15 @@ class DiskUpstream:
     key: Path
     roots: Path | None = None
 
-    def mint(
-        self, trust_domain: TrustDomain, key: ec.EllipticCurvePublicKey, *, now: datetime, ttl: timedelta
-    ) -> Minted:
+    @property
+    def shares(self) -> bool:
+        """No: it knows nothing of trust domains."""
+        return False
+
+    def publish(self, kid: str, key: ec.EllipticCurvePublicKey, not_after: datetime) -> None:
+        """Nothing: JWT-SVID keys have nobody above them."""
+
+    def mint(self, trust_domain: TrustDomain, request: bytes, *, now: datetime, ttl: timedelta) -> Minted:
         """An intermediate signed by what the files hold now; raises INVALID, UNAVAILABLE."""
         try:
             if stat.S_IMODE(self.key.stat().st_mode) & 0o077:
@@ -40,7 +46,7 @@ class DiskUpstream:
                 where=str(error.filename or self.certificate),
                 hint="Check --upstream-cert, --upstream-key and --upstream-roots",
             ) from None
-        return authority.mint(trust_domain, key, now=now, ttl=ttl)
+        return authority.mint(trust_domain, request, now=now, ttl=ttl)
 
 
 def upstream_of(certificate: Path | None, key: Path | None, roots: Path | None) -> DiskUpstream | None:

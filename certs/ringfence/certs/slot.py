@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, Self
+from functools import partial
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -15,14 +15,16 @@ from ringfence.certs import tbs
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.certificate import issuer_key_id, read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.intermediate import AuthorityDraft, check_authority, lay_out
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.leaf_check import LeafCheck
 from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf, new_serial
+from ringfence.certs.request import signed_request
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
 from ringfence.certs.upstream import Upstream
 
-X509_PREFIX, JWT_PREFIX, WIT_PREFIX = "x509-", "jwt-", "wit-"
+X509_PREFIX, JWT_PREFIX = "x509-", "jwt-"
 
 
 class X509Authority:
@@ -88,13 +90,14 @@ class X509Authority:
         key_id = X509_PREFIX + secrets.token_hex(16)
         public_key = keys.generate(key_id)
         if upstream is not None:
-            minted = upstream.mint(trust_domain, public_key, now=now, ttl=ttl)
+            request = signed_request(public_key, partial(keys.sign, key_id))
+            minted = upstream.mint(trust_domain, request, now=now, ttl=ttl)
             made = cls(
                 trust_domain, minted.certificate, key_id=key_id, keys=keys, above=minted.above, roots=minted.roots
             )
             made.prove(now)
             return made
-        layout = tbs.root_tbs(
+        layout = tbs.authority_tbs(
             trust_domain,
             public_key,
             serial=new_serial(),
@@ -114,6 +117,13 @@ class X509Authority:
         signed = tbs.certificate(layout, self._keys.sign(self.key_id, layout))
         # 3. Only what reads back as the draft leaves this house.
         self._check.check(signed, draft)
+        return signed
+
+    def sign_authority(self, draft: AuthorityDraft) -> bytes:
+        """The certificate (DER) of an authority below this one; raises INVALID, and then nothing was handed out."""
+        layout = lay_out(draft, self.certificate)
+        signed = tbs.certificate(layout, self._keys.sign(self.key_id, layout))
+        check_authority(signed, draft, self.certificate)
         return signed
 
     def signature(self, layout: bytes) -> bytes:
@@ -159,10 +169,8 @@ class X509Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenAuthority:
-    """The public half of a key that signs tokens, its `kid`, and the span within which its tokens live."""
-
-    PREFIX: ClassVar[str]  # of the names of such keys in a key manager
+class JwtAuthority:
+    """The public half of a JWT-SVID key, its `kid` (JWT-SVID 6.1) and the span within which its tokens live."""
 
     kid: str
     public_key: ec.EllipticCurvePublicKey
@@ -171,7 +179,7 @@ class TokenAuthority:
 
     @property
     def issuer_id(self) -> str:
-        """Empty: nobody signs a token key."""
+        """Empty: nobody signs a JWT key."""
         return ""
 
     @property
@@ -182,27 +190,13 @@ class TokenAuthority:
     @property
     def key_id(self) -> str:
         """The name of the private half in the key manager."""
-        return self.PREFIX + self.kid
+        return JWT_PREFIX + self.kid
 
     @classmethod
-    def create(cls, keys: KeyManager, *, not_before: datetime, not_after: datetime) -> Self:
+    def create(cls, keys: KeyManager, *, not_before: datetime, not_after: datetime) -> JwtAuthority:
         """A new key with a random `kid`, so that none repeats over the life of a bundle. Times are whole seconds."""
         kid = secrets.token_hex(16)
-        return cls(kid, keys.generate(cls.PREFIX + kid), not_before, not_after)
-
-
-class JwtAuthority(TokenAuthority):
-    """A JWT-SVID key (JWT-SVID 6.1)."""
-
-    __slots__ = ()
-    PREFIX = JWT_PREFIX
-
-
-class WitAuthority(TokenAuthority):
-    """A WIT-SVID key (WIT-SVID 6.1): one of its own, so that no token of either kind passes for the other."""
-
-    __slots__ = ()
-    PREFIX = WIT_PREFIX
+        return cls(kid, keys.generate(JWT_PREFIX + kid), not_before, not_after)
 
 
 @dataclass(frozen=True, slots=True)

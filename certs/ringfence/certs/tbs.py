@@ -22,8 +22,8 @@ _VERSION_3 = der.tlv(0xA0, der.integer(2))
 ECDSA_SHA256 = der.sequence(der.oid("1.2.840.10045.4.3.2"))
 _EXTENSIONS = 0xA3
 _URI, _DNS, _IP, _AKI_KEY_ID = 0x86, 0x82, 0x87, 0x80  # GeneralName and AuthorityKeyIdentifier, RFC 5280 4.2.1
-_CA_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=True, path_length=None)
-_CA_KEY_USAGE = x509.KeyUsage(
+CA_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=True, path_length=None)
+CA_KEY_USAGE = x509.KeyUsage(
     digital_signature=False,
     content_commitment=False,
     key_encipherment=False,
@@ -47,7 +47,7 @@ _LEAF_EXTENSIONS = b"".join(
         _fixed(BASIC_CONSTRAINTS, critical=True),
     )
 )
-_CA_EXTENSIONS = _fixed(_CA_KEY_USAGE, critical=True) + _fixed(_CA_BASIC_CONSTRAINTS, critical=True)
+_CA_EXTENSIONS = _fixed(CA_KEY_USAGE, critical=True) + _fixed(CA_BASIC_CONSTRAINTS, critical=True)
 _SKI_OID, _AKI_OID, _SAN_OID = (
     der.oid(value.oid.dotted_string)
     for value in (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier, x509.SubjectAlternativeName)
@@ -87,16 +87,26 @@ class LeafTemplate:
         return _tbs(draft.serial, self.issuer, (draft.not_before, draft.not_after), draft.subject, spki, extensions)
 
 
-def root_tbs(
-    trust_domain: TrustDomain, key: ec.EllipticCurvePublicKey, *, serial: int, not_before: datetime, not_after: datetime
+def authority_tbs(
+    trust_domain: TrustDomain,
+    key: ec.EllipticCurvePublicKey,
+    *,
+    serial: int,
+    not_before: datetime,
+    not_after: datetime,
+    above: LeafTemplate | None = None,
 ) -> bytes:
-    """The TBSCertificate of a self-signed root (X509-SVID 3.2): a subject of its own, so that paths stay unique."""
+    """The TBSCertificate of a root, or of an authority *above* signs (X509-SVID 3.2).
+
+    It has a subject of its own, so that paths stay unique.
+    """
     serial_number = x509.NameAttribute(NameOID.SERIAL_NUMBER, str(serial))
     name = x509.Name([*SUBJECT, serial_number]).public_bytes()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     san = der.sequence(der.tlv(_URI, trust_domain.id.encode()))
-    extensions = _CA_EXTENSIONS + _ski_extension(key, spki) + der.extension(_SAN_OID, san, critical=False)
-    return _tbs(serial, name, (not_before, not_after), name, spki, extensions)
+    issuer, issuer_id = (name, b"") if above is None else (above.issuer, above.authority_key_id)
+    extensions = _CA_EXTENSIONS + _ski_extension(key, spki) + issuer_id + der.extension(_SAN_OID, san, critical=False)
+    return _tbs(serial, issuer, (not_before, not_after), name, spki, extensions)
 
 
 def certificate(tbs: bytes, signature: bytes) -> bytes:

@@ -14,20 +14,9 @@ from cryptography.x509.oid import NameOID
 
 from ringfence.certs.certificate import read_certificate, subject_key_id
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.profile import BACKDATE, SUBJECT, new_serial
+from ringfence.certs.profile import BACKDATE, SUBJECT, csr_public_key, new_serial
 from ringfence.certs.spiffe_id import TrustDomain
-
-_CA_USAGE = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
+from ringfence.certs.tbs import CA_BASIC_CONSTRAINTS, CA_KEY_USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +29,22 @@ class Minted:
 
 
 class Upstream(Protocol):
-    """Whoever signs intermediates."""
+    """Whoever signs intermediates. Its calls may take a while: not on an event loop's thread."""
 
-    def mint(
-        self, trust_domain: TrustDomain, key: ec.EllipticCurvePublicKey, *, now: datetime, ttl: timedelta
-    ) -> Minted:
-        """An intermediate for *key*, ended no later than what signs it; raises INVALID, UNAVAILABLE."""
+    @property
+    def shares(self) -> bool:
+        """Whether it is a server of the same trust domain, whose bundle is ours too."""
+        ...
+
+    def mint(self, trust_domain: TrustDomain, request: bytes, *, now: datetime, ttl: timedelta) -> Minted:
+        """An intermediate for the key of *request* (PKCS #10 DER), ended no later than what signs it.
+
+        Raises INVALID, UNAVAILABLE, DENIED.
+        """
+        ...
+
+    def publish(self, kid: str, key: ec.EllipticCurvePublicKey, not_after: datetime) -> None:
+        """Have a JWT-SVID key known above, before it signs, if keys are shared; raises UNAVAILABLE, DENIED."""
         ...
 
 
@@ -81,10 +80,9 @@ class SigningCa:
         above = tuple(one for one in chain if one not in anchors)
         return cls(chain[0], above, tuple(anchors), private)
 
-    def mint(
-        self, trust_domain: TrustDomain, key: ec.EllipticCurvePublicKey, *, now: datetime, ttl: timedelta
-    ) -> Minted:
+    def mint(self, trust_domain: TrustDomain, request: bytes, *, now: datetime, ttl: timedelta) -> Minted:
         """An intermediate, from 10 s ago for *ttl*, within the life of everything above it; raises INVALID."""
+        key = csr_public_key(request)
         lives = (self.certificate, *self.above, *self.roots)
         begins = max((now - BACKDATE).replace(microsecond=0), *(one.not_valid_before_utc for one in lives))
         ends = min((now + ttl).replace(microsecond=0), *(one.not_valid_after_utc for one in lives))
@@ -105,8 +103,8 @@ class SigningCa:
         ski = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         return (
             x509.CertificateBuilder(self.certificate.subject, name, key, serial, begins, ends)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_CA_USAGE, critical=True)
+            .add_extension(CA_BASIC_CONSTRAINTS, critical=True)
+            .add_extension(CA_KEY_USAGE, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski), critical=False)
             .add_extension(
