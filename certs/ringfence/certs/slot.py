@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import ClassVar, Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -24,7 +25,7 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
 from ringfence.certs.upstream import Upstream
 
-X509_PREFIX, JWT_PREFIX = "x509-", "jwt-"
+X509_PREFIX, JWT_PREFIX, WIT_PREFIX = "x509-", "jwt-", "wit-"
 
 
 class X509Authority:
@@ -169,8 +170,10 @@ class X509Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class JwtAuthority:
-    """The public half of a JWT-SVID key, its `kid` (JWT-SVID 6.1) and the span within which its tokens live."""
+class TokenAuthority:
+    """The public half of a key that signs tokens, its `kid`, and the span within which its tokens live."""
+
+    PREFIX: ClassVar[str]  # of the names of such keys in a key manager
 
     kid: str
     public_key: ec.EllipticCurvePublicKey
@@ -179,7 +182,7 @@ class JwtAuthority:
 
     @property
     def issuer_id(self) -> str:
-        """Empty: nobody signs a JWT key."""
+        """Empty: nobody signs a token key."""
         return ""
 
     @property
@@ -190,13 +193,27 @@ class JwtAuthority:
     @property
     def key_id(self) -> str:
         """The name of the private half in the key manager."""
-        return JWT_PREFIX + self.kid
+        return self.PREFIX + self.kid
 
     @classmethod
-    def create(cls, keys: KeyManager, *, not_before: datetime, not_after: datetime) -> JwtAuthority:
+    def create(cls, keys: KeyManager, *, not_before: datetime, not_after: datetime) -> Self:
         """A new key with a random `kid`, so that none repeats over the life of a bundle. Times are whole seconds."""
         kid = secrets.token_hex(16)
-        return cls(kid, keys.generate(JWT_PREFIX + kid), not_before, not_after)
+        return cls(kid, keys.generate(cls.PREFIX + kid), not_before, not_after)
+
+
+class JwtAuthority(TokenAuthority):
+    """A JWT-SVID key (JWT-SVID 6.1)."""
+
+    __slots__ = ()
+    PREFIX = JWT_PREFIX
+
+
+class WitAuthority(TokenAuthority):
+    """A WIT-SVID key (WIT-SVID 6.1): one of its own, so that no token of either kind passes for the other."""
+
+    __slots__ = ()
+    PREFIX = WIT_PREFIX
 
 
 @dataclass(frozen=True, slots=True)
