@@ -135,8 +135,6 @@ class Registry:
         return (*own, *sorted(aliases - set(own)))
 
     def _take(self, change: Change, entry: Entry | None) -> None:
-        if change.kind is ChangeKind.REVOKED:
-            return  # no entry is another one by that
         if change.kind is ChangeKind.INTENT:
             self._past.append(_Past(change.revision, None))
             return

@@ -38,3 +38,13 @@ async def test_a_follower_too_far_behind_is_told_so(store: Store, monkeypatch: p
     reached = await store.run(changes.since, 4)
     assert reached is not None
     assert len(reached) == 5
+
+
+async def test_changes_of_other_things_leave_the_registrys_revision_alone(store: Store) -> None:
+    """Agents compare by it: an agent that renews must not have every other one be sent what it has."""
+    await store.run(changes.append, [(ChangeKind.ENTRY, "a"), (ChangeKind.NODE, "b")])
+    assert await store.run(changes.of_registry) == 1
+    await store.run(changes.append, [(ChangeKind.FEDERATION, "b"), (ChangeKind.INTENT, "c"), (ChangeKind.NODE, "b")])
+    assert (await store.run(changes.of_registry), await store.run(changes.current)) == (4, 5)
+    await store.run(changes.append, [])
+    assert await store.run(changes.of_registry) == 4

@@ -156,7 +156,7 @@ async def test_a_text_that_is_too_long_is_said_in_words(location: Location) -> N
     """PostgreSQL holds what a column declares; SQLite does not."""
     store = await Store.open(location)
     with pytest.raises(RingfenceError, match="longer than its column") as caught:
-        await store.run(changes.append, [(ChangeKind.ENTRY, "x" * 65)])
+        await store.run(changes.append, [(ChangeKind.ENTRY, "x" * 2049)])
     assert caught.value.kind is Kind.INVALID
     assert await store.run(changes.current) == 0
     await store.close()

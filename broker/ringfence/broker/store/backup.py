@@ -70,7 +70,7 @@ def _move_on(connection: Connection, *, new_authority: bool) -> None:
     connection.execute(delete(tokens))
     # 2. Followers that were ahead of the backup load everything again.
     connection.execute(delete(changes))
-    connection.execute(update(feed).values(revision=feed.c.revision + LEAP))
+    connection.execute(update(feed).values(revision=feed.c.revision + LEAP, registry=feed.c.revision + LEAP))
     # 3. A bundle's sequence never goes back (SPIFFE Trust Domain and Bundle, 4.1.1).
     connection.execute(update(authority).values(sequence=authority.c.sequence + LEAP))
     if new_authority:

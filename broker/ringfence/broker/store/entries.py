@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
 CONFIGURED, PRUNED = "configured", "pruned"
+Permit = Callable[[Entry], None]  # raises for an entry that is not to be touched
 _CHUNK = 500  # bound variables a statement, well under SQLite's limit
 
 
@@ -56,20 +57,23 @@ def insert(connection: Connection, fresh: Sequence[Entry], now: int) -> list[Ent
     return stored
 
 
-def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
-    """Delete what exists of *ids*; those deleted."""
-    gone = [entry.id for entry in by_id(connection, ids)]
+def remove(connection: Connection, ids: Sequence[str], permit: Permit = lambda _: None) -> list[str]:
+    """Delete what exists of *ids*; those deleted. Raises what *permit* does for one of them: then none is."""
+    gone = []
+    for entry in by_id(connection, ids):
+        permit(entry)
+        gone.append(entry.id)
     for chunk in _chunks(gone):
         connection.execute(delete(entries).where(entries.c.id.in_(chunk)))
     append(connection, [(ChangeKind.REMOVED, entry_id) for entry_id in gone])
     return gone
 
 
-def update(connection: Connection, wanted: Sequence[Entry]) -> list[tuple[Entry, str]]:
+def update(connection: Connection, wanted: Sequence[Entry], permit: Permit = lambda _: None) -> list[tuple[Entry, str]]:
     """Change entries of the API by id, all or none.
 
-    Raises NOT_FOUND; CONFLICT for one of the intent, for one that changed meanwhile (a revision that is not 0 and not
-    the present one), and when another entry registers the same.
+    Raises what *permit* does for one as it is; NOT_FOUND; CONFLICT for one of the intent, for one that changed
+    meanwhile (a revision that is not 0 and not the present one), and when another entry registers the same.
     """
     held = {entry.id: entry for entry in by_id(connection, [entry.id for entry in wanted])}
     same = _by_key(connection, [entry.key for entry in wanted])
@@ -78,6 +82,7 @@ def update(connection: Connection, wanted: Sequence[Entry]) -> list[tuple[Entry,
         known = held.get(entry.id)
         if known is None:
             raise RingfenceError(Kind.NOT_FOUND, f"there is no entry {entry.id}", hint="Run `ringfence entry list`")
+        permit(known)
         refuse_intents(known)
         if entry.revision not in {0, known.revision}:
             raise RingfenceError(Kind.CONFLICT, f"entry {entry.id} has changed meanwhile", hint="Look, and try again")
@@ -90,9 +95,16 @@ def update(connection: Connection, wanted: Sequence[Entry]) -> list[tuple[Entry,
 
 
 def apply(
-    connection: Connection, wanted: Sequence[Entry], now: int, *, prune: bool = False, dry_run: bool = False
+    connection: Connection,
+    wanted: Sequence[Entry],
+    now: int,
+    *,
+    prune: bool = False,
+    dry_run: bool = False,
+    permit: Permit = lambda _: None,
+    mine: Callable[[Entry], bool] = lambda _: True,
 ) -> list[tuple[Entry, str]]:
-    """Make the API's entries be as *wanted*: in that order, then (*prune*) what is not wanted and goes."""
+    """Make the API's entries be as *wanted*: in that order, then (*prune*) what is *mine*, not wanted and goes."""
     keys = [entry.key for entry in wanted]  # each costs a digest
     every_one = {entry.key: entry for entry in every(connection) if entry.origin == API_ORIGIN} if prune else {}
     held = every_one or _by_key(connection, keys)
@@ -107,10 +119,11 @@ def apply(
         elif known.same_as(entry):
             results.append((known, UNCHANGED))
         else:
+            permit(known)
             changed.append((known, entry))
             results.append((replace(entry, id=known.id, created_at=known.created_at), UPDATED))
     kept = set(keys)
-    gone = [entry for key, entry in every_one.items() if key not in kept]
+    gone = [entry for key, entry in every_one.items() if key not in kept and mine(entry)]
     results += [(entry, PRUNED) for entry in gone]
     if dry_run:
         return results

@@ -7,11 +7,13 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, LargeB
 metadata = MetaData()
 
 # One row: the last revision given out. Locking it orders the writers, so revisions are gap-free in commit order.
+# `registry` is the last one that changed what agents hold by revision: the same for all servers, whenever they loaded.
 feed = Table(
     "feed",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("revision", BigInteger, nullable=False),
+    Column("registry", BigInteger, nullable=False, server_default="0"),
 )
 
 changes = Table(
@@ -19,7 +21,7 @@ changes = Table(
     metadata,
     Column("revision", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
-    Column("key", String(64), nullable=False),
+    Column("key", String(2048), nullable=False),
 )
 
 entries = Table(
@@ -66,13 +68,28 @@ nodes = Table(
     Column("selectors", JSON, nullable=False),
 )
 
-# Certificates and key names of the authority; private keys are with the key manager.
+# The servers of this trust domain. `number` names the advisory lock that one holds while it lives; `shows` is the
+# sequence of the bundle that it last put before its agents and proxies.
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("name", String(255), nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("shows", BigInteger, nullable=False),
+)
+
+# Each server's authority: certificates and key names; private keys are with its key manager. The bundle is all of
+# them, and its sequence the highest. `until` is 0, or when the last SVID of a server that is gone for good ends.
 authority = Table(
     "authority",
     metadata,
     Column("server", String(64), primary_key=True),
     Column("state", JSON, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False, server_default="0"),
 )
 
 # Written before anything is signed: a row that stays at "intent" is the trace of a crash in between.
@@ -140,6 +157,8 @@ endpoints = Table(
     Column("host", String(256), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("node", String(512), nullable=False),
+    Column("server", String(64), nullable=False, server_default=""),  # to which that proxy is connected
+    Index("endpoints_node", "node"),
 )
 
 # Bundles of other trust domains (SPIFFE JSON), set by hand or fetched.
