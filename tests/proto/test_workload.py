@@ -17,7 +17,10 @@ def test_paths_have_no_package() -> None:
     assert workload.SERVICE == "SpiffeWorkloadAPI"
     assert [path_of(method) for method in workload.DESCRIPTOR.methods] == [
         f"/SpiffeWorkloadAPI/{name}"
-        for name in ("FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID")
+        for name in (
+            *("FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"),
+            *("FetchWITSVID", "FetchWITBundles"),
+        )
     ]
 
 
@@ -46,3 +49,13 @@ def test_field_numbers() -> None:
     assert (
         response.SerializeToString() == b"\x0a\x0f" + svid.SerializeToString() + b"\x12\x01f\x1a\x06\x0a\x01g\x12\x01h"
     )
+
+
+def test_field_numbers_of_wit_messages() -> None:
+    """The same for section 7, whose bundles are strings."""
+    answer = workload.WITSVIDResponse()
+    svid = answer.svids.add(spiffe_id="a", wit_svid="b", wit_svid_key="c", hint="d")
+    assert answer.SerializeToString() == b"\x0a\x0c\x0a\x01a\x12\x01b\x1a\x01c\x22\x01d"
+    assert svid.SerializeToString() == b"\x0a\x01a\x12\x01b\x1a\x01c\x22\x01d"
+    assert workload.WITSVIDRequest(spiffe_id="a").SerializeToString() == b"\x0a\x01a"
+    assert workload.WITBundlesResponse(bundles={"g": "h"}).SerializeToString() == b"\x0a\x06\x0a\x01g\x12\x01h"

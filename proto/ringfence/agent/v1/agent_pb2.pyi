@@ -45,18 +45,20 @@ class AttestResponse(_message.Message):
     def __init__(self, spiffe_id: _Optional[str] = ..., chain: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "svids", "jwt", "renew", "unknown_key")
+    __slots__ = ("hello", "svids", "jwt", "renew", "unknown_key", "wit")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SVIDS_FIELD_NUMBER: _ClassVar[int]
     JWT_FIELD_NUMBER: _ClassVar[int]
     RENEW_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_KEY_FIELD_NUMBER: _ClassVar[int]
+    WIT_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     svids: SvidRequest
     jwt: JwtRequest
     renew: RenewRequest
     unknown_key: UnknownKey
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ..., unknown_key: _Optional[_Union[UnknownKey, _Mapping]] = ...) -> None: ...
+    wit: WitRequest
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ..., unknown_key: _Optional[_Union[UnknownKey, _Mapping]] = ..., wit: _Optional[_Union[WitRequest, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("version", "revision", "bundle_digest", "federated_digest", "revoked_digest")
@@ -106,6 +108,16 @@ class UnknownKey(_message.Message):
     key_id: str
     def __init__(self, trust_domain: _Optional[str] = ..., key_id: _Optional[str] = ...) -> None: ...
 
+class WitRequest(_message.Message):
+    __slots__ = ("id", "entry_id", "csr")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    entry_id: str
+    csr: bytes
+    def __init__(self, id: _Optional[int] = ..., entry_id: _Optional[str] = ..., csr: _Optional[bytes] = ...) -> None: ...
+
 class RenewRequest(_message.Message):
     __slots__ = ("id", "csr")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -115,7 +127,7 @@ class RenewRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., csr: _Optional[bytes] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
-    __slots__ = ("entries", "bundle", "svids", "jwt", "renew", "revocations", "rotate", "revoked")
+    __slots__ = ("entries", "bundle", "svids", "jwt", "renew", "revocations", "rotate", "revoked", "wit")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     SVIDS_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +136,7 @@ class ServerMessage(_message.Message):
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     ROTATE_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
+    WIT_FIELD_NUMBER: _ClassVar[int]
     entries: EntriesUpdate
     bundle: BundleUpdate
     svids: SvidResponse
@@ -132,7 +145,8 @@ class ServerMessage(_message.Message):
     revocations: Revocations
     rotate: Rotate
     revoked: RevokedUpdate
-    def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ..., revoked: _Optional[_Union[RevokedUpdate, _Mapping]] = ...) -> None: ...
+    wit: WitResponse
+    def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ..., revoked: _Optional[_Union[RevokedUpdate, _Mapping]] = ..., wit: _Optional[_Union[WitResponse, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("id", "spiffe_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at", "expires_at", "federates_with", "store_svid", "template")
@@ -230,6 +244,20 @@ class SvidResult(_message.Message):
     def __init__(self, entry_id: _Optional[str] = ..., chain: _Optional[_Iterable[bytes]] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class JwtResponse(_message.Message):
+    __slots__ = ("id", "token", "expires_at", "code", "detail")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    token: str
+    expires_at: int
+    code: int
+    detail: str
+    def __init__(self, id: _Optional[int] = ..., token: _Optional[str] = ..., expires_at: _Optional[int] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class WitResponse(_message.Message):
     __slots__ = ("id", "token", "expires_at", "code", "detail")
     ID_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
