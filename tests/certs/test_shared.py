@@ -116,3 +116,12 @@ def test_what_is_no_key_is_refused() -> None:
         assert caught.value.kind is Kind.INVALID
     with pytest.raises(RingfenceError):
         PublishedKey.read("a", spki, 1 << 62, MINE)
+
+
+def test_a_server_that_has_nobody_above_any_more_makes_its_bundle_itself() -> None:
+    """What those below published stays."""
+    shared = Shared().heard(TD, roots=own().x509_authorities).with_key(published("below"), (), NOW).without("x", SOON)
+    assert [one.kid for one in shared.alone().below] == ["below"]
+    bundle = own()
+    assert shared.alone().merged(bundle).x509_authorities == bundle.x509_authorities
+    assert not shared.alone().withdrawn

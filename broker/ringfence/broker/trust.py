@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from ringfence.broker.files import write_atomically
 from ringfence.broker.store import authority as stored
 from ringfence.broker.store.engine import Store
 from ringfence.certs.authority import Authority
-from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.bundle import PublicKey, SpiffeBundle
 from ringfence.certs.certificate import read_certificate, subject_key_id
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.line import Part
 from ringfence.certs.rotation import Step
+from ringfence.certs.shared import PublishedKey, Shared
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.certs.upstream import Upstream
 
@@ -72,14 +73,19 @@ class Trust:
         ca_ttl: timedelta,
         audit: AuditLog | None = None,
         upstream: Upstream | None = None,
+        wit: bool = False,
     ) -> Trust:
-        """The authority as it was, or a new one; raises what the store and the key manager raise."""
+        """The authority as it was, or a new one; raises what the store and the key manager raise.
+
+        With *wit* it has keys for WIT-SVIDs; without, those that it had are published no more, and then forgotten.
+        """
         found = await store.run(stored.load, SERVER)
         state, sequence = found or ({}, 0)  # no state but a sequence: the keys were lost, the bundle goes on
         if not state:
             authority = await asyncio.to_thread(
                 Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl, upstream=upstream
             )
+            authority.want_wit(clock(), wanted=wit)
             trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
             trust._published = None  # whatever the sequence, no key of it was
             await trust._publish()
@@ -91,6 +97,9 @@ class Trust:
             # Off for longer than an authority lives: all that it signed has ended, so nobody has to hear first.
             while clock() >= authority.current.x509.not_after:
                 await trust.step()
+            if await asyncio.to_thread(authority.want_wit, clock(), wanted=wit):
+                await trust._publish()
+                await asyncio.to_thread(authority.forget_keys)
             await trust._show()
         return trust
 
@@ -149,12 +158,31 @@ class Trust:
                 case "revoke":
                     self.authority.check_revocable(kind)
                     taken = line.revoke(authority_id)
+                    self.authority.withdraw(taken)
                 case _:
                     raise RingfenceError(Kind.INVALID, f"{step!r} is no step of an authority", hint="See --help")
             await self._publish()
             await self._after(step)
             events.authority_step(f"{step} {kind}", taken.id)
             return taken
+
+    async def hear(
+        self, *, roots: tuple[bytes, ...] | None = None, keys: Mapping[str, PublicKey] | None = None
+    ) -> None:
+        """Publish what the server above publishes now; None: nothing new."""
+        async with self._one_at_a_time:
+            await self._share(self.authority.shared.heard(self.authority.trust_domain, roots=roots, keys=keys))
+
+    async def adopt(self, key: PublishedKey) -> None:
+        """Publish a key of a server below; raises DENIED, EXHAUSTED."""
+        async with self._one_at_a_time:
+            own = [one.id for one in self.authority.jwt.every()]
+            await self._share(self.authority.shared.with_key(key, own, self._clock()))
+
+    async def _share(self, shared: Shared) -> None:
+        if shared != self.authority.shared:
+            self.authority.shared = shared
+            await self._publish()
 
     def tell_agents(self) -> None:
         """Have every connected agent get new SVIDs, spread over `SPREAD_MS`."""
@@ -208,8 +236,8 @@ class Trust:
 
     async def _show(self) -> None:
         await asyncio.to_thread(write_atomically, self._pem, self.bundle.x509_pem(), mode=0o644)
-        metrics.CA_EXPIRY.labels("x509").set(self.authority.current.x509.not_after.timestamp())
-        metrics.CA_EXPIRY.labels("jwt").set(self.authority.current.jwt.not_after.timestamp())
+        for line in self.authority.lines:
+            metrics.CA_EXPIRY.labels(line.kind).set(line.current.not_after.timestamp())
 
 
 def _check_domain(found: TrustDomain, wanted: TrustDomain, folder: Path) -> None:

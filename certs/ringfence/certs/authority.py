@@ -14,9 +14,10 @@ from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.jwt_svid import sign_jwt, validate_jwt
 from ringfence.certs.keys.port import KeyManager
-from ringfence.certs.line import Line
+from ringfence.certs.line import Line, Part
 from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf
 from ringfence.certs.rotation import Step, refresh_hint
+from ringfence.certs.shared import Shared
 from ringfence.certs.slot import (
     JWT_PREFIX,
     WIT_PREFIX,
@@ -53,6 +54,7 @@ class Authority:
         wit: Line[WitAuthority] | None = None,
         ca_ttl: timedelta = CA_TTL,
         upstream: Upstream | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.trust_domain: TrustDomain = x509.current.trust_domain
         self.ca_ttl = ca_ttl
@@ -60,6 +62,7 @@ class Authority:
         self.jwt = jwt
         self.wit = wit
         self.upstream = upstream
+        self.shared = shared or Shared()  # what servers above and below put into the bundle
         self.keys = keys
 
     @classmethod
@@ -75,6 +78,7 @@ class Authority:
         """The first generation of a trust domain; with *upstream* its X.509 part is an intermediate."""
         root = X509Authority.create(trust_domain, keys, now=now, ttl=ca_ttl, upstream=upstream)
         jwt = JwtAuthority.create(keys, not_before=root.not_before, not_after=root.not_after)
+        _publish(jwt, upstream)
         return cls(keys, Line(X509, root), Line(JWT, jwt), ca_ttl=ca_ttl, upstream=upstream)
 
     @property
@@ -217,6 +221,7 @@ class Authority:
     def next_step(self, now: datetime) -> Step:
         """The step that is due for either kind; when several are, the first of prepare, activate, prune."""
         due = {line.next_step(now) for line in self.lines}
+        due |= {Step.PRUNE if self.shared.has_ended(now) else Step.WAIT}
         return next(step for step in (Step.PREPARE, Step.ACTIVATE, Step.PRUNE, Step.WAIT) if step in due)
 
     def due(self, step: Step, now: datetime) -> tuple[str, ...]:
@@ -231,19 +236,33 @@ class Authority:
     def prepare_one(self, now: datetime, kind: str) -> X509Authority | TokenAuthority:
         """The same for one kind: the one that was made."""
         if kind == X509:
-            return self.x509.prepare(
-                lambda: X509Authority.create(
-                    self.trust_domain, self.keys, now=now, ttl=self.ca_ttl, upstream=self.upstream
-                ),
-                now,
-            )
+            return self._prepare_x509(now)
         if kind == WIT and self.wit is not None:
             return self.wit.prepare(lambda: self._new_token_key(WitAuthority, now), now)
         return self.jwt.prepare(lambda: self._new_token_key(JwtAuthority, now), now)
 
     def _new_token_key(self, kind: type[T], now: datetime) -> T:
         begins, ends = (now - BACKDATE).replace(microsecond=0), (now + self.ca_ttl).replace(microsecond=0)
-        return kind.create(self.keys, not_before=begins, not_after=ends)
+        made = kind.create(self.keys, not_before=begins, not_after=ends)
+        if isinstance(made, JwtAuthority):
+            _publish(made, self.upstream)
+        return made
+
+    def _prepare_x509(self, now: datetime) -> X509Authority:
+        made = self.x509.prepare(
+            lambda: X509Authority.create(
+                self.trust_domain, self.keys, now=now, ttl=self.ca_ttl, upstream=self.upstream
+            ),
+            now,
+        )
+        if self.shared.above is not None:
+            self.shared = self.shared.heard(self.trust_domain, roots=made.roots)  # nothing newer was said above
+        return made
+
+    def withdraw(self, revoked: Part) -> None:
+        """Keep a JWT-SVID key that was revoked out of the bundle, however long servers above still show it."""
+        if isinstance(revoked, JwtAuthority) and self.shared.above is not None:
+            self.shared = self.shared.without(revoked.kid, revoked.not_after)
 
     def unprepared(self, now: datetime) -> tuple[str, ...]:
         """The kinds that have no next authority which could be activated."""
@@ -262,6 +281,7 @@ class Authority:
         """
         for line in self.lines:
             line.prune(now)
+        self.shared = self.shared.pruned(now)
         self.forget_keys()
 
     def forget_keys(self) -> None:
@@ -276,8 +296,8 @@ class Authority:
                 self.keys.delete(key_id)
 
     def bundle(self, sequence: int) -> SpiffeBundle:
-        """All authorities as others see them, the signing ones first."""
-        return SpiffeBundle(
+        """All authorities as others see them, the signing ones first, and what other servers of the domain publish."""
+        own = SpiffeBundle(
             self.trust_domain,
             tuple(dict.fromkeys(root for one in self.x509.every() for root in one.roots)),
             {key.kid: key.public_key for key in self.jwt.every()},
@@ -285,10 +305,12 @@ class Authority:
             refresh_hint(self.ca_ttl),
             {key.kid: key.public_key for key in self.wit.every()} if self.wit is not None else {},
         )
+        return self.shared.merged(own)
 
     def to_state(self) -> dict[str, Any]:
         """Certificates, public keys and key names as plain JSON values; never a private key."""
-        return slot_state.dump_authority(self.trust_domain, self.ca_ttl, self.x509, self.jwt, self.wit)
+        state = slot_state.dump_authority(self.trust_domain, self.ca_ttl, self.x509, self.jwt, self.wit)
+        return {**state, "shared": self.shared.dump()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], keys: KeyManager, *, upstream: Upstream | None = None) -> Authority:
@@ -296,4 +318,14 @@ class Authority:
 
         *upstream* signs the authorities to come; those that are there stay what they are.
         """
-        return cls(keys, **slot_state.load_authority(state, keys), upstream=upstream)
+        parts = slot_state.load_authority(state, keys)
+        shared = Shared.load(state.get("shared", {}), parts["x509"].current.trust_domain)
+        if upstream is None or not upstream.shares:
+            shared = shared.alone()
+        return cls(keys, **parts, upstream=upstream, shared=shared)
+
+
+def _publish(key: JwtAuthority, upstream: Upstream | None) -> None:
+    """Have *key* known above before it signs."""
+    if upstream is not None:
+        upstream.publish(key.kid, key.public_key, key.not_after)

@@ -96,6 +96,10 @@ class Shared:
         """With a key of ours withdrawn, however long those above still show it."""
         return replace(self, withdrawn={**self.withdrawn, kid: until})
 
+    def alone(self) -> Shared:
+        """With nobody above any more."""
+        return replace(self, above=None, withdrawn={})
+
     def has_ended(self, now: datetime) -> bool:
         """Whether anything of it is over."""
         return self.pruned(now) != self
