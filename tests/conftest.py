@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests import parts
 
 if TYPE_CHECKING:
+    from tests.kubernetes import Kubernetes
     from tests.postgres import Cluster
 
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,6 +50,7 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
         guard.functions["os.stat"].can_block_in("ringfence/broker/attest/launch_folder.py", {"is_there"})  # nor a disk
         # A memfd is memory too: the ssl module takes keys from files only.
         guard.functions["os.write"].can_block_in("ringfence/broker/server/identity.py", {"_load_chain"})
+        guard.functions["os.write"].can_block_in("ringfence/broker/agent/dial.py", {"load_chain"})
         yield guard
 
 
@@ -57,6 +59,16 @@ def postgres() -> Iterator[Cluster]:
     """A real PostgreSQL, started for the first test that asks for it; a fresh database of it is `database()`."""
     parts.postgres()
     from tests.postgres import cluster  # noqa: PLC0415  # its driver is needed by these tests only
+
+    with cluster() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[Kubernetes]:
+    """A real Kubernetes API, started for the first test that asks for it (mark them `k8s`: they share a worker)."""
+    parts.built("kube-apiserver")
+    from tests.kubernetes import cluster  # noqa: PLC0415  # as above
 
     with cluster() as started:
         yield started

@@ -129,6 +129,29 @@ def attestor_failed(name: str, error: Exception) -> None:
     _emit("warning", "attestor failed", attestor=name, error=str(error))
 
 
+def broker_admitted(spiffe_id: object, address: str) -> None:
+    """A broker connected."""
+    COUNTS["broker_connections", "admitted"] += 1
+    _emit("info", "broker connected", spiffe_id=str(spiffe_id), address=address)
+
+
+def broker_refused(address: str, error: RingfenceError) -> None:
+    """Somebody with a certificate that TLS took is no broker of ours."""
+    COUNTS["broker_connections", "refused"] += 1
+    _emit("warning", "broker refused", address=address, error=str(error))
+
+
+def pods_followed(node: str, count: int) -> None:
+    """The Kubernetes API tells of the pods of this node (again)."""
+    _emit("info", "pods followed", node=node, count=count)
+
+
+def pods_lost(error: Exception) -> None:
+    """The Kubernetes API does not; what is known is used on."""
+    COUNTS["pod_outages", ""] += 1
+    _emit("warning", "pods not followed", error=str(error))
+
+
 def launched(launch: Launch, why: str) -> None:
     """A launcher vouches for its tree; *why* says what kept it from having a cgroup."""
     by = "cgroup" if launch.folder else "parent chain"

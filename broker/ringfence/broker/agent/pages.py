@@ -20,6 +20,8 @@ _HELP = {
     "svid_failures": ("reason", "SVIDs not received: refused, asked for again, or the agent's own."),
     "attestations": ("held_by", "Workloads attested, by how their process is held."),
     "attestor_failures": ("attestor", "Attestors that could not tell."),
+    "broker_connections": ("result", "Connections to the Broker API whose certificate TLS took."),
+    "pod_outages": ("", "Times that the Kubernetes API stopped telling of the pods of this node, or how it failed."),
     "launches": ("by", "Launchers that vouched, by what their tree is known by: cgroup or parent chain."),
     "sds_nacks": ("", "Secrets that a proxy refused."),
     "storage_failures": ("", "Times that the state could not be kept."),
