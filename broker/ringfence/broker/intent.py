@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy import Connection
 
 from ringfence.broker import events, metrics
+from ringfence.broker.access.documents import Intended, IntentPermit
 from ringfence.broker.entry import Entry, any_node, check_entry
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.feed import Feed
@@ -107,11 +108,17 @@ class Intent:
         await self._enforce(model, loaded, texts)
 
     async def apply(
-        self, texts: Sequence[Document], *, author: str = "", commit: str = "", dry_run: bool = False
+        self,
+        texts: Sequence[Document],
+        *,
+        author: str = "",
+        commit: str = "",
+        dry_run: bool = False,
+        permit: IntentPermit | None = None,
     ) -> Outcome:
         """Check *texts* as a whole and put them in force; with any error finding nothing changes.
 
-        Raises INVALID for another trust domain, and what the store raises.
+        Raises INVALID for another trust domain, DENIED for what *permit* forbids, and what the store raises.
         """
         async with self._one_at_a_time:
             started = time.perf_counter()
@@ -120,6 +127,8 @@ class Intent:
             model = loaded.model
             if model is None:
                 return Outcome(self.revision, (), loaded.findings, 0)
+            if permit is not None:
+                permit.check(Intended(self._documents, self.model), Intended(loaded.documents, model))
             changes = tuple(_changes(self._documents, loaded.documents))
             if dry_run:
                 return Outcome(model.revision, changes, loaded.findings, 0)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from ringfence.broker.audit.actor import acting
+from ringfence.broker.audit.actor import acting, present_actor
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.record import OK, Event
 from ringfence.broker.audit.say import asked, done, is_dry_run
@@ -43,6 +43,12 @@ def audited_connections(hook: OnConnect, audit: AuditLog) -> OnConnect:
             raise
 
     return admit
+
+
+async def record_refusal(audit: AuditLog, path: str, error: Exception, actor: str) -> None:
+    """Record a call that was refused before it was known whose it is, but from where."""
+    method = path.rpartition("/")[2]
+    await record(audit, Event(f"admin.{method}", "", f"{DENIED}: {_why(error)}", actor=actor))
 
 
 def caller(peer: Peer) -> str:
@@ -96,7 +102,7 @@ def _recorded(path: str, handler: Handler, audit: AuditLog) -> Handler:
     reads = method.startswith(_READS)
 
     async def recorded(call: Call) -> None:
-        with acting(caller(call.peer)):
+        with acting(present_actor() or caller(call.peer)):
             heard = None if reads else _Listening(call, method, audit)
             try:
                 await handler(call if heard is None else cast("Call", heard))

@@ -13,6 +13,7 @@ from ringfence.broker.cli.failure import exit_code, explain_failure
 
 # Noun to (module, one line of help). Importing a noun may cost 100 ms of grpc, so --help imports none of them.
 NOUNS = {
+    "access": ("access", "Ask who you are to the server, and what you may do."),
     "agent": ("agent", "Run and check the agent of a node."),
     "audit": ("audit", "Show, follow and verify the audit log."),
     "authority": ("authority", "Show authorities and take the steps of their life."),

@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.access import api as access_api
+from ringfence.broker.access.documents import IntentPermit
+from ringfence.broker.access.present import present
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed
@@ -95,6 +98,7 @@ class AdminApi:
         unary |= FederationApi(self.federation, self.registry).unary()
         unary |= NodeApi(self.agents, self.trust.bundle.trust_domain).unary()
         unary |= InventoryApi(self.store, self.registry, self.intent, self.trust, self.clock).unary()
+        unary |= access_api.unary()
         entries = self.entries
         handlers = {name: _unary(answer) for name, answer in (unary | entries.unary()).items()}
         streams = {"TailAuthz": self.tail_authz, "ApplyEntries": entries.apply}
@@ -126,7 +130,11 @@ class AdminApi:
         """Put documents in force, or say everything that is wrong with them."""
         texts = [Document(document.path, document.text) for document in asked.documents]
         outcome = await self.intent.apply(
-            texts, author=asked.author[:256], commit=asked.commit[:64], dry_run=asked.dry_run
+            texts,
+            author=asked.author[:256],
+            commit=asked.commit[:64],
+            dry_run=asked.dry_run,
+            permit=IntentPermit(present()),
         )
         return say.apply_response(outcome)
 

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from ringfence.broker import metrics
-from ringfence.broker.audit.calls import audited, audited_connections
 from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import record
 from ringfence.broker.config import LOCK, Address, ServerConfig
@@ -21,7 +20,7 @@ from ringfence.broker.http import JSON, Page, Routes, cannot_listen, serve_pages
 from ringfence.broker.intent import refused
 from ringfence.broker.intent_files import authorship, read_documents
 from ringfence.broker.log import log
-from ringfence.broker.server.admin_api import only_own_user
+from ringfence.broker.server.admin_lane import admission, guarded, on_network
 from ringfence.broker.server.lock import DirectoryLock
 from ringfence.broker.server.metered import metered
 from ringfence.broker.server.parts import Clock, Parts, load
@@ -111,18 +110,20 @@ async def _apply(parts: Parts, folder: Path) -> None:
 
 async def _listen(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> tuple[Address, Address | None]:
     # Operators and agents have a lane each, so that a flood on one leaves the other free.
-    methods = metered(audited(parts.admin_api.methods(), parts.audit))
-    admin = Lane(methods, on_error=hidden, on_connect=audited_connections(only_own_user, parts.audit))
+    methods = await asyncio.to_thread(guarded, config, parts)  # keys of issuers may be in files
+    hook, mode = admission(config, parts.audit)
+    admin = Lane(metered(methods), on_error=hidden, on_connect=hook)
     stack.push_async_callback(admin.drain, config.drain_seconds)
     try:
         await asyncio.to_thread(config.admin_path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
-        await admin.listen_unix(config.admin_path, 0o600)
+        await admin.listen_unix(config.admin_path, mode)
     except OSError as error:
         raise cannot_listen(str(config.admin_path), error, flag="--admin-socket") from error
     otlp = None
     if config.otlp_listen is not None:
         otlp = await _tcp(config, parts, parts.evidence.methods(), ("--otlp-listen", config.otlp_listen), stack)
-    return await _tcp(config, parts, parts.methods(), ("--listen", config.listen), stack), otlp
+    shared = parts.methods() | (methods if on_network(config) else {})
+    return await _tcp(config, parts, shared, ("--listen", config.listen), stack), otlp
 
 
 async def _serve_public(

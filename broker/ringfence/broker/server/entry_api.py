@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.access.present import present
+from ringfence.broker.access.registrations import EntryPermit
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import recorded
@@ -54,7 +56,8 @@ class EntryApi:
 
     async def create(self, asked: pb.CreateEntriesRequest) -> pb.CreateEntriesResponse:
         """Entries, all or none; the same ones again change nothing."""
-        wanted = await self._wanted(asked.entries)
+        permit = EntryPermit.of(present())
+        wanted = await self._wanted(asked.entries, permit)
         results = await self._change(asked.dry_run, stored.create, wanted, self._now())
         if asked.dry_run:
             results = _unmade(results)
@@ -62,8 +65,9 @@ class EntryApi:
 
     async def update(self, asked: pb.UpdateEntriesRequest) -> pb.UpdateEntriesResponse:
         """Change entries by id, all or none."""
-        wanted = await self._wanted(asked.entries, keep=True)
-        results = await self._change(asked.dry_run, stored.update, wanted)
+        permit = EntryPermit.of(present())
+        wanted = await self._wanted(asked.entries, permit, keep=True)
+        results = await self._change(asked.dry_run, stored.update, wanted, permit.check)
         return pb.UpdateEntriesResponse(results=map(_result, results))
 
     async def apply(self, call: Call) -> None:
@@ -77,8 +81,17 @@ class EntryApi:
                 raise RingfenceError(Kind.INVALID, f"at most {_ENTRIES_A_FILE} entries a file")
         if first is None:
             raise RingfenceError(Kind.INVALID, "the call had no request")
-        wanted = await self._wanted(said, most=_ENTRIES_A_FILE)
-        results = await self.store.run(stored.apply, wanted, self._now(), prune=first.prune, dry_run=first.dry_run)
+        permit = EntryPermit.of(present())
+        wanted = await self._wanted(said, permit, most=_ENTRIES_A_FILE)
+        results = await self.store.run(
+            stored.apply,
+            wanted,
+            self._now(),
+            prune=first.prune,
+            dry_run=first.dry_run,
+            permit=permit.check,
+            mine=permit.owns,
+        )
         await self.feed.catch_up()
         for start in range(0, max(len(results), 1), _RESULTS_A_MESSAGE):
             piece = results[start : start + _RESULTS_A_MESSAGE]
@@ -95,10 +108,12 @@ class EntryApi:
 
     async def delete(self, asked: pb.DeleteEntriesRequest) -> pb.DeleteEntriesResponse:
         """Delete entries; those that come from intent are deleted there. Raises CONFLICT for them."""
+        permit = EntryPermit.of(present())
         for entry_id in asked.ids:
             if (entry := self.registry.get(entry_id)) is not None:
+                permit.check(entry)
                 stored.refuse_intents(entry)
-        deleted = await self._change(asked.dry_run, stored.remove, list(asked.ids))
+        deleted = await self._change(asked.dry_run, stored.remove, list(asked.ids), permit.check)
         return pb.DeleteEntriesResponse(deleted=deleted)
 
     async def prune_ended(self, audit: AuditLog | None = None) -> None:
@@ -120,14 +135,17 @@ class EntryApi:
         await self.feed.catch_up()
         return done
 
-    async def _wanted(self, said: Sequence[Any], *, keep: bool = False, most: int = _ENTRIES_A_CALL) -> list[Entry]:
-        """What was asked for, checked; with its ids and revisions if these are to be kept."""
+    async def _wanted(
+        self, said: Sequence[Any], permit: EntryPermit, *, keep: bool = False, most: int = _ENTRIES_A_CALL
+    ) -> list[Entry]:
+        """What was asked for, checked and permitted; with its ids and revisions if these are to be kept."""
         if len(said) > most:
             raise RingfenceError(Kind.INVALID, f"at most {most} entries a call")
         wanted = []
         now = self._now()
         for position, message in enumerate(said):
             entry = entry_of(message, self.trust_domain, keep=keep)
+            permit.check(entry)
             if entry.has_ended(now):
                 raise RingfenceError(Kind.INVALID, f"{entry.name} would have ended already", hint="Name a later end")
             wanted.append(entry)
@@ -136,13 +154,14 @@ class EntryApi:
         return wanted
 
     def _found(self, asked: pb.ListEntriesRequest) -> Iterator[Entry]:
-        matches = _filter(asked)
-        return filter(matches, self._named(asked.ids) if asked.ids else self.registry.every())
+        permit = EntryPermit.of(present())
+        known = self._named(asked.ids, permit) if asked.ids else filter(permit.sees, self.registry.every())
+        return filter(_filter(asked), known)
 
-    def _named(self, ids: Iterable[str]) -> Iterator[Entry]:
+    def _named(self, ids: Iterable[str], permit: EntryPermit) -> Iterator[Entry]:
         for entry_id in ids:
             entry = self.registry.get(entry_id)
-            if entry is None:
+            if entry is None or not permit.sees(entry):
                 raise RingfenceError(Kind.NOT_FOUND, f"there is no entry {entry_id}", hint="Run `ringfence entry list`")
             yield entry
 
