@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from ringfence.broker.store import changes, connect
 from ringfence.broker.store.changes import ChangeKind
+from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.certs.errors import Kind, RingfenceError
@@ -37,12 +38,53 @@ def other(location: Location) -> psycopg.Connection[Any]:
 async def test_one_server_has_a_database(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one is told so until the first has gone."""
     monkeypatch.setattr(connect, "BUSY_SECONDS", 0.05)
-    first = await Store.open(location, alone=True)
+    first = await Store.open(location, Hold.ALONE)
     with pytest.raises(RingfenceError, match="another server holds") as caught:
-        await Store.open(location, alone=True)
+        await Store.open(location, Hold.ALONE)
     assert caught.value.kind is Kind.CONFLICT
     await first.close()
-    await (await Store.open(location, alone=True)).close()
+    await (await Store.open(location, Hold.ALONE)).close()
+
+
+async def test_servers_share_a_database_that_nobody_then_has_alone(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a migration nor a restore happens under a server; a server does not start under one of these."""
+    monkeypatch.setattr(connect, "BUSY_SECONDS", 0.05)
+    servers = [await Store.open(location, Hold.SHARED) for _ in range(2)]
+    with pytest.raises(RingfenceError, match="another server holds"):
+        await Store.open(location, Hold.ALONE)
+    for server in servers:
+        await server.close()
+    alone = await Store.open(location, Hold.ALONE)
+    with pytest.raises(RingfenceError, match="another server holds"):
+        await Store.open(location, Hold.SHARED)
+    await alone.close()
+
+
+async def test_servers_that_start_at_once_on_an_empty_database_all_start(location: Location) -> None:
+    """One makes the schema, alone; the others wait for it."""
+    stores = await asyncio.gather(*(Store.open(location, Hold.SHARED) for _ in range(3)))
+    assert [await store.run(changes.append, [(ChangeKind.ENTRY, "x")]) for store in stores] == [1, 2, 3]
+    for store in stores:
+        await store.close()
+
+
+async def test_an_older_schema_is_not_migrated_under_a_running_server(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older program goes on; the newer one says what is in its way, and has changed nothing."""
+    monkeypatch.setattr(connect, "BUSY_SECONDS", 0.05)
+    older = await Store.open(location, Hold.SHARED)
+
+    def age(connection: Connection) -> None:
+        connection.exec_driver_sql("update alembic_version set version_num = '0006'")
+
+    await older.run(age)
+    with pytest.raises(RingfenceError, match="another server holds") as caught:
+        await Store.open(location, Hold.SHARED)
+    assert caught.value.kind is Kind.CONFLICT
+    await older.close()
 
 
 async def test_two_that_start_on_an_empty_database_make_one_schema(location: Location) -> None:
@@ -55,7 +97,7 @@ async def test_two_that_start_on_an_empty_database_make_one_schema(location: Loc
 
 async def test_a_lost_connection_is_replaced_and_alone_again(location: Location, postgres: Cluster) -> None:
     """A restarted database costs no restart of the server."""
-    store = await Store.open(location, alone=True)
+    store = await Store.open(location, Hold.ALONE)
     pid = await store.run(lambda connection: connection.exec_driver_sql("select pg_backend_pid()").scalar())
     with postgres.admin() as admin:
         admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
@@ -94,7 +136,7 @@ async def test_a_frozen_holder_stops_nobody_for_good(location: Location, monkeyp
     with other(location) as holder:
         with holder.transaction():
             holder.execute("select pg_advisory_xact_lock(%s, %s)", (connect._OURS, connect._TRANSACTION))
-            with pytest.raises(RingfenceError, match="another server holds"):
+            with pytest.raises(RingfenceError, match="is busy"):
                 await store.run(changes.current)
         assert await store.run(changes.current) == 0
 

@@ -22,7 +22,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 @pytest.fixture
 def engine(location: Location) -> Iterator[Engine]:
     """On an empty database."""
-    made = engine_of(location, alone=False)
+    made = engine_of(location)
     yield made
     made.dispose()
 

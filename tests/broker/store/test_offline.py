@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from ringfence.broker.store import authority, entries
+from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import HEAD
@@ -32,7 +33,7 @@ async def test_migrating_twice_changes_once(location: Location) -> None:
 
 async def test_what_is_there_is_seen_while_a_server_has_it(location: Location) -> None:
     """Schema, trust domain and entries."""
-    store = await Store.open(location, alone=True)
+    store = await Store.open(location, Hold.ALONE)
     await store.run(entries.create, [entry()], 1)
     await store.run(authority.save, "self", {"trust_domain": "example.org"}, 1)
     assert await asyncio.to_thread(look, location) == Found(HEAD, "example.org", 1)

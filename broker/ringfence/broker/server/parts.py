@@ -28,6 +28,7 @@ from ringfence.broker.server.evidence import ServerEvidence
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.proxies import ServerProxies
 from ringfence.broker.store import ledger
+from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.trust import Trust
@@ -71,7 +72,7 @@ class Parts:
 
 async def load(config: ServerConfig, clock: Clock) -> Parts:
     """Open the store and bring everything into memory; raises what any part raises, with the store closed."""
-    store = await Store.open(config.database or Location.of_file(config.data_dir / DATABASE), alone=True)
+    store = await Store.open(config.database or Location.of_file(config.data_dir / DATABASE), Hold.ALONE)
     audit: AuditLog | None = None
     try:
         audit = await _open_audit(config, clock)

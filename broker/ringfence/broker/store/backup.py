@@ -56,7 +56,7 @@ def restore(file: Path, database: Path, *, new_authority: bool = False) -> int:
     with _new_file(database) as temporary:
         _copy(file, temporary)
         location = Location.of_file(temporary)
-        with words(Location.of_file(file)), disposed(engine_of(location, alone=True)) as engine:
+        with words(Location.of_file(file)), disposed(engine_of(location)) as engine:
             migrate.bring_up_to_date(engine)
             # 3. What must not repeat, does not.
             with engine.begin() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from sqlite3 import Connection as SqliteConnection
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,22 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 5.0  # that a transaction waits for those before it
 _CONNECT_SECONDS = 5
-# Two-part keys of advisory locks: a number of ours, then what it is for.
+# Two-part keys of advisory locks: a number of ours, then what it is for; and a number of ours, then that of a server.
 _OURS, _TRANSACTION, _SERVER = 0x52464E43, 1, 2
+LIVING = 0x52464E44
 
 
-def engine_of(location: Location, *, alone: bool) -> Engine:
-    """Open *location*, which an *alone* user keeps every other such user out of; raises INVALID without its driver."""
-    return _sqlite(location) if location.file is not None else _postgres(location, alone=alone)
+class Hold(Enum):
+    """What a user of a PostgreSQL keeps others from; a SQLite file is kept by the lock on its folder."""
+
+    NOTHING = ""
+    SHARED = "SELECT pg_advisory_lock_shared(%s, %s)"  # other servers may come, nobody who wants it alone
+    ALONE = "SELECT pg_advisory_lock(%s, %s)"  # no server may come
+
+
+def engine_of(location: Location, hold: Hold = Hold.NOTHING) -> Engine:
+    """Open *location*; raises INVALID without its driver."""
+    return _sqlite(location) if location.file is not None else _postgres(location, hold)
 
 
 def _sqlite(location: Location) -> Engine:
@@ -47,7 +57,7 @@ def _sqlite(location: Location) -> Engine:
     return engine
 
 
-def _postgres(location: Location, *, alone: bool) -> Engine:
+def _postgres(location: Location, hold: Hold) -> Engine:
     try:
         engine = create_engine(
             location.url,
@@ -58,19 +68,19 @@ def _postgres(location: Location, *, alone: bool) -> Engine:
             # A new snapshot a statement: what is read after the lock is what those before have committed.
             isolation_level="READ COMMITTED",
             hide_parameters=True,
-            connect_args=_settings(location),
+            connect_args=settings(location),
         )
     except ModuleNotFoundError as error:
         raise RingfenceError(
             Kind.INVALID, "PostgreSQL needs its driver", hint="Run pip install 'ringfence[postgres]'"
         ) from error
 
-    if alone:
+    if hold is not Hold.NOTHING:
 
         @event.listens_for(engine, "connect")
         def on_connect(connection: PostgresConnection[Any], _: ConnectionPoolEntry) -> None:
             # Held as long as the connection; the database gives it back when the process ends, however it ends.
-            connection.execute("SELECT pg_advisory_lock(%s, %s)", (_OURS, _SERVER))
+            connection.execute(hold.value, (_OURS, _SERVER))
             connection.commit()
 
     @event.listens_for(engine, "begin")
@@ -81,7 +91,7 @@ def _postgres(location: Location, *, alone: bool) -> Engine:
     return engine
 
 
-def _settings(location: Location) -> dict[str, Any]:
+def settings(location: Location) -> dict[str, Any]:
     """Bounds on every wait, so that no holder that froze or lost its network stops the others for good."""
     milliseconds = int(BUSY_SECONDS * 1000)
     options = {

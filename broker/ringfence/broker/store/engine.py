@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from ringfence.broker import metrics
-from ringfence.broker.store.connect import engine_of
+from ringfence.broker.store.connect import Hold, engine_of
 from ringfence.broker.store.failure import in_words
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import bring_up_to_date
+from ringfence.broker.store.offline import make_current
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,14 +35,15 @@ class Store:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ringfence-store")
 
     @classmethod
-    async def open(cls, where: Path | Location, *, alone: bool = False) -> Store:
+    async def open(cls, where: Path | Location, hold: Hold = Hold.NOTHING) -> Store:
         """The database at *where*, made or migrated as needed; raises UNAVAILABLE, EXHAUSTED or INVALID in words.
 
-        Of those that ask to be *alone* on a PostgreSQL, one has it and the others get CONFLICT; a file of SQLite is
-        kept by the lock on its folder.
+        Raises CONFLICT when another user's *hold* and this one do not go together.
         """
         location = where if isinstance(where, Location) else Location.of_file(where)
-        store = cls(await asyncio.to_thread(engine_of, location, alone=alone), location)
+        if hold is Hold.SHARED and location.file is None:
+            await asyncio.to_thread(make_current, location)
+        store = cls(await asyncio.to_thread(engine_of, location, hold), location)
         try:
             await store._call(bring_up_to_date, store._engine)
         except BaseException:

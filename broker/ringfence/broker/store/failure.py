@@ -21,13 +21,14 @@ _WORDS = (
 )
 
 # PostgreSQL's codes (manual, appendix A).
+_LOCK_TIMEOUT = "55P03"
 _CODES = {
     "53100": (Kind.EXHAUSTED, "the database's disk is full", "Free some space; nothing recorded is lost"),
     "53300": (Kind.UNAVAILABLE, "the database has no connection left", "Raise max_connections, or end other clients"),
     "25006": (Kind.UNAVAILABLE, "the database is read-only", "Name the primary, or target_session_attrs=read-write"),
     "42501": (Kind.DENIED, "the database's user may not do this", "Make it the owner of the database"),
     "22001": (Kind.INVALID, "a text is longer than its column", "Shorten it"),
-    "55P03": (Kind.CONFLICT, "another server holds the database", "Stop it, or name another --database"),
+    _LOCK_TIMEOUT: (Kind.CONFLICT, "another server holds the database", "Stop it, or name another --database"),
     "25P03": (Kind.UNAVAILABLE, "the transaction took too long and was undone", "Try again"),
     "57014": (Kind.UNAVAILABLE, "the database took too long", "See what else it is doing"),
 }
@@ -40,6 +41,8 @@ def in_words(error: Exception, location: Location) -> RingfenceError:
     text, where = str(original), str(location)
     # 1. A code says more than a text.
     code = str(getattr(original, "sqlstate", None) or "")
+    if code == _LOCK_TIMEOUT and "xact" in (getattr(error, "statement", None) or ""):
+        return RingfenceError(Kind.UNAVAILABLE, "the database is busy", where=where, hint="See what else it is doing")
     if known := _CODES.get(code):
         kind, detail, hint = known
         return RingfenceError(kind, detail, where=where, hint=hint)

@@ -13,10 +13,11 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from ringfence.broker.store import migrate as schema_of
-from ringfence.broker.store.connect import engine_of
+from ringfence.broker.store.connect import Hold, engine_of
 from ringfence.broker.store.failure import in_words
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.schema import authority, entries
+from ringfence.certs.errors import Kind, RingfenceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,34 @@ class Found:
 
 def migrate(location: Location) -> str | None:
     """Make or migrate the schema, and keep servers out meanwhile; the version it had before, None for none."""
-    with words(location), disposed(engine_of(location, alone=True)) as engine:
+    with words(location), disposed(engine_of(location, Hold.ALONE)) as engine:
         return schema_of.bring_up_to_date(engine)
+
+
+def make_current(location: Location) -> None:
+    """Have a database that several servers share brought up to date by one that has it alone.
+
+    Raises CONFLICT while servers run whose program is an older one.
+    """
+    if _is_current(location):
+        return
+    try:
+        migrate(location)
+    except RingfenceError as error:
+        if error.kind is not Kind.CONFLICT or not _is_current(location):
+            raise
+
+
+def _is_current(location: Location) -> bool:
+    with words(location), disposed(engine_of(location)) as engine, engine.connect() as connection:
+        return schema_of.version(connection) == schema_of.HEAD
 
 
 def look(location: Location) -> Found:
     """What is there, changing nothing; raises INVALID for a database of a newer program, and what opening raises."""
     if location.file is not None and not location.file.exists():
         return Found(None)
-    engine = engine_of(location, alone=False) if location.file is None else read_only(location.file)
+    engine = engine_of(location) if location.file is None else read_only(location.file)
     with words(location), disposed(engine), engine.connect() as connection:
         return _found(connection)
 
