@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ringfence.broker.fleet.ads import ProxyApi
 from ringfence.broker.fleet.fleet import Compiler, Fleet
 from ringfence.broker.run.bootstrap import bootstrap
+from ringfence.broker.run.envoy import envoy_arguments
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who
 from ringfence.broker.status import hidden
 from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
@@ -167,8 +168,8 @@ class Mesh:
         config = own / "envoy.json"
         text = bootstrap(plan, admin_socket=str(own / "admin"), state_of_the_world=state_of_the_world)
         await asyncio.to_thread(config.write_text, text)
-        options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning", "--log-path", str(own / "log")]
-        process = await asyncio.create_subprocess_exec(parts.envoy(), "-c", str(config), *options)
+        arguments = envoy_arguments(parts.envoy(), config, concurrency=1)
+        process = await asyncio.create_subprocess_exec(*arguments, "--log-path", str(own / "log"))
         self.stack.push_async_callback(_end, process)
         return Envoy(inbound or {}, upstream or {}, own / "admin", process)
 

@@ -71,6 +71,28 @@ def test_the_policy_denies_the_caller_by_name_and_one_certificate_by_serial():
     assert _deny(revoked("shared/registry", REGISTRY, CALLER=WHOLE), STRANGER, "") == "none@builtin"
 
 
+def test_towards_a_revoked_server_there_is_no_cluster_and_requests_are_told_so():
+    """Another chain ends what is under way; the route answers by itself, and a connection finds no cluster."""
+    before, after = snapshot_of("team-a/trainer", TRAINER), revoked("team-a/trainer", TRAINER, SERVER=WHOLE)
+    towards = {f"outbound/registry.shared/{port}" for port in ("http", "rpc", "db")}
+    assert changed(before, after) == towards
+    assert before.named(types.CLUSTER).keys() - after.named(types.CLUSTER).keys() == towards
+    assert before.named(types.ENDPOINT).keys() - after.named(types.ENDPOINT).keys() == towards
+    assert before.named(types.LISTENER).keys() == after.named(types.LISTENER).keys()
+    route = codec.unpack(after.named(types.ROUTE)["outbound/registry.shared/http"].any)
+    answer = route.virtual_hosts[0].routes[0].direct_response
+    assert answer.status == 503
+    assert SERVER in answer.body.inline_string
+
+
+def test_towards_a_server_with_one_certificate_revoked_only_open_connections_end():
+    """Its proxy is offered again as soon as it shows another one."""
+    before, after = snapshot_of("team-a/trainer", TRAINER), revoked("team-a/trainer", TRAINER, SERVER=ONE)
+    assert changed(before, after) == {f"outbound/registry.shared/{port}" for port in ("http", "rpc", "db")}
+    for url in (types.CLUSTER, types.ENDPOINT, types.ROUTE):
+        assert before.type_version(url) == after.type_version(url)
+
+
 def test_every_inbound_chain_remembers_the_serial_first():
     """Also while nothing is revoked: a connection that is open when its certificate is revoked must be known by it."""
     for name, listener in listeners(snapshot_of("shared/registry", REGISTRY)).items():

@@ -16,6 +16,7 @@ import pytest
 from ringfence.broker.fleet.ads import ADS, ProxyApi
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.status import hidden
+from ringfence.certs.revocation import Revocations, RevokedIdentity
 from ringfence.proto.client import Client
 from ringfence.proto.lane import Lane
 from ringfence.proto.service import service_of
@@ -240,3 +241,24 @@ async def test_describe_is_for_workloads_only(world: tuple[Fleet, int], identiti
             await proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)
 
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_revoked_proxys_stream_ends_and_the_next_one_is_refused(
+    world: tuple[Fleet, int], identities: Identities
+) -> None:
+    """PERMISSION_DENIED on both; once that is lifted it is served again."""
+    fleet, port = world
+    fleet.apply(model())
+    name = f"spiffe://example.test{TRAINER}"
+    async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(type_url=CLUSTER, node=node())
+        assert await ads.read()
+        fleet.revoke(Revocations.of((), [RevokedIdentity(name, 5, "left", "alice")]))
+        assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert len(fleet) == 0
+    async with stream(identities, port, TRAINER) as ads:
+        assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
+    fleet.revoke(Revocations())
+    async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(type_url=CLUSTER, node=node())
+        assert await ads.read()

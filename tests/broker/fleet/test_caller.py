@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ringfence.broker.fleet.caller import check_claim, identify
 from ringfence.broker.fleet.scope import Scopes
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial, serial_of
+from ringfence.policy.revoked import with_revoked
 from ringfence.xds.discovery import Node
 from tests.broker.fleet.tls import Identities
 from tests.broker.fleet.world import model
@@ -54,6 +56,21 @@ def test_each_step_refuses(identities: Identities) -> None:
     assert refused(leaf(identities), scopes, identities, after=3600) is Kind.UNAUTHENTICATED
     assert refused(leaf(identities, "/ns/team-a/sa/nobody"), scopes, identities) is Kind.DENIED
     assert refused(leaf(identities, "/ringfence/agent/a/b"), scopes, identities) is Kind.DENIED
+
+
+def test_whoever_is_revoked_is_refused_by_identity_and_by_certificate(identities: Identities) -> None:
+    """Each by itself; the next certificate of the same identity is served."""
+    certificate = leaf(identities)
+    serial = identify(certificate, Scopes(model(), identities.now), identities.now).serial
+    assert serial == serial_of(x509.load_der_x509_certificate(certificate).serial_number)
+
+    name = f"spiffe://example.test{TRAINER}"
+    one = RevokedSerial(serial, name, "key", "node", 2**31, 5, "keyCompromise", "stolen")
+    for revocations in (Revocations.of([one]), Revocations.of((), [RevokedIdentity(name, 5, "left", "alice")])):
+        scopes = Scopes(with_revoked(model(), revocations), identities.now)
+        assert refused(certificate, scopes, identities) is Kind.DENIED
+    after = Scopes(with_revoked(model(), Revocations.of([one])), identities.now)
+    assert identify(leaf(identities), after, identities.now).workload.key == "team-a/trainer"
 
 
 def test_a_claim_must_not_differ_from_the_proof(identities: Identities) -> None:

@@ -15,6 +15,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model, Workload
 from ringfence.proto.lane import Framed
+from ringfence.proto.status import Status
 from ringfence.xds.codec import message
 from ringfence.xds.delta import DeltaStream
 from ringfence.xds.discovery import DeltaRequest
@@ -123,6 +124,11 @@ class FakeCall:
         self.done = False
         self.room = room
         self.sent: list[Framed] = []
+        self.ended: Status | None = None
+
+    def cut(self, status: Status) -> None:
+        """End it."""
+        self.done, self.ended = True, status
 
     def try_send(self, framed: Framed) -> bool:
         """Take it while there is room."""
@@ -139,9 +145,9 @@ class FakeCall:
 class FakeProxy:
     """A proxy on a Delta stream which takes everything, or refuses what `refuses` names."""
 
-    def __init__(self, fleet: Fleet, key: str, node: str = "n1", **metadata: Any) -> None:
+    def __init__(self, fleet: Fleet, key: str, node: str = "n1", serial: str = "", **metadata: Any) -> None:
         workload = fleet.scopes.model.workloads[key]  # type: ignore[union-attr]
-        caller = Caller(workload.spiffe_id, workload, NOW + timedelta(hours=1))
+        caller = Caller(workload.spiffe_id, workload, NOW + timedelta(hours=1), serial)
         self.fleet = fleet
         self.call = FakeCall()
         self.read = 0

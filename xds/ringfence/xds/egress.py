@@ -77,7 +77,7 @@ class Egress:
                 yield self._cluster(plain, external, port, tls=port.tls)
             hosts.append(_host(upstream.name, names, tunnel, plain if port.protocol.is_http else None, external.host))
         yield from self._authority_policies(by_authority)
-        yield http.routes(EGRESS, [*hosts, _nowhere()])
+        yield http.routes(EGRESS, [*hosts, _NOWHERE])
         yield loopback(EGRESS, address, [self._manager(EGRESS, upgrade_configs=[_CONNECT])], http.needs(EGRESS))
 
     def _declared(self, upstream: Upstream) -> tuple[External, ExternalPort]:
@@ -145,6 +145,8 @@ class Egress:
         return codec.resource(name, cluster)
 
 
+# What the policy denies has no route either.
+_NOWHERE = http.refusal("undeclared", 403, "this host is not declared as External")
 _CONNECT: dict[str, Any] = {"upgrade_type": "CONNECT"}
 
 
@@ -178,16 +180,6 @@ def _host(name: str, domains: list[str], tunnel: str, plain: str | None, rewritt
 
 
 _TUNNEL: dict[str, Any] = {"upgrade_type": "CONNECT", "connect_config": {}}
-
-
-def _nowhere() -> dict[str, Any]:
-    """What the policy denies has no route either."""
-    refuse = {"status": 403, "body": {"inline_string": "this host is not declared as External\n"}}
-    return {
-        "name": "undeclared",
-        "domains": ["*"],
-        "routes": [{"match": {"prefix": "/"}, "direct_response": refuse}],
-    }
 
 
 def _where(external: External, port: ExternalPort) -> tuple[str, int]:

@@ -83,6 +83,12 @@ def routes(where: str, hosts: Iterable[dict[str, Any]]) -> tuple[str, Resource]:
     return codec.resource(where, config)
 
 
+def refusal(name: str, status: int, text: str) -> dict[str, Any]:
+    """A virtual host that answers everything by itself: a status, and a line that says why."""
+    refuse = {"status": status, "body": {"inline_string": f"{text}\n"}}
+    return {"name": name, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": refuse}]}
+
+
 def one_route(where: str, cluster: str, **action: Any) -> tuple[str, Resource]:
     """The route configuration that sends everything to one cluster. No timeout: models are big and training is long."""
     route = {"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": _FOREVER, **action}}

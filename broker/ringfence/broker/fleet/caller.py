@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ringfence.broker.fleet.scope import Scopes
+from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.revocation import serial_of
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
 from ringfence.policy.model import Workload
+from ringfence.policy.revoked import is_revoked
 from ringfence.xds.discovery import Node
 
 
@@ -20,6 +23,7 @@ class Caller:
     spiffe_id: SpiffeId
     workload: Workload
     not_after: datetime
+    serial: str = ""  # of the certificate, 32 lower-case hex digits
 
 
 def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) -> Caller:
@@ -34,7 +38,11 @@ def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) ->
     # 3. It is valid still: a connection outlives the SVID that it was opened with.
     if svid.not_after <= now:
         raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {svid.spiffe_id} has expired", hint="Reconnect")
-    # 4. The ID is of this trust domain and names a workload of the intent; agents and servers have no proxies.
+    # 4. Neither it nor the identity is revoked.
+    serial = serial_of(read_certificate(certificate).serial_number)
+    if is_revoked(scopes.model, svid.spiffe_id, serial):
+        raise RingfenceError(Kind.DENIED, f"the SVID {serial} of {svid.spiffe_id} is revoked")
+    # 5. The ID is of this trust domain and names a workload of the intent; agents and servers have no proxies.
     workload = scopes.workload(svid.spiffe_id)
     if workload is None or svid.spiffe_id.is_reserved:
         raise RingfenceError(
@@ -42,7 +50,7 @@ def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) ->
             f"the intent has no workload {svid.spiffe_id}",
             hint="Declare the Workload and apply the intent",
         )
-    return Caller(svid.spiffe_id, workload, svid.not_after)
+    return Caller(svid.spiffe_id, workload, svid.not_after, serial)
 
 
 def check_claim(node: Node, caller: Caller) -> None:

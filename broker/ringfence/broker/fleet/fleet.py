@@ -19,7 +19,10 @@ from ringfence.broker.fleet.turns import Turns
 from ringfence.broker.log import log
 from ringfence.broker.telemetry.names import COMPILE, NODE, PROXIES, PUSH, REVISION, SPIFFE_ID
 from ringfence.broker.telemetry.spans import span
+from ringfence.certs.revocation import Revocations
 from ringfence.policy.model import Model, Workload
+from ringfence.policy.revoked import with_revoked
+from ringfence.proto.status import Code, Status
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
 from ringfence.xds.instance import Endpoint, Instance
 from ringfence.xds.snapshot import Snapshot
@@ -78,6 +81,7 @@ class Fleet:
         self._progress: set[asyncio.Future[None]] = set()
         self._scopes: Scopes | None = None
         self._restored = False
+        self._revocations = Revocations()
         self.counts = Counts()
 
     @property
@@ -111,13 +115,29 @@ class Fleet:
     def apply(self, model: Model) -> int:
         """Bring *model* into force; how many proxies it touches. They are compiled and pushed from the loop, next."""
         with span(PUSH, {REVISION: model.revision}) as push:
-            touched = self._rescope(Scopes(model, self._clock()))
+            touched = self._rescope(Scopes(with_revoked(model, self._revocations), self._clock()))
             for proxy in touched:
                 self._turns.renew(proxy.stream)
             self._due.set()
             self._announce()
             push.set(PROXIES, len(touched))
         return len(touched)
+
+    def revoke(self, revocations: Revocations) -> int:
+        """Bring *revocations*, all that is revoked now, into force; how many proxies are touched or turned out."""
+        self._revocations = revocations
+        if self._scopes is None:
+            return 0
+        # 1. The proxies of what is revoked: nobody is sent to them any more, and they hear no more from us.
+        out = [proxy for proxy in self._proxies if self._is_revoked(proxy.caller)]
+        for proxy in out:
+            self._turn_out(proxy)
+        # 2. Another proxy of the same node may hold a better certificate.
+        for proxy in self._proxies:
+            if proxy.node in {gone.node for gone in out}:
+                self._offer(proxy, joins=True)
+        # 3. The proxies that judge such callers, or call such servers.
+        return len(out) + self.apply(self._scopes.model)
 
     def tick(self) -> datetime | None:
         """Apply what is due by the clock: ended rules, endpoints whose grace is over. When the next thing is due."""
@@ -140,11 +160,12 @@ class Fleet:
 
     def leave(self, proxy: Proxy) -> None:
         """Its stream has ended."""
-        self._proxies.discard(proxy)
         proxy.stream.close()
-        self._endpoints.leave(proxy.node, self._clock())
-        self._due.set()
-        self._announce()
+        if proxy in self._proxies:  # else it was turned out, and nothing of it is left
+            self._proxies.discard(proxy)
+            self._endpoints.leave(proxy.node, self._clock())
+            self._due.set()
+            self._announce()
         unknown = {"unknown_types": proxy.stream.unknown} if proxy.stream.unknown else {}
         log.info("proxy left", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id, **unknown)
 
@@ -220,6 +241,18 @@ class Fleet:
         if changed:
             self._journal.put(rows_of(proxy.node, key, addresses), node=proxy.node)
         self._touch(changed)
+
+    def _is_revoked(self, caller: Caller) -> bool:
+        return self._revocations.is_revoked(caller.spiffe_id, caller.serial)
+
+    def _turn_out(self, proxy: Proxy) -> None:
+        """End the stream of a revoked proxy; one without any identity left is told first to let go of everything."""
+        self._proxies.discard(proxy)
+        self._forget(proxy.node)
+        if self._revocations.identity(proxy.caller.spiffe_id) is not None:
+            proxy.scope, proxy.stream.dirty = None, True
+        proxy.stream.cut(Status(Code.PERMISSION_DENIED, f"{proxy.caller.spiffe_id} is revoked"))
+        log.info("proxy turned out", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id)
 
     def _forget(self, node: str) -> None:
         self._journal.remove(node)

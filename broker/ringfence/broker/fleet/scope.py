@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.model import Model, Rule, Workload
+from ringfence.policy.model import Model, RevokedCaller, Rule, Workload
+from ringfence.policy.revoked import meant
 from ringfence.policy.scope import Upstream, upstreams_of
 from ringfence.xds.compile import next_expiry
 
@@ -69,10 +70,18 @@ class Scopes:
         workloads = {key: self.model.workloads[key] for key in sorted(keys & self.model.workloads.keys())}
         externals = {key: self.model.externals[key] for key in sorted(keys & self.model.externals.keys())}
         ordered = tuple(rules[rule_id] for rule_id in sorted(rules))
-        part = Model(self.model.mesh, workloads, externals, ordered, self.model.revision)
+        revoked = self._revoked(workload, workloads.values())
+        part = Model(self.model.mesh, workloads, externals, ordered, self.model.revision, revoked)
         expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
-        parts = (self.model.mesh, workloads, externals, ordered)
+        parts = (self.model.mesh, workloads, externals, ordered, revoked)
         return Scope(workload, part, upstreams_of(part, workload), parts, expired)
+
+    def _revoked(self, workload: Workload, reached: Iterable[Workload]) -> dict[str, RevokedCaller]:
+        """What is revoked of those whom a rule into *workload* means, and of those that it may reach."""
+        revoked = self.model.revoked
+        calling = meant(revoked, self._into[workload.key], self.model.mesh.trust_domain)
+        called = {str(peer.spiffe_id) for peer in reached if peer != workload}
+        return {**calling, **{name: revoked[name] for name in sorted(called & revoked.keys())}}
 
     def _outward(self, workload: Workload) -> Iterable[Rule]:
         reaches: tuple[_Reach, ...] = ((workload.spiffe_id, None), (None, workload.namespace), (None, None))

@@ -34,6 +34,9 @@ class Sender(Protocol):
     async def send(self, message: Framed) -> None:
         """Send, waiting for the reader."""
 
+    def cut(self, status: Status) -> None:
+        """End the call."""
+
 
 class Machine(Protocol):
     """`SotwStream` or `DeltaStream`."""
@@ -103,6 +106,11 @@ class Stream:
             self.pump()
         while self._draining is not None and len(self._outbox) > _WAITING:
             await asyncio.wait([self._draining])
+
+    def cut(self, status: Status) -> None:
+        """Send what there is, as far as the reader has room, and end it."""
+        self.pump()
+        self._call.cut(status)
 
     def close(self) -> None:
         """Stop sending."""
