@@ -12,8 +12,8 @@ from ringfence.broker.cli.main import NOUNS, cli, main
 
 # Any of these would take `--help` and shell completion past their 150 ms.
 HEAVY = (
-    "grpc", "cryptography", "sqlalchemy", "alembic", "pydantic", "ruamel.yaml", "structlog", "uvloop", "h2", "asyncio",
-    "google.protobuf", "opentelemetry", "prometheus_client", "rich", "ringfence.policy", "ringfence.xds",
+    "grpc", "cryptography", "sqlalchemy", "alembic", "pydantic", "ruamel.yaml", "structlog", "uvloop", "hpack",
+    "asyncio", "google.protobuf", "opentelemetry", "prometheus_client", "rich", "ringfence.policy", "ringfence.xds",
 )  # fmt: skip
 
 

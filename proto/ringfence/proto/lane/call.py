@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from h2.errors import ErrorCodes
-
 from ringfence.proto.lane import headers as wire_headers
+from ringfence.proto.lane.faults import ErrorCode
 from ringfence.proto.lane.framing import PREFIX, Framed, frame
 from ringfence.proto.lane.inbox import Inbox
 from ringfence.proto.status import Code, Status
@@ -16,6 +15,7 @@ from ringfence.proto.status import Code, Status
 if TYPE_CHECKING:
     from ringfence.proto.lane.connection import Connection
     from ringfence.proto.lane.peer import Peer
+    from ringfence.proto.lane.request import Request
     from ringfence.proto.lane.service import Method
 
 _OK = Status(Code.OK)
@@ -26,9 +26,9 @@ _PIECE = 64 * 1024
 class Call:
     """A call as its handler sees it. The handler's return is OK; it raises Status for any other end."""
 
-    def __init__(self, connection: Connection, stream_id: int, path: str, served: Method, headers: Any) -> None:
+    def __init__(self, connection: Connection, stream_id: int, request: Request, served: Method) -> None:
         self.connection = connection
-        self.method = path
+        self.method = request.path
         self.deadline: float | None = None  # in the loop's time
         self.initial_metadata: dict[str, str | bytes] = {}
         self.trailing_metadata: dict[str, str | bytes] = {}
@@ -37,7 +37,7 @@ class Call:
         self.inbox = Inbox(connection.service.limits)
         self._stream_id = stream_id
         self._served = served
-        self._headers = headers
+        self._headers = request.fields
         self._metadata: dict[str, tuple[str, ...]] | None = None
         self._started = False
         self._turn: asyncio.Lock | None = None
@@ -120,7 +120,7 @@ class Call:
             extra = wire_headers.encode_metadata(self.initial_metadata)
             wire.headers(self._stream_id, wire_headers.RESPONSE + extra, end=False)
         else:
-            wire.block(self._stream_id, wire_headers.RESPONSE_BLOCK, wire_headers.RESPONSE, end=False)
+            wire.block(self._stream_id, wire_headers.RESPONSE_BLOCK, end=False)
 
     # What the connection tells the call.
 
@@ -154,7 +154,7 @@ class Call:
         self.cut(Status(Code.DEADLINE_EXCEEDED, "the deadline passed"))
 
     def feed(self, data: bytes, flow_size: int) -> None:
-        """Take *data* of the request; *flow_size* with its padding. Raises FlowControlError."""
+        """Take *data* of the request; *flow_size* with its padding. Raises ProtocolError."""
         try:
             self.inbox.feed(data, flow_size)
         except Status as status:
@@ -193,12 +193,12 @@ class Call:
             return
         wire = self.connection.wire
         if status.code is Code.OK and self._started and not self.trailing_metadata and not status.trailers:
-            wire.block(self._stream_id, wire_headers.OK_TRAILERS_BLOCK, wire_headers.OK_TRAILERS, end=True)
+            wire.block(self._stream_id, wire_headers.OK_TRAILERS_BLOCK, end=True)
         else:
             wire.headers(self._stream_id, self._last_headers(status), end=True)
         if not self.inbox.ended:
             # The response is whole: the client need not send the rest (RFC 9113 section 8.1).
-            wire.reset(self._stream_id, ErrorCodes.NO_ERROR)
+            wire.reset(self._stream_id, ErrorCode.NO_ERROR)
         self.leave()
         self.connection.outflow.schedule()
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from typing import Any, cast
-
-from h2 import events
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
 
 from ringfence.proto.lane.admission import Admission
 from ringfence.proto.lane.call import Call
 from ringfence.proto.lane.ending import Ending
-from ringfence.proto.lane.framing import END_STREAM, FRAME_HEAD
-from ringfence.proto.lane.inflow import OTHER, Inflow, payload_of
+from ringfence.proto.lane.faults import ErrorCode, ProtocolError, StreamError
+from ringfence.proto.lane.framing import DATA, END_STREAM
+from ringfence.proto.lane.inflow import Inflow, unpadded
 from ringfence.proto.lane.limits import DEFAULT_FRAME
 from ringfence.proto.lane.opening import open_call
 from ringfence.proto.lane.outflow import Outflow
 from ringfence.proto.lane.peer import Peer, tls_peer
+from ringfence.proto.lane.reader import Reader
+from ringfence.proto.lane.request import Request
 from ringfence.proto.lane.service import Service
 from ringfence.proto.lane.watch import Watch
 from ringfence.proto.lane.wire import Wire
@@ -46,6 +44,7 @@ class Connection(asyncio.Protocol):
         self.watch = Watch(service.limits, self._loop.time())
         self.admission = Admission(service)
         self._inflow = Inflow(DEFAULT_FRAME)
+        self._reader = Reader(self.wire, self, service.limits)
 
     # What asyncio tells us.
 
@@ -69,13 +68,10 @@ class Connection(asyncio.Protocol):
             return
         self.watch.heard = self._loop.time()
         try:
-            for stream_id, piece in self._inflow.cut(data):
-                if stream_id == OTHER:
-                    self._on_other(piece)
-                else:
-                    self._on_data(stream_id, piece)
-        except ProtocolError as error:
-            self.wire.fail(error)
+            for kind, flags, stream_id, payload in self._inflow.cut(data):
+                self._take(kind, flags, stream_id, payload)
+        except ProtocolError as fault:
+            self.wire.goaway(fault.code, reason=str(fault).encode())
             self.close()
         if self.wire.waiting:
             self.outflow.schedule()
@@ -97,60 +93,63 @@ class Connection(asyncio.Protocol):
         self.closed.set()
         self._let_go()
 
-    # What the wire tells us.
+    # What the peer says.
 
-    def _on_request(self, event: events.RequestReceived) -> None:
-        open_call(self, event.stream_id, event.headers)
+    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        try:
+            if kind == DATA and not self._reader.in_block:
+                self._on_data(flags, stream_id, payload)
+            else:
+                self._reader.read(kind, flags, stream_id, payload)
+        except StreamError as fault:
+            self.wire.reset(stream_id, fault.code)
+            if (call := self.calls.get(stream_id)) is not None:
+                self._drop(call)
 
-    def _on_other(self, data: bytes) -> None:
-        for event in self.wire.receive(data):
-            react = _REACTIONS.get(type(event))
-            if react is not None:
-                react(self, event)
-
-    def _on_data(self, stream_id: int, frame: bytes) -> None:
-        size = len(frame) - FRAME_HEAD
+    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
         self.wire.received(size)
+        stream = self.wire.streams.open.get(stream_id)
+        if stream is None:
+            # One that has ended may still get some (RFC 9113 section 5.1).
+            self.wire.streams.check_known(stream_id)
+            return
+        if stream.heard_all:
+            raise StreamError("data after the end", ErrorCode.STREAM_CLOSED)
+        stream.heard_all = bool(flags & END_STREAM)
         call = self.calls.get(stream_id)
-        if call is None:
-            self.wire.late(stream_id)
-        elif call.inbox.ended:
-            # It has said that it sends no more (RFC 9113 section 5.1, half-closed).
-            self.wire.reset(stream_id, ErrorCodes.STREAM_CLOSED)
-            self._drop(call)
-        else:
-            self._on_request_data(call, stream_id, frame, size)
-
-    def _on_request_data(self, call: Call, stream_id: int, frame: bytes, size: int) -> None:
-        if frame[4] & END_STREAM:
-            self.wire.ended(stream_id)
-            call.feed(payload_of(frame), size)
-            if not call.done:
-                call.half_close()
-        else:
-            call.feed(payload_of(frame), size)
-
-    def _on_end(self, event: events.StreamEnded) -> None:
-        call = self.calls.get(event.stream_id)
         if call is not None:
+            call.feed(unpadded(flags, payload), size)
+            if stream.heard_all and not call.done:
+                call.half_close()
+
+    def on_request(self, stream_id: int, request: Request) -> None:
+        """A call, or what is none."""
+        open_call(self, stream_id, request)
+
+    def on_end(self, stream_id: int) -> None:
+        """A request without more messages."""
+        if (call := self.calls.get(stream_id)) is not None:
             call.half_close()
 
-    def _on_reset(self, event: events.StreamReset) -> None:
-        call = self.calls.get(event.stream_id)
-        if call is not None:
+    def on_reset(self, stream_id: int) -> None:
+        """The caller left."""
+        if (call := self.calls.get(stream_id)) is not None:
             self._drop(call)
         if not self.watch.allows_reset(self.watch.heard):
-            self.wire.goaway(ErrorCodes.ENHANCE_YOUR_CALM, reason=b"too many resets")
-            self.close()
+            raise ProtocolError("too many resets", ErrorCode.ENHANCE_YOUR_CALM)
 
-    def _on_room(self, _event: Any) -> None:
+    def on_room(self) -> None:
+        """There may be room for what waits."""
         self.outflow.announce_room()
 
-    def _on_settings(self, _event: events.RemoteSettingsChanged) -> None:
+    def on_settings(self) -> None:
+        """The peer is there, and its windows may have changed."""
         self.watch.greeted = True
         self.outflow.announce_room()
 
-    def _on_pong(self, _event: events.PingAckReceived) -> None:
+    def on_pong(self) -> None:
+        """The peer lives, and while we drain it knows."""
         self.watch.pinged = None
         if self.service.draining:
             self._say_last()
@@ -218,7 +217,7 @@ class Connection(asyncio.Protocol):
         self.outflow.flush()
 
     def _say_last(self) -> None:
-        self.last_stream = self.wire.h2.highest_inbound_stream_id
+        self.last_stream = self.wire.streams.highest
         self.wire.goaway()
         if not self.calls:
             self.close()
@@ -237,13 +236,3 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close now, whatever is unwritten."""
         self.outflow.abort()
-
-
-_REACTIONS: dict[type[Any], Callable[[Connection, Any], None]] = {
-    events.RequestReceived: Connection._on_request,  # noqa: SLF001 - the table is part of the class
-    events.StreamEnded: Connection._on_end,  # noqa: SLF001
-    events.StreamReset: Connection._on_reset,  # noqa: SLF001
-    events.WindowUpdated: Connection._on_room,  # noqa: SLF001
-    events.RemoteSettingsChanged: Connection._on_settings,  # noqa: SLF001
-    events.PingAckReceived: Connection._on_pong,  # noqa: SLF001
-}

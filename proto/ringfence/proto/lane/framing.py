@@ -9,11 +9,11 @@ from ringfence.proto.status import Code, Status
 
 PREFIX = 5
 FRAME_HEAD = 9  # bytes before a frame's payload
-DATA = 0x0
-HEADERS = 0x1
-WINDOW_UPDATE = 0x8
-END_STREAM = 0x1
-END_HEADERS = 0x4
+# Kinds of frames and their flags, RFC 9113 section 6.
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE = 0x0, 0x1, 0x2, 0x3, 0x4, 0x5
+PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0x6, 0x7, 0x8, 0x9
+ACK = END_STREAM = 0x1
+END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
 
 
 class Framed:
@@ -60,6 +60,18 @@ def data_frames(stream_id: int, data: bytes | memoryview, max_frame: int) -> byt
     for start in range(0, size, max_frame):
         piece = view[start : start + max_frame]
         parts += frame_header(len(piece), DATA, 0, stream_id), piece
+    return b"".join(parts)
+
+
+def header_frames(stream_id: int, block: bytes, max_frame: int, flags: int) -> bytes:
+    """*block* as a HEADERS frame with *flags*, and what does not fit it as CONTINUATION."""
+    if len(block) <= max_frame:
+        return frame_header(len(block), HEADERS, flags | END_HEADERS, stream_id) + block
+    parts = [frame_header(max_frame, HEADERS, flags, stream_id), block[:max_frame]]
+    for start in range(max_frame, len(block), max_frame):
+        piece = block[start : start + max_frame]
+        last = END_HEADERS if start + max_frame >= len(block) else 0
+        parts += frame_header(len(piece), CONTINUATION, last, stream_id), piece
     return b"".join(parts)
 
 

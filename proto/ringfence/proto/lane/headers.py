@@ -19,6 +19,7 @@ _LONGEST_TIMEOUT = 365 * 24 * 3600.0
 # Every printable ASCII byte but the percent sign goes as it is (gRPC PROTOCOL-HTTP2.md, Percent-Encoded).
 _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _LONGEST_MESSAGE = 2_048
+_PREFIX_FULL = 0x7F  # what seven bits hold means that more bytes follow
 _NOT_METADATA = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
@@ -27,8 +28,27 @@ RESPONSE: HeaderList = [(b":status", b"200"), (b"content-type", b"application/gr
 # The same two as HPACK that touches no dynamic table, so it is right on every connection (RFC 7541 section 6):
 # the static entry 8, then a literal without indexing under the static name 31.
 RESPONSE_BLOCK = b"\x88\x0f\x10\x10application/grpc"
-OK_TRAILERS: HeaderList = [(b"grpc-status", b"0")]
 OK_TRAILERS_BLOCK = b"\x00\x0bgrpc-status\x010"
+
+
+def literals(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """*headers* as an HPACK block of literals that no table keeps (RFC 7541 section 6.2.2).
+
+    It needs no state, so it is right on every connection and after every setting.
+    """
+    return b"".join(b"\0" + _string(name) + _string(value) for name, value in headers)
+
+
+def _string(text: bytes) -> bytes:
+    """An HPACK string without Huffman coding (sections 5.1 and 5.2)."""
+    size, rest = len(text), b""
+    if size >= _PREFIX_FULL:
+        size, left = _PREFIX_FULL, len(text) - _PREFIX_FULL
+        while left > _PREFIX_FULL:
+            rest += bytes((left & _PREFIX_FULL | 0x80,))
+            left >>= 7
+        rest += bytes((left,))
+    return bytes((size,)) + rest + text
 
 
 def timeout_seconds(value: bytes) -> float | None:

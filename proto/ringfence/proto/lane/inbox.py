@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from h2.exceptions import FlowControlError
-
+from ringfence.proto.lane.faults import ErrorCode, ProtocolError
 from ringfence.proto.lane.framing import PREFIX, Deframer
 from ringfence.proto.lane.limits import Limits
 from ringfence.proto.status import Code, Status
@@ -29,10 +28,10 @@ class Inbox:
         self.closed = False  # nobody reads any more
 
     def feed(self, data: bytes, flow_size: int) -> None:
-        """Take *data*, *flow_size* with its padding; raises Status, or FlowControlError past the window."""
+        """Take *data*, *flow_size* with its padding; raises Status, or ProtocolError past the window."""
         self._owed += flow_size
         if self._owed > self._window:
-            raise FlowControlError("more data than the stream's window")
+            raise ProtocolError("more data than the stream's window", ErrorCode.FLOW_CONTROL_ERROR)
         messages = self._deframer.feed(data)
         self.held += len(data)
         if messages:
