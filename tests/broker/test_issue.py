@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.broker.entry import Entry, any_node
 from ringfence.broker.issue import MAX_BATCH, Wanted
-from ringfence.broker.store import entries, ledger
+from ringfence.broker.store import entries, inventory, ledger
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.jwt_svid import validate_jwt
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
+from ringfence.certs.wit_svid import validate_wit
 from tests.broker.world import AGENT, TD, World, let_write, world
 
 OTHER = SpiffeId(TD, "/ringfence/agent/join_token/two")
@@ -230,3 +231,53 @@ async def test_a_jwt_carries_its_ledger_number_if_the_entry_asks(tmp_path: Path)
             claims = validate_jwt(token, "db", bundles, now=w.clock()).claims
             assert ("jti" in claims) is wanted
             assert not wanted or claims["jti"] in await w.store.run(ledger.states)
+
+
+async def test_a_wit_svid_is_bound_to_the_key_of_the_request(tmp_path: Path) -> None:
+    """It lives as an X509-SVID of the entry does, and its jti is its number in the ledger."""
+    async with world(tmp_path, MemoryKeys(), wit=True) as w:
+        entry = await w.entry(x509_ttl=600)
+        held = key()
+        token, ends = await w.issuer.wit_svid(AGENT, entry.id, new_csr(held))
+        wit = validate_wit(token, {TD: w.trust.bundle}, now=w.clock())
+        assert (wit.spiffe_id, wit.key) == (entry.spiffe_id, held.public_key())
+        assert wit.expires_at == ends == w.clock() + timedelta(seconds=600)
+        assert await w.store.run(ledger.states) == {wit.claims["jti"]: ledger.ISSUED}
+        [found] = await w.store.run(inventory.page, inventory.Wanted(), int(w.clock().timestamp()))
+        assert (found.kind, found.authority) == ("wit", w.trust.authority.wit_key().kid)
+
+
+async def test_no_wit_svid_for_a_strangers_entry_or_without_its_key(tmp_path: Path) -> None:
+    """Nothing is signed, and the refusal is in the inventory."""
+    async with world(tmp_path, MemoryKeys(), wit=True) as w:
+        entry = await w.entry()
+        request = bytearray(csr())
+        request[-1] ^= 1
+        for asked, shown, kind in (("nobody", csr(), Kind.DENIED), (entry.id, bytes(request), Kind.INVALID)):
+            with pytest.raises(RingfenceError) as caught:
+                await w.issuer.wit_svid(AGENT, asked, shown)
+            assert caught.value.kind is kind
+        assert await w.store.run(ledger.states) == {}
+        refused = await w.store.run(inventory.page, inventory.Wanted(state="refused"), int(w.clock().timestamp()))
+        assert {each.kind for each in refused} == {"wit"}
+
+
+async def test_no_wit_svid_without_the_feature(tmp_path: Path) -> None:
+    """Said as such, and nothing is on record: every agent that has it on would ask again and again."""
+    async with world(tmp_path, MemoryKeys()) as w:
+        entry = await w.entry()
+        with pytest.raises(RingfenceError) as caught:
+            await w.issuer.wit_svid(AGENT, entry.id, csr())
+        assert caught.value.kind is Kind.UNIMPLEMENTED
+        assert "--feature wit-svid" in caught.value.hint
+        assert await w.store.run(inventory.page, inventory.Wanted(), int(w.clock().timestamp())) == []
+
+
+async def test_a_wit_svid_is_on_record_before_it_is_signed(tmp_path: Path) -> None:
+    """A key manager that fails leaves the intent behind."""
+    async with world(tmp_path, keys := MemoryKeys(), wit=True) as w:
+        entry = await w.entry()
+        keys.delete(w.trust.authority.wit_key().key_id)
+        with pytest.raises(RingfenceError):
+            await w.issuer.wit_svid(AGENT, entry.id, csr())
+        assert list((await w.store.run(ledger.states)).values()) == [ledger.INTENT]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -156,3 +157,43 @@ async def test_a_folder_of_another_trust_domain_is_refused(tmp_path: Path) -> No
             )
     assert caught.value.kind is Kind.CONFLICT
     assert "--trust-domain example.org" in caught.value.hint
+
+
+async def test_without_the_feature_there_is_no_wit_key(tmp_path: Path) -> None:
+    """No key is made, and the bundle says nothing of it."""
+    keys = MemoryKeys()
+    async with world(tmp_path, keys) as w:
+        assert w.trust.authority.wit is None
+        assert b"wit-svid" not in w.trust.bundle.to_json()
+        assert not any(name.startswith("wit-") for name in keys.key_ids())
+
+
+async def test_the_feature_brings_wit_keys_and_takes_them_away(tmp_path: Path) -> None:
+    """Kept over a restart; off again they are out of the bundle, with a new sequence, and their key is deleted."""
+    keys = MemoryKeys()
+    async with world(tmp_path, keys) as w:
+        plain = w.trust.bundle
+    async with world(tmp_path, keys, wit=True) as w:
+        first = w.trust.bundle
+        assert first.sequence == plain.sequence + 1
+        assert len(first.wit_authorities) == 1
+    async with world(tmp_path, keys, wit=True) as w:
+        assert w.trust.bundle == first
+    async with world(tmp_path, keys) as w:
+        assert w.trust.bundle == replace(plain, sequence=first.sequence + 1)
+        assert keys.key_ids() == w.trust.authority.current.key_ids
+    async with world(tmp_path, keys, wit=True) as w:
+        assert not w.trust.bundle.wit_authorities.keys() & first.wit_authorities.keys()
+
+
+async def test_wit_keys_rotate_by_themselves(tmp_path: Path) -> None:
+    """Published before use, as the others."""
+    async with world(tmp_path, MemoryKeys(), wit=True) as w:
+        before = w.trust.authority.wit_key()
+        w.clock.turn(hours=13)
+        assert await w.trust.step() is Step.PREPARE
+        assert len(w.trust.bundle.wit_authorities) == 2
+        w.clock.turn(hours=8)
+        assert await w.trust.step() is Step.ACTIVATE
+        assert w.trust.authority.wit_key() != before
+        assert before.kid in w.trust.bundle.wit_authorities

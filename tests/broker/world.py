@@ -61,13 +61,22 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, keys: KeyManager, clock: Clock | None = None) -> AsyncIterator[World]:
+async def world(
+    folder: Path, keys: KeyManager, clock: Clock | None = None, *, wit: bool = False
+) -> AsyncIterator[World]:
     """A world on the store in *folder*; entered again with the same keys it is a restarted server."""
     clock = clock or Clock()
     store, bell = await Store.open(folder / "store.sqlite3"), Bell()
     try:
         trust = await Trust.load(
-            TD, keys, store=store, bell=bell, clock=clock, pem=folder / "bundle.pem", ca_ttl=timedelta(hours=24)
+            TD,
+            keys,
+            store=store,
+            bell=bell,
+            clock=clock,
+            pem=folder / "bundle.pem",
+            ca_ttl=timedelta(hours=24),
+            wit=wit,
         )
         registry = Registry(bell)
         feed = Feed(store, registry)

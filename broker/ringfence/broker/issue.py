@@ -33,6 +33,8 @@ from ringfence.certs.spiffe_id import SpiffeId
 MAX_BATCH = 500  # SVIDs a request, as SPIRE's agents ask
 _SLICE = 16  # signatures between two breaths of the event loop, about 3 ms
 
+_Sign = Callable[[Entry, datetime, timedelta, str], tuple[str, datetime]]  # the token and its end; last: its serial
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -124,37 +126,68 @@ class Issuer:
 
     async def jwt_svid(self, agent: SpiffeId, entry_id: str, audience: Sequence[str]) -> tuple[str, datetime]:
         """A token for one entry and when it ends; raises DENIED, INVALID or what the store raises."""
+
+        def begin() -> tuple[str, _Sign]:
+            _check_audience(audience)
+            return self._authority.current.jwt.kid, sign
+
+        def sign(entry: Entry, now: datetime, ttl: timedelta, serial: str) -> tuple[str, datetime]:
+            token_id = serial if entry.jwt_jti else ""  # by which the ledger knows it
+            return self._authority.issue_jwt(
+                entry.spiffe_id, tuple(audience), now=now, ttl=ttl, issuer=self._jwt_issuer, token_id=token_id
+            )
+
+        return await self._token("jwt", agent, entry_id, begin)
+
+    async def wit_svid(self, agent: SpiffeId, entry_id: str, csr: bytes) -> tuple[str, datetime]:
+        """A token for one entry, bound to the key that signed *csr*; it lives as long as an X509-SVID of the entry.
+
+        Raises UNIMPLEMENTED without the feature, and what `jwt_svid` raises.
+        """
+        self._authority.wit_key()
+        from ringfence.certs.wit_svid import issue_wit  # most servers sign none
+
+        def begin() -> tuple[str, _Sign]:
+            key = csr_public_key(csr)
+
+            def sign(entry: Entry, now: datetime, ttl: timedelta, serial: str) -> tuple[str, datetime]:
+                return issue_wit(self._authority, entry.spiffe_id, key, now=now, ttl=ttl, token_id=serial)
+
+            return self._authority.wit_key().kid, sign
+
+        return await self._token("wit", agent, entry_id, begin)
+
+    async def _token(
+        self, kind: str, agent: SpiffeId, entry_id: str, begin: Callable[[], tuple[str, _Sign]]
+    ) -> tuple[str, datetime]:
+        """A token of *kind*; *begin* checks what was asked for, and gives the id of the key that signs and how."""
         # 1. Authorise.
         try:
             entry = self._granted(agent, entry_id)
-            _check_audience(audience)
+            kid, sign = begin()
         except RingfenceError as error:
-            await self._close("jwt", str(agent), [], [(entry_id, error)])
+            await self._close(kind, str(agent), [], [(entry_id, error)])
             raise
         with span(ISSUE, {SPIFFE_ID: str(entry.spiffe_id), ENTRY: entry.id}):
             # 2. Record the intent.
             now = self._clock()
-            ttl = self._life(entry, entry.jwt_ttl or DEFAULT_JWT_TTL)
-            kid = self._authority.current.jwt.kid
+            ttl = self._life(entry, _seconds(kind, entry))
             job = secrets.token_hex(16)
-            trace = Issuance(job, "jwt", str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp()))
+            trace = Issuance(job, kind, str(entry.spiffe_id), entry.id, str(agent), kid, int((now + ttl).timestamp()))
             await self._store.run(ledger.intend, [trace], int(now.timestamp()))
             # 3. Sign, unless it was revoked meanwhile.
             self._revoked.check(entry.spiffe_id)
-            token_id = job if entry.jwt_jti else ""  # by which the ledger knows it
-            token, expires_at = self._authority.issue_jwt(
-                entry.spiffe_id, tuple(audience), now=now, ttl=ttl, issuer=self._jwt_issuer, token_id=token_id
-            )
+            token, expires_at = sign(entry, now, ttl, job)
             # 4. Record, then deliver.
-            await self._close("jwt", str(agent), [(job, str(entry.spiffe_id), entry.id)], [])
-            events.issued("jwt", entry.spiffe_id, job)
+            await self._close(kind, str(agent), [(job, str(entry.spiffe_id), entry.id)], [])
+            events.issued(kind, entry.spiffe_id, job)
             return token, expires_at
 
     def _prepare(self, agent: SpiffeId, item: Wanted) -> _Job | Answer:
         try:
             entry = self._granted(agent, item.entry_id)
             key = csr_public_key(item.csr)
-            ttl = self._life(entry, entry.x509_ttl or DEFAULT_X509_TTL)
+            ttl = self._life(entry, _seconds("x509", entry))
             return _Job(item.entry_id, self._draft(entry.spiffe_id, key, ttl, dns_names=entry.dns_names))
         except RingfenceError as error:
             events.refused("x509", agent, error)
@@ -257,6 +290,11 @@ class Issuer:
                 return Answer(job.entry_id, refused=error)
         events.issued("x509", job.draft.spiffe_id, job.serial)
         return answer
+
+
+def _seconds(kind: str, entry: Entry) -> int:
+    """How long a document of *kind* lives by its entry."""
+    return entry.jwt_ttl or DEFAULT_JWT_TTL if kind == "jwt" else entry.x509_ttl or DEFAULT_X509_TTL
 
 
 def _check_audience(audience: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ class Trust:
             authority = await asyncio.to_thread(
                 Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl, upstream=upstream
             )
-            authority.want_wit(clock(), wanted=wit)
+            await asyncio.to_thread(_want_wit, authority, clock(), wit)
             trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
             trust._published = None  # whatever the sequence, no key of it was
             await trust._publish()
@@ -97,7 +97,7 @@ class Trust:
             # Off for longer than an authority lives: all that it signed has ended, so nobody has to hear first.
             while clock() >= authority.current.x509.not_after:
                 await trust.step()
-            if await asyncio.to_thread(authority.want_wit, clock(), wanted=wit):
+            if await asyncio.to_thread(_want_wit, authority, clock(), wit):
                 await trust._publish()
                 await asyncio.to_thread(authority.forget_keys)
             await trust._show()
@@ -165,6 +165,11 @@ class Trust:
             await self._after(step)
             events.authority_step(f"{step} {kind}", taken.id)
             return taken
+
+    @property
+    def follows(self) -> bool:
+        """Whether a server above shares its bundle with us."""
+        return self.authority.upstream is not None and self.authority.upstream.shares
 
     async def hear(
         self, *, roots: tuple[bytes, ...] | None = None, keys: Mapping[str, PublicKey] | None = None
@@ -238,6 +243,13 @@ class Trust:
         await asyncio.to_thread(write_atomically, self._pem, self.bundle.x509_pem(), mode=0o644)
         for line in self.authority.lines:
             metrics.CA_EXPIRY.labels(line.kind).set(line.current.not_after.timestamp())
+
+
+def _want_wit(authority: Authority, now: datetime, wanted: bool) -> bool:  # noqa: FBT001  # run in a thread
+    """Have keys for WIT-SVIDs or none, and the code that uses them; whether the keys came or went."""
+    if wanted:
+        import ringfence.certs.wit_svid  # noqa: F401  # the files of a module are not read in the event loop
+    return authority.want_wit(now, wanted=wanted)
 
 
 def _check_domain(found: TrustDomain, wanted: TrustDomain, folder: Path) -> None:

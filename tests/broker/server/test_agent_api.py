@@ -20,6 +20,7 @@ from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid, spiffe_id_of, verify_peer
+from ringfence.certs.wit_svid import validate_wit
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
 from tests.broker.server.node import Node
 
@@ -176,6 +177,23 @@ async def test_an_agent_gets_jwt_svids_and_renews_its_own(tmp_path: Path) -> Non
             await stream.say(renew=pb.RenewRequest(id=3, csr=csr()))
             renewed = await stream.hear("renew")
             assert str(spiffe_id_of(renewed.chain[0])) == node.spiffe_id
+
+
+@pytest.mark.parametrize("features", [frozenset(), frozenset({"wit-svid"})])
+async def test_an_agent_gets_wit_svids_with_the_feature_only(tmp_path: Path, features: frozenset[str]) -> None:
+    """Otherwise it is told that there are none."""
+    async with running_server(tmp_path, features=features) as server:
+        node = await joined(server)
+        entry = await server.create_entry(TRAINER, "unix:uid:1000")
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            await stream.say(wit=pb.WitRequest(id=1, entry_id=entry.id, csr=csr()))
+            answer = await stream.hear("wit")
+            if features:
+                wit = validate_wit(answer.token, {TRUST_DOMAIN: await server.bundle()}, now=system_clock())
+                assert (str(wit.spiffe_id), int(wit.expires_at.timestamp())) == (TRAINER, answer.expires_at)
+            else:
+                assert answer.code == grpc.StatusCode.UNIMPLEMENTED.value[0]
 
 
 async def test_a_rotation_reaches_agents_bundle_first(tmp_path: Path) -> None:

@@ -46,13 +46,14 @@ async def joined(server: ServerUnderTest) -> Node:
 
 def ids(kind: str, bundle: SpiffeBundle) -> int:
     """How many keys of *kind* it publishes."""
-    return len(bundle.x509_authorities if kind == "x509" else bundle.jwt_authorities)
+    kinds = {"x509": bundle.x509_authorities, "jwt": bundle.jwt_authorities, "wit": bundle.wit_authorities}
+    return len(kinds[kind])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "wit"])
 async def test_the_five_steps_reach_a_connected_agent(tmp_path: Path, kind: str) -> None:
     """Published before use, renewed at activation, renewed by name at a taint, gone from the bundle when revoked."""
-    async with running_server(tmp_path) as server:
+    async with running_server(tmp_path, features=frozenset({"wit-svid"})) as server:
         node = await joined(server)
         async with node.connected() as stream:
             await stream.hear("entries")

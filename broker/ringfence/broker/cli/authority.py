@@ -76,3 +76,4 @@ def _life(kind: str, text: str) -> click.Group:
 
 command.add_command(_life("x509", "Authorities that sign X.509-SVIDs."))
 command.add_command(_life("jwt", "Authorities that sign JWT-SVIDs."))
+command.add_command(_life("wit", "Authorities that sign WIT-SVIDs (a server with --feature wit-svid)."))

@@ -197,6 +197,8 @@ class _AgentStream:
                     answer = await self._svids(message.svids)
                 case "jwt":
                     answer = await self._jwt(message.jwt)
+                case "wit":
+                    answer = await self._wit(message.wit)
                 case "renew":
                     answer = await self._renew(message.renew)
                 case _:
@@ -218,6 +220,13 @@ class _AgentStream:
             return say.jwt_refused(request.id, error)
         response = pb.JwtResponse(id=request.id, token=token, expires_at=int(ends.timestamp()))
         return pb.ServerMessage(jwt=response)
+
+    async def _wit(self, request: Any) -> Any:
+        try:
+            token, ends = await self._api.issuer.wit_svid(self._agent, request.entry_id, request.csr)
+        except RingfenceError as error:
+            return say.wit_refused(request.id, error)
+        return pb.ServerMessage(wit=pb.WitResponse(id=request.id, token=token, expires_at=int(ends.timestamp())))
 
     async def _renew(self, request: Any) -> Any:
         api = self._api

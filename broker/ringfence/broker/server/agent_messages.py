@@ -51,6 +51,11 @@ def jwt_refused(request_id: int, error: RingfenceError) -> pb.ServerMessage:
     return pb.ServerMessage(jwt=pb.JwtResponse(id=request_id, code=code_of(error.kind), detail=error.detail))
 
 
+def wit_refused(request_id: int, error: RingfenceError) -> pb.ServerMessage:
+    """Why there is no WIT-SVID."""
+    return pb.ServerMessage(wit=pb.WitResponse(id=request_id, code=code_of(error.kind), detail=error.detail))
+
+
 def renew_refused(request_id: int, error: RingfenceError) -> pb.ServerMessage:
     """Why the agent's own SVID is not renewed."""
     return pb.ServerMessage(renew=pb.RenewResponse(id=request_id, code=code_of(error.kind), detail=error.detail))

@@ -14,6 +14,7 @@ from ringfence.broker.audit.chain import ACTIVE
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, DATABASE, ServerConfig
+from ringfence.broker.features import WIT_SVID
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed
 from ringfence.broker.intent import Intent
@@ -104,6 +105,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         ca_ttl=config.ca_ttl,
         audit=audit,
         upstream=config.upstream,
+        wit=WIT_SVID in config.features,
     )
     if unfinished := await store.run(ledger.unfinished):
         events.unfinished(unfinished)
