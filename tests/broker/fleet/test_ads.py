@@ -246,7 +246,7 @@ async def test_describe_is_for_workloads_only(world: tuple[Fleet, int], identiti
 async def test_a_revoked_proxys_stream_ends_and_the_next_one_is_refused(
     world: tuple[Fleet, int], identities: Identities
 ) -> None:
-    """PERMISSION_DENIED on both; once that is lifted it is served again."""
+    """PERMISSION_DENIED on both, after word to let go of everything; once that is lifted it is served again."""
     fleet, port = world
     fleet.apply(model())
     name = f"spiffe://example.test{TRAINER}"
@@ -254,6 +254,7 @@ async def test_a_revoked_proxys_stream_ends_and_the_next_one_is_refused(
         await ads.ask(type_url=CLUSTER, node=node())
         assert await ads.read()
         fleet.revoke(Revocations.of((), [RevokedIdentity(name, 5, "left", "alice")]))
+        assert list((await ads.read()).removed_resources) == ["shared/registry/http"]
         assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
     assert len(fleet) == 0
     async with stream(identities, port, TRAINER) as ads:
