@@ -12,10 +12,14 @@ from ringfence.certs.spiffe_id import SpiffeId
 
 
 class Revoked:
-    """`current` is replaced as a whole, once the store has the change; `bell` rings at every replacement."""
+    """`current` is replaced as a whole, once the store has the change; `bell` rings at every replacement.
 
-    def __init__(self) -> None:
+    *everyone*, the bell of all that streams carry, rings with it.
+    """
+
+    def __init__(self, everyone: Bell | None = None) -> None:
         self.bell = Bell()
+        self._everyone = Bell() if everyone is None else everyone
         self.current = Revocations()
         self.crls: dict[str, Crl] = {}  # by authority
         self.version = 0  # that of the value held
@@ -29,6 +33,7 @@ class Revoked:
         metrics.REVOKED.labels("serials").set(len(self.current.serials))
         metrics.REVOKED.labels("identities").set(len(self.current.identities))
         self.bell.ring()
+        self._everyone.ring()
 
     def check(self, spiffe_id: SpiffeId) -> None:
         """Raise DENIED when that identity is revoked as a whole, in the words of who revoked it."""

@@ -19,9 +19,12 @@ _ACTIONS = {
     "Rotate": "authority.rotate",
     "EvictNodes": "node.evict",
     "BanNodes": "node.ban",
+    "RevokeIdentities": "identity.revoke",
+    "LiftRevocations": "identity.lift",
 }
 # Fields that name what a call is about, in any message; no field that could hold a secret is among them.
-_NAMES = ("spiffe_id", "ids", "id", "serial", "authority", "trust_domain", "name", "revision", "spiffe_ids")
+_SINGLE = ("spiffe_id", "ids", "id", "serial", "authority", "trust_domain", "name", "revision")
+_NAMES = (*_SINGLE, "spiffe_ids", "serials", "nodes")
 
 
 def is_dry_run(request: Any) -> bool:
@@ -80,6 +83,10 @@ def _applied(response: Any) -> dict[str, Any]:
     return {"subject": response.revision, "result": result, "changes": changes}
 
 
+def _revoked(response: Any) -> dict[str, Any]:
+    return {"results": [[r.kind, r.subject, r.action, r.documents] for r in response.results]}
+
+
 def _nodes(response: Any) -> dict[str, Any]:
     return {"nodes": [[r.spiffe_id, r.action] for r in response.results]}
 
@@ -88,6 +95,7 @@ _ASKED: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "ApplyPolicy": lambda request: {"author": request.author[:256], "commit": request.commit[:64]},
     "DeleteEntries": lambda request: {"ids": list(request.ids)},
     "Rotate": lambda request: {"new_authority": request.authority},
+    "RevokeIdentities": lambda request: {"reason": request.reason[:256]},
 }
 _DONE: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "GenerateToken": _token,
@@ -98,5 +106,7 @@ _DONE: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "ApplyPolicy": _applied,
     "EvictNodes": _nodes,
     "BanNodes": _nodes,
+    "RevokeIdentities": _revoked,
+    "LiftRevocations": _revoked,
     "Rotate": lambda response: {"subject": response.authority},
 }

@@ -17,14 +17,17 @@ from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed
 from ringfence.broker.intent import Intent
 from ringfence.broker.registry import Registry
+from ringfence.broker.revoking import Revoker
 from ringfence.broker.server import admin_messages as say
 from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.authority_api import AuthorityApi
+from ringfence.broker.server.doorkeeper import Doorkeeper
 from ringfence.broker.server.entry_api import EntryApi
 from ringfence.broker.server.federation_api import FederationApi
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.inventory_api import InventoryApi
 from ringfence.broker.server.node_api import NodeApi
+from ringfence.broker.server.revocation_api import RevocationApi
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.intent import Document
 from ringfence.broker.trust import Trust
@@ -77,6 +80,8 @@ class AdminApi:
     proxies: ProxyList
     clock: Callable[[], datetime]
     federation: Federation
+    revoker: Revoker
+    doorkeeper: Doorkeeper
 
     @property
     def entries(self) -> EntryApi:
@@ -96,13 +101,18 @@ class AdminApi:
         }
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
         unary |= FederationApi(self.federation, self.registry).unary()
-        unary |= NodeApi(self.agents, self.trust.bundle.trust_domain).unary()
+        nodes = NodeApi(self.agents, self.trust.bundle.trust_domain)
+        unary |= nodes.unary()
+        unary |= RevocationApi(self.revoker, self.doorkeeper, nodes, self._connected_proxies).unary()
         unary |= InventoryApi(self.store, self.registry, self.intent, self.trust, self.clock).unary()
         unary |= access_api.unary()
         entries = self.entries
         handlers = {name: _unary(answer) for name, answer in (unary | entries.unary()).items()}
         streams = {"TailAuthz": self.tail_authz, "ApplyEntries": entries.apply}
         return methods_of(service_of(pb, "Server"), handlers | streams)
+
+    def _connected_proxies(self) -> int:
+        return len(self.proxies.list_proxies())
 
     async def info(self, _: pb.InfoRequest) -> pb.InfoResponse:
         """What this server is and how much it holds."""
@@ -112,7 +122,7 @@ class AdminApi:
             revision=self.registry.revision,
             ready=self.registry.loaded,
             agents=self.agents.connected,
-            proxies=len(self.proxies.list_proxies()),
+            proxies=self._connected_proxies(),
             entries=len(self.registry),
             spiffe_id=str(self.identity.spiffe_id),
         )

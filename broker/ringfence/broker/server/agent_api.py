@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from ringfence.broker.bell import Bell
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
+from ringfence.broker.revoked import Revoked
 from ringfence.broker.server import agent_messages as say
 from ringfence.broker.server.admission import Admission
 from ringfence.broker.server.agents import Agents, Ended
@@ -54,6 +55,7 @@ class AgentApi:
     clock: Callable[[], datetime]
     federation: Federation
     audit: AuditLog | None = None
+    revoked: Revoked = field(default_factory=Revoked)
 
     def methods(self) -> dict[str, Method]:
         """What the lane serves, by path."""
@@ -109,6 +111,8 @@ class _AgentStream:
         self._revision: int = hello.revision
         self._digest: bytes = hello.bundle_digest
         self._federated: bytes = hello.federated_digest
+        self._revoked: bytes = hello.revoked_digest
+        self._revoked_version = -1  # of what was looked up last
         self._looked_at = (-1, -1)  # revision and federation, of the foreign bundles last looked up
         self._rotations = api.trust.rotations
         self._tainted: frozenset[str] = frozenset()
@@ -142,9 +146,10 @@ class _AgentStream:
                 await changed.wait()
 
     def _news(self, *, first: bool) -> list[Any]:
-        """All that this agent does not know yet, the bundle before the entries that need it."""
+        """All that this agent does not know yet: what is revoked, then the bundle, then the entries that need it."""
         api = self._api
         messages: list[Any] = []
+        messages += self._revocations()
         messages += self._bundles()
         if first or api.registry.revision != self._revision:
             delta = api.registry.delta(self._agent, self._revision)
@@ -169,6 +174,19 @@ class _AgentStream:
                 f"the authority that signed the SVID of {self._agent} was revoked",
                 hint="Attest it anew with `ringfence token generate`",
             )
+
+    def _revocations(self) -> list[Any]:
+        """What is revoked, whole, if it is anything else than the agent holds, also from before it was away."""
+        held = self._api.revoked
+        if held.version == self._revoked_version:
+            return []
+        self._revoked_version = held.version
+        revoked = say.revoked(held, self._agent)
+        digest = hashlib.sha256(revoked).digest() if revoked else b""
+        if digest == self._revoked:
+            return []
+        self._revoked = digest
+        return [pb.ServerMessage(revoked=pb.RevokedUpdate(revoked=revoked))]
 
     def _bundles(self) -> list[Any]:
         """Our bundle if it is not known; with it, or when they change, those that the agent's entries federate with."""

@@ -8,6 +8,7 @@ from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
 from ringfence.broker.issue import Answer
 from ringfence.broker.registry import Delta, Registry
+from ringfence.broker.revoked import Revoked
 from ringfence.broker.status import code_of
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
@@ -39,6 +40,19 @@ def revocations(delta: Delta, registry: Registry, agent: SpiffeId) -> pb.ServerM
     kept = {entry.spiffe_id for entry in registry.entitled(agent)}
     lost = {str(gone.spiffe_id) for gone in delta.removed if gone.spiffe_id not in kept}
     return pb.ServerMessage(revocations=pb.Revocations(spiffe_ids=sorted(lost))) if lost else None
+
+
+def revoked(held: Revoked, agent: SpiffeId) -> bytes:
+    """A `Revoked` with all that *agent* has to know, always the same bytes for the same; empty for nothing."""
+    name, current = str(agent), held.current
+    return pb.Revoked(
+        identities=[
+            pb.RevokedIdentity(spiffe_id=one.spiffe_id, reason=one.reason)
+            for _, one in sorted(current.identities.items())
+        ],
+        serials=sorted(one.serial for one in current.serials.values() if one.node == name),
+        crls=[crl.der for _, crl in sorted(held.crls.items())],
+    ).SerializeToString(deterministic=True)
 
 
 def svid_response(request_id: int, answers: Iterable[Answer]) -> pb.ServerMessage:

@@ -144,7 +144,7 @@ async def _tcp(
     stack: AsyncExitStack,
 ) -> Address:
     flag, address = where
-    lane = Lane(metered(methods), on_error=hidden)
+    lane = Lane(metered(methods), on_error=hidden, on_connect=parts.doorkeeper.admit)
     stack.push_async_callback(lane.drain, config.drain_seconds)
     try:
         port = await lane.listen_tcp(address.host, address.port, parts.identity.context)
@@ -155,7 +155,7 @@ async def _tcp(
 
 async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> None:
     keep = partial(keep_up, parts, retention=config.ledger_retention.total_seconds())
-    running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run)
+    running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run, parts.doorkeeper.run)
     tasks = [asyncio.create_task(_watched(task)) for task in running]
 
     async def end() -> None:

@@ -43,7 +43,7 @@ class NodeApi:
     async def evict_nodes(self, asked: pb.EvictNodesRequest) -> pb.NodeResults:
         """Have nodes attest anew; one that is not known, or banned, is left as it is."""
         results = []
-        for agent in self._agents_of(asked.spiffe_ids):
+        for agent in self.agents_of(asked.spiffe_ids):
             streams = await self.agents.evict(agent)
             results.append(_result(agent, "unchanged" if streams is None else "evicted", streams))
         return pb.NodeResults(results=results)
@@ -51,7 +51,7 @@ class NodeApi:
     async def ban_nodes(self, asked: pb.BanNodesRequest) -> pb.NodeResults:
         """Refuse nodes for good, or (lift) no longer."""
         results = []
-        for agent in self._agents_of(asked.spiffe_ids):
+        for agent in self.agents_of(asked.spiffe_ids):
             if asked.lift:
                 results.append(_result(agent, "unbanned" if await self.agents.lift(agent) else "unchanged", None))
             else:
@@ -59,8 +59,8 @@ class NodeApi:
                 results.append(_result(agent, "unchanged" if streams is None else "banned", streams))
         return pb.NodeResults(results=results)
 
-    def _agents_of(self, texts: Sequence[str]) -> list[SpiffeId]:
-        """All of them are checked before anything is done."""
+    def agents_of(self, texts: Sequence[str]) -> list[SpiffeId]:
+        """Those nodes; all of them are checked before anything is done, and INVALID is raised for any other."""
         if len(texts) > _NODES_A_CALL:
             raise RingfenceError(Kind.INVALID, f"at most {_NODES_A_CALL} nodes a call")
         found = [SpiffeId.parse(text) for text in texts]

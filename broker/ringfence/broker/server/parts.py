@@ -21,10 +21,13 @@ from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
 from ringfence.broker.keys.choice import open_keys
 from ringfence.broker.registry import Registry
+from ringfence.broker.revoked import Revoked
+from ringfence.broker.revoking import Revoker
 from ringfence.broker.server.admin_api import AdminApi
 from ringfence.broker.server.admission import Admission
 from ringfence.broker.server.agent_api import AgentApi
 from ringfence.broker.server.agents import Agents
+from ringfence.broker.server.doorkeeper import Doorkeeper
 from ringfence.broker.server.evidence import ServerEvidence
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.proxies import ServerProxies
@@ -65,6 +68,8 @@ class Parts:
     clock: Clock
     audit: AuditLog
     federation: Federation
+    revoker: Revoker
+    doorkeeper: Doorkeeper
 
     def methods(self) -> dict[str, Method]:
         """What the one `--listen` address serves."""
@@ -111,7 +116,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         events.unfinished(unfinished)
     # 2. Registrations and admitted agents.
     registry = Registry(bell)
-    feed = Feed(store, registry)
+    feed = Feed(store, registry, Revoked(bell))
     await feed.load()
     federation = Federation(lambda: trust.bundle, store, bell, clock=clock)
     await federation.load()
@@ -132,6 +137,10 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     attestors = [tokens, *await asyncio.to_thread(_x509pop, config, clock)]
     admission = Admission(config.trust_domain, attestors, agents, issuer, clock=clock)
     evidence = ServerEvidence(intent, forward=config.otlp_forward, clock=clock)
+    # 5. What was revoked, which a crash may have left without its list.
+    revoker = Revoker(store, feed, trust.authority, clock=clock, audit=audit)
+    await revoker.make_lists()
+    doorkeeper = Doorkeeper(feed.revoked, trust, bell)
     return Parts(
         store=store,
         registry=registry,
@@ -139,13 +148,28 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         issuer=issuer,
         identity=identity,
         intent=intent,
-        agent_api=AgentApi(registry, trust, issuer, admission, agents, bell, clock, federation, audit),
+        agent_api=AgentApi(registry, trust, issuer, admission, agents, bell, clock, federation, audit, feed.revoked),
         admin_api=AdminApi(
-            store, feed, registry, trust, tokens, agents, identity, intent, evidence, proxies, clock, federation
+            store,
+            feed,
+            registry,
+            trust,
+            tokens,
+            agents,
+            identity,
+            intent,
+            evidence,
+            proxies,
+            clock,
+            federation,
+            revoker,
+            doorkeeper,
         ),
         proxies=proxies,
         evidence=evidence,
         clock=clock,
         audit=audit,
         federation=federation,
+        revoker=revoker,
+        doorkeeper=doorkeeper,
     )

@@ -38,6 +38,7 @@ async def look(parts: Parts) -> None:
     if parts.registry.ended(parts.clock().timestamp()):
         # What grants nothing any more, to the server and to agents, also goes from the disk and from lists.
         await parts.admin_api.entries.prune_ended(parts.audit)
+    await parts.revoker.keep()
     step = await parts.trust.step()
     if step is Step.ACTIVATE or parts.identity.due():
         await parts.identity.renew()
