@@ -64,6 +64,17 @@ def test_the_oldest_comes_first_and_one_per_identity() -> None:
     assert _ids(book.matching({UID, GID})) == ["z", "a"]
 
 
+def test_a_remembered_match_ends_with_the_next_change() -> None:
+    """Callers that are alike are matched once, and anew after every update, however many kinds of them there are."""
+    book = _book(_entry("a", UID))
+    for number in range(3_000):
+        assert _ids(book.matching({UID, Selector("unix", f"gid:{number}")})) == ["a"]
+    assert len(book._matched) <= 1_024
+    assert book.matching({UID}) is book.matching({UID})
+    book.apply(agent_pb2.EntriesUpdate(revision=2, removed=["a"]))
+    assert book.matching({UID}) == ()
+
+
 def test_a_full_update_forgets_the_rest() -> None:
     """A full update replaces everything; a partial one adds and removes."""
     book = _book(_entry("a", UID), _entry("b", UID))

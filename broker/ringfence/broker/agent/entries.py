@@ -14,6 +14,8 @@ from ringfence.certs.path_template import PathTemplate
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
+_MATCHES_KEPT = 1_024  # sets of selectors whose entries are remembered until entries change
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -143,6 +145,7 @@ class EntryBook:
         self._facts: Counter[str] = Counter()  # how many entries ask for each
         self._ends: dict[str, int] = {}  # Unix seconds, of those that have one
         self._rules: dict[tuple[str, str], LaunchRule] = {}
+        self._matched: dict[frozenset[Selector], tuple[Entry, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -164,6 +167,14 @@ class EntryBook:
     def matching(self, selectors: Iterable[Selector]) -> tuple[Entry, ...]:
         """The entries whose every selector is among *selectors*: oldest first, one per SPIFFE ID and hint."""
         have = frozenset(selectors)
+        known = self._matched.get(have)
+        if known is None:
+            if len(self._matched) >= _MATCHES_KEPT:
+                self._matched.clear()
+            known = self._matched[have] = self._match(have)
+        return known
+
+    def _match(self, have: frozenset[Selector]) -> tuple[Entry, ...]:
         found = [
             entry for selector in have for entry in self._index.get(selector, {}).values() if entry.selectors <= have
         ]
@@ -195,6 +206,7 @@ class EntryBook:
         """Take in a change from the server; a full one replaces everything."""
         read, refused = _read_all(update.upserts)
         before = self._entries
+        self._matched.clear()
         removed = set(update.removed)
         if update.full:
             removed |= before.keys() - {entry.id for entry in read}
