@@ -119,3 +119,30 @@ def test_a_command_gets_the_option_once() -> None:
     """Commands are kept between look-ups in one process."""
     command = add_config(add_config(click.Command("x")))
     assert [parameter.name for parameter in command.params] == ["config"]
+
+
+ACCESS = """\
+[access]
+network = true
+[[access.grant]]
+role = "editor"
+namespaces = ["team-a"]
+spiffe_id = "spiffe://example.org/ns/team-a/sa/deployer"
+"""
+
+
+def test_the_table_access_is_a_setting_of_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a table of its file, or as a file of its own; a command of the noun `access` is not troubled by it."""
+    path = tmp_path / "server.toml"
+    path.write_text(f'trust_domain = "x.org"\ndata_dir = "/data"\nlisten = "127.0.0.1:1"\n{ACCESS}')
+    (tmp_path / "access.toml").write_text(ACCESS)
+    inside = given(monkeypatch, path)["access"]
+    assert inside["grant"][0]["role"] == "editor"
+    assert given(monkeypatch, path, "--access", str(tmp_path / "access.toml"))["access"] == inside
+    (tmp_path / "none.toml").write_text("x = 1")
+    with pytest.raises(RingfenceError, match="no table"):
+        given(monkeypatch, path, "--access", str(tmp_path / "none.toml"))
+    path.write_text(f'data_dir = "{tmp_path}"\n[server.run]\ntrust_domain = "x.org"\nlisten = "127.0.0.1:1"\n{ACCESS}')
+    assert given(monkeypatch, path)["access"] == inside
+    result = CliRunner().invoke(cli, ["access", "whoami", "--config", str(path)], standalone_mode=False)
+    assert "no server listens here" in str(result.exception)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from ringfence.broker.access.access import AccessConfig, IssuerConfig
 from ringfence.broker.config import DATABASE, Address, ServerConfig
 from ringfence.broker.server.validate import Check, validate
 from ringfence.broker.store import authority
@@ -17,9 +19,9 @@ from ringfence.certs.spiffe_id import TrustDomain
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-async def checks(folder: Path, *, database: Location | None = None, intent: Path | None = None) -> dict[str, Check]:
-    """By name."""
-    config = ServerConfig(TrustDomain("example.org"), folder, Address("127.0.0.1", 0), database=database, intent=intent)
+async def checks(folder: Path, **options: Any) -> dict[str, Check]:
+    """By name; *options* are fields of the configuration."""
+    config = ServerConfig(TrustDomain("example.org"), folder, Address("127.0.0.1", 0), **options)
     return {check.name: check for check in await asyncio.to_thread(validate, config, NOW)}
 
 
@@ -64,3 +66,14 @@ async def test_intent_is_judged_as_a_server_would(tmp_path: Path) -> None:
     found = await checks(tmp_path / "data", intent=tmp_path)
     assert "other.org" in found["intent"].detail
     assert not found["intent"].ok
+
+
+async def test_access_is_counted_and_its_keys_are_read(tmp_path: Path) -> None:
+    """A file of an issuer's keys that holds none would deny everybody who comes with a token."""
+    found = await checks(tmp_path / "data", access=AccessConfig(network=True))
+    assert found["access"].detail == "0 grants, 0 issuers, on the admin socket and --listen"
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    issuer = IssuerConfig("https://idp.example.org", "ringfence", ("RS256",), tmp_path / "keys.json")
+    found = await checks(tmp_path / "data", access=AccessConfig(network=True, issuers=(issuer,)))
+    assert not found["access"].ok
+    assert "it holds no public key" in found["access"].detail

@@ -18,7 +18,7 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 _Id = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 _Text = Annotated[str, Field(min_length=1, max_length=2048)]
-_Namespace = Annotated[str, Field(pattern=r"\A[a-zA-Z0-9._-]{1,253}\Z")]
+_Namespace = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,253}$")]
 
 
 class _Part(BaseModel):

@@ -15,6 +15,9 @@ import click
 
 from ringfence.certs.errors import Kind, RingfenceError
 
+# Tables that are a setting of the server, and no place for options of the noun of that name.
+_OF_THE_SERVER = frozenset({"access"})
+
 
 def add_config(command: click.Command) -> click.Command:
     """Give *command*, and every command under it that does something, the option `--config`."""
@@ -70,6 +73,8 @@ def _settings(context: click.Context, found: dict[str, Any], path: Path) -> dict
     from ringfence.broker.cli.main import NOUNS
 
     chain = _chain(context)
+    if chain and chain[0].info_name in _OF_THE_SERVER:
+        found = {name: value for name, value in found.items() if name != chain[0].info_name}
     own = _options(context.command)
     settings: dict[str, Any] = {}
     level, known, tables = found, set(own), frozenset(NOUNS)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ringfence.broker.cli.access_table import ACCESS
 from ringfence.broker.cli.admin_client import ask, with_admin
 from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.feature_option import feature_option
@@ -116,6 +117,12 @@ def command() -> None:
     help="Roots above it, PEM.  [default: the last of --upstream-cert]",
 )
 @feature_option("server", "RINGFENCE_FEATURES")
+@click.option(
+    "--access",
+    type=ACCESS,
+    envvar="RINGFENCE_ACCESS",
+    help="TOML file whose [access] says who may use the admin API.  [default: [access] of --config, if any]",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),

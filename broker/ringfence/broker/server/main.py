@@ -10,6 +10,7 @@ from typing import Any
 
 import uvloop
 
+from ringfence.broker.access.access import AccessConfig
 from ringfence.broker.config import Address, ServerConfig
 from ringfence.broker.keys.choice import KeyChoice
 from ringfence.broker.log import configure
@@ -47,6 +48,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         keys=KeyChoice.of(given),
         upstream=_upstream(given),
         features=frozenset(given["features"]),
+        access=_access(given),
         log_level=given["log_level"],
     )
 
@@ -58,6 +60,14 @@ def _upstream(given: Mapping[str, Any]) -> Upstream | None:
     from ringfence.broker.upstream import upstream_of
 
     return upstream_of(*files)
+
+
+def _access(given: Mapping[str, Any]) -> AccessConfig | None:
+    if given.get("access") is None:
+        return None
+    from ringfence.broker.access.config import access_of  # 0.1 s of pydantic that most servers save
+
+    return access_of(given["access"], TrustDomain(given["trust_domain"]))
 
 
 def serve(config: ServerConfig) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from ringfence.broker.access.access import AccessConfig
 from ringfence.broker.config import DATABASE, ServerConfig
 from ringfence.broker.intent import judged, refused
 from ringfence.broker.intent_files import read_documents
@@ -34,6 +35,8 @@ def validate(config: ServerConfig, now: datetime) -> tuple[Check, ...]:
 def _checks(config: ServerConfig, now: datetime) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "data directory", partial(_data_dir, config)
     yield "database", partial(_database, config)
+    if config.access is not None:
+        yield "access", partial(_access, config.access)
     if config.intent is not None:
         yield "intent", partial(_intent, config, now)
 
@@ -77,6 +80,15 @@ def _state(found: Found) -> str:
     if found.schema != HEAD:
         return f"schema {found.schema or 'before the first'} becomes {HEAD} at start"
     return f"schema {HEAD}, {found.entries} entries"
+
+
+def _access(access: AccessConfig) -> str:
+    from ringfence.broker.access.issuers import open_issuer
+
+    for issuer in access.issuers:
+        open_issuer(issuer)
+    where = "the admin socket and --listen" if access.network else "the admin socket"
+    return f"{len(access.grants)} grants, {len(access.issuers)} issuers, on {where}"
 
 
 def _intent(config: ServerConfig, now: datetime) -> str:
