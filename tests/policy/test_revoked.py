@@ -79,6 +79,14 @@ def test_a_revoked_identity_is_refused_by_name_wherever_a_rule_means_it(port: st
     assert decided_by(Revocations.of([], [identity()]), TRAINER, port, path) == "revoked"
 
 
+def test_a_revoked_server_is_not_called():
+    """Its callers' proxies have no cluster for it; one certificate of it is another matter, for its own proxy."""
+    registry = "spiffe://example.test/ns/shared/sa/registry"
+    assert decided_by(Revocations.of([], [identity(registry)]), TRAINER, "http") == "revoked"
+    assert decided_by(Revocations.of([], [identity(registry)]), NOTEBOOK, "http") == "default-deny"
+    assert decided_by(Revocations.of([serial(registry)]), TRAINER, "http", number="") == "team-a/pull"
+
+
 def test_where_no_rule_means_it_the_default_has_it_already():
     """No rule speaks of the notebook, so that no proxy needs to hear that it is revoked."""
     assert decided_by(Revocations.of([], [identity(NOTEBOOK)]), NOTEBOOK, "http") == "default-deny"

@@ -66,8 +66,10 @@ def evaluate(model: Model, request: Request) -> Verdict:
     path = canonical_path(request.path) if request.path else ""
     if protocol is None or (protocol.is_http and (path is None or is_ambiguous(path))):
         return _default(DEFAULT_DENY)
-    # 3. A revoked caller is refused wherever a rule speaks of it; where none does, nothing allows it anyway.
-    if is_revoked(model, request.source, request.serial) and any(_meaning(model, request)):
+    # 3. Who is revoked is refused, and not called, wherever a rule speaks of it; else nothing allows it anyway.
+    called = model.workloads.get(request.destination)
+    revoked = is_revoked(model, request.source, request.serial) or (called and is_revoked(model, called.spiffe_id))
+    if revoked and any(_meaning(model, request)):
         return _default(REVOKED)
     # 4. Of the rules that match, a deny wins over every allow.
     matching = tuple(_matching(model, request, path or "", protocol))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.evidence.book import RuleBook
 from ringfence.broker.evidence.record import Record
-from ringfence.policy.model import DEFAULT_DENY, NO_DENY, NOT_MTLS, NOT_ONE_URI
+from ringfence.policy.model import DEFAULT_DENY, NO_DENY, NOT_MTLS, NOT_ONE_URI, REVOKED
 
 # What each decision means that no rule made.
 MEANINGS = {
     DEFAULT_DENY: "no rule allows this, and whatever no rule allows is denied",
     NOT_ONE_URI: "the caller's certificate does not name exactly one identity",
     NOT_MTLS: "the caller proved no identity of this mesh",
+    REVOKED: "the identity of one of the two, or the certificate that the caller showed, was revoked",
     NO_DENY: "no rule denies this",
 }
 

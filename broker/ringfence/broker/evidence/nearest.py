@@ -11,7 +11,7 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import in_force
-from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Model, Rule
+from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule
 from ringfence.policy.scope import narrowest
 
 
@@ -39,6 +39,8 @@ class Denied:
 
 def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
     """What would allow a denied *record*, as the attribute `nearest`; nothing for an allowed one."""
+    if record.rule == REVOKED:
+        return {"nearest": "no Allow, while that is revoked"}
     denied = None if record.allowed else _denied_of(model, record)
     found = nearest_allow(model, denied, now) if denied is not None else None
     return {"nearest": str(found)} if found is not None else {}

@@ -23,12 +23,15 @@ from ringfence.broker.evidence.judge import Question, judge
 from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.receive import records_of, spans_of
 from ringfence.broker.evidence.record import HTTP, Filter, Record
+from ringfence.broker.evidence.revoked import tell_revoked
 from ringfence.broker.evidence.spans import SpanStore
 from ringfence.broker.evidence.store import CAPACITY, DecisionStore
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.revocation import Revocations
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import spiffe_id_of
 from ringfence.policy.model import Model
+from ringfence.policy.revoked import with_revoked
 from ringfence.proto.lane import Call, Method
 from ringfence.proto.status import Code, Status
 
@@ -41,7 +44,8 @@ LONGEST_TAIL = CAPACITY
 class Evidence:
     """Decisions and spans of the mesh, bounded, joined to the intent by *rules* when they are read.
 
-    `model` gives the intent in force, for what would allow a denied call; `forward` gets everything that comes in.
+    `model` gives the intent in force, for what would allow a denied call, `revocations` what is revoked now; `forward`
+    gets everything that comes in.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Evidence:
         rules: RuleBook,
         *,
         model: Callable[[], Model | None] = lambda: None,
+        revocations: Callable[[], Revocations] = Revocations,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         capacity: int = CAPACITY,
         forward: Forwarder | None = None,
@@ -57,6 +62,7 @@ class Evidence:
         self.spans = SpanStore(capacity)
         self._rules = rules
         self._model = model
+        self._revocations = revocations
         self._clock = clock
         self._forward = forward
         self.undecided = 0  # log records that report no decision
@@ -93,15 +99,15 @@ class Evidence:
         # Subscribed before the kept ones are read: nothing falls in between.
         with self.decisions.following() as coming:
             for record in self.decisions.last(min(last, LONGEST_TAIL), wanted) if last > 0 else ():
-                yield joined(record, self._rules)
+                yield self._joined(record)
             while follow:
                 record = await coming.get()
                 if wanted.wants(record):
-                    yield joined(record, self._rules)
+                    yield self._joined(record)
 
     def check(self, model: Model, question: Question) -> admin_pb2.Decision:
         """What the model decides on *question*, kept like any other decision; raises NOT_FOUND or INVALID."""
-        record = judge(model, question, self._clock())
+        record = judge(with_revoked(model, self._revocations()), question, self._clock())
         self.decisions.add(record)
         return self._explained(record)
 
@@ -143,9 +149,14 @@ class Evidence:
             self._forward.hand_on(call.method, data or b"")
         return request, reporter
 
+    def _joined(self, record: Record) -> admin_pb2.Decision:
+        decision = joined(record, self._rules)
+        tell_revoked(decision, self._revocations())
+        return decision
+
     def _explained(self, record: Record) -> admin_pb2.Decision:
         """*record* joined, with the push that brought its rule and with what would allow it."""
-        decision = joined(record, self._rules)
+        decision = self._joined(record)
         if push := self.spans.push_of(decision.revision):
             decision.attributes.update({"push.trace_id": push.trace_id, "push.span_id": push.span_id})
         model = self._model()
