@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ringfence.broker.config import MAX_SOCKET_PATH, Address
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
+
+if TYPE_CHECKING:  # an agent that serves no broker does not pay for it
+    from ringfence.broker.broker_api.allowed import BrokerConfig
 
 ADMIN_SUFFIX = ".admin"
 
@@ -31,6 +35,7 @@ class AgentConfig:
     attest_patience: float = 60.0  # how long the first contact with the server is tried
     drain_seconds: float = 0.2  # Workload API streams never end by themselves
     features: frozenset[str] = frozenset()  # of ringfence.broker.features
+    broker: BrokerConfig | None = None  # who is served the Broker API, and where
     log_level: str = "info"
 
     def __post_init__(self) -> None:

@@ -118,13 +118,17 @@ class Agent:
         cache.hooks.bundle = node.note_bundle
         cache.hooks.rotate = lambda spread, named: _rotate(node, tokens, spread, named)
         secrets, load_secrets = secret_discovery(watches)
-        lanes = (
+        lanes = [
             Lane(WorkloadApi(watches, tokens).methods() | secrets, limits=_LIMITS, on_error=hidden),
             Lane(launcher.methods() | Explainer(cache, callers).methods(), on_error=hidden),
-        )
+        ]
         try:
             await _listen(lanes[0], self._config.socket)
             await _listen(lanes[1], self._config.admin_socket)
+            if self._config.broker is not None:
+                from ringfence.broker.broker_api.endpoint import serve_brokers  # most agents serve none
+
+                lanes.append(await serve_brokers(self._config.broker, lambda: node.identity.svid, watches, tokens))
             self._listening = True
             warming = asyncio.create_task(_after_start(load_secrets, self._folders.sweep))
             await self._follow(stop, cache, link, tokens)

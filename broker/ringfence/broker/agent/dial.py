@@ -194,11 +194,11 @@ def _context(trust: Trust, svid: HeldSvid | None) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=trust.bundle.x509_der())
     if svid is not None:
-        _load_chain(context, svid)
+        load_chain(context, svid)
     return context
 
 
-def _load_chain(context: ssl.SSLContext, svid: HeldSvid) -> None:
+def load_chain(context: ssl.SSLContext, svid: HeldSvid) -> None:
     """The ssl module takes keys from files only: one in memory, which no other process can open by name."""
     pem = b"".join(_pem("CERTIFICATE", der) for der in svid.chain) + _pem("PRIVATE KEY", svid.key)
     file = os.memfd_create("ringfence-svid", os.MFD_CLOEXEC)

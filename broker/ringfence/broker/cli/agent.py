@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ringfence.broker.cli.broker_options import broker_config, broker_options
 from ringfence.broker.cli.failure import ANSWER_IS_NO
 from ringfence.broker.cli.feature_option import feature_option
 from ringfence.broker.cli.output import output_option, show_one
@@ -81,6 +82,7 @@ def command() -> None:
     envvar="RINGFENCE_AGENT_ATTEST_TIMEOUT",
     help="Seconds to try the first contact with the server.",
 )
+@broker_options
 @feature_option("agent", "RINGFENCE_AGENT_FEATURES")
 @click.option(
     "--log-level",
@@ -121,6 +123,7 @@ def run(**options: Any) -> None:
             http_listen=Address.parse(http, flag="--http-listen") if http else None,
             hold=options["hold"],
             attest_patience=options["attest_timeout"],
+            broker=broker_config(options),
             features=frozenset(options["features"]),
             log_level=options["log_level"],
         )
