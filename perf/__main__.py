@@ -17,6 +17,8 @@ FIGURES = (
     "encode_rbac_1000",
     "issue_x509",
     "fetch_x509_fresh",
+    "fetch_rate_reused",
+    "fetch_rate_fresh",
     "entry_to_svid",
     "create_10000",
     "apply_to_403",

@@ -106,8 +106,10 @@ func fetch(socket string, fresh bool, callers, calls int) result {
 		channels[caller] = connect(socket)
 	}
 	once := func(channel *grpc.ClientConn) error {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		// Without a deadline, as streams of the Workload API are opened.
+		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
+		defer time.AfterFunc(patience, cancel).Stop()
 		_, err := open(ctx, channel)
 		return err
 	}
