@@ -125,8 +125,8 @@ class Fleet:
 
     def revoke(self, revocations: Revocations) -> int:
         """Bring *revocations*, all that is revoked now, into force; how many proxies are touched or turned out."""
-        self._revocations = revocations
-        if self._scopes is None:
+        same, self._revocations = revocations == self._revocations, revocations
+        if self._scopes is None or same:
             return 0
         # 1. The proxies of what is revoked: nobody is sent to them any more, and they hear no more from us.
         out = [proxy for proxy in self._proxies if self._is_revoked(proxy.caller)]

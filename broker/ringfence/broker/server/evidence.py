@@ -15,6 +15,7 @@ from ringfence.broker.evidence.judge import Question
 from ringfence.broker.evidence.record import Filter
 from ringfence.broker.evidence.service import Evidence
 from ringfence.broker.intent import Intent
+from ringfence.broker.revoked import Revoked
 from ringfence.broker.telemetry.export import telemetry
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Method
@@ -23,10 +24,16 @@ from ringfence.proto.lane import Method
 class ServerEvidence:
     """Decisions and spans of this server, joined to *intent*; *forward* is a collector that gets them too, or empty."""
 
-    def __init__(self, intent: Intent, *, forward: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, intent: Intent, revoked: Revoked, *, forward: str, clock: Callable[[], datetime]) -> None:
         self._intent = intent
         self._forwarder = Forwarder(forward) if forward else None
-        self.evidence = Evidence(intent, model=lambda: intent.model, clock=clock, forward=self._forwarder)
+        self.evidence = Evidence(
+            intent,
+            model=lambda: intent.model,
+            revocations=lambda: revoked.current,
+            clock=clock,
+            forward=self._forwarder,
+        )
         for what in self.evidence.counters():
             metrics.EVIDENCE.labels(what).set_function(partial(self._count, what))
 

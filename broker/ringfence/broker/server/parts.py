@@ -124,7 +124,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     await agents.load()
     registry.facts_of = agents.selectors_of
     # 3. The intent in force and what proxies are to hold.
-    proxies = await ServerProxies.load(store, clock)
+    proxies = await ServerProxies.load(store, feed.revoked, clock)
     intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
     await intent.restore()
     # 4. The server's own identity.
@@ -136,7 +136,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     tokens = JoinTokens(store, clock=clock, audit=audit)
     attestors = [tokens, *await asyncio.to_thread(_x509pop, config, clock)]
     admission = Admission(config.trust_domain, attestors, agents, issuer, clock=clock)
-    evidence = ServerEvidence(intent, forward=config.otlp_forward, clock=clock)
+    evidence = ServerEvidence(intent, feed.revoked, forward=config.otlp_forward, clock=clock)
     # 5. What was revoked, which a crash may have left without its list.
     revoker = Revoker(store, feed, trust.authority, clock=clock, audit=audit)
     await revoker.make_lists()
