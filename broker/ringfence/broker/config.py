@@ -14,6 +14,7 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:  # agents read this module too, and have no database
     from ringfence.broker.access.access import AccessConfig
+    from ringfence.broker.nested.choice import AboveChoice
     from ringfence.broker.store.location import Location
     from ringfence.certs.upstream import Upstream
 
@@ -75,6 +76,7 @@ class ServerConfig:
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
     keys: KeyChoice = field(default_factory=KeyChoice)
     upstream: Upstream | None = None  # who signs our X.509 authorities; None: they are roots
+    above: AboveChoice | None = None  # the server that is upstream, instead
     features: frozenset[str] = frozenset()  # of ringfence.broker.features
     access: AccessConfig | None = None  # None: the admin API is for root and the server's own user
     log_level: str = "info"

@@ -42,11 +42,12 @@ class Trust:
 
     trust_domain: TrustDomain
     bundle: SpiffeBundle | None
+    path: str = SERVER_PATH
 
     @property
     def server(self) -> SpiffeId:
         """The only identity that is taken for the server."""
-        return SpiffeId(self.trust_domain, SERVER_PATH)
+        return SpiffeId(self.trust_domain, self.path)
 
 
 @dataclass(slots=True)

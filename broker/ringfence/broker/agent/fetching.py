@@ -72,8 +72,13 @@ def _explained(socket: str) -> Iterator[None]:
         raise RingfenceError(found.kind, found.detail, where=found.where or socket, hint=hint) from None
 
 
-async def x509_updates(socket: str, timeout: float | None = None) -> AsyncGenerator[Delivery, None]:  # noqa: ASYNC109
-    """All that the agent gives this process, then each change of it, until the stream breaks: that raises.
+async def messages(
+    socket: str,
+    method: str,
+    request: Any,
+    timeout: float | None = None,  # noqa: ASYNC109  # the gRPC deadline
+) -> AsyncGenerator[Any, None]:
+    """The answers to a stream of the Workload API, until it breaks: that raises.
 
     DENIED: this process has no identity (any more). UNAVAILABLE: the agent is away. *timeout* in seconds, of it all.
     """
@@ -81,15 +86,20 @@ async def x509_updates(socket: str, timeout: float | None = None) -> AsyncGenera
         # A pool of its own: a broken connection to an earlier agent at this path is not taken up again.
         options = (("grpc.use_local_subchannel_pool", 1),)
         async with grpc.aio.insecure_channel(endpoint(socket), options=options) as channel:
-            call = Client(channel, workload.DESCRIPTOR).FetchX509SVID(
-                workload.X509SVIDRequest(), metadata=_HEADER, timeout=timeout
-            )
+            call = getattr(Client(channel, workload.DESCRIPTOR), method)(request, metadata=_HEADER, timeout=timeout)
             try:
                 while (answer := await call.read()) is not _EOF:
-                    yield _delivery(answer)
+                    yield answer
             finally:
                 call.cancel()
     raise RingfenceError(Kind.UNAVAILABLE, "the agent ended the stream", where=socket)
+
+
+async def x509_updates(socket: str, timeout: float | None = None) -> AsyncGenerator[Delivery, None]:  # noqa: ASYNC109
+    """All that the agent gives this process, then each change of it; raises as `messages`."""
+    async with aclosing(messages(socket, "FetchX509SVID", workload.X509SVIDRequest(), timeout)) as answers:
+        async for answer in answers:
+            yield _delivery(answer)
 
 
 async def fetch_x509(socket: str, timeout: float) -> list[FetchedSvid]:  # noqa: ASYNC109  # the gRPC deadline

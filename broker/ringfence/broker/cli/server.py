@@ -124,6 +124,32 @@ def command() -> None:
     help="TOML file whose [access] says who may use the admin API.  [default: [access] of --config, if any]",
 )
 @click.option(
+    "--upstream-server",
+    default="",
+    envvar="RINGFENCE_UPSTREAM_SERVER",
+    help="HOST:PORT of the server above, which signs our authorities and publishes our keys.",
+)
+@click.option(
+    "--upstream-socket",
+    default="",
+    envvar="RINGFENCE_UPSTREAM_SOCKET",
+    help="Workload API of an agent of the server above: path or URI.",
+)
+@click.option(
+    "--upstream-kind",
+    type=click.Choice(["ringfence", "spire"]),
+    default="ringfence",
+    show_default=True,
+    envvar="RINGFENCE_UPSTREAM_KIND",
+    help="What the server above is.",
+)
+@click.option(
+    "--upstream-spiffe-id",
+    default="",
+    envvar="RINGFENCE_UPSTREAM_SPIFFE_ID",
+    help="Which SVID of that Workload API is ours.  [default: the first]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",

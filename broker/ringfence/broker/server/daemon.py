@@ -157,6 +157,7 @@ async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStac
     keep = partial(keep_up, parts, retention=config.ledger_retention.total_seconds())
     running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run, parts.doorkeeper.run)
     tasks = [asyncio.create_task(_watched(task)) for task in running]
+    tasks += [asyncio.create_task(_watched(task)) for task in parts.followers()]
 
     async def end() -> None:
         for task in tasks:

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -19,6 +19,9 @@ from ringfence.broker.server.web_config import bundle_endpoint_of, oidc_of
 from ringfence.broker.store.location import Location
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.upstream import Upstream
+
+if TYPE_CHECKING:
+    from ringfence.broker.nested.choice import AboveChoice
 
 
 def config_of(given: Mapping[str, Any]) -> ServerConfig:
@@ -47,6 +50,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
         keys=KeyChoice.of(given),
         upstream=_upstream(given),
+        above=_above(given),
         features=frozenset(given["features"]),
         access=_access(given),
         log_level=given["log_level"],
@@ -68,6 +72,14 @@ def _access(given: Mapping[str, Any]) -> AccessConfig | None:
     from ringfence.broker.access.config import access_of  # 0.1 s of pydantic that most servers save
 
     return access_of(given["access"], TrustDomain(given["trust_domain"]))
+
+
+def _above(given: Mapping[str, Any]) -> AboveChoice | None:
+    if not given.get("upstream_server") and not given.get("upstream_socket"):
+        return None
+    from ringfence.broker.nested.choice import above_of
+
+    return above_of(given)
 
 
 def serve(config: ServerConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from ringfence.broker.feed import Feed
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
 from ringfence.broker.keys.choice import open_keys
+from ringfence.broker.nested.below import DownstreamApi
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.revoking import Revoker
@@ -36,6 +37,7 @@ from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.trust import Trust
+from ringfence.certs.upstream import Upstream
 from ringfence.proto.lane import Method
 
 Clock = Callable[[], datetime]
@@ -49,6 +51,15 @@ def _x509pop(config: ServerConfig, clock: Clock) -> list[NodeAttestor]:
 
     roots = read_roots(config.x509pop_ca)
     return [X509PopAttestor(config.trust_domain, roots, below=config.x509pop_spiffe, clock=clock)]
+
+
+def _upstream(config: ServerConfig, loop: asyncio.AbstractEventLoop) -> Upstream | None:
+    """Who signs our authorities."""
+    if config.above is None:
+        return config.upstream
+    from ringfence.broker.nested.above import Above
+
+    return Above(config.above, config.trust_domain, loop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,16 @@ class Parts:
 
     def methods(self) -> dict[str, Method]:
         """What the one `--listen` address serves."""
-        return self.agent_api.methods() | self.proxies.methods() | self.evidence.methods()
+        below = DownstreamApi(self.store, self.registry, self.trust, self.clock, self.audit)
+        return self.agent_api.methods() | self.proxies.methods() | self.evidence.methods() | below.methods()
+
+    def followers(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """What keeps us in step with the server above, if there is one."""
+        if not self.trust.follows:
+            return ()
+        from ringfence.broker.nested.follow import Follower
+
+        return (Follower(self.trust, self.agent_api.bell, self.identity.renew, clock=self.clock).run,)
 
 
 async def load(config: ServerConfig, clock: Clock) -> Parts:
@@ -109,7 +129,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         pem=config.data_dir / BUNDLE,
         ca_ttl=config.ca_ttl,
         audit=audit,
-        upstream=config.upstream,
+        upstream=await asyncio.to_thread(_upstream, config, asyncio.get_running_loop()),
         wit=WIT_SVID in config.features,
     )
     if unfinished := await store.run(ledger.unfinished):

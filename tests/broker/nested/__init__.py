@@ -1,0 +1,1 @@
+"""Tests of servers above and below each other."""
