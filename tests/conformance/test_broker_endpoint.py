@@ -15,6 +15,8 @@ from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.broker_api.allowed import PID, Broker
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import spiffe_id_of
+from ringfence.proto import reflection
+from ringfence.proto.client import Client
 from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
 from tests.broker.broker_api.harness import (
     HEADER,
@@ -227,6 +229,25 @@ async def test_6_the_broker_api_and_nothing_else_is_served(server: ServerUnderTe
         for path in ("/spiffe.broker.API/FetchWITSVID", "/SpiffeWorkloadAPI/FetchX509SVID", "/other.Service/Call"):
             call = broker.channel.unary_unary(path, bytes, bytes)(b"", metadata=HEADER)
             assert (await ended(call)).code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_6_reflection_is_for_brokers_of_this_node(server: ServerUnderTest, socket: Path, port: int) -> None:
+    """1.9.6 and 2: with the header, on the Unix socket; it tells of the Broker API and of itself alone."""
+    question = reflection.ServerReflectionRequest(list_services="")
+    for at, metadata, code in (
+        (socket, (), grpc.StatusCode.INVALID_ARGUMENT),
+        (port, HEADER, grpc.StatusCode.UNIMPLEMENTED),
+    ):
+        async with dial(server, at, await credential(server)) as broker:
+            call = Client(broker.channel, reflection.DESCRIPTOR).ServerReflectionInfo(
+                iter([question]), metadata=metadata
+            )
+            assert (await ended(call)).code is code
+    async with dial(server, socket, await credential(server)) as broker:
+        call = Client(broker.channel, reflection.DESCRIPTOR).ServerReflectionInfo(iter([question]), metadata=HEADER)
+        names = [each.name for each in (await call.read()).list_services_response.service]
+        assert names == ["grpc.reflection.v1.ServerReflection", "spiffe.broker.API"]
+        assert (await ended(call)).code is grpc.StatusCode.OK
 
 
 async def test_6_authorisation_runs_for_each_connection(server: ServerUnderTest, socket: Path) -> None:

@@ -19,11 +19,16 @@ from ringfence.proto.status import Code, Status
 _MAX_AUDIENCES = 64
 
 
-async def read_request(call: Call, header: tuple[str, str]) -> Any:
-    """The request, once the security *header* is there, exactly once (SPIFFE_Workload_Endpoint.md section 3)."""
+def check_header(call: Call, header: tuple[str, str]) -> None:
+    """Raise INVALID_ARGUMENT unless the security *header* is there, exactly once (SPIFFE_Workload_Endpoint.md 3)."""
     name, value = header
     if call.metadata.get(name) != (value,):
         raise Status(Code.INVALID_ARGUMENT, "security header missing from request")
+
+
+async def read_request(call: Call, header: tuple[str, str]) -> Any:
+    """The request, once the security *header* is there."""
+    check_header(call, header)
     request = await call.receive()
     if request is None:
         raise Status(Code.INVALID_ARGUMENT, "the request is missing")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ringfence.broker.agent.answers import Answers
 from ringfence.broker.agent.cache import View
-from ringfence.broker.agent.requests import TokenRequest, jwt_svids, read_request
+from ringfence.broker.agent.requests import TokenRequest, check_header, jwt_svids, read_request
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.watch import NO_IDENTITY, Watch, Watches
 from ringfence.broker.agent.workload_api import has_some, has_svids, is_entitled
@@ -16,7 +16,9 @@ from ringfence.broker.broker_api.references import References
 from ringfence.broker.broker_api.refusals import of_the_workload
 from ringfence.broker.broker_api.sessions import Session, Sessions
 from ringfence.proto import broker as wire
+from ringfence.proto import reflection
 from ringfence.proto.lane import Call, Method, methods_of
+from ringfence.proto.reflection import Reflection
 from ringfence.proto.status import Code, Status
 
 Ready = Callable[[View], bool]
@@ -30,6 +32,7 @@ class BrokerApi:
         self._references = references
         self._watches = watches
         self._tokens = tokens
+        self._reflection = Reflection(wire.POOL)
         self._answers = Answers()  # both APIs' answers are the same on the wire
 
     def methods(self) -> dict[str, Method]:
@@ -40,7 +43,10 @@ class BrokerApi:
             "FetchJWTSVID": self._jwt_svid,
             "SubscribeToJWTBundles": self._jwt_bundles,
         }
-        return methods_of(wire.DESCRIPTOR, handlers, peer_certificate=True)
+        reflect = {"ServerReflectionInfo": self._reflect}
+        return methods_of(wire.DESCRIPTOR, handlers, peer_certificate=True) | methods_of(
+            reflection.DESCRIPTOR, reflect, peer_certificate=True
+        )
 
     async def _x509_svid(self, call: Call) -> None:
         request = await read_request(call, wire.SECURITY_HEADER)
@@ -66,6 +72,13 @@ class BrokerApi:
         async with self._workload(call, request, asked.is_met) as (watch, once):
             answer = await jwt_svids(asked, watch, self._tokens, once(asked.is_met))
         await call.send(answer)
+
+    async def _reflect(self, call: Call) -> None:
+        check_header(call, wire.SECURITY_HEADER)
+        self._sessions.of(call.connection)
+        if not call.peer.is_local:
+            raise Status(Code.UNIMPLEMENTED, "reflection is for brokers of this node")
+        await self._reflection.serve(call)
 
     @asynccontextmanager
     async def _workload(
