@@ -21,7 +21,7 @@ from ssl import create_default_context
 from typing import Any, cast
 
 from lightkube import Client, KubeConfig
-from lightkube.codecs import from_dict
+from lightkube.codecs import from_dict, load_all_yaml
 from lightkube.models.authentication_v1 import BoundObjectReference, TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod, PodStatus, ServiceAccountToken
@@ -32,6 +32,7 @@ from tests.ca import new_key, openssl
 
 ISSUER = "https://kubernetes.default.svc"
 ADMIN = "an-administrator-of-a-throw-away-cluster"
+RBAC = Path(__file__).parents[1] / "deploy" / "kubernetes" / "rbac.yaml"
 _START_WITHIN = 60.0  # seconds, on a machine that is busy
 
 
@@ -101,6 +102,11 @@ class Kubernetes:
         """Create or change, as an administrator."""
         for manifest in manifests:
             self.admin.apply(from_dict(manifest), field_manager="tests", force=True)
+
+    def apply_file(self, path: Path) -> None:
+        """As `kubectl apply -f` by an administrator."""
+        for found in load_all_yaml(path.read_text()):
+            self.admin.apply(found, field_manager="tests", force=True)
 
     def account(self, namespace: str, name: str) -> None:
         """A service account in its namespace."""

@@ -78,6 +78,15 @@ async def test_a_container_is_waited_for(pods: Pods, process: Process) -> None:
     assert await asking == FULL
 
 
+async def test_a_pod_that_went_is_not_waited_for(pods: Pods, process: Process) -> None:
+    """Its process may outlive it, its identity may not."""
+    pods.put(_running())
+    pods.remove(UID)
+    async with asyncio.timeout(5):
+        with pytest.raises(Partly, match=f"no pod {UID}"):
+            await KubernetesAttestor(pods, patience=60).attest(process, ACCOUNT)
+
+
 @pytest.mark.parametrize(
     ("known", "says"),
     [

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from ringfence.broker.attest import k8s_pods
 from ringfence.broker.attest.k8s_pods import Pods
 from tests.broker.attest.pods import OTHER_UID, UID, pod
 
@@ -61,6 +62,16 @@ def test_a_pod_that_goes_is_told_once(pods: Pods, heard: list[str]) -> None:
     pods.remove(UID)
     assert heard == [UID]
     assert pods.find(uid=UID) is pods.find(namespace="team-a", name="trainer-0") is None
+    assert (pods.is_gone(UID), pods.is_gone(OTHER_UID)) == (True, False)
+
+
+def test_only_so_many_that_went_are_remembered(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are forgotten: they would only be waited for a moment in vain."""
+    monkeypatch.setattr(k8s_pods, "_GONE_KEPT", 2)
+    for uid in "123":
+        pods.put(pod(uid))
+        pods.remove(uid)
+    assert [pods.is_gone(uid) for uid in "123"] == [False, True, True]
 
 
 def test_a_successor_of_the_same_name_ends_the_first(pods: Pods, heard: list[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from ringfence.broker.agent import events
 from ringfence.broker.attest import procfs
@@ -17,6 +19,9 @@ from ringfence.certs.selectors import Selector
 from ringfence.proto.lane import Connection
 from ringfence.proto.status import Code, Status
 
+if TYPE_CHECKING:
+    from ringfence.broker.attest.k8s_pods import Pods
+
 _KEY = "caller"  # in Connection.context
 
 
@@ -28,6 +33,7 @@ class Caller:
     ) -> None:
         self.process = process
         self.wanted = wanted  # the facts that were looked for
+        self.outdated = False  # what was found may be true no more
         self._found = found
         self._launches = launches
         self._lineage: Lineage | None = None
@@ -38,6 +44,10 @@ class Caller:
     def selectors(self) -> frozenset[Selector]:
         """All that is true of it, the word of a launcher that still lives included."""
         return self._found if self._launch is None else self._found | self._launches.selectors_of(self._launch)
+
+    def is_current(self, wanted: frozenset[str]) -> bool:
+        """Whether what was found is all that is *wanted*, and still true for all that is known."""
+        return not self.outdated and wanted <= self.wanted
 
     def may_be_of(self, launch: Launch) -> bool:
         """Whether *launch*, which came or went, can change what we are; True while nobody vouched for anybody."""
@@ -73,12 +83,28 @@ class Callers:
         self._attestors = attestors
         self._launches = launches
         self._wanted = wanted
+        self._in_pods: WeakSet[Caller] | None = None  # None: no API tells of pods
+        self._pod_changes = 0
+
+    def follow(self, pods: Pods, then: Callable[[], None]) -> None:
+        """Have those attested again in whose pod something changes; *then* is called after each change."""
+        self._in_pods = WeakSet()
+
+        def changed(uid: str) -> None:
+            self._pod_changes += 1
+            for caller in self._in_pods or ():
+                caller.outdated = caller.outdated or Selector("k8s", f"pod-uid:{uid}") in caller.selectors
+            then()
+
+        pods.listen(changed)
 
     async def of(self, connection: Connection) -> Caller:
         """The caller; raises DENIED when its process is gone, UNAVAILABLE when no attestor could tell."""
         while True:
             known: Caller | asyncio.Event | None = connection.context.get(_KEY)
             if isinstance(known, Caller):
+                if known.outdated:
+                    known = connection.context[_KEY] = await self.again(known)
                 return known
             if known is None:
                 return await self._first(connection)
@@ -101,8 +127,12 @@ class Callers:
 
     async def attest(self, process: Process) -> Caller:
         """What is true of *process*; raises UNAVAILABLE when no attestor could tell."""
-        wanted = self._wanted()
-        return Caller(process, await self._facts(process, wanted), wanted, self._launches)
+        wanted, before = self._wanted(), self._pod_changes
+        caller = Caller(process, await self._facts(process, wanted), wanted, self._launches)
+        if self._in_pods is not None:
+            self._in_pods.add(caller)
+            caller.outdated = self._pod_changes != before  # one of them may have been about it
+        return caller
 
     async def _attest(self, connection: Connection) -> Caller:
         peer = connection.peer

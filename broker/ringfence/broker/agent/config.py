@@ -28,6 +28,8 @@ class AgentConfig:
     attestor: str = "join_token"
     x509pop_cert: Path | None = None
     x509pop_key: Path | None = None
+    k8s_node: str = ""  # whose pods are followed; empty: no API is asked
+    k8s_kubeconfig: Path | None = None  # None: the pod's own service account
     bootstrap_bundle: Path | None = None
     insecure_bootstrap: bool = False
     http_listen: Address | None = None
@@ -54,6 +56,10 @@ class AgentConfig:
         if self.attestor != "x509pop" and any(files):
             raise RingfenceError(
                 Kind.INVALID, "--x509pop-cert and --x509pop-key are for --attestor x509pop", hint="Add that flag"
+            )
+        if self.k8s_kubeconfig and not self.k8s_node:
+            raise RingfenceError(
+                Kind.INVALID, "--k8s-kubeconfig is for the pods of a node", hint="Name the node with --k8s-node"
             )
         if self.bootstrap_bundle and self.insecure_bootstrap:
             raise RingfenceError(

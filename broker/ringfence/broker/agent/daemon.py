@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ringfence.broker.agent import events, pages
 from ringfence.broker.agent.cache import Cache, Clock, utc_now
@@ -37,6 +38,9 @@ from ringfence.broker.status import hidden
 from ringfence.certs.errors import RingfenceError
 from ringfence.proto.lane import Lane, Limits
 
+if TYPE_CHECKING:
+    from ringfence.broker.agent.pods import NodePods
+
 _OPEN_TO_ALL = 0o777  # the socket attests; who may reach it is the folder's business
 _SAVE_PAUSE = 0.2  # seconds in which changes of the kept state come together
 _WARM_UP_AFTER = 0.5  # seconds
@@ -53,6 +57,7 @@ class Agent:
         self._node = Node(config, self._folder, clock)
         self._launches = LaunchAttestor()
         self._folders = folders or LaunchFolders()
+        self._pods = _pods_of(config)
         self._cache: Cache | None = None
         self._watches: Watches | None = None
         self._link: Link | None = None
@@ -96,12 +101,16 @@ class Agent:
             link.rejoined()
         tokens = Tokens(link, self._clock)
         await self._restore(cache, tokens)
+        pods = self._pods
+        attestors = (*path_attestors(k8s=pods is None), *((await pods.open(),) if pods else ()))
         callers = Callers(
-            (UnixAttestor(), SystemdAttestor(), CgroupAttestor(), *path_attestors()),
+            (UnixAttestor(), SystemdAttestor(), CgroupAttestor(), *attestors),
             self._launches,
             lambda: cache.book.wanted,
         )
         watches = self._watches = Watches(cache, callers, hold=self._config.hold)
+        if pods is not None:
+            callers.follow(pods.pods, watches.on_pods)
         cache.listen(watches)
         self._launches.on_change(watches.on_launch)
         launcher = Launcher(
@@ -151,6 +160,7 @@ class Agent:
                 tasks.create_task(end_entries(cache)),
                 tasks.create_task(self._node.keep_renewed(link)),
                 tasks.create_task(self._keep(cache, tokens)),
+                *((tasks.create_task(self._pods.run()),) if self._pods else ()),
             ]
             await stop.wait()
             for task in running:
@@ -181,6 +191,14 @@ class Agent:
             await asyncio.to_thread(self._folder.save, kept)
         except (OSError, RingfenceError) as error:
             events.not_kept(error)
+
+
+def _pods_of(config: AgentConfig) -> NodePods | None:
+    if not config.k8s_node:
+        return None
+    from ringfence.broker.agent.pods import NodePods  # most agents ask no API
+
+    return NodePods(config.k8s_node, config.k8s_kubeconfig)
 
 
 async def _listen(lane: Lane, path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringfence.broker.agent import events
-from ringfence.broker.attest.k8s_client import failure, status_code
+from ringfence.broker.attest.k8s import KubernetesAttestor
+from ringfence.broker.attest.k8s_client import client_of, failure, status_code
 from ringfence.broker.attest.k8s_pod import Pod
 from ringfence.broker.attest.k8s_pods import Pods
 
@@ -18,6 +20,28 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between tries
 _LONGEST_WATCH = 300.0  # seconds after which a connection that may be dead is left, and the watch goes on from there
 _GONE = 410  # so much happened since that version that only a list tells
+
+
+class NodePods:
+    """The pods of one node: `pods` is what is known of them."""
+
+    def __init__(self, node: str, kubeconfig: Path | None) -> None:
+        self.pods = Pods()
+        self._node = node
+        self._kubeconfig = kubeconfig
+        self._api: AsyncClient
+
+    async def open(self) -> KubernetesAttestor:
+        """Be able to reach the API, which need not answer yet; what tells by it. Raises INVALID."""
+        self._api = await asyncio.to_thread(client_of, self._kubeconfig)
+        return KubernetesAttestor(self.pods)
+
+    async def run(self) -> None:
+        """Follow them until cancelled."""
+        try:
+            await follow(self.pods, self._api, self._node)
+        finally:
+            await self._api.close()
 
 
 async def follow(pods: Pods, api: AsyncClient, node: str) -> None:

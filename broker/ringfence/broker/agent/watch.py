@@ -102,8 +102,8 @@ class Watch:
         watches = self._watches
         # 1. Still the process that was attested; a launcher that has ended vouches for nobody.
         self.caller.check()
-        # 2. Attest anew when entries ask for facts that were not looked for.
-        if self._match and isinstance(self.caller, Caller) and not watches.wanted <= self.caller.wanted:
+        # 2. Attest anew when entries ask for facts that were not looked for, or those that were found changed.
+        while self._match and isinstance(self.caller, Caller) and not self.caller.is_current(watches.wanted):
             self.caller = await watches.callers.again(self.caller)
         if self._launch or self.caller.lost_its_launcher():
             self._launch, self._match = False, True
@@ -192,6 +192,14 @@ class Watches:
     def watched(self) -> frozenset[str]:
         """The entries that some open stream shows."""
         return frozenset(self._shown)
+
+    # callers.Callers' listener
+
+    def on_pods(self) -> None:
+        """A pod changed."""
+        for watch in self._open:
+            if not isinstance(watch.caller, Caller) or watch.caller.outdated:
+                watch.touch(match=True)
 
     # launch.LaunchAttestor's listener
 

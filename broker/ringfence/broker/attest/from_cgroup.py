@@ -23,11 +23,11 @@ class PathAttestor:
         return frozenset(s for s, fact in zip(selectors, found, strict=True) if f"{self.name}:{fact}" in wanted)
 
 
-def path_attestors() -> tuple[PathAttestor, ...]:
-    """All of them."""
+def path_attestors(*, k8s: bool = True) -> tuple[PathAttestor, ...]:
+    """All of them; *k8s* is left out by those who ask an API of pods."""
     return (
         PathAttestor("docker", "container_id"),
-        PathAttestor("k8s", "pod-uid"),
+        *((PathAttestor("k8s", "pod-uid"),) if k8s else ()),
         PathAttestor("podman", "container_id"),
         PathAttestor("slurm", "job_id", "sluid", "step"),
     )

@@ -37,7 +37,8 @@ class KubernetesAttestor:
         if not self.facts & wanted - {f"{KIND}:{_UID}"} or len(uid) != _UID_LENGTH:
             return known
         # 3. Of the very pod, on this node, in which the kubelet says that this container is: not a debugger's.
-        found = await self._pods.expect(lambda: self._find(uid, container_id), self._patience)
+        patience = 0 if self._pods.is_gone(uid) else self._patience
+        found = await self._pods.expect(lambda: self._find(uid, container_id), patience)
         if found is None:
             raise Partly(self._missing(uid, container_id), known)
         pod, container = found

@@ -11,6 +11,7 @@ from ringfence.broker.attest.k8s_pod import Pod
 
 T = TypeVar("T")
 Listener = Callable[[str], None]  # given the pod's UID
+_GONE_KEPT = 4096  # UIDs of pods that went; none is given out twice
 
 
 class Pods:
@@ -19,6 +20,7 @@ class Pods:
     def __init__(self) -> None:
         self._pods: dict[str, Pod] = {}
         self._uids: dict[tuple[str, str], str] = {}
+        self._gone: dict[str, None] = {}  # in the order that they went
         self._listeners: list[Listener] = []
         self._changed = asyncio.Event()
         self.outage = "the Kubernetes API was not reached yet"  # why what is held may be old; empty: it is not
@@ -30,6 +32,10 @@ class Pods:
         """The pod that all that is given agrees on: *uid*, or *namespace* and *name*, or the three."""
         known = self._uids.get((namespace, name), "") if name else uid
         return self._pods.get(known) if not uid or uid == known else None
+
+    def is_gone(self, uid: str) -> bool:
+        """Whether it was here, and will not come again."""
+        return uid in self._gone
 
     async def expect(self, look: Callable[[], T | None], seconds: float) -> T | None:
         """What *look* finds, now or as soon as pods change; None when *seconds* went by in vain."""
@@ -61,6 +67,9 @@ class Pods:
         pod = self._pods.pop(uid, None)
         if pod is not None:
             del self._uids[pod.namespace, pod.name]
+            self._gone[uid] = None
+            if len(self._gone) > _GONE_KEPT:
+                del self._gone[next(iter(self._gone))]
             self._tell(uid)
 
     def replace(self, pods: Iterable[Pod]) -> None:

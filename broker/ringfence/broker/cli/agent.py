@@ -65,6 +65,18 @@ def command() -> None:
     help="Its private key in PEM, 0600.",
 )
 @click.option(
+    "--k8s-node",
+    default="",
+    envvar="RINGFENCE_K8S_NODE",
+    help="This node's name in Kubernetes: follow its pods, for the selectors k8s:….",
+)
+@click.option(
+    "--k8s-kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="RINGFENCE_K8S_KUBECONFIG",
+    help="How to reach the Kubernetes API.  [default: the pod's service account]",
+)
+@click.option(
     "--bootstrap-bundle",
     type=click.Path(path_type=Path),
     envvar="RINGFENCE_BOOTSTRAP_BUNDLE",
@@ -118,6 +130,8 @@ def run(**options: Any) -> None:
             attestor=options["attestor"],
             x509pop_cert=options["x509pop_cert"],
             x509pop_key=options["x509pop_key"],
+            k8s_node=options["k8s_node"],
+            k8s_kubeconfig=options["k8s_kubeconfig"],
             bootstrap_bundle=Path(options["bootstrap_bundle"]) if options["bootstrap_bundle"] else None,
             insecure_bootstrap=options["insecure_bootstrap"],
             http_listen=Address.parse(http, flag="--http-listen") if http else None,
