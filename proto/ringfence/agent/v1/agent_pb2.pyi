@@ -7,14 +7,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttestRequest(_message.Message):
-    __slots__ = ("join_token", "x509pop", "csr")
+    __slots__ = ("join_token", "x509pop", "k8s_psat", "csr")
     JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
     X509POP_FIELD_NUMBER: _ClassVar[int]
+    K8S_PSAT_FIELD_NUMBER: _ClassVar[int]
     CSR_FIELD_NUMBER: _ClassVar[int]
     join_token: str
     x509pop: X509Pop
+    k8s_psat: K8sPsat
     csr: bytes
-    def __init__(self, join_token: _Optional[str] = ..., x509pop: _Optional[_Union[X509Pop, _Mapping]] = ..., csr: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, join_token: _Optional[str] = ..., x509pop: _Optional[_Union[X509Pop, _Mapping]] = ..., k8s_psat: _Optional[_Union[K8sPsat, _Mapping]] = ..., csr: _Optional[bytes] = ...) -> None: ...
 
 class ChallengeRequest(_message.Message):
     __slots__ = ()
@@ -33,6 +35,14 @@ class X509Pop(_message.Message):
     chain: _containers.RepeatedScalarFieldContainer[bytes]
     signature: bytes
     def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class K8sPsat(_message.Message):
+    __slots__ = ("cluster", "token")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    token: str
+    def __init__(self, cluster: _Optional[str] = ..., token: _Optional[str] = ...) -> None: ...
 
 class AttestResponse(_message.Message):
     __slots__ = ("spiffe_id", "chain", "bundle")
