@@ -258,3 +258,10 @@ async def test_a_token_for_another_audience_is_invalid(server: ServerUnderTest, 
     assert (await _refused(client.ValidateJWTSVID(question, metadata=HEADER))).code() is (
         grpc.StatusCode.INVALID_ARGUMENT
     )
+
+
+@pytest.mark.parametrize("method", ["FetchWITSVID", "FetchWITBundles"])
+async def test_1_6_14_wit_calls_are_unimplemented_without_the_feature(client: Client, method: str) -> None:
+    """SPIFFE_Workload_API.md section 7: clients learn from it not to come back."""
+    request = workload.WITSVIDRequest() if method == "FetchWITSVID" else workload.WITBundlesRequest()
+    assert await _code(getattr(client, method)(request, metadata=HEADER)) is grpc.StatusCode.UNIMPLEMENTED

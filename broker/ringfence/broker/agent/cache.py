@@ -112,7 +112,7 @@ class Cache:
         self, bundle: SpiffeBundle, *, clock: Clock = utc_now, draw: Callable[[], float] = draw_jitter
     ) -> None:
         self.book = EntryBook()
-        self.svids = SvidStore()
+        self.svids: SvidStore[HeldSvid] = SvidStore()
         self.bundles = Bundles(bundle, {}, 1)
         self.synced = False  # whether entries were ever heard of, from the server or from disk
         self.wake = asyncio.Event()  # something is to be asked of the server
@@ -160,6 +160,16 @@ class Cache:
             return "it has ended"
         return "it is for an SVID store, not for the Workload API" if entry.store_svid else ""
 
+    def changed(self, entry_ids: Iterable[str]) -> None:
+        """What is shown of these entries is not what it was: keep it, and tell the streams that show it."""
+        self.dirty.set()
+        if self._listener:
+            self._listener.on_svids(frozenset(entry_ids))
+
+    def watched(self) -> frozenset[str]:
+        """The entries that some open stream shows."""
+        return self._listener.watched() if self._listener else frozenset()
+
     # What the server is to be asked
 
     def need(self, entry: Entry) -> None:
@@ -173,8 +183,7 @@ class Cache:
         now = self.clock()
         needs = dict(self._needs)
         self._needs.clear()
-        watched = self._listener.watched() if self._listener else frozenset()
-        for entry_id in self.svids.due(now, watched):
+        for entry_id in self.svids.due(now, self.watched()):
             if (entry := self.book.get(entry_id)) and not self._is_refused(entry_id, now):
                 needs[entry_id] = entry
         return tuple(entry for entry in needs.values() if self.book.get(entry.id))
@@ -189,13 +198,13 @@ class Cache:
         self._refused.pop(entry.id, None)
         self.svids.put(entry.id, svid, self.clock())
         events.svid_issued(svid.spiffe_id, svid.not_after)
-        self._changed(frozenset({entry.id}))
+        self.changed(frozenset({entry.id}))
 
     def refuse(self, entry_id: str, detail: str) -> None:
         """The server will not issue it: say so to whoever waits, and ask again later."""
         self._refused[entry_id] = self.clock() + _REFUSED_FOR
         events.svid_refused(entry_id, detail)
-        self._changed(frozenset({entry_id}))
+        self.changed(frozenset({entry_id}))
 
     # What the server pushes (link.Sink)
 
@@ -265,7 +274,7 @@ class Cache:
         if self._listener:
             gone = Applied((), frozenset(hit) | self.book.ids_of(self._revoked), frozenset(), ())
             self._listener.on_entries(gone, facts_changed=False)
-        self._changed(frozenset(hit))
+        self.changed(frozenset(hit))
 
     def on_rotate(self, update: agent_pb2.Rotate) -> None:
         """Renew every SVID, or those that the authorities named signed, spread over what the server says."""
@@ -295,8 +304,7 @@ class Cache:
 
     def _with_instances(self, applied: Applied) -> Applied:
         """*applied* with the instances of its rules that are in use, which are to be made anew."""
-        watched = self._listener.watched() if self._listener else ()
-        held = {*watched, *self._needs, *self._refused, *(entry_id for entry_id, _ in self.svids)}
+        held = {*self.watched(), *self._needs, *self._refused, *(entry_id for entry_id, _ in self.svids)}
         instances = {entry_id for entry_id in held if "#" in entry_id}
         if not instances:
             return applied
@@ -307,8 +315,3 @@ class Cache:
     def _is_refused(self, entry_id: str, now: datetime) -> bool:
         until = self._refused.get(entry_id)
         return until is not None and now < until
-
-    def _changed(self, entry_ids: Iterable[str]) -> None:
-        self.dirty.set()
-        if self._listener:
-            self._listener.on_svids(frozenset(entry_ids))

@@ -33,13 +33,15 @@ from ringfence.broker.attest.from_cgroup import path_attestors
 from ringfence.broker.attest.launch import LaunchAttestor
 from ringfence.broker.attest.systemd import SystemdAttestor
 from ringfence.broker.attest.unix import UnixAttestor
+from ringfence.broker.features import WIT_SVID
 from ringfence.broker.http import cannot_listen, serve_pages
 from ringfence.broker.status import hidden
 from ringfence.certs.errors import RingfenceError
-from ringfence.proto.lane import Lane, Limits
+from ringfence.proto.lane import Lane, Limits, Method
 
 if TYPE_CHECKING:
     from ringfence.broker.agent.pods import NodePods
+    from ringfence.broker.agent.wits import Wits
 
 _OPEN_TO_ALL = 0o777  # the socket attests; who may reach it is the folder's business
 _SAVE_PAUSE = 0.2  # seconds in which changes of the kept state come together
@@ -62,6 +64,7 @@ class Agent:
         self._watches: Watches | None = None
         self._link: Link | None = None
         self._listening = False
+        self._wits: Wits | None = None
 
     @property
     def ready(self) -> bool:
@@ -100,6 +103,8 @@ class Agent:
         if node.joined_anew:
             link.rejoined()
         tokens = Tokens(link, self._clock)
+        if WIT_SVID in self._config.features:
+            self._wits = await asyncio.to_thread(_wits_of, cache, link)
         await self._restore(cache, tokens)
         pods = self._pods
         attestors = (*path_attestors(k8s=pods is None), *((await pods.open(),) if pods else ()))
@@ -127,8 +132,9 @@ class Agent:
         cache.hooks.bundle = node.note_bundle
         cache.hooks.rotate = lambda spread, named: _rotate(node, tokens, spread, named)
         secrets, load_secrets = secret_discovery(watches)
+        methods = WorkloadApi(watches, tokens).methods() | self._serve_wits(watches) | secrets
         lanes = [
-            Lane(WorkloadApi(watches, tokens).methods() | secrets, limits=_LIMITS, on_error=hidden),
+            Lane(methods, limits=_LIMITS, on_error=hidden),
             Lane(launcher.methods() | Explainer(cache, callers).methods(), on_error=hidden),
         ]
         try:
@@ -150,6 +156,15 @@ class Agent:
             await self._folders.close()
             await self._save(cache, tokens)
 
+    def _serve_wits(self, watches: Watches) -> dict[str, Method]:
+        """The calls for WIT-SVIDs; none without the feature."""
+        if self._wits is None:
+            return {}
+        from ringfence.broker.agent.wit_api import WitApi  # read already, with what it serves
+
+        self._wits.attach()
+        return WitApi(watches, self._wits).methods()
+
     async def _follow(self, stop: asyncio.Event, cache: Cache, link: Link, tokens: Tokens) -> None:
         """Everything that goes on beside the sockets, until *stop*."""
         issuer = Issuer(cache, link)
@@ -160,6 +175,7 @@ class Agent:
                 tasks.create_task(end_entries(cache)),
                 tasks.create_task(self._node.keep_renewed(link)),
                 tasks.create_task(self._keep(cache, tokens)),
+                *((tasks.create_task(self._wits.run()),) if self._wits is not None else ()),
                 *((tasks.create_task(self._pods.run()),) if self._pods else ()),
             ]
             await stop.wait()
@@ -175,6 +191,8 @@ class Agent:
         if kept is not None:
             cache.restore(kept)
             tokens.restore(kept.tokens)
+            if self._wits is not None:
+                self._wits.restore(kept.wits)
 
     async def _keep(self, cache: Cache, tokens: Tokens) -> None:
         while True:
@@ -186,7 +204,8 @@ class Agent:
         cache.dirty.clear()
         await self._node.save()
         federated = {td.name: bundle.to_json() for td, bundle in cache.bundles.federated.items()}
-        kept = Kept(cache.book.as_update(), federated, dict(cache.svids), tokens.dump())
+        wits = self._wits.dump() if self._wits is not None else {}
+        kept = Kept(cache.book.as_update(), federated, dict(cache.svids), tokens.dump(), wits)
         try:
             await asyncio.to_thread(self._folder.save, kept)
         except (OSError, RingfenceError) as error:
@@ -199,6 +218,13 @@ def _pods_of(config: AgentConfig) -> NodePods | None:
     from ringfence.broker.agent.pods import NodePods  # most agents ask no API
 
     return NodePods(config.k8s_node, config.k8s_kubeconfig)
+
+
+def _wits_of(cache: Cache, link: Link) -> Wits:
+    import ringfence.broker.agent.wit_api  # noqa: F401  # most agents serve none; no file is read in the event loop
+    from ringfence.broker.agent.wits import Wits
+
+    return Wits(cache, link)
 
 
 async def _listen(lane: Lane, path: Path) -> None:

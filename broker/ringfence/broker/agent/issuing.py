@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -14,7 +15,7 @@ from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.entries import Entry
 from ringfence.broker.agent.link import MAX_BATCH, Link
-from ringfence.broker.agent.svids import HeldSvid, draw_jitter, new_key
+from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter, new_key
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.profile import new_csr
 
@@ -22,9 +23,9 @@ from ringfence.certs.profile import new_csr
 _LONGEST_SLEEP = timedelta(seconds=30)
 _SHORTEST_SLEEP = timedelta(milliseconds=20)  # what falls due within it goes out in the same message
 _OVERDUE_SLEEP = timedelta(seconds=1)  # when what is due is being asked for, or nobody uses it
-_PATIENCE = 30.0  # seconds for an answer
-_PAUSE = 1.0  # seconds after a failure
-_TRANSIENT = frozenset({4, 8, 10, 13, 14})  # gRPC codes after which the same question may succeed
+PATIENCE = 30.0  # seconds for an answer
+PAUSE = 1.0  # seconds after a failure
+TRANSIENT = frozenset({4, 8, 10, 13, 14})  # gRPC codes after which the same question may succeed
 
 
 class Issuer:
@@ -46,18 +47,7 @@ class Issuer:
                     batch = due[start : start + MAX_BATCH]
                     self._asked.update(entry.id for entry in batch)
                     tasks.create_task(self._ask(batch))
-                await self._sleep()
-
-    async def _sleep(self) -> None:
-        """Until something is needed or the next SVID is due."""
-        now = self._cache.clock()
-        self._cache.svids.drop_ended(now)
-        pause = _LONGEST_SLEEP
-        if (due := self._cache.svids.next_due()) is not None:
-            pause = min(pause, max(due - now, _SHORTEST_SLEEP) if due > now else _OVERDUE_SLEEP)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause.total_seconds()):
-                await self._cache.wake.wait()
+                await until_due(self._cache.svids, self._cache.clock(), self._cache.wake)
 
     async def _ask(self, batch: Sequence[Entry]) -> None:
         keys = [new_key() for _ in batch]
@@ -65,7 +55,7 @@ class Issuer:
             agent_pb2.SvidItem(entry_id=entry.id, csr=new_csr(key)) for entry, key in zip(batch, keys, strict=True)
         ]
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 results = await self._link.request_svids(items)
         except (RingfenceError, TimeoutError):
             results = ()
@@ -75,7 +65,7 @@ class Issuer:
         self._cache.wake.set()  # what came may fall due before the sleep that began without it would end
 
     def _take(self, entry: Entry, key: ec.EllipticCurvePrivateKey, result: agent_pb2.SvidResult | None) -> None:
-        if result is None or result.code in _TRANSIENT:
+        if result is None or result.code in TRANSIENT:
             self._ask_later(entry)
             return
         self._asked.discard(entry.id)
@@ -90,9 +80,20 @@ class Issuer:
     def _ask_later(self, entry: Entry) -> None:
         """Once more after a pause; whoever waits goes on waiting."""
         events.COUNTS["svid_failures", "again"] += 1
-        pause = _PAUSE * (1 + abs(draw_jitter()))
+        pause = PAUSE * (1 + abs(draw_jitter()))
         asyncio.get_running_loop().call_later(pause, self._release, entry)
 
     def _release(self, entry: Entry) -> None:
         self._asked.discard(entry.id)
         self._cache.need(entry)
+
+
+async def until_due(svids: SvidStore[Any], now: datetime, wake: asyncio.Event) -> None:
+    """Until something is needed or the next of *svids* is due; those that have ended are dropped."""
+    svids.drop_ended(now)
+    pause = _LONGEST_SLEEP
+    if (due := svids.next_due()) is not None:
+        pause = min(pause, max(due - now, _SHORTEST_SLEEP) if due > now else _OVERDUE_SLEEP)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(pause.total_seconds()):
+            await wake.wait()

@@ -109,6 +109,14 @@ class Link:
             response: agent_pb2.JwtResponse = await answer
             return response
 
+    async def request_wit(self, entry_id: str, csr: bytes) -> agent_pb2.WitResponse:
+        """Ask for one WIT-SVID; raises UNAVAILABLE when the stream is lost before the answer."""
+        async with self._question() as (number, answer):
+            question = agent_pb2.WitRequest(id=number, entry_id=entry_id, csr=csr)
+            self._send(agent_pb2.AgentMessage(wit=question))
+            response: agent_pb2.WitResponse = await answer
+            return response
+
     async def renew(self, csr: bytes) -> agent_pb2.RenewResponse:
         """Ask for a new SVID of the agent itself; raises UNAVAILABLE when the stream is lost before the answer."""
         async with self._question() as (number, answer):
@@ -188,6 +196,8 @@ class Link:
                 self._answer(message.svids)
             case "jwt":
                 self._answer(message.jwt)
+            case "wit":
+                self._answer(message.wit)
             case "renew":
                 self._answer(message.renew)
             case _:

@@ -50,7 +50,7 @@ class TokenRequest:
             raise Status(Code.INVALID_ARGUMENT, "audience must be given, and none may be empty")
         if len(audience) > _MAX_AUDIENCES:
             raise Status(Code.INVALID_ARGUMENT, f"at most {_MAX_AUDIENCES} audiences")
-        return cls(audience, _spiffe_id(request.spiffe_id) if request.spiffe_id else None)
+        return cls(audience, asked_id(request))
 
     def of(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those of *entries* that are asked for."""
@@ -76,8 +76,11 @@ async def jwt_svids(asked: TokenRequest, watch: Watch, tokens: Tokens, ready: Ca
     return answer
 
 
-def _spiffe_id(text: str) -> SpiffeId:
+def asked_id(request: Any) -> SpiffeId | None:
+    """The one identity that is asked for, None for all; raises INVALID_ARGUMENT."""
+    if not request.spiffe_id:
+        return None
     try:
-        return SpiffeId.parse(text)
+        return SpiffeId.parse(request.spiffe_id)
     except RingfenceError as error:
         raise Status(Code.INVALID_ARGUMENT, error.detail) from None

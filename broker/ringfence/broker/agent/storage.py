@@ -47,6 +47,7 @@ class Kept:
     federated: Mapping[str, bytes]
     svids: Mapping[str, HeldSvid] = field(repr=False)
     tokens: tuple[KeptToken, ...] = ()
+    wits: Mapping[str, Any] = field(default_factory=dict, repr=False)  # as `Wits.dump` gives them
 
 
 class DataFolder:
@@ -102,6 +103,7 @@ class DataFolder:
                 {name: base64.b64decode(bundle) for name, bundle in kept["federated"].items()},
                 {entry_id: HeldSvid.load(svid) for entry_id, svid in kept["svids"].items()},
                 tuple(KeptToken(**{**token, "audience": tuple(token["audience"])}) for token in kept["tokens"]),
+                kept.get("wits", {}),
             )
         except Exception as error:  # a damaged cache must cost nobody more than the cache
             raise RingfenceError(
@@ -127,6 +129,7 @@ class DataFolder:
                 }
                 for token in kept.tokens
             ],
+            **({"wits": dict(kept.wits)} if kept.wits else {}),
         }
         self._write(_CACHE, document)
 

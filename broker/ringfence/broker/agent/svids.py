@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +22,31 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
 
 Jitter = Callable[[], float]
+
+
+class Held(Protocol):
+    """A document with its key, as the store below sees it."""
+
+    @property
+    def renew_at(self) -> datetime:
+        """When to get the next one."""
+        ...
+
+    @property
+    def authority(self) -> str:
+        """The id of whoever signed it."""
+        ...
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether peers accept it now."""
+        ...
+
+    def renewed_by(self, when: datetime) -> Self:
+        """The same, to be renewed no later than *when*."""
+        ...
+
+
+H = TypeVar("H", bound=Held)
 
 
 def draw_jitter() -> float:
@@ -103,35 +128,35 @@ class HeldSvid:
 
 
 @dataclass(slots=True)
-class _Slot:
-    svid: HeldSvid
+class _Slot(Generic[H]):
+    svid: H
     used: datetime
 
 
-class SvidStore:
-    """SVIDs by entry id. One that nobody used for `keep` is not renewed, and is dropped when it ends."""
+class SvidStore(Generic[H]):
+    """SVIDs of one kind by entry id. One that nobody used for `keep` is not renewed, and is dropped when it ends."""
 
     def __init__(self, *, keep: timedelta = timedelta(hours=1)) -> None:
         self._keep = keep
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, _Slot[H]] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def __iter__(self) -> Iterator[tuple[str, HeldSvid]]:
+    def __iter__(self) -> Iterator[tuple[str, H]]:
         return iter([(entry_id, slot.svid) for entry_id, slot in self._slots.items()])
 
-    def put(self, entry_id: str, svid: HeldSvid, now: datetime) -> None:
+    def put(self, entry_id: str, svid: H, now: datetime) -> None:
         """Hold *svid* from now on; its predecessor is forgotten."""
         slot = self._slots.get(entry_id)
         self._slots[entry_id] = _Slot(svid, slot.used if slot else now)
 
-    def get(self, entry_id: str, now: datetime) -> HeldSvid | None:
+    def get(self, entry_id: str, now: datetime) -> H | None:
         """The SVID, if peers still accept it."""
         slot = self._slots.get(entry_id)
         return slot.svid if slot and slot.svid.is_valid(now) else None
 
-    def use(self, entry: Entry, now: datetime) -> HeldSvid | None:
+    def use(self, entry: Entry, now: datetime) -> H | None:
         """The same, and remember that it is in use."""
         slot = self._slots.get(entry.id)
         if slot is None or not slot.svid.is_valid(now):

@@ -65,8 +65,9 @@ class Watch:
         ready: Callable[[View], bool],
         same: Callable[[View], object],
         enough: Callable[[View], bool] = lambda _: False,
+        narrow: Callable[[View], View] = lambda view: view,
     ) -> AsyncIterator[View]:
-        """The views that are *ready*, unless `same` is as in the last; ends only by Status.
+        """The views that are *ready*, unless `same` is as in the last; ends only by Status. *narrow* is what it shows.
 
         PERMISSION_DENIED when the bounded wait ends without an identity, or when the last one is withdrawn;
         UNAVAILABLE when there is an entitlement but nothing to show for it (the server is away). A view that is not
@@ -78,7 +79,7 @@ class Watch:
         settled = False
         while True:
             self._changed.clear()
-            view = await self._look()
+            view = narrow(await self._look())
             if (ready(view) or (settled and enough(view))) and same(view) != last:
                 last, deadline = same(view), None
                 yield view  # what changes while it is sent sets the event again
