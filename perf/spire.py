@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from perf.stand import TRUST_DOMAIN, free_address, started
+from perf.stand import TRUST_DOMAIN, free_address, started, wait_until
 
 BIN = Path(__file__).parent.parent / ".parts" / "bin"
 AGENT_ID = f"spiffe://{TRUST_DOMAIN}/agent"
@@ -95,13 +94,13 @@ def spire() -> Iterator[Spire]:
         (folder / "server.conf").write_text(_SERVER.format(**values))
         server = [str(BIN / "spire-server"), "run", "-config", str(folder / "server.conf")]
         with started(server, folder / "server.log") as serving:
-            _wait(lambda: "healthy" in _server_command(folder, "healthcheck", check=False), folder / "server.log")
+            wait_until(lambda: "healthy" in _server_command(folder, "healthcheck", check=False), serving)
             (folder / "bundle.pem").write_text(_server_command(folder, "bundle", "show"))
             token = _server_command(folder, "token", "generate", "-spiffeID", AGENT_ID).split()[-1]
             (folder / "agent.conf").write_text(_AGENT.format(**values, token=token))
             agent = [str(BIN / "spire-agent"), "run", "-config", str(folder / "agent.conf")]
             with started(agent, folder / "agent.log") as attesting:
-                _wait((folder / "agent.sock").exists, folder / "agent.log")
+                wait_until((folder / "agent.sock").exists, attesting)
                 yield Spire(folder, serving.pid, attesting.pid)
 
 
@@ -111,11 +110,3 @@ def _server_command(folder: Path, *arguments: str, check: bool = True) -> str:
     if check and done.returncode:
         raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
     return done.stdout
-
-
-def _wait(ready: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not ready():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"SPIRE is not ready after {_PATIENCE:g} s: {log.read_text()[-500:]}")
-        time.sleep(0.02)

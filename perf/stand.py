@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ class Stand:
 
     folder: Path
     listen: str
+    pid: int  # of the server
 
     @property
     def admin(self) -> Path:
@@ -45,11 +46,11 @@ class Stand:
         """A fresh join token."""
         return str(json.loads(self.command("token", "generate", "-o", "json"))["token"])
 
-    def command(self, *arguments: str) -> str:
+    def command(self, *arguments: str, patience: float = _PATIENCE) -> str:
         """What `ringfence ...` of this server prints."""
         environment = {**ENVIRONMENT, "RINGFENCE_ADMIN_SOCKET": str(self.admin)}
         done = subprocess.run(
-            [*_RINGFENCE, *arguments], capture_output=True, text=True, check=True, env=environment, timeout=_PATIENCE
+            [*_RINGFENCE, *arguments], capture_output=True, text=True, check=True, env=environment, timeout=patience
         )
         return done.stdout
 
@@ -82,7 +83,7 @@ def stand() -> Iterator[Stand]:
         ]
         with started(command, folder / "server.log") as process:
             wait_ready(http, process)
-            yield Stand(folder, listen)
+            yield Stand(folder, listen, process.pid)
 
 
 @contextmanager
@@ -98,16 +99,32 @@ def started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def wait_ready(http: str, process: subprocess.Popen[bytes]) -> None:
     """Until /ready says 200, asked every few milliseconds."""
+    wait_until(lambda: _says_ready(http), process)
+
+
+def _says_ready(http: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{http}/ready", timeout=1):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Until *ready*, which *process* is to bring about; raises RuntimeError when it ends or takes too long."""
     deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
+    while not ready():
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
-        try:
-            with urllib.request.urlopen(f"http://{http}/ready", timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.002)
-    raise RuntimeError(f"{process.args!r} is not ready after {_PATIENCE} s")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} is not ready after {_PATIENCE} s")
+        time.sleep(0.002)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU that all threads of *pid* have used so far, by the scheduler's own clock."""
+    ticks = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def free_address() -> str:

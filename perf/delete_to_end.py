@@ -1,0 +1,47 @@
+"""Time from the deletion of an entry to the end of the stream that showed its SVID."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from perf.rounds import Operator, operator, p99_figure
+from perf.stand import Stand, stand
+
+NAME = "delete_to_end"
+GOAL = 50.0  # ms
+ROUNDS = 100
+
+
+async def _round(acting: Operator, number: int) -> float:
+    entry_id = await acting.create(f"gone-{number}")
+    call = acting.fetch()
+    await call.read()
+    begun = time.perf_counter()
+    deleting = asyncio.create_task(acting.delete(entry_id))
+    try:
+        await call.read()
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+            raise
+    else:
+        raise RuntimeError("the stream went on")
+    milliseconds = (time.perf_counter() - begun) * 1e3
+    await deleting
+    return milliseconds
+
+
+async def _measure(place: Stand) -> list[float]:
+    async with operator(place) as acting:
+        return [await _round(acting, number) for number in range(ROUNDS)]
+
+
+def measure() -> dict[str, Any]:
+    """The figure `delete_to_end`."""
+    with stand() as place, place.agent():
+        times = asyncio.run(_measure(place))
+    return p99_figure(NAME, "entry deleted to the stream's PERMISSION_DENIED", times, GOAL)
