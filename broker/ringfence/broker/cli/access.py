@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.failure import ANSWER_IS_NO
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 
@@ -21,7 +19,7 @@ def command() -> None:
 @command.command()
 @with_admin
 @output_option
-def whoami(socket: Path, output: str) -> None:
+def whoami(socket: Where, output: str) -> None:
     """Say whom the server takes this caller for, and which roles that gives."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -41,7 +39,7 @@ def whoami(socket: Path, output: str) -> None:
 @with_admin
 @click.option("--namespace", default="", help="On what is in this namespace.  [default: on anything at all]")
 @output_option
-def can_i(socket: Path, call: str, namespace: str, output: str) -> None:
+def can_i(socket: Where, call: str, namespace: str, output: str) -> None:
     """Exit 0 when this caller may make CALL (CreateEntries, or its command: "entry create"), 3 when not."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -56,7 +54,7 @@ def can_i(socket: Path, call: str, namespace: str, output: str) -> None:
 @command.command("list")
 @with_admin
 @list_options
-def list_(socket: Path, output: str) -> None:
+def list_(socket: Where, output: str) -> None:
     """List every call of the admin API, the role it takes, and whether this caller may make it at all."""
     from ringfence.admin.v1 import admin_pb2 as pb
     from ringfence.broker.access.rights import Rights

@@ -1,20 +1,22 @@
-"""One call to a server's admin socket, and its failures in words."""
+"""One call to a server's admin API, on its socket or its address, and its failures in words."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from ringfence.broker.cli.remote import OPTIONS, Remote
 from ringfence.certs.errors import Kind, RingfenceError
 
 T = TypeVar("T")
+Where = Path | Remote  # an admin socket, or a server elsewhere
 SOCKET_NAME = "admin.sock"
 MAX_MESSAGE = 64 << 20  # bytes: a list of 100,000 entries fits
 
@@ -32,15 +34,56 @@ _DATA_DIR = click.option(
 )
 
 
+_NETWORK = (
+    click.option("--server", envvar="RINGFENCE_ADMIN_SERVER", help="HOST:PORT of a server's --listen, instead."),
+    click.option(
+        "--workload-socket",
+        default="",
+        envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],
+        help="Workload API whose SVID to show to --server.",
+    ),
+    click.option(
+        "--svid-dir",
+        type=click.Path(readable=False, path_type=Path),
+        envvar="RINGFENCE_SVID_DIR",
+        help="Folder of svid.pem, key.pem and bundle.pem to use with --server, instead.",
+    ),
+    click.option(
+        "--token-file",
+        type=click.Path(readable=False, path_type=Path),
+        envvar="RINGFENCE_TOKEN_FILE",
+        help="OIDC token to show to --server, instead.",
+    ),
+    click.option(
+        "--server-bundle",
+        type=click.Path(readable=False, path_type=Path),
+        envvar="RINGFENCE_SERVER_BUNDLE",
+        help="Trust bundle, PEM, to know --server by; for --token-file.",
+    ),
+)
+_FINDERS = ("server", "workload_socket", "svid_dir", "token_file", "server_bundle", "admin_socket", "data_dir")
+
+
 def with_admin(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that find the server; the command gets what they name as `socket`."""
 
     @functools.wraps(command)
-    def wrapped(*args: Any, admin_socket: Path | None, data_dir: Path | None, **kwargs: Any) -> Any:
-        return command(*args, socket=find_socket(admin_socket, data_dir), **kwargs)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, socket=find_server({name: kwargs.pop(name) for name in _FINDERS}), **kwargs)
 
-    found: Callable[..., Any] = _SOCKET(_DATA_DIR(wrapped))
+    found: Callable[..., Any] = wrapped
+    for option in (*reversed(_NETWORK), _DATA_DIR, _SOCKET):
+        found = option(found)
     return found
+
+
+def find_server(given: Mapping[str, Any]) -> Where:
+    """The server that the options or the environment name: by its address, if that is given."""
+    if not given["server"]:
+        return find_socket(given["admin_socket"], given["data_dir"])
+    return Remote(
+        given["server"], given["workload_socket"], given["svid_dir"], given["token_file"], given["server_bundle"]
+    )
 
 
 def find_socket(admin_socket: Path | None, data_dir: Path | None) -> Path:
@@ -50,13 +93,14 @@ def find_socket(admin_socket: Path | None, data_dir: Path | None) -> Path:
     if data_dir is not None:
         return data_dir / SOCKET_NAME
     raise click.UsageError(
-        "No server is named: give --admin-socket or --data-dir, or set RINGFENCE_ADMIN_SOCKET or RINGFENCE_DATA_DIR"
+        "No server is named: give --admin-socket or --data-dir, or set RINGFENCE_ADMIN_SOCKET or RINGFENCE_DATA_DIR;"
+        " from elsewhere give --server"
     )
 
 
 @asynccontextmanager
-async def admin_client(socket: Path) -> AsyncIterator[Any]:
-    """A client of the service Server on *socket*; what a call raises is our own error."""
+async def admin_client(socket: Where) -> AsyncIterator[Any]:
+    """A client of the service Server at *socket*; what a call raises is our own error."""
     import grpc.aio
 
     from ringfence.admin.v1 import admin_pb2
@@ -64,16 +108,19 @@ async def admin_client(socket: Path) -> AsyncIterator[Any]:
     from ringfence.proto.client import Client
     from ringfence.proto.service import service_of
 
-    address = _address(socket)
     options = (("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_retries", 0))
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    if isinstance(socket, Remote):
+        channel = grpc.aio.secure_channel(socket.address, await socket.credentials(), options=(*options, *OPTIONS))
+    else:
+        channel = grpc.aio.insecure_channel(_address(socket), options=options)
+    async with channel:
         try:
             yield Client(channel, service_of(admin_pb2, "Server"))
         except grpc.aio.AioRpcError as failure:
             raise error_of(failure, where=str(socket)) from None
 
 
-def ask(socket: Path, call: Callable[[Any], Awaitable[T]]) -> T:
+def ask(socket: Where, call: Callable[[Any], Awaitable[T]]) -> T:
     """The answer to *call*, which is given the client."""
 
     async def run() -> T:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.output import output_option, show_list, show_one
 
 _STEPS = {
@@ -40,7 +39,7 @@ def _show(kind: str) -> click.Command:
     @click.command("show", help="List them, the signing one first.")
     @with_admin
     @output_option
-    def show(socket: Path, output: str) -> None:
+    def show(socket: Where, output: str) -> None:
         from ringfence.admin.v1 import admin_pb2 as pb
 
         found = ask(socket, lambda server: server.ShowAuthorities(pb.ShowAuthoritiesRequest(), timeout=10))
@@ -51,7 +50,7 @@ def _show(kind: str) -> click.Command:
 
 
 def _step(kind: str, step: str, text: str) -> click.Command:
-    def take(socket: Path, output: str, authority_id: str = "") -> None:
+    def take(socket: Where, output: str, authority_id: str = "") -> None:
         from ringfence.admin.v1 import admin_pb2 as pb
 
         asked = pb.StepAuthorityRequest(kind=kind, step=step, id=authority_id)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringfence.broker.cli.admin_client import admin_client, ask, find_socket, with_admin
+from ringfence.broker.cli.admin_client import Where, admin_client, ask, find_socket, with_admin
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
 from ringfence.broker.cli.output import heading, list_options, output_option, show_list, show_one
 
@@ -79,7 +79,7 @@ def check(
     help="For a decision that was made just now: proxies report with a delay.",
 )
 @output_option
-def explain(*, socket: Path, decision_id: str, wait: float, output: str) -> None:
+def explain(*, socket: Where, decision_id: str, wait: float, output: str) -> None:
     """Tell who decided what by which line of intent. ID is a trace id, a connection's id, or one that `tail` prints."""
     from ringfence.admin.v1 import admin_pb2
     from ringfence.certs.errors import Kind, RingfenceError
@@ -111,7 +111,7 @@ def explain(*, socket: Path, decision_id: str, wait: float, output: str) -> None
 @list_options
 def tail(
     *,
-    socket: Path,
+    socket: Where,
     follow: bool,
     denied: bool,
     source: str,
@@ -129,14 +129,14 @@ def tail(
     asyncio.run(_follow(socket, asked, output) if follow else _last(socket, asked, output))
 
 
-async def _last(socket: Path, asked: admin_pb2.TailAuthzRequest, output: str) -> None:
+async def _last(socket: Where, asked: admin_pb2.TailAuthzRequest, output: str) -> None:
     async with admin_client(socket) as server:
         rows = [_row(decision) async for decision in server.TailAuthz(asked, timeout=30)]
     rows = [_short(row) for row in rows] if output == "table" else rows
     show_list("Decision", rows, columns=_COLUMNS, output=output, name="id")
 
 
-async def _follow(socket: Path, asked: admin_pb2.TailAuthzRequest, output: str) -> None:
+async def _follow(socket: Where, asked: admin_pb2.TailAuthzRequest, output: str) -> None:
     """Rows as they come: a line each, in columns that do not wait for the widest."""
     table = output in {"table", "wide"}
     if table:

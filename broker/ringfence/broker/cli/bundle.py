@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 from ringfence.certs.errors import Kind, RingfenceError
 
@@ -25,7 +25,7 @@ def command() -> None:
 @click.option(
     "--format", "form", type=click.Choice(["pem", "spiffe"]), default="pem", show_default=True, help="What to print."
 )
-def show(socket: Path, trust_domain: str, form: str) -> None:
+def show(socket: Where, trust_domain: str, form: str) -> None:
     """Print our bundle, or that of TRUST_DOMAIN: the roots as PEM, or the SPIFFE bundle as JSON."""
     text = _held(socket, trust_domain).bundle if trust_domain else _own(socket)
     if form == "spiffe":
@@ -41,7 +41,7 @@ def show(socket: Path, trust_domain: str, form: str) -> None:
 @command.command("list")
 @with_admin
 @list_options
-def list_(socket: Path, output: str) -> None:
+def list_(socket: Where, output: str) -> None:
     """List the bundles held of other trust domains."""
     show_list("Bundle", [_row(each) for each in _all(socket)], columns=_COLUMNS, output=output, name="trustDomain")
 
@@ -51,7 +51,7 @@ def list_(socket: Path, output: str) -> None:
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
 @with_admin
 @output_option
-def set_(socket: Path, trust_domain: str, file: Path, output: str) -> None:
+def set_(socket: Where, trust_domain: str, file: Path, output: str) -> None:
     """Believe the SPIFFE bundle (JSON) in FILE of TRUST_DOMAIN from now on, in place of the one before."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -65,7 +65,7 @@ def set_(socket: Path, trust_domain: str, file: Path, output: str) -> None:
 @with_admin
 @click.option("--force", is_flag=True, help="Although entries federate with it: they stay, without its bundle.")
 @output_option
-def delete(socket: Path, trust_domain: str, output: str, *, force: bool) -> None:
+def delete(socket: Where, trust_domain: str, output: str, *, force: bool) -> None:
     """Believe nothing of TRUST_DOMAIN any more; one that is not held changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -85,20 +85,20 @@ def read(file: Path) -> bytes:
         ) from None
 
 
-def _own(socket: Path) -> bytes:
+def _own(socket: Where) -> bytes:
     from ringfence.admin.v1 import admin_pb2 as pb
 
     text: bytes = ask(socket, lambda server: server.ShowBundle(pb.ShowBundleRequest(), timeout=10)).bundle
     return text
 
 
-def _all(socket: Path) -> list[Any]:
+def _all(socket: Where) -> list[Any]:
     from ringfence.admin.v1 import admin_pb2 as pb
 
     return list(ask(socket, lambda server: server.ListBundles(pb.ListBundlesRequest(), timeout=10)).bundles)
 
 
-def _held(socket: Path, trust_domain: str) -> Any:
+def _held(socket: Where, trust_domain: str) -> Any:
     for each in _all(socket):
         if each.trust_domain == trust_domain:
             return each

@@ -86,8 +86,17 @@ def _settings(context: click.Context, found: dict[str, Any], path: Path) -> dict
             level, tables = table, _names(each.command)
             known = {name for leaf in _leaves(each.command) for name in _options(leaf)}
         _refuse_unknown(level, known, tables, path, ".".join(str(c.info_name) for c in chain[:place]))
-        settings |= {own[_spelled(name)]: value for name, value in level.items() if _spelled(name) in own}
+        settings |= {
+            own[_spelled(name)]: value
+            for name, value in level.items()
+            if _spelled(name) in own and not _is_table_of_noun(name, value, tables)
+        }
     return settings
+
+
+def _is_table_of_noun(name: str, value: object, tables: frozenset[str]) -> bool:
+    """Whether it is options of a noun, `[server.run]`, and no value of an option of that name, `--server`."""
+    return isinstance(value, dict) and name in tables and name not in _OF_THE_SERVER
 
 
 def _refuse_unknown(level: dict[str, Any], known: set[str], tables: frozenset[str], path: Path, table: str) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.entry_explain import explain
 from ringfence.broker.cli.entry_fields import COLUMNS, given, row, with_fields
 from ringfence.broker.cli.entry_files import apply, import_
 from ringfence.broker.cli.output import output_option, show_list, show_one
 from ringfence.broker.cli.times import MOMENT
+
+_dry_run: Callable[[Any], Any] = click.option(
+    "--dry-run", is_flag=True, help="Say what would change, and whether you may, and change nothing."
+)
 
 
 @click.group()
@@ -25,15 +28,17 @@ def command() -> None:
 @with_admin
 @click.option("--spiffe-id", required=True, help="Identity to give, or a rule: spiffe://DOMAIN/ns/{k8s.ns}.")
 @with_fields
+@_dry_run
 @output_option
-def create(socket: Path, *, output: str, **fields: Any) -> None:
+def create(socket: Where, *, dry_run: bool, output: str, **fields: Any) -> None:
     """Register an identity; registering the same again changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
     if not fields["selectors"] and "{" not in fields["spiffe_id"]:
         raise click.UsageError("Missing option '--selector': whom is it for?")
     entry = pb.Entry(**given(fields))
-    done = ask(socket, lambda server: server.CreateEntries(pb.CreateEntriesRequest(entries=[entry]), timeout=10))
+    request = pb.CreateEntriesRequest(entries=[entry], dry_run=dry_run)
+    done = ask(socket, lambda server: server.CreateEntries(request, timeout=10))
     result = done.results[0]
     show_one("Entry", {**row(result.entry), "action": result.action}, output=output, name="id")
 
@@ -44,8 +49,9 @@ def create(socket: Path, *, output: str, **fields: Any) -> None:
 @click.option("--spiffe-id", help="Another identity.")
 @with_fields
 @click.option("--clear", type=click.Choice(("dns_names", "federates_with")), multiple=True, help="Empty that list.")
+@_dry_run
 @output_option
-def update(socket: Path, entry_id: str, clear: tuple[str, ...], *, output: str, **fields: Any) -> None:
+def update(socket: Where, entry_id: str, clear: tuple[str, ...], *, dry_run: bool, output: str, **fields: Any) -> None:
     """Change what is given of an entry, and keep the rest; of a list all of it is given."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -55,7 +61,7 @@ def update(socket: Path, entry_id: str, clear: tuple[str, ...], *, output: str, 
         for name, value in {**dict.fromkeys(clear, ()), **given(fields)}.items():
             entry.ClearField(name)
             entry.MergeFrom(pb.Entry(**{name: value}))
-        return await server.UpdateEntries(pb.UpdateEntriesRequest(entries=[entry]), timeout=10)
+        return await server.UpdateEntries(pb.UpdateEntriesRequest(entries=[entry], dry_run=dry_run), timeout=10)
 
     result = ask(socket, change).results[0]
     show_one("Entry", {**row(result.entry), "action": result.action}, output=output, name="id")
@@ -82,7 +88,7 @@ _FILTERS = (
 @with_admin
 @_with_filters
 @output_option
-def list_(socket: Path, output: str, **filters: Any) -> None:
+def list_(socket: Where, output: str, **filters: Any) -> None:
     """List entries, those compiled from intent included."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -95,7 +101,7 @@ def list_(socket: Path, output: str, **filters: Any) -> None:
 @with_admin
 @_with_filters
 @output_option
-def count(socket: Path, output: str, **filters: Any) -> None:
+def count(socket: Where, output: str, **filters: Any) -> None:
     """Count entries, those compiled from intent included."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -108,7 +114,7 @@ def count(socket: Path, output: str, **filters: Any) -> None:
 @click.argument("entry_id")
 @with_admin
 @output_option
-def show(socket: Path, entry_id: str, output: str) -> None:
+def show(socket: Where, entry_id: str, output: str) -> None:
     """Show one entry."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -119,12 +125,14 @@ def show(socket: Path, entry_id: str, output: str) -> None:
 @command.command()
 @click.argument("entry_ids", nargs=-1, required=True)
 @with_admin
+@_dry_run
 @output_option
-def delete(socket: Path, entry_ids: tuple[str, ...], output: str) -> None:
+def delete(socket: Where, entry_ids: tuple[str, ...], *, dry_run: bool, output: str) -> None:
     """Delete entries; one that is not there changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    done = ask(socket, lambda server: server.DeleteEntries(pb.DeleteEntriesRequest(ids=entry_ids), timeout=10))
+    request = pb.DeleteEntriesRequest(ids=entry_ids, dry_run=dry_run)
+    done = ask(socket, lambda server: server.DeleteEntries(request, timeout=10))
     deleted = set(done.deleted)
     rows = [{"id": each, "action": "deleted" if each in deleted else "unchanged"} for each in entry_ids]
     show_list("Entry", rows, columns=["id", "action"], output=output, name="id")

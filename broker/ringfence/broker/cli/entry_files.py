@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.failure import INVALID_INPUT, explain_failure
 from ringfence.broker.cli.output import output_option, show_list
 
@@ -29,7 +28,7 @@ _COLUMNS = ["action", "id", "spiffeId"]
 @click.option("--prune", is_flag=True, help="Delete every entry of the API that FILE does not name.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @output_option
-def apply(file: IO[str], socket: Path, *, prune: bool, dry_run: bool, output: str) -> None:
+def apply(file: IO[str], socket: Where, *, prune: bool, dry_run: bool, output: str) -> None:
     """Make entries be as FILE (- for standard input) says: all of them, or none if any has an error."""
     from ringfence.broker.cli.entry_text import read_entries
 
@@ -49,7 +48,7 @@ def apply(file: IO[str], socket: Path, *, prune: bool, dry_run: bool, output: st
 @click.option("--skip-unmapped", is_flag=True, help="Import the rest although some entries are left out.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @output_option
-def import_(file: IO[str], socket: Path, *, any_node: bool, skip_unmapped: bool, **given: Any) -> None:
+def import_(file: IO[str], socket: Where, *, any_node: bool, skip_unmapped: bool, **given: Any) -> None:
     """Take over the entries of a SPIRE server: the JSON of `spire-server entry show -output json`."""
     from ringfence.broker.cli.spire_dump import Parents, read_dump
     from ringfence.broker.entry import ANY_NODE
@@ -95,7 +94,7 @@ def _show_import(results: Sequence[Any], notes: Sequence[Any], output: str) -> N
     show_list("EntryImport", rows, columns=[*_COLUMNS, "detail"], output=output, name="id")
 
 
-def trust_domain(socket: Path) -> Any:
+def trust_domain(socket: Where) -> Any:
     """The trust domain of the server on *socket*."""
     from ringfence.admin.v1 import admin_pb2 as pb
     from ringfence.certs.spiffe_id import TrustDomain
@@ -103,7 +102,7 @@ def trust_domain(socket: Path) -> Any:
     return TrustDomain(ask(socket, lambda server: server.Info(pb.InfoRequest(), timeout=10)).trust_domain)
 
 
-def send(socket: Path, entries: Sequence[admin_pb2.Entry], *, prune: bool, dry_run: bool) -> list[Any]:
+def send(socket: Where, entries: Sequence[admin_pb2.Entry], *, prune: bool, dry_run: bool) -> list[Any]:
     """What the server makes of *entries*, in one transaction."""
     from ringfence.admin.v1 import admin_pb2 as pb
 

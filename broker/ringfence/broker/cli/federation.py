@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.bundle import read
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 
@@ -33,7 +33,7 @@ def command() -> None:
     help="https_spiffe: SPIFFE bundle (JSON) to know the endpoint by at first.",
 )
 @output_option
-def create(socket: Path, *, bootstrap_bundle: Path | None, output: str, **given: Any) -> None:
+def create(socket: Where, *, bootstrap_bundle: Path | None, output: str, **given: Any) -> None:
     """Fetch the bundle of TRUST_DOMAIN from now on; the same again changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -46,7 +46,7 @@ def create(socket: Path, *, bootstrap_bundle: Path | None, output: str, **given:
 @command.command("list")
 @with_admin
 @list_options
-def list_(socket: Path, output: str) -> None:
+def list_(socket: Where, output: str) -> None:
     """List the relations and how the last fetch went."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -59,7 +59,7 @@ def list_(socket: Path, output: str) -> None:
 @click.argument("trust_domain")
 @with_admin
 @output_option
-def show(socket: Path, trust_domain: str, output: str) -> None:
+def show(socket: Where, trust_domain: str, output: str) -> None:
     """Show one relation."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -72,7 +72,7 @@ def show(socket: Path, trust_domain: str, output: str) -> None:
 @click.argument("trust_domain")
 @with_admin
 @output_option
-def refresh(socket: Path, trust_domain: str, output: str) -> None:
+def refresh(socket: Where, trust_domain: str, output: str) -> None:
     """Fetch the bundle now."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -85,7 +85,7 @@ def refresh(socket: Path, trust_domain: str, output: str) -> None:
 @click.argument("trust_domain")
 @with_admin
 @output_option
-def delete(socket: Path, trust_domain: str, output: str) -> None:
+def delete(socket: Where, trust_domain: str, output: str) -> None:
     """End a relation and forget the bundle; one that is not there changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 

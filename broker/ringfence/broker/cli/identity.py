@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 
@@ -31,7 +30,7 @@ def command() -> None:
     "--state", type=click.Choice(["live", "ended", "unfinished", "refused"]), help="Only those in this state."
 )
 @list_options
-def list_(socket: Path, state: str | None, output: str, **given: Any) -> None:
+def list_(socket: Where, state: str | None, output: str, **given: Any) -> None:
     """List SVIDs that were issued or refused, those that end first, first."""
     rows = [_row(identity) for identity in _all(socket, state=state or "", **given)]
     show_list("Identity", rows, columns=_COLUMNS, output=output, name="serial")
@@ -41,7 +40,7 @@ def list_(socket: Path, state: str | None, output: str, **given: Any) -> None:
 @click.argument("serial")
 @with_admin
 @output_option
-def show(socket: Path, serial: str, output: str) -> None:
+def show(socket: Where, serial: str, output: str) -> None:
     """Show one SVID by its serial number, hex as certificates and logs have it."""
     from ringfence.certs.errors import Kind, RingfenceError
 
@@ -56,7 +55,7 @@ def show(socket: Path, serial: str, output: str) -> None:
 @click.argument("subject", metavar="SPIFFE_ID|SERIAL")
 @with_admin
 @list_options
-def explain(socket: Path, subject: str, output: str) -> None:
+def explain(socket: Where, subject: str, output: str) -> None:
     """Say why an identity is given (entry, selectors, document and line), and why it lives as long as it does."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -77,7 +76,7 @@ def explain(socket: Path, subject: str, output: str) -> None:
 @click.argument("spiffe_id")
 @with_admin
 @list_options
-def holders(socket: Path, spiffe_id: str, output: str) -> None:
+def holders(socket: Where, spiffe_id: str, output: str) -> None:
     """List the nodes that hold live X509-SVIDs of an identity, with the one that ends last."""
     nodes: defaultdict[str, list[Any]] = defaultdict(list)
     for identity in _all(socket, spiffe_id=spiffe_id, state="live"):
@@ -87,7 +86,7 @@ def holders(socket: Path, spiffe_id: str, output: str) -> None:
     show_list("IdentityHolder", rows, columns=_HOLDERS, output=output, name="node")
 
 
-def _all(socket: Path, **wanted: Any) -> list[Any]:
+def _all(socket: Where, **wanted: Any) -> list[Any]:
     """Every page."""
     from ringfence.admin.v1 import admin_pb2 as pb
 

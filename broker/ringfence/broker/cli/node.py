@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.output import output_option, show_list, show_one
 
 _COLUMNS = ["spiffeId", "attestor", "state", "streams", "expiresAt"]
@@ -21,10 +20,10 @@ def command() -> None:
 
 @command.command("list")
 @with_admin
-@click.option("--attestor", default="", help="Only those that attested so: join_token, x509pop.")
+@click.option("--attestor", default="", help="Only those that attested so: join_token, x509pop, k8s_psat.")
 @click.option("--banned", is_flag=True, help="Only those that are banned.")
 @output_option
-def list_(socket: Path, attestor: str, banned: bool, output: str) -> None:  # noqa: FBT001  # a click flag
+def list_(socket: Where, attestor: str, banned: bool, output: str) -> None:  # noqa: FBT001  # a click flag
     """List nodes, the first that attested first."""
     rows = [row for row in _rows(socket, attestor=attestor) if not banned or row["banned"]]
     show_list("Node", rows, columns=_COLUMNS, output=output, name="spiffeId")
@@ -34,7 +33,7 @@ def list_(socket: Path, attestor: str, banned: bool, output: str) -> None:  # no
 @click.argument("spiffe_id")
 @with_admin
 @output_option
-def show(socket: Path, spiffe_id: str, output: str) -> None:
+def show(socket: Where, spiffe_id: str, output: str) -> None:
     """Show one node."""
     show_one("Node", _rows(socket, spiffe_ids=[spiffe_id])[0], output=output, name="spiffeId")
 
@@ -43,7 +42,7 @@ def show(socket: Path, spiffe_id: str, output: str) -> None:
 @with_admin
 @click.option("--attestor", default="", help="Only those that attested so.")
 @output_option
-def count(socket: Path, attestor: str, output: str) -> None:
+def count(socket: Where, attestor: str, output: str) -> None:
     """Count nodes by state."""
     rows = _rows(socket, attestor=attestor)
     states = {state: sum(row["state"] == state for row in rows) for state in ("connected", "away", "banned")}
@@ -54,7 +53,7 @@ def count(socket: Path, attestor: str, output: str) -> None:
 @click.argument("spiffe_ids", nargs=-1, required=True)
 @with_admin
 @output_option
-def evict(socket: Path, spiffe_ids: tuple[str, ...], output: str) -> None:
+def evict(socket: Where, spiffe_ids: tuple[str, ...], output: str) -> None:
     """End the streams of nodes and have them attest anew; a token node needs a new token then."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -66,7 +65,7 @@ def evict(socket: Path, spiffe_ids: tuple[str, ...], output: str) -> None:
 @click.argument("spiffe_ids", nargs=-1, required=True)
 @with_admin
 @output_option
-def ban(socket: Path, spiffe_ids: tuple[str, ...], output: str) -> None:
+def ban(socket: Where, spiffe_ids: tuple[str, ...], output: str) -> None:
     """End the streams of nodes and refuse them until `node unban`, also those that never attested."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -78,7 +77,7 @@ def ban(socket: Path, spiffe_ids: tuple[str, ...], output: str) -> None:
 @click.argument("spiffe_ids", nargs=-1, required=True)
 @with_admin
 @output_option
-def unban(socket: Path, spiffe_ids: tuple[str, ...], output: str) -> None:
+def unban(socket: Where, spiffe_ids: tuple[str, ...], output: str) -> None:
     """Admit nodes again; an SVID of theirs that is still valid is good again."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -86,7 +85,7 @@ def unban(socket: Path, spiffe_ids: tuple[str, ...], output: str) -> None:
     _show_results(ask(socket, lambda server: server.BanNodes(asked, timeout=30)), output)
 
 
-def _rows(socket: Path, **asked: Any) -> list[dict[str, Any]]:
+def _rows(socket: Where, **asked: Any) -> list[dict[str, Any]]:
     from ringfence.admin.v1 import admin_pb2 as pb
 
     found = ask(socket, lambda server: server.ListNodes(pb.ListNodesRequest(**asked), timeout=30))

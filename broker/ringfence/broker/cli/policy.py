@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.failure import INVALID_INPUT
 from ringfence.broker.cli.output import API_VERSION, output_option, show_list, show_one
 
@@ -44,7 +44,7 @@ def validate(path: Path, trust_domain: str | None, output: str) -> None:
 @with_admin
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @output_option
-def apply(path: Path, socket: Path, dry_run: bool, output: str) -> None:  # noqa: FBT001  # a click flag
+def apply(path: Path, socket: Where, dry_run: bool, output: str) -> None:  # noqa: FBT001  # a click flag
     """Make the documents in DIR the intent in force: all of them, or none if any has an error."""
     from ringfence.admin.v1 import admin_pb2 as pb
     from ringfence.broker.intent_files import authorship, read_documents

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
 from ringfence.broker.cli.output import list_options, show_list
 
@@ -23,7 +22,7 @@ def command() -> None:
 @command.command()
 @with_admin
 @list_options
-def status(socket: Path, output: str) -> int:
+def status(socket: Where, output: str) -> int:
     """Show every connected proxy: SYNCED, STALE, or NACK with the document and line that it refuses.
 
     Ends with 3 when any proxy refuses its configuration.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.access_table import ACCESS
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.feature_option import feature_option
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
@@ -104,6 +104,12 @@ def command() -> None:
     help="Take X.509-SVIDs at or below this SPIFFE ID only, of another trust domain.",
 )
 @click.option(
+    "--k8s-clusters",
+    type=_FOLDER,
+    envvar="RINGFENCE_K8S_CLUSTERS",
+    help="TOML file of the Kubernetes clusters whose nodes may attest by k8s_psat.",
+)
+@click.option(
     "--upstream-cert",
     type=_FOLDER,
     envvar="RINGFENCE_UPSTREAM_CERT",
@@ -117,12 +123,6 @@ def command() -> None:
     help="Roots above it, PEM.  [default: the last of --upstream-cert]",
 )
 @feature_option("server", "RINGFENCE_FEATURES")
-@click.option(
-    "--access",
-    type=ACCESS,
-    envvar="RINGFENCE_ACCESS",
-    help="TOML file whose [access] says who may use the admin API.  [default: [access] of --config, if any]",
-)
 @click.option(
     "--upstream-server",
     default="",
@@ -150,6 +150,12 @@ def command() -> None:
     help="Which SVID of that Workload API is ours.  [default: the first]",
 )
 @click.option(
+    "--access",
+    type=ACCESS,
+    envvar="RINGFENCE_ACCESS",
+    help="TOML file whose [access] says who may use the admin API.  [default: [access] of --config, if any]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -171,7 +177,7 @@ for each in (validation_of(run), migrate, backup, restore):
 @command.command()
 @with_admin
 @output_option
-def healthcheck(socket: Path, output: str) -> None:
+def healthcheck(socket: Where, output: str) -> None:
     """Exit 0 when the server is ready, 3 when it answers that it is not."""
     from ringfence.admin.v1 import admin_pb2 as pb
     from ringfence.broker.cli.failure import ANSWER_IS_NO
@@ -197,7 +203,7 @@ def healthcheck(socket: Path, output: str) -> None:
 @with_admin
 @click.option("--authority", is_flag=True, help="Make and use a new authority first.")
 @output_option
-def rotate(socket: Path, authority: bool, output: str) -> None:  # noqa: FBT001  # a click flag
+def rotate(socket: Where, authority: bool, output: str) -> None:  # noqa: FBT001  # a click flag
     """Have every agent renew its SVIDs now."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
@@ -208,7 +214,7 @@ def rotate(socket: Path, authority: bool, output: str) -> None:  # noqa: FBT001 
 @command.command()
 @with_admin
 @list_options
-def authorities(socket: Path, output: str) -> None:
+def authorities(socket: Where, output: str) -> None:
     """List the authorities of the trust domain."""
     from ringfence.admin.v1 import admin_pb2 as pb
     from ringfence.broker.cli.times import rfc3339

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ringfence.broker.cli.admin_client import ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.output import output_option, show_one
 
@@ -20,7 +18,7 @@ def command() -> None:
 @with_admin
 @click.option("--ttl", type=DURATION, default="10m", show_default=True, help="How long it may be used, once.")
 @output_option
-def generate(socket: Path, ttl: int, output: str) -> None:
+def generate(socket: Where, ttl: int, output: str) -> None:
     """Make a token that one agent can join with, once."""
     if ttl < 1:
         raise click.BadParameter("a token that is never valid joins nobody; write 10m", param_hint="--ttl")
