@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ringfence.certs.authority import Authority
 from ringfence.certs.keys.disk import DiskKeys
 from ringfence.certs.keys.memory import MemoryKeys
+from ringfence.certs.revocation import serial_of
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.xds import codec
 from ringfence.xds.snapshot import Snapshot
@@ -29,6 +30,11 @@ class Identity:
 
     chain: bytes
     key: bytes
+
+    @property
+    def serial(self) -> str:
+        """Of the leaf, as listings write it."""
+        return serial_of(x509.load_pem_x509_certificate(self.chain).serial_number)
 
     def client(self, folder: Path, *, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
         """A client context that presents it; the server's name is not looked at."""
@@ -58,8 +64,10 @@ class Domain:
         chain = self.authority.issue_x509(spiffe_id, key.public_key(), now=datetime.now(UTC), ttl=_TTL)
         return Identity(b"".join(_pem(der) for der in chain), _key_pem(key))
 
-    def forge(self, *uris: str, dns: tuple[str, ...] = (), lived: timedelta = -_TTL) -> Identity:
-        """What the authority's key can sign but the authority never does: any names, ended *lived* ago."""
+    def forge(
+        self, *uris: str, dns: tuple[str, ...] = (), lived: timedelta = -_TTL, serial: int | None = None
+    ) -> Identity:
+        """What the authority's key can sign but the authority never does: any names and serial, ended *lived* ago."""
         slot = self.authority.current.x509
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
         names: list[Any] = [*map(x509.UniformResourceIdentifier, uris), *map(x509.DNSName, dns)]
@@ -71,7 +79,7 @@ class Domain:
         certificate = (
             x509.CertificateBuilder(x509.load_der_x509_certificate(slot.der).subject, x509.Name([]))
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial or x509.random_serial_number())
             .not_valid_before(now - 2 * _TTL)
             .not_valid_after(now - lived)
             .add_extension(x509.SubjectAlternativeName(names), critical=True)

@@ -20,6 +20,7 @@ from ringfence.xds.discovery import parse_sotw
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
 from ringfence.xds.subscription import ADS, SDS, Dialect
+from ringfence.xds.types import SECRET
 
 _ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 _SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
@@ -50,6 +51,7 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
         self.logs: list[dict[str, str]] = []
         self.spans: list[dict[str, str]] = []
         self.streams: list[SotwStream] = []
+        self._secret_streams: set[SotwStream] = set()  # those that are open
         self.port = 0
         self._agent_socket = agent_socket
         self._changed: set[asyncio.Event] = set()
@@ -67,6 +69,17 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
     def serve(self, node_id: str, snapshot: Snapshot) -> None:
         """Push a new snapshot to the proxy of that id."""
         self._loop.call_soon_threadsafe(self._serve, node_id, snapshot)
+
+    def serve_secrets(self, node_id: str, snapshot: Snapshot) -> None:
+        """Push new secrets to the proxy of that id, and wait until it has them."""
+        self._loop.call_soon_threadsafe(self._serve_secrets, node_id, snapshot)
+        named = snapshot.named(SECRET)
+
+        def has(stream: SotwStream) -> bool:
+            wants = stream._types[SECRET]  # each stream asks for one of them
+            return wants.holds({name: named[name] for name in wants.names})
+
+        until(lambda: all(map(has, list(self._secret_streams))), "the secrets")
 
     def log(self, **wanted: str) -> dict[str, str]:
         """The first log record with these attributes (`ringfence.` in front, underscores for dots), waited for."""
@@ -92,6 +105,13 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
 
     def _serve(self, node_id: str, snapshot: Snapshot) -> None:
         self.snapshots[node_id] = snapshot
+        self._ring()
+
+    def _serve_secrets(self, node_id: str, snapshot: Snapshot) -> None:
+        self.secrets[node_id] = snapshot
+        self._ring()
+
+    def _ring(self) -> None:
         for event in self._changed:
             event.set()
 
@@ -116,6 +136,8 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
         stream, changed = SotwStream(dialect), asyncio.Event()
         self.streams.append(stream)
         self._changed.add(changed)
+        if dialect is SDS:
+            self._secret_streams.add(stream)
         out: asyncio.Queue[bytes | None] = asyncio.Queue()
         known: dict[str, Snapshot] = {}
 
@@ -144,6 +166,7 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
                 yield payload
         finally:
             self._changed.discard(changed)
+            self._secret_streams.discard(stream)
             for task in tasks:
                 task.cancel()
 

@@ -9,9 +9,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ringfence.certs.revocation import Revocations
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
+from ringfence.policy.revoked import with_revoked
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
 from tests.e2e.identities import Domain, Identity, secrets
@@ -149,9 +151,9 @@ class Bench:
         for port in (self.http, self.db):
             listening(port)
 
-    def apply(self, rules: str) -> Model:
-        """Compile and push these rules."""
-        model = model_of(self.app_port, rules)
+    def apply(self, rules: str, revocations: Revocations | None = None) -> Model:
+        """Compile and push these rules, and what is revoked."""
+        model = with_revoked(model_of(self.app_port, rules), revocations or Revocations())
         workload = model.workloads["shared/registry"]
         snapshot = compile_snapshot(model, workload, self.instance, {}, now=datetime.now(UTC))
         self.plane.snapshots.setdefault(NODE, snapshot)
@@ -179,10 +181,10 @@ def name_of(connection: socket.socket) -> str:
     return f"{host}:{port}"
 
 
-def connect(bench: Bench, key: str) -> ssl.SSLSocket:
-    """A connection to the database's port with the SVID of a workload."""
+def connect(bench: Bench, shown: Identity | str) -> ssl.SSLSocket:
+    """A connection to the database's port with an SVID, or with one of a workload."""
     raw = socket.create_connection(("127.0.0.1", bench.db), timeout=10)
-    return bench.tls(key).wrap_socket(raw)
+    return bench.tls(shown).wrap_socket(raw)
 
 
 def closed(connection: socket.socket) -> bool:
