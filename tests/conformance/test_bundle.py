@@ -7,11 +7,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from cryptography import x509
 from spiffe import JwtBundle, X509Bundle
 from spiffe import TrustDomain as TheirTrustDomain
 
 from ringfence.certs.authority import Authority
+from ringfence.certs.bundle_map import parse_map, write_map
+from ringfence.certs.errors import RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.spiffe_id import TrustDomain
 
@@ -53,3 +56,30 @@ def test_the_spiffe_package_reads_our_roots_and_keys() -> None:
     theirs, bundle = TheirTrustDomain("example.org"), _AUTHORITY.bundle(7)
     assert len(X509Bundle.parse_raw(theirs, bundle.x509_der()).x509_authorities) == 2
     assert set(JwtBundle.parse(theirs, bundle.jwks()).jwt_authorities) == set(bundle.jwt_authorities)
+
+
+def test_1_7_6_a_bundle_map_is_keyed_by_names_without_hints() -> None:
+    """Section 5: no scheme in the names, no refresh hint in the bundles; what is read ignores one that is there."""
+    other = Authority.create(TrustDomain("other.org"), MemoryKeys(), now=_NOW).bundle(1)
+    document = json.loads(write_map([_AUTHORITY.bundle(7), other]))
+    assert document.keys() == {"trust_domains"}
+    assert document["trust_domains"].keys() == {"example.org", "other.org"}
+    assert all(bundle.keys() == {"keys", "spiffe_sequence"} for bundle in document["trust_domains"].values())
+    for hint in (1, -1, "soon", None):
+        document["trust_domains"]["other.org"]["spiffe_refresh_hint"] = hint
+        assert parse_map(json.dumps(document).encode())[TrustDomain("other.org")] == other
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"trust_domains":{"a.org":{"keys":[]},"a.org":{"keys":[]}}}',
+        '{"trust_domains":{"a.org":{"keys":[],"keys":[]}}}',
+        '{"trust_domains":{"spiffe://a.org":{"keys":[]}}}',
+        '{"trust_domains":{"a.org":{"keys":[]},"b.org":{}}}',
+    ],
+)
+def test_1_7_6_a_bundle_map_is_read_whole_or_not_at_all(text: str) -> None:
+    """Section 5: names are unique, which duplicate JSON keys are not, and are no IDs; one bad bundle refuses all."""
+    with pytest.raises(RingfenceError):
+        parse_map(text.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from ringfence.broker.agent.fetching import Delivery, FetchedSvid
 from ringfence.broker.svidfiles.contents import Content, changed, chosen_token, contents, token_life
 from ringfence.broker.svidfiles.wanted import Access, Wanted
+from ringfence.certs.bundle_map import parse_map
 from ringfence.certs.errors import Kind, RingfenceError
+from tests.certs.material import OTHER_TD, TD, TRAINER, new_authority
 
 SVID = FetchedSvid("spiffe://a/w", "CHAIN\n", "KEY\n", "BUNDLE\n", "2026-11-24T12:00:00Z", "")
 OTHER = FetchedSvid("spiffe://a/x", "CHAIN2\n", "KEY2\n", "BUNDLE\n", "2026-11-24T12:00:00Z", "other")
@@ -44,6 +47,19 @@ def test_federated_bundles_stay_apart_unless_asked_for() -> None:
 def test_what_is_not_there_is_no_empty_file() -> None:
     """A program that reads an empty bundle may trust the system's."""
     assert _files(Wanted(jwt={"t": "db"}, federated={"z.pem": "z.org"})).keys() == {"svid.pem", "key.pem", "bundle.pem"}
+
+
+def test_a_bundle_map_holds_the_roots_of_every_trust_domain() -> None:
+    """Under its name; one that has none, as after a revocation of all, is not there, and so not trusted."""
+    own, other = (new_authority(name)[0].bundle(1) for name in (TD, OTHER_TD))
+    svid = replace(SVID, spiffe_id=str(TRAINER), bundle=own.x509_pem().decode())
+    given = Delivery((svid,), {"other.org": other.x509_pem().decode(), "c.org": ""})
+    made = contents(given, {}, Wanted(bundle_map="map.json"), Access())["map.json"]
+    assert made.mode == 0o644
+    assert {name: bundle.x509_authorities for name, bundle in parse_map(made.data).items()} == {
+        TD: own.x509_authorities,
+        OTHER_TD: other.x509_authorities,
+    }
 
 
 def test_another_identity_is_never_written() -> None:

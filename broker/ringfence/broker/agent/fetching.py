@@ -128,6 +128,17 @@ async def fetch_jwt(
     return [{"spiffe_id": svid.spiffe_id, "svid": svid.svid, "hint": svid.hint} for svid in answer.svids]
 
 
+async def fetch_wit(socket: str, spiffe_id: str, timeout: float) -> list[dict[str, str]]:  # noqa: ASYNC109  # as above
+    """The WIT-SVIDs of this process with their private keys, which are secret; raises UNIMPLEMENTED, DENIED."""
+    request = workload.WITSVIDRequest(spiffe_id=spiffe_id)
+    async with aclosing(messages(socket, "FetchWITSVID", request, timeout)) as answers:
+        answer = await anext(answers)
+    return [
+        {"spiffe_id": svid.spiffe_id, "hint": svid.hint, "wit_svid": svid.wit_svid, "wit_svid_key": svid.wit_svid_key}
+        for svid in answer.svids
+    ]
+
+
 def write_x509(svids: Iterable[FetchedSvid], folder: Path) -> list[Path]:
     """Write svid.N.pem, svid.N.key (0600) and bundle.N.pem into *folder*; raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,10 +153,23 @@ def write_x509(svids: Iterable[FetchedSvid], folder: Path) -> list[Path]:
     return written
 
 
-def write_jwt(svids: Iterable[dict[str, str]], folder: Path) -> list[Path]:
+def write_jwt(svids: Iterable[Mapping[str, str]], folder: Path) -> list[Path]:
     """Write jwt.N.token (0600) into *folder*; raises OSError."""
+    return _write_secrets(svids, folder, {"jwt.{}.token": "svid"})
+
+
+def write_wit(svids: Iterable[Mapping[str, str]], folder: Path) -> list[Path]:
+    """Write wit.N.token and its key wit.N.jwk (0600) into *folder*; raises OSError."""
+    return _write_secrets(svids, folder, {"wit.{}.token": "wit_svid", "wit.{}.jwk": "wit_svid_key"})
+
+
+def _write_secrets(svids: Iterable[Mapping[str, str]], folder: Path, names: Mapping[str, str]) -> list[Path]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return [_write(folder / f"jwt.{number}.token", svid["svid"], 0o600) for number, svid in enumerate(svids)]
+    return [
+        _write(folder / name.format(number), svid[member], 0o600)
+        for number, svid in enumerate(svids)
+        for name, member in names.items()
+    ]
 
 
 def _write(path: Path, text: str, mode: int) -> Path:

@@ -23,10 +23,22 @@ def command() -> None:
 @click.argument("trust_domain", required=False, default="")
 @with_admin
 @click.option(
-    "--format", "form", type=click.Choice(["pem", "spiffe"]), default="pem", show_default=True, help="What to print."
+    "--format",
+    "form",
+    type=click.Choice(["pem", "spiffe", "map", "x509-map"]),
+    default="pem",
+    show_default=True,
+    help="What to print.",
 )
 def show(socket: Where, trust_domain: str, form: str) -> None:
-    """Print our bundle, or that of TRUST_DOMAIN: the roots as PEM, or the SPIFFE bundle as JSON."""
+    """Print our bundle, or that of TRUST_DOMAIN: the roots as PEM, or the SPIFFE bundle as JSON.
+
+    As a map it is ours with all that are held of others, in one JSON document; x509-map leaves out the keys of
+    tokens, for which gRPC would refuse it.
+    """
+    if form.endswith("map"):
+        click.echo(_map(socket, trust_domain, x509=form == "x509-map"))
+        return
     text = _held(socket, trust_domain).bundle if trust_domain else _own(socket)
     if form == "spiffe":
         click.echo(text)
@@ -90,6 +102,22 @@ def _own(socket: Where) -> bytes:
 
     text: bytes = ask(socket, lambda server: server.ShowBundle(pb.ShowBundleRequest(), timeout=10)).bundle
     return text
+
+
+def _map(socket: Where, only: str, *, x509: bool) -> bytes:
+    """The bundle map of *only*, or of everyone."""
+    from ringfence.admin.v1 import admin_pb2 as pb
+    from ringfence.certs.bundle import SpiffeBundle
+    from ringfence.certs.bundle_map import write_map, x509_only
+    from ringfence.certs.spiffe_id import TrustDomain
+
+    if only:
+        texts = {only: _held(socket, only).bundle}
+    else:
+        texts = {ask(socket, lambda server: server.Info(pb.InfoRequest(), timeout=10)).trust_domain: _own(socket)}
+        texts |= {each.trust_domain: each.bundle for each in _all(socket)}
+    bundles = (SpiffeBundle.parse(TrustDomain(name), text) for name, text in texts.items())
+    return write_map(map(x509_only, bundles) if x509 else bundles)
 
 
 def _all(socket: Where) -> list[Any]:

@@ -24,6 +24,10 @@ _write_option: Callable[[Any], Any] = click.option(
     "--write", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files; keys are written 0600."
 )
 
+_id_option: Callable[[Any], Any] = click.option(
+    "--spiffe-id", default="", help="Which of this process's identities; default: all."
+)
+
 
 @click.group()
 def command() -> None:
@@ -66,7 +70,7 @@ def x509(socket: str, timeout: float, write: Path | None, output: str) -> None:
 @_write_option
 @output_option
 @click.option("--audience", multiple=True, required=True, help="Who is to accept the token; may be repeated.")
-@click.option("--spiffe-id", default="", help="Which of this process's identities; default: all.")
+@_id_option
 def jwt(
     socket: str, timeout: float, write: Path | None, output: str, audience: tuple[str, ...], spiffe_id: str
 ) -> None:
@@ -81,3 +85,26 @@ def jwt(
             click.echo(path)
         return
     show_list("JwtSvid", found, columns=("spiffe_id", "svid"), output=output, name="spiffe_id")
+
+
+@fetch.command()
+@_socket_option
+@_timeout_option
+@_write_option
+@output_option
+@_id_option
+def wit(socket: str, timeout: float, write: Path | None, output: str, spiffe_id: str) -> None:
+    """Fetch WIT-SVIDs and their private keys, of an agent with --feature wit-svid."""
+    import asyncio
+
+    from ringfence.broker.agent.fetching import fetch_wit, write_wit
+
+    found = asyncio.run(fetch_wit(socket, spiffe_id, timeout))
+    if write is not None:
+        for path in write_wit(found, write):
+            click.echo(path)
+        return
+    columns = ("spiffe_id", "hint", "wit_svid")
+    secret = output in {"json", "jsonl", "yaml"}
+    rows = found if secret else [{name: svid[name] for name in columns} for svid in found]
+    show_list("WitSvid", rows, columns=("spiffe_id", "wit_svid"), output=output, name="spiffe_id")

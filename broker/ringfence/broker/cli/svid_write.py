@@ -45,6 +45,7 @@ class _Mode(click.ParamType[int]):
 @click.option("--key-file", default="key.pem", show_default=True, help="Private key (PKCS #8); '' for none.")
 @click.option("--bundle-file", default="bundle.pem", show_default=True, help="Whom to trust; '' for none.")
 @click.option("--combined-file", default="", help="Certificate chain and key in one.")
+@click.option("--bundle-map-file", default="", help="All bundles in one SPIFFE bundle map, JSON, for gRPC and Envoy.")
 @click.option("--jwt", multiple=True, metavar="AUDIENCE=FILE", help="A JWT-SVID; may be repeated.")
 @click.option("--federated", multiple=True, metavar="DOMAIN=FILE", help="Another trust domain's bundle; repeatable.")
 @click.option("--join-federated", is_flag=True, help="Put every federated bundle into --bundle-file too.")
@@ -99,6 +100,7 @@ def _job(options: dict[str, Any]) -> Job:
             key=options["key_file"],
             bundle=options["bundle_file"],
             combined=options["combined_file"],
+            bundle_map=options["bundle_map_file"],
             jwt=pairs(options["jwt"], flag="--jwt"),
             federated=pairs(options["federated"], flag="--federated"),
             join_federated=options["join_federated"],

@@ -8,9 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
+
 from ringfence.broker.agent.fetching import Delivery, FetchedSvid
 from ringfence.broker.svidfiles.wanted import Access, Wanted
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.bundle_map import write_map
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ def contents(delivery: Delivery, tokens: Mapping[str, str], wanted: Wanted, acce
     joined = [svid.bundle, *(delivery.federated.values() if wanted.join_federated else ())]
     public = {wanted.cert: svid.chain, wanted.bundle: "".join(joined)}
     public |= {name: delivery.federated.get(domain, "") for name, domain in wanted.federated.items()}
+    if wanted.bundle_map:
+        public[wanted.bundle_map] = _bundle_map(svid, delivery.federated)
     secret = {wanted.key: svid.key, wanted.combined: svid.chain + svid.key}
     secret |= {name: tokens.get(name, "") for name in wanted.jwt}
     return _files(public, access.cert_mode) | _files(secret, access.key_mode)
@@ -67,6 +75,17 @@ def token_life(token: str) -> tuple[datetime, datetime]:
         return datetime.fromtimestamp(claims.get("iat", claims["exp"]), UTC), end
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError):
         raise RingfenceError(Kind.INVALID, "the agent sent something that is no JWT-SVID") from None
+
+
+def _bundle_map(svid: FetchedSvid, federated: Mapping[str, str]) -> str:
+    """The roots of every trust domain under its name, as gRPC and Envoy read them; one without any is left out."""
+    bundles = [(SpiffeId.parse(svid.spiffe_id).trust_domain, svid.bundle)]
+    bundles += [(TrustDomain(name), pem) for name, pem in sorted(federated.items())]
+    return write_map(SpiffeBundle(name, _roots(pem)) for name, pem in bundles if pem).decode()
+
+
+def _roots(pem: str) -> tuple[bytes, ...]:
+    return tuple(root.public_bytes(Encoding.DER) for root in load_pem_x509_certificates(pem.encode()))
 
 
 def _files(texts: Mapping[str, str], mode: int) -> dict[str, Content]:

@@ -37,6 +37,7 @@ class Wanted:
     key: str = "key.pem"
     bundle: str = "bundle.pem"
     combined: str = ""
+    bundle_map: str = ""
     jwt: Mapping[str, str] = field(default_factory=dict)
     federated: Mapping[str, str] = field(default_factory=dict)
     join_federated: bool = False
@@ -59,7 +60,7 @@ class Wanted:
         return frozenset(self._names())
 
     def _names(self) -> list[str]:
-        plain = [name for name in (self.cert, self.key, self.bundle, self.combined) if name]
+        plain = [name for name in (self.cert, self.key, self.bundle, self.combined, self.bundle_map) if name]
         return [*plain, *self.jwt, *self.federated]
 
     def is_chosen(self, spiffe_id: str, hint: str) -> bool:
