@@ -23,6 +23,7 @@ FIGURES = (
     "entry_to_svid",
     "delete_to_end",
     "late_entry",
+    "burst_1000",
     "agent_restart_offline",
     "create_10000",
     "apply_to_403",
