@@ -112,7 +112,7 @@ async def admin_client(socket: Where) -> AsyncIterator[Any]:
     if isinstance(socket, Remote):
         channel = grpc.aio.secure_channel(socket.address, await socket.credentials(), options=(*options, *OPTIONS))
     else:
-        channel = grpc.aio.insecure_channel(_address(socket), options=options)
+        channel = grpc.aio.insecure_channel(await asyncio.to_thread(_address, socket), options=options)
     async with channel:
         try:
             yield Client(channel, service_of(admin_pb2, "Server"))

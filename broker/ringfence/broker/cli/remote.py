@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,12 +40,13 @@ class Remote:
         if self.token is not None:
             if self.bundle is None:
                 raise _invalid("--token-file needs --server-bundle: whom may the token be shown to?")
-            tls = grpc.ssl_channel_credentials(_read(self.bundle))
-            token = _read(self.token).decode("ascii", "replace").strip()
-            return grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token))
+            roots, token = await asyncio.to_thread(_read_all, self.bundle, self.token)
+            shown = grpc.access_token_call_credentials(token.decode("ascii", "replace").strip())
+            return grpc.composite_channel_credentials(grpc.ssl_channel_credentials(roots), shown)
         # 2. An SVID in files.
         if self.folder is not None:
-            chain, key, roots = (_read(self.folder / name) for name in (CERTIFICATE, KEY, BUNDLE))
+            files = (self.folder / name for name in (CERTIFICATE, KEY, BUNDLE))
+            chain, key, roots = await asyncio.to_thread(_read_all, *files)
             return grpc.ssl_channel_credentials(roots, key, chain)
         # 3. This process's own SVID.
         if self.agent:
@@ -54,6 +56,10 @@ class Remote:
             return grpc.ssl_channel_credentials(svid.bundle.encode(), svid.key.encode(), svid.chain.encode())
         # 4. Without a proof there is no sense in asking.
         raise _invalid("--server needs an identity to show: --workload-socket, --svid-dir or --token-file")
+
+
+def _read_all(*paths: Path) -> list[bytes]:
+    return [_read(path) for path in paths]
 
 
 def _read(path: Path) -> bytes:
