@@ -24,3 +24,8 @@ export GOFLAGS=-buildvcs=false
   cd ../../perf/load
   CGO_ENABLED=0 go build -ldflags "-s -w" -o "$out/workload-load" .
 )
+
+[ -x "$out/go-spiffe-wit" ] || (
+  cd gospiffe
+  CGO_ENABLED=0 go build -ldflags "-s -w" -o "$out/go-spiffe-wit" .
+)
