@@ -18,7 +18,6 @@ from ringfence.broker.broker_api.allowed import KUBERNETES, PID, Broker
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto import broker as wire
 from ringfence.proto.client import Client
-from tests import parts
 from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
 from tests.broker.broker_api.harness import (
     HEADER,
@@ -191,14 +190,14 @@ async def test_11_a_broker_may_use_the_types_that_are_listed_for_it(
 
 async def test_12_each_call_is_about_one_workload(server: ServerUnderTest, client: Client) -> None:
     """1.9.12: two streams of one broker, on one connection, each show their own workload's documents alone."""
-    parts.root()
-    await server.create_entry(ID, "unix:uid:4242", federates_with=["b.test"])
-    await server.create_entry(OTHER, "unix:uid:4243")
-    children = [await asyncio.create_subprocess_exec("/bin/cat", stdin=-1, user=uid) for uid in (4242, 4243)]
-    calls = [call_of(client, "SubscribeToX509SVID", by_pid(child.pid)) for child in children]
-    answers = [await call.read() for call in calls]
-    for child in children:
-        await child.communicate(b"")
+    commands = {ID: ("/bin/cat",), OTHER: ("/bin/sleep", "60")}
+    for spiffe_id, (program, *_) in commands.items():
+        await server.create_entry(spiffe_id, f"unix:path:{await asyncio.to_thread(os.path.realpath, program)}")
+    async with workload(*commands[ID]) as one, workload(*commands[OTHER]) as other:
+        calls = [call_of(client, "SubscribeToX509SVID", by_pid(child.pid)) for child in (one, other)]
+        answers = [await call.read() for call in calls]
+        for call in calls:
+            call.cancel()
     assert [[svid.spiffe_id for svid in answer.svids] for answer in answers] == [[ID], [OTHER]]
 
 
@@ -310,7 +309,8 @@ async def test_16_svids_are_one_or_more_and_hints_unique(
     while len(answer.svids) < 2:
         answer = await call.read()
     call.cancel()
-    assert [(svid.spiffe_id, svid.hint) for svid in answer.svids] == [(ID, "internal"), (OTHER, "")]
+    assert sorted(svid.spiffe_id for svid in answer.svids) == sorted([ID, OTHER])
+    assert [svid.hint for svid in answer.svids] == ["internal", ""]
     leaf = load_der_x509_certificate(answer.svids[0].x509_svid)
     assert leaf.public_key() == load_der_private_key(answer.svids[0].x509_svid_key, None).public_key()
     assert load_der_x509_certificate(answer.svids[0].bundle).subject == leaf.issuer

@@ -143,7 +143,9 @@ class Agent:
             if self._config.broker is not None:
                 from ringfence.broker.broker_api.endpoint import serve_brokers  # most agents serve none
 
-                lanes.append(await serve_brokers(self._config.broker, lambda: node.identity.svid, watches, tokens))
+                known = pods.pods if pods is not None else None
+                served = await serve_brokers(self._config.broker, lambda: node.identity.svid, watches, tokens, known)
+                lanes.append(served)
             self._listening = True
             warming = asyncio.create_task(_after_start(load_secrets, self._folders.sweep))
             await self._follow(stop, cache, link, tokens)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.dial import load_chain
 from ringfence.broker.agent.svids import HeldSvid
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.watch import Watches
-from ringfence.broker.broker_api.allowed import PID, BrokerConfig
+from ringfence.broker.broker_api.allowed import KUBERNETES, PID, BrokerConfig
 from ringfence.broker.broker_api.api import BrokerApi
 from ringfence.broker.broker_api.pids import PidResolver
 from ringfence.broker.broker_api.references import References, Resolver
@@ -20,6 +21,9 @@ from ringfence.broker.broker_api.sessions import Sessions
 from ringfence.broker.http import cannot_listen
 from ringfence.broker.status import hidden
 from ringfence.proto.lane import Lane
+
+if TYPE_CHECKING:
+    from ringfence.broker.attest.k8s_pods import Pods
 
 # The socket itself keeps nobody out: TLS and the list do, and the folder is the operator's.
 _MODE = 0o777
@@ -53,10 +57,19 @@ class Credentials:
         return context
 
 
-async def serve_brokers(config: BrokerConfig, svid: Callable[[], HeldSvid], watches: Watches, tokens: Tokens) -> Lane:
-    """A lane on the sockets that *config* names; raises UNAVAILABLE when one of them can't be had."""
+async def serve_brokers(
+    config: BrokerConfig, svid: Callable[[], HeldSvid], watches: Watches, tokens: Tokens, pods: Pods | None = None
+) -> Lane:
+    """A lane on the sockets that *config* names; raises UNAVAILABLE when one of them can't be had.
+
+    Without *pods* no Kubernetes object can be named.
+    """
     sessions = Sessions(config.brokers, watches.cache)
-    resolvers: Mapping[str, Resolver] = {PID: PidResolver(watches.callers)}
+    resolvers: dict[str, Resolver] = {PID: PidResolver(watches.callers)}
+    if pods is not None:
+        from ringfence.broker.broker_api.pods import PodResolver  # most nodes have none
+
+        resolvers[KUBERNETES] = PodResolver(pods)
     api = BrokerApi(sessions, References(resolvers), watches, tokens)
     lane = Lane(api.methods(), on_error=hidden, on_connect=sessions.admit)
     tls = Credentials(svid, watches.cache).context
