@@ -129,10 +129,10 @@ class Kubernetes:
         created = self.admin.create(cast("Pod", Pod.from_dict(manifest)))
         return self.report(created, statuses) if statuses else created
 
-    def report(self, pod: Pod, statuses: Sequence[dict[str, Any]]) -> Pod:
-        """What a kubelet reports of its containers."""
+    def report(self, pod: Pod, statuses: Sequence[dict[str, Any]], **fields: Any) -> Pod:
+        """What a kubelet reports of its containers, and of the pod."""
         meta = _meta(pod)
-        patch = {"status": {"phase": "Running", "containerStatuses": list(statuses)}}
+        patch = {"status": {"phase": "Running", "containerStatuses": list(statuses), **fields}}
         self.admin.patch(PodStatus, meta.name or "", patch, namespace=meta.namespace, patch_type=PatchType.MERGE)
         return self.admin.get(Pod, meta.name or "", namespace=meta.namespace)
 

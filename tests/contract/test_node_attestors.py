@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.attest.k8s_psat import PsatAttestor
 from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, NodeAttestor
 from ringfence.broker.attest.x509pop import X509PopAttestor
 from ringfence.broker.store.engine import Store
@@ -19,6 +21,7 @@ from ringfence.certs.possession import challenge, possess
 from ringfence.certs.profile import new_csr
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId
+from tests.broker.attest.agent_pod import AgentPod
 from tests.certs.material import NOW, TD, new_key
 from tests.certs.test_possession import Ca
 
@@ -35,35 +38,49 @@ class Case:
     attestor: NodeAttestor
     good: Callable[[], Awaitable[Evidence]]
     spoil: Callable[[Evidence], Evidence]
+    empty: Any  # branch of the message
 
 
-def _token_case(store: Store) -> Case:
+def _token_case(store: Store, _: pytest.FixtureRequest) -> Case:
     tokens = JoinTokens(store, clock=lambda: NOW)
 
     async def good() -> Evidence:
         return Evidence((await tokens.generate(60))[0], CSR, b"")
 
-    return Case(tokens, good, lambda evidence: replace(evidence, given=evidence.given + "x"))
+    return Case(tokens, good, lambda evidence: replace(evidence, given=evidence.given + "x"), "")
 
 
-def _certificate_case(_: Store) -> Case:
+def _certificate_case(_: Store, __: pytest.FixtureRequest) -> Case:
     async def good() -> Evidence:
         nonce = bytes(NONCE_BYTES)
         signature = possess(_DEVICE, challenge(TD, nonce, CSR))
         return Evidence(pb.X509Pop(chain=[_LEAF], signature=signature), CSR, nonce)
 
     attestor = X509PopAttestor(TD, [_CA.certificate], clock=lambda: NOW)
-    return Case(attestor, good, lambda evidence: replace(evidence, csr=new_csr(new_key())))
+    return Case(attestor, good, lambda evidence: replace(evidence, csr=new_csr(new_key())), pb.X509Pop())
 
 
-_CASES = {"join_token": _token_case, "x509pop": _certificate_case}
+def _pod_case(_: Store, request: pytest.FixtureRequest) -> Case:
+    agent = AgentPod.of(request.getfixturevalue("kubernetes"))
+
+    async def good() -> Evidence:
+        return Evidence(pb.K8sPsat(cluster="test", token=agent.token()), CSR, b"")
+
+    def spoil(evidence: Evidence) -> Evidence:
+        return replace(evidence, given=pb.K8sPsat(cluster="test", token=evidence.given.token + "x"))
+
+    return Case(PsatAttestor([agent.cluster()]), good, spoil, pb.K8sPsat(cluster="test"))
 
 
-@pytest.fixture(params=_CASES)
+_CASES = {"join_token": _token_case, "x509pop": _certificate_case, "k8s_psat": _pod_case}
+_K8S = (pytest.mark.k8s, pytest.mark.slow, pytest.mark.xdist_group("kubernetes"))
+
+
+@pytest.fixture(params=[pytest.param(name, marks=_K8S if name == "k8s_psat" else ()) for name in _CASES])
 async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
     """One of each kind, on a store of its own."""
     store = await Store.open(tmp_path / "store.sqlite3")
-    yield _CASES[request.param](store)
+    yield _CASES[request.param](store, request)
     await store.close()
 
 
@@ -91,7 +108,7 @@ async def test_spoilt_evidence_is_refused_and_shows_nothing(case: Case) -> None:
 
 async def test_no_evidence_is_refused(case: Case) -> None:
     """An empty branch proves nothing."""
-    empty = Evidence("" if case.attestor.name == "join_token" else pb.X509Pop(), CSR, bytes(NONCE_BYTES))
+    empty = Evidence(case.empty, CSR, bytes(NONCE_BYTES))
     with pytest.raises(RingfenceError) as caught:
         await case.attestor.prove(empty)
     assert caught.value.kind is Kind.UNAUTHENTICATED

@@ -74,6 +74,7 @@ class ServerConfig:
     audit_rotate_bytes: int = DEFAULT_ROTATE
     x509pop_ca: tuple[Path, ...] = ()  # PEM files; none: no node attests by certificate
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
+    k8s_clusters: Path | None = None  # a TOML file of clusters; none: no node attests by k8s_psat
     keys: KeyChoice = field(default_factory=KeyChoice)
     upstream: Upstream | None = None  # who signs our X.509 authorities; None: they are roots
     above: AboveChoice | None = None  # the server that is upstream, instead

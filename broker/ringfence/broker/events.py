@@ -39,6 +39,11 @@ def attestation_failed(attestor: str, address: str, error: RingfenceError) -> No
     log.warning("node refused", attestor=attestor, address=address, detail=error.detail)
 
 
+def cluster_failed(cluster: str, error: RingfenceError) -> None:
+    """A Kubernetes cluster could not be asked about a node."""
+    log.error("cluster not asked", cluster=cluster, error=str(error))
+
+
 def agent_connected(spiffe_id: SpiffeId, address: str, version: str) -> None:
     """An agent opened its stream."""
     metrics.AGENTS.labels("connected").inc()

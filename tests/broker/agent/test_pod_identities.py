@@ -48,7 +48,8 @@ class Workload:
 
 
 @contextmanager
-def _workload(kubernetes: Kubernetes, node: str) -> Iterator[Workload]:
+def workload_on(kubernetes: Kubernetes, node: str) -> Iterator[Workload]:
+    """A pod on *node*, not reported yet, with an empty cgroup for its container."""
     kubernetes.account("team-a", "trainer")
     wanted = manifest(f"trainer-{node}", labels={"app": "web"})
     wanted["spec"]["nodeName"] = node
@@ -62,7 +63,7 @@ def _workload(kubernetes: Kubernetes, node: str) -> Iterator[Workload]:
 @pytest.fixture
 def trainer(kubernetes: Kubernetes) -> Iterator[Workload]:
     """Not reported yet."""
-    with _workload(kubernetes, f"node-{uuid4().hex[:8]}") as made:
+    with workload_on(kubernetes, f"node-{uuid4().hex[:8]}") as made:
         yield made
 
 
@@ -77,7 +78,7 @@ async def _mesh(tmp_path: Path, of: Workload, **fields: Any) -> AsyncIterator[tu
         yield server, agent
 
 
-def _inside(agent: AgentUnderTest, of: Workload) -> AbstractAsyncContextManager[Child]:
+def inside(agent: AgentUnderTest, of: Workload) -> AbstractAsyncContextManager[Child]:
     """A process that is in the container before it calls; each line of it is an answer."""
     enter = ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(of.folder / "cgroup.procs"))
     return child(FETCHER, str(agent.socket), prefix=enter)
@@ -85,7 +86,7 @@ def _inside(agent: AgentUnderTest, of: Workload) -> AbstractAsyncContextManager[
 
 async def test_a_rule_names_a_pod_by_its_namespace_and_account(tmp_path: Path, trainer: Workload) -> None:
     """The workload calls before the kubelet has reported its container, and waits for that."""
-    async with _mesh(tmp_path, trainer) as (server, agent), _inside(agent, trainer) as process:
+    async with _mesh(tmp_path, trainer) as (server, agent), inside(agent, trainer) as process:
         await server.create_entry(RULE, "k8s:pod-label:app:web", "k8s:container-name:main")
         trainer.report()
         assert await process.line() == TRAINER
@@ -97,14 +98,14 @@ async def test_no_other_container_and_no_process_outside_is_it(tmp_path: Path, t
     async with _mesh(tmp_path, trainer, hold=0.1) as (server, agent), child(FETCHER, str(agent.socket)) as outside:
         await server.create_entry(RULE)
         assert await outside.line() == "PERMISSION_DENIED"
-        async with _inside(agent, trainer) as process:
+        async with inside(agent, trainer) as process:
             assert await process.line() == "PERMISSION_DENIED"
 
 
 async def test_a_change_of_the_pod_reaches_an_open_stream(tmp_path: Path, trainer: Workload) -> None:
     """A label that an entry asks for comes, another goes, each by a push; the stream ends with the last of them."""
     trainer.report()
-    async with _mesh(tmp_path, trainer) as (server, agent), _inside(agent, trainer) as process:
+    async with _mesh(tmp_path, trainer) as (server, agent), inside(agent, trainer) as process:
         for app in ("web", "db"):
             await server.create_entry(f"{TRAINER}/{app}", f"k8s:pod-label:app:{app}")
         assert await process.line() == f"{TRAINER}/web"
@@ -117,7 +118,7 @@ async def test_a_change_of_the_pod_reaches_an_open_stream(tmp_path: Path, traine
 async def test_a_pod_that_is_deleted_has_no_identity_any_more(tmp_path: Path, trainer: Workload) -> None:
     """At once, though its process lives."""
     trainer.report()
-    async with _mesh(tmp_path, trainer) as (server, agent), _inside(agent, trainer) as process:
+    async with _mesh(tmp_path, trainer) as (server, agent), inside(agent, trainer) as process:
         await server.create_entry(RULE)
         assert await process.line() == TRAINER
         trainer.kubernetes.delete_pod(trainer.pod)
@@ -128,7 +129,7 @@ async def test_a_pod_that_is_deleted_has_no_identity_any_more(tmp_path: Path, tr
 async def test_an_outage_of_the_api_ends_nothing(tmp_path: Path, trainer: Workload) -> None:
     """Streams stay, a process that restarts is served, and it shows that what is told may be old."""
     trainer.report()
-    async with _mesh(tmp_path, trainer) as (server, agent), _inside(agent, trainer) as process:
+    async with _mesh(tmp_path, trainer) as (server, agent), inside(agent, trainer) as process:
         await server.create_entry(RULE)
         assert await process.line() == TRAINER
         assert agent.agent is not None
@@ -139,7 +140,7 @@ async def test_an_outage_of_the_api_ends_nothing(tmp_path: Path, trainer: Worklo
             async with asyncio.timeout(10):
                 while not pods.pods.outage:  # noqa: ASYNC110  # a state, of which nothing tells
                     await asyncio.sleep(0.01)
-            async with _inside(agent, trainer) as second:
+            async with inside(agent, trainer) as second:
                 assert await second.line() == TRAINER
             answer = await explain(agent, process.process.pid)
             assert "k8s:sa:trainer" in answer.selectors

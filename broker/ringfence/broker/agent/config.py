@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # an agent that serves no broker does not pay for it
     from ringfence.broker.broker_api.allowed import BrokerConfig
 
 ADMIN_SUFFIX = ".admin"
+PROJECTED_TOKEN = Path("/var/run/secrets/tokens/ringfence-agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class AgentConfig:
     attestor: str = "join_token"
     x509pop_cert: Path | None = None
     x509pop_key: Path | None = None
+    k8s_psat_cluster: str = ""  # as the server's configuration names it
+    k8s_psat_token: Path = PROJECTED_TOKEN
     k8s_node: str = ""  # whose pods are followed; empty: no API is asked
     k8s_kubeconfig: Path | None = None  # None: the pod's own service account
     bootstrap_bundle: Path | None = None
@@ -56,6 +59,12 @@ class AgentConfig:
         if self.attestor != "x509pop" and any(files):
             raise RingfenceError(
                 Kind.INVALID, "--x509pop-cert and --x509pop-key are for --attestor x509pop", hint="Add that flag"
+            )
+        if (self.attestor == "k8s_psat") != bool(self.k8s_psat_cluster):
+            raise RingfenceError(
+                Kind.INVALID,
+                "--attestor k8s_psat and --k8s-psat-cluster go together",
+                hint="Name the cluster as the server's --k8s-clusters file does",
             )
         if self.k8s_kubeconfig and not self.k8s_node:
             raise RingfenceError(

@@ -58,4 +58,8 @@ def prover_of(config: AgentConfig) -> NodeProver:
         from ringfence.broker.agent.prove_x509pop import CertificateProver  # for those who use it
 
         return CertificateProver(config.x509pop_cert, config.x509pop_key)
+    if config.attestor == "k8s_psat":
+        from ringfence.broker.agent.prove_k8s_psat import ProjectedTokenProver
+
+        return ProjectedTokenProver(config.k8s_psat_cluster, config.k8s_psat_token)
     return TokenProver(config.join_token)

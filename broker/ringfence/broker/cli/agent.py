@@ -46,7 +46,7 @@ def command() -> None:
 )
 @click.option(
     "--attestor",
-    type=click.Choice(["join_token", "x509pop"]),
+    type=click.Choice(["join_token", "x509pop", "k8s_psat"]),
     default="join_token",
     show_default=True,
     envvar="RINGFENCE_AGENT_ATTESTOR",
@@ -63,6 +63,20 @@ def command() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="RINGFENCE_X509POP_KEY",
     help="Its private key in PEM, 0600.",
+)
+@click.option(
+    "--k8s-psat-cluster",
+    default="",
+    envvar="RINGFENCE_K8S_PSAT_CLUSTER",
+    help="This cluster's name in the server's --k8s-clusters file.",
+)
+@click.option(
+    "--k8s-psat-token",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="/var/run/secrets/tokens/ringfence-agent",
+    show_default=True,
+    envvar="RINGFENCE_K8S_PSAT_TOKEN",
+    help="The projected service account token of the agent's pod.",
 )
 @click.option(
     "--k8s-node",
@@ -130,6 +144,8 @@ def run(**options: Any) -> None:
             attestor=options["attestor"],
             x509pop_cert=options["x509pop_cert"],
             x509pop_key=options["x509pop_key"],
+            k8s_psat_cluster=options["k8s_psat_cluster"],
+            k8s_psat_token=options["k8s_psat_token"],
             k8s_node=options["k8s_node"],
             k8s_kubeconfig=options["k8s_kubeconfig"],
             bootstrap_bundle=Path(options["bootstrap_bundle"]) if options["bootstrap_bundle"] else None,

@@ -69,5 +69,5 @@ def _not_taken(kind: str, taken: Iterable[str]) -> RingfenceError:
     return RingfenceError(
         Kind.DENIED,
         f"this server takes no {kind} evidence, only {', '.join(sorted(taken))}",
-        hint="Start it with --x509pop-ca, or the agent with --attestor join_token",
+        hint="Start it with --x509pop-ca or --k8s-clusters, or the agent with --attestor join_token",
     )

@@ -48,6 +48,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         audit_rotate_bytes=given["audit_rotate_mib"] << 20,
         x509pop_ca=given["x509pop_ca"],
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
+        k8s_clusters=given["k8s_clusters"],
         keys=KeyChoice.of(given),
         upstream=_upstream(given),
         above=_above(given),

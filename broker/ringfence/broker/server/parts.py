@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,14 +43,18 @@ from ringfence.proto.lane import Method
 Clock = Callable[[], datetime]
 
 
-def _x509pop(config: ServerConfig, clock: Clock) -> list[NodeAttestor]:
-    """The attestor of certificates, if there are authorities for it."""
-    if not config.x509pop_ca:
-        return []
-    from ringfence.broker.attest.x509pop import X509PopAttestor, read_roots
+def _node_attestors(config: ServerConfig, clock: Clock) -> Iterator[NodeAttestor]:
+    """Those that the configuration asks for, beside join tokens; raises INVALID."""
+    if config.x509pop_ca:
+        from ringfence.broker.attest.x509pop import X509PopAttestor, read_roots
 
-    roots = read_roots(config.x509pop_ca)
-    return [X509PopAttestor(config.trust_domain, roots, below=config.x509pop_spiffe, clock=clock)]
+        roots = read_roots(config.x509pop_ca)
+        yield X509PopAttestor(config.trust_domain, roots, below=config.x509pop_spiffe, clock=clock)
+    if config.k8s_clusters:
+        from ringfence.broker.attest.k8s_clusters import read_clusters
+        from ringfence.broker.attest.k8s_psat import PsatAttestor
+
+        yield PsatAttestor(read_clusters(config.k8s_clusters))
 
 
 def _upstream(config: ServerConfig, loop: asyncio.AbstractEventLoop) -> Upstream | None:
@@ -154,7 +158,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
     tokens = JoinTokens(store, clock=clock, audit=audit)
-    attestors = [tokens, *await asyncio.to_thread(_x509pop, config, clock)]
+    attestors = [tokens, *await asyncio.to_thread(lambda: list(_node_attestors(config, clock)))]
     admission = Admission(config.trust_domain, attestors, agents, issuer, clock=clock)
     evidence = ServerEvidence(intent, feed.revoked, forward=config.otlp_forward, clock=clock)
     # 5. What was revoked, which a crash may have left without its list.
