@@ -23,7 +23,6 @@ from ringfence.certs.shared import spki_of
 from ringfence.proto import workload
 
 _AGAIN = 60.0  # seconds after which a key that is not shown above is published once more
-_MOST_STEPS = 2  # a prepared authority and one more are enough to be under another issuer
 
 
 class Follower:
@@ -136,13 +135,11 @@ class Follower:
         if not issuer or issuer in {self._followed, line.current.issuer_id}:
             return
         log.info("another authority signs above", issuer=issuer, before=line.current.issuer_id)
-        for _ in range(_MOST_STEPS):
-            if line.current.issuer_id == issuer:
-                break
-            if line.next is None or self._clock() >= line.next.not_after:
-                await self._trust.take(X509, "prepare")
-            await self._trust.take(X509, "activate")
-            await self._renew_own()
+        if line.next is None or line.next.issuer_id != issuer:
+            line.next = None  # it never signed, and is under the one before too
+            await self._trust.take(X509, "prepare")
+        await self._trust.take(X509, "activate")
+        await self._renew_own()
         self._followed = issuer
 
 

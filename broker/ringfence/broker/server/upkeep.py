@@ -13,6 +13,7 @@ from ringfence.certs.rotation import Step
 INTERVAL = 5.0  # seconds between two looks at the clock, as SPIRE's
 _FORGET_EVERY = 60  # looks, five minutes
 _BREATH = 0.05  # seconds between two batches that are forgotten: issuing goes first
+_MOST_STEPS = 3  # of the authority at one look: what one kind prepares does not keep the other from being activated
 _KEPT = 24 * 3600  # seconds past the end of its SVID that an agent is remembered
 
 
@@ -39,8 +40,12 @@ async def look(parts: Parts) -> None:
         # What grants nothing any more, to the server and to agents, also goes from the disk and from lists.
         await parts.admin_api.entries.prune_ended(parts.audit)
     await parts.revoker.keep()
-    step = await parts.trust.step()
-    if step is Step.ACTIVATE or parts.identity.due():
+    for _ in range(_MOST_STEPS):
+        if (step := await parts.trust.step()) is Step.ACTIVATE:
+            await parts.identity.renew()
+        if step is Step.WAIT:
+            break
+    if parts.identity.due():
         await parts.identity.renew()
 
 
