@@ -32,7 +32,7 @@ def write_map(bundles: Iterable[SpiffeBundle]) -> bytes:
 
 
 def x509_only(bundle: SpiffeBundle) -> SpiffeBundle:
-    """*bundle* without the keys of tokens: gRPC refuses a whole map for one key that is not for X.509-SVIDs."""
+    """*bundle* without the keys of tokens: Envoy refuses a whole map for one key that is not for X.509-SVIDs."""
     return replace(bundle, jwt_authorities={}, wit_authorities={})
 
 

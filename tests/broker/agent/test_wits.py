@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -159,6 +161,16 @@ async def test_a_restarted_agent_serves_with_the_server_down(tmp_path: Path) -> 
     async with running_agent(tmp_path, None, **again) as agent, workload_client(agent.socket) as client:
         assert (await status_of(stream(client)))[0] is grpc.StatusCode.UNIMPLEMENTED
     assert token not in kept.read_text()
+
+
+def test_nothing_is_imported_for_it_unless_it_is_wanted() -> None:
+    """Neither by the agent nor by the server: their start has no time to spare."""
+    code = (
+        "import sys, ringfence.broker.agent.daemon, ringfence.broker.server.main\n"
+        "print(*(name for name in sys.modules if name.startswith('ringfence.') and 'wit' in name.rpartition('.')[2]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 LIFE = timedelta(hours=1)

@@ -34,7 +34,7 @@ def show(socket: Where, trust_domain: str, form: str) -> None:
     """Print our bundle, or that of TRUST_DOMAIN: the roots as PEM, or the SPIFFE bundle as JSON.
 
     As a map it is ours with all that are held of others, in one JSON document; x509-map leaves out the keys of
-    tokens, for which gRPC would refuse it.
+    tokens, for which Envoy would refuse it.
     """
     if form.endswith("map"):
         click.echo(_map(socket, trust_domain, x509=form == "x509-map"))
@@ -75,15 +75,23 @@ def set_(socket: Where, trust_domain: str, file: Path, output: str) -> None:
 @command.command()
 @click.argument("trust_domain")
 @with_admin
+@click.option(
+    "--mode",
+    type=click.Choice(["restrict", "dissociate", "delete"]),
+    default="restrict",
+    show_default=True,
+    help="While entries federate with it: refuse, end that of these entries, or delete them too.",
+)
 @click.option("--force", is_flag=True, help="Although entries federate with it: they stay, without its bundle.")
 @output_option
-def delete(socket: Where, trust_domain: str, output: str, *, force: bool) -> None:
+def delete(socket: Where, trust_domain: str, output: str, mode: str, *, force: bool) -> None:
     """Believe nothing of TRUST_DOMAIN any more; one that is not held changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.DeleteBundleRequest(trust_domain=trust_domain, force=force)
+    asked = pb.DeleteBundleRequest(trust_domain=trust_domain, force=force, mode=mode)
     done = ask(socket, lambda server: server.DeleteBundle(asked, timeout=10))
-    row = {"trustDomain": trust_domain, "action": "deleted" if done.deleted else "unchanged"}
+    action = "deleted" if done.deleted else "unchanged"
+    row = {"trustDomain": trust_domain, "action": action, "entries": done.entries}
     show_one("Bundle", row, output=output, name="trustDomain")
 
 
