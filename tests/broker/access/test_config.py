@@ -67,6 +67,13 @@ roots = "{roots}"
     assert not read("").is_local_open
 
 
+def test_the_sample_is_one_that_a_server_takes() -> None:
+    """As it is in deploy/."""
+    sample = Path(__file__).parents[3] / "deploy" / "config" / "access.toml"
+    found = access_of(tomllib.loads(sample.read_text())["access"], TD)
+    assert [grant.role for grant in found.grants] == [Role.VIEWER, Role.EDITOR, Role.ADMIN]
+
+
 SVID = 'spiffe_id = "spiffe://example.org/ns/a/sa/x"'
 GRANT = "network = true\n[[grant]]\n"
 

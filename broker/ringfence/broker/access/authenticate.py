@@ -50,8 +50,7 @@ class Authenticator:
         raise _nobody("no identity was shown", "Show an X.509-SVID, or a token as metadata `authorization: Bearer`")
 
     def _svid(self, peer: Peer) -> SpiffeId:
-        shown = [peer.certificate or b"", *self.trust.intermediates]
-        return verify_peer(shown, self.trust.bundle, now=self.clock())
+        return verify_peer(self.trust.path_of(peer.certificate or b""), self.trust.bundle, now=self.clock())
 
     async def _bearer(self, token: str) -> Subject:
         from ringfence.broker.access.tokens import unverified_issuer  # most servers take no tokens

@@ -45,12 +45,6 @@ def audited_connections(hook: OnConnect, audit: AuditLog) -> OnConnect:
     return admit
 
 
-async def record_refusal(audit: AuditLog, path: str, error: Exception, actor: str) -> None:
-    """Record a call that was refused before it was known whose it is, but from where."""
-    method = path.rpartition("/")[2]
-    await record(audit, Event(f"admin.{method}", "", f"{DENIED}: {_why(error)}", actor=actor))
-
-
 def caller(peer: Peer) -> str:
     """Who calls, as the kernel or TLS vouches for it."""
     if peer.uid is not None:

@@ -64,17 +64,21 @@ _NETWORK = (
 _FINDERS = ("server", "workload_socket", "svid_dir", "token_file", "server_bundle", "admin_socket", "data_dir")
 
 
+def with_finders(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that find the server; `find_server` makes one of what they say."""
+    for option in (*reversed(_NETWORK), _DATA_DIR, _SOCKET):
+        command = option(command)
+    return command
+
+
 def with_admin(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that find the server; the command gets what they name as `socket`."""
+    """The same for a command that always asks: it gets the server as `socket`."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return command(*args, socket=find_server({name: kwargs.pop(name) for name in _FINDERS}), **kwargs)
 
-    found: Callable[..., Any] = wrapped
-    for option in (*reversed(_NETWORK), _DATA_DIR, _SOCKET):
-        found = option(found)
-    return found
+    return with_finders(wrapped)
 
 
 def find_server(given: Mapping[str, Any]) -> Where:

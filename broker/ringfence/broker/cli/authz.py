@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringfence.broker.cli.admin_client import Where, admin_client, ask, find_socket, with_admin
+from ringfence.broker.cli.admin_client import Where, admin_client, ask, find_server, with_admin, with_finders
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
 from ringfence.broker.cli.output import heading, list_options, output_option, show_list, show_one
 
@@ -35,8 +35,7 @@ def command() -> None:
 @click.option("--path", default="", help="HTTP path, as the caller would send it.")
 @click.option("--intent", type=click.Path(exists=True, path_type=Path), help="Ask these documents, not a server.")
 @click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh.")
-@click.option("--admin-socket", type=click.Path(path_type=Path), envvar="RINGFENCE_ADMIN_SOCKET", help="Of the server.")
-@click.option("--data-dir", type=click.Path(path_type=Path), envvar="RINGFENCE_DATA_DIR", help="Of the server.")
+@with_finders
 @output_option
 def check(
     *,
@@ -47,9 +46,8 @@ def check(
     path: str,
     intent: Path | None,
     trust_domain: str | None,
-    admin_socket: Path | None,
-    data_dir: Path | None,
     output: str,
+    **finders: Any,
 ) -> int:
     """May SRC call DST? Ends with 0 when it may and with 3 when it may not.
 
@@ -61,7 +59,7 @@ def check(
     if intent is not None:
         decision = _offline(asked, intent, trust_domain)
     else:
-        socket = find_socket(admin_socket, data_dir)
+        socket = find_server(finders)
         decision = ask(socket, lambda server: server.CheckAuthz(asked, timeout=10))
     _show(decision, output)
     return OK if decision.allowed else ANSWER_IS_NO
