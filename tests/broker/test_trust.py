@@ -13,6 +13,7 @@ from ringfence.broker.trust import Trust
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.rotation import Step
+from ringfence.certs.shared import PublishedKey
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
 from tests.broker.world import TD, Clock, World, let_write, world
@@ -197,3 +198,12 @@ async def test_wit_keys_rotate_by_themselves(tmp_path: Path) -> None:
         assert await w.trust.step() is Step.ACTIVATE
         assert w.trust.authority.wit_key() != before
         assert before.kid in w.trust.bundle.wit_authorities
+
+
+async def test_a_server_below_takes_no_name_of_a_wit_key(tmp_path: Path) -> None:
+    """A kid is one key's in the whole bundle (WIT-SVID 6.1): readers would drop ours."""
+    async with world(tmp_path, MemoryKeys(), wit=True) as w:
+        ours = w.trust.authority.wit_key()
+        with pytest.raises(RingfenceError) as caught:
+            await w.trust.adopt(PublishedKey(ours.kid, ours.public_key, ours.not_after, str(SERVER)))
+        assert caught.value.kind is Kind.DENIED

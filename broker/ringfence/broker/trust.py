@@ -181,7 +181,7 @@ class Trust:
     async def adopt(self, key: PublishedKey) -> None:
         """Publish a key of a server below; raises DENIED, EXHAUSTED."""
         async with self._one_at_a_time:
-            own = [one.id for one in self.authority.jwt.every()]
+            own = [one.id for line in self.authority.lines for one in line.every()]
             await self._share(self.authority.shared.with_key(key, own, self._clock()))
 
     async def _share(self, shared: Shared) -> None:
