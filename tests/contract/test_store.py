@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from ringfence.broker.entry import Entry, any_node, selectors_of
 from ringfence.broker.store import authority, changes, endpoints, entries, intent, ledger, schema, tokens
+from ringfence.broker.store.authority import Kept
 from ringfence.broker.store.changes import ChangeKind
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.engine import Store
@@ -127,8 +128,8 @@ async def test_a_row_put_by_two_servers_at_once_is_one_row(both: tuple[Store, St
     for i in range(ROUNDS):
         rows = [EndpointRow("a/b", "http", "127.0.0.1", i, f"node{n}") for n in range(2)]
         await asyncio.gather(*(store.run(endpoints.put, [row]) for store, row in zip(both, rows, strict=True)))
-        await asyncio.gather(*(store.run(authority.save, f"s{i}", {"n": i}, i) for store in both))
-        assert await both[0].run(authority.load, f"s{i}") == ({"n": i}, i)
+        await asyncio.gather(*(store.run(authority.save, f"s{i}", {"n": i}) for store in both))
+        assert (await both[0].run(authority.every))[f"s{i}"] == Kept({"n": i}, 2 * i + 2)
     held = await both[1].run(endpoints.every)
     assert sorted(row.number for row in held) == list(range(ROUNDS))
 

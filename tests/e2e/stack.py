@@ -25,7 +25,7 @@ from ringfence.broker.config import DATABASE
 from ringfence.broker.keys.choice import FOLDER
 from ringfence.broker.run.admin import ask
 from ringfence.broker.store import authority as stored
-from ringfence.broker.trust import SERVER
+from ringfence.broker.store.authority import SERVER
 from ringfence.certs.authority import Authority
 from ringfence.certs.keys.disk import DiskKeys
 from ringfence.proto.client import Client
@@ -221,11 +221,10 @@ class Stack:
         """The server's own authority with its own keys, read from its data folder: what no API of ours hands out."""
         engine = create_engine(f"sqlite:///file:{self.data_dir / DATABASE}?mode=ro&uri=true")
         with engine.connect() as connection:
-            found = stored.load(connection, SERVER)
+            found = stored.every(connection)[SERVER]
         engine.dispose()
-        assert found is not None
         keys = DiskKeys(self.data_dir / FOLDER)
-        return Domain(TRUST_DOMAIN, keys, Authority.from_state(found[0], keys))
+        return Domain(TRUST_DOMAIN, keys, Authority.from_state(found.state, keys))
 
     def start(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """A process that ends with the stack."""

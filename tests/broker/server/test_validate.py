@@ -47,7 +47,7 @@ async def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 async def test_another_trust_domain_is_found(tmp_path: Path) -> None:
     """Before the server would refuse it."""
     store = await Store.open(tmp_path / DATABASE)
-    await store.run(authority.save, "self", {"trust_domain": "other.org"}, 1)
+    await store.run(authority.save, "self", {"trust_domain": "other.org"})
     await store.close()
     found = await checks(tmp_path)
     assert not found["database"].ok

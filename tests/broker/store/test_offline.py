@@ -35,7 +35,7 @@ async def test_what_is_there_is_seen_while_a_server_has_it(location: Location) -
     """Schema, trust domain and entries."""
     store = await Store.open(location, Hold.ALONE)
     await store.run(entries.create, [entry()], 1)
-    await store.run(authority.save, "self", {"trust_domain": "example.org"}, 1)
+    await store.run(authority.save, "self", {"trust_domain": "example.org"})
     assert await asyncio.to_thread(look, location) == Found(HEAD, "example.org", 1)
     await store.close()
 

@@ -99,7 +99,7 @@ class DownstreamApi:
         if peer.certificate is None:
             raise RingfenceError(Kind.UNAUTHENTICATED, "a server below shows its SVID")
         # 2. It is an SVID of ours, now: the bundle may have changed since the handshake.
-        shown = [peer.certificate, *self.trust.intermediates]
+        shown = self.trust.path_of(peer.certificate)
         caller = verify_peer(shown, self.trust.bundle, now=self.clock())
         # 3. An entry that has not ended says that its holder may be a server below.
         entries = (entry for entry in self.registry.every() if entry.downstream and entry.spiffe_id == caller)

@@ -159,7 +159,7 @@ class _AgentStream:
         if api.trust.rotations != self._rotations:
             messages.append(pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS)))
             self._rotations = api.trust.rotations
-        tainted = api.trust.authority.tainted
+        tainted = api.trust.tainted
         if fresh := sorted(tainted - self._tainted):
             # Told anew to everyone who connects, so that no agent misses it that was away, and no restart of ours.
             messages.append(pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS, authorities=fresh)))
@@ -219,9 +219,20 @@ class _AgentStream:
                     answer = await self._wit(message.wit)
                 case "renew":
                     answer = await self._renew(message.renew)
+                case "unknown_key":
+                    self._look_for(message.unknown_key.trust_domain)
+                    continue  # what is found is pushed
                 case _:
                     continue  # a newer agent's message: it has to do without an answer
             await self._call.send(answer)
+
+    def _look_for(self, name: str) -> None:
+        """Have the bundle of a trust domain fetched that an entry of this agent federates with."""
+        domain = next((known for known in self._api.federation.held if known.name == name), None)
+        if domain is None or not self._api.federation.may_hasten(domain):
+            return
+        if any(domain in entry.federates_with for entry in self._api.registry.entitled(self._agent)):
+            self._api.federation.hasten(domain)
 
     async def _svids(self, request: Any) -> Any:
         wanted = [Wanted(item.entry_id, item.csr) for item in request.items]

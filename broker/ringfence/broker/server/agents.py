@@ -143,8 +143,7 @@ class Agents:
         if peer.certificate is None:
             raise RingfenceError(Kind.UNAUTHENTICATED, "an agent shows its SVID", hint="Attest first")
         # 2. It is an SVID of ours, now: the bundle may have changed since the handshake.
-        shown = [peer.certificate, *self._trust.intermediates]
-        spiffe_id = verify_peer(shown, self._trust.bundle, now=self._clock())
+        spiffe_id = verify_peer(self._trust.path_of(peer.certificate), self._trust.bundle, now=self._clock())
         # 3. It is an agent's.
         if not spiffe_id.path.startswith(AGENT_PREFIX):
             raise RingfenceError(Kind.DENIED, f"{spiffe_id} is no agent")

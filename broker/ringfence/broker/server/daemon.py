@@ -70,6 +70,7 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
         parts = await load(config, clock)
         stack.callback(parts.audit.close)
         stack.push_async_callback(parts.store.close)
+        stack.push_async_callback(parts.servers.close)
         if config.intent is not None:
             await _apply(parts, config.intent)
         # 4. Streams.
@@ -156,7 +157,7 @@ async def _tcp(
 async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> None:
     keep = partial(keep_up, parts, retention=config.ledger_retention.total_seconds())
     running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run, parts.doorkeeper.run)
-    tasks = [asyncio.create_task(_watched(task)) for task in running]
+    tasks = [asyncio.create_task(_watched(task)) for task in (*running, partial(parts.servers.run, parts.feed))]
     tasks += [asyncio.create_task(_watched(task)) for task in parts.followers()]
 
     async def end() -> None:

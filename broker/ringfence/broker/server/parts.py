@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,11 +33,14 @@ from ringfence.broker.server.doorkeeper import Doorkeeper
 from ringfence.broker.server.evidence import ServerEvidence
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.proxies import ServerProxies
+from ringfence.broker.servers import Servers, holder_of
 from ringfence.broker.store import ledger
+from ringfence.broker.store.changes import ChangeKind
 from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.trust import Trust
+from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.upstream import Upstream
 from ringfence.proto.lane import Method
 
@@ -85,6 +89,8 @@ class Parts:
     federation: Federation
     revoker: Revoker
     doorkeeper: Doorkeeper
+    servers: Servers
+    feed: Feed
 
     def methods(self) -> dict[str, Method]:
         """What the one `--listen` address serves."""
@@ -102,16 +108,20 @@ class Parts:
 
 async def load(config: ServerConfig, clock: Clock) -> Parts:
     """Open the store and bring everything into memory; raises what any part raises, with the store closed."""
-    store = await Store.open(config.database or Location.of_file(config.data_dir / DATABASE), Hold.ALONE)
-    audit: AuditLog | None = None
-    try:
+    location = config.database or Location.of_file(config.data_dir / DATABASE)
+    async with AsyncExitStack() as undo:
+        store = await Store.open(location, Hold.ALONE)
+        undo.push_async_callback(store.close)
         audit = await _open_audit(config, clock)
-        return await _load(config, store, audit, clock)
-    except BaseException:
-        if audit is not None:
-            audit.close()
-        await store.close()
-        raise
+        undo.callback(audit.close)
+        keys = await asyncio.to_thread(open_keys, config.keys, config.data_dir)
+        servers = await Servers.enter(
+            location, config.data_dir, str(config.listen), store=store, holds=holder_of(keys), clock=clock
+        )
+        undo.push_async_callback(servers.close)
+        parts = await _load(config, store, audit, clock, servers=servers, keys=keys)
+        undo.pop_all()
+        return parts
 
 
 async def _open_audit(config: ServerConfig, clock: Clock) -> AuditLog:
@@ -121,12 +131,14 @@ async def _open_audit(config: ServerConfig, clock: Clock) -> AuditLog:
     return audit
 
 
-async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Clock) -> Parts:
+async def _load(
+    config: ServerConfig, store: Store, audit: AuditLog, clock: Clock, *, servers: Servers, keys: KeyManager
+) -> Parts:
     bell = Bell()
     # 1. The authority: the same keys as before, or the first ones.
     trust = await Trust.load(
         config.trust_domain,
-        await asyncio.to_thread(open_keys, config.keys, config.data_dir),
+        keys,
         store=store,
         bell=bell,
         clock=clock,
@@ -135,6 +147,7 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         audit=audit,
         upstream=await asyncio.to_thread(_upstream, config, asyncio.get_running_loop()),
         wit=WIT_SVID in config.features,
+        servers=servers,
     )
     if unfinished := await store.run(ledger.unfinished):
         events.unfinished(unfinished)
@@ -142,6 +155,8 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
     registry = Registry(bell)
     feed = Feed(store, registry, Revoked(bell))
     await feed.load()
+    feed.tell(ChangeKind.SERVER, servers.follow)
+    feed.tell(ChangeKind.AUTHORITY, trust.follow)
     federation = Federation(lambda: trust.bundle, store, bell, clock=clock)
     await federation.load()
     agents = Agents(trust, store, clock=clock)
@@ -196,4 +211,6 @@ async def _load(config: ServerConfig, store: Store, audit: AuditLog, clock: Cloc
         federation=federation,
         revoker=revoker,
         doorkeeper=doorkeeper,
+        servers=servers,
+        feed=feed,
     )
