@@ -56,7 +56,7 @@ def _certificate_case(_: Store, __: pytest.FixtureRequest) -> Case:
         signature = possess(_DEVICE, challenge(TD, nonce, CSR))
         return Evidence(pb.X509Pop(chain=[_LEAF], signature=signature), CSR, nonce)
 
-    attestor = X509PopAttestor(TD, [_CA.certificate], clock=lambda: NOW)
+    attestor = X509PopAttestor(TD, lambda: (_CA.certificate,), clock=lambda: NOW)
     return Case(attestor, good, lambda evidence: replace(evidence, csr=new_csr(new_key())), pb.X509Pop())
 
 

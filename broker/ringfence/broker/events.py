@@ -39,6 +39,16 @@ def attestation_failed(attestor: str, address: str, error: RingfenceError) -> No
     log.warning("node refused", attestor=attestor, address=address, detail=error.detail)
 
 
+def authorities_read(count: int) -> None:
+    """The files of those who issue nodes' certificates have changed."""
+    log.info("authorities of nodes read", count=count)
+
+
+def authorities_kept(error: RingfenceError) -> None:
+    """They have changed, to something that cannot be used."""
+    log.error("authorities of nodes kept as they were", error=str(error))
+
+
 def cluster_failed(cluster: str, error: RingfenceError) -> None:
     """A Kubernetes cluster could not be asked about a node."""
     log.error("cluster not asked", cluster=cluster, error=str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, Proven
-from ringfence.broker.attest.x509pop import X509PopAttestor, read_roots
+from ringfence.broker.attest.x509pop import RootFiles, X509PopAttestor, read_roots
 from ringfence.certs.authority import Authority
 from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
@@ -34,15 +35,15 @@ async def _svid_proof(path: str, *, below: SpiffeId = BELOW, authority: Authorit
     issuer = authority or new_authority(OTHER_TD)[0]
     key = new_key()
     chain = issuer.issue_x509(SpiffeId(issuer.trust_domain, path), key.public_key(), now=NOW, ttl=HOUR)
-    roots = [read_certificate(der) for der in issuer.bundle(1).x509_authorities]
-    return await X509PopAttestor(TD, roots, below=below, clock=lambda: NOW).prove(_evidence(key, *chain))
+    roots = tuple(read_certificate(der) for der in issuer.bundle(1).x509_authorities)
+    return await X509PopAttestor(TD, lambda: roots, below=below, clock=lambda: NOW).prove(_evidence(key, *chain))
 
 
 async def test_a_certificate_names_the_node_and_says_what_is_true_of_it() -> None:
     """Its fingerprint is the name; the common name and the authority are selectors."""
     ca, key = Ca(), new_key()
     leaf = ca.issue(key, "gpu-7")
-    proven = await X509PopAttestor(TD, [ca.certificate], clock=lambda: NOW).prove(_evidence(key, leaf))
+    proven = await X509PopAttestor(TD, lambda: (ca.certificate,), clock=lambda: NOW).prove(_evidence(key, leaf))
     assert proven.name == read_certificate(leaf).fingerprint(hashes.SHA256()).hex()
     assert list(map(str, proven.selectors)) == [
         f"x509pop:ca:fingerprint:{ca.certificate.fingerprint(hashes.SHA256()).hex()}",
@@ -55,7 +56,9 @@ async def test_without_a_challenge_nothing_is_proved(nonce: bytes) -> None:
     """A signature over a nonce that the server did not give out could be an old one."""
     ca, key = Ca(), new_key()
     with pytest.raises(RingfenceError, match="no challenge") as caught:
-        await X509PopAttestor(TD, [ca.certificate], clock=lambda: NOW).prove(_evidence(key, ca.issue(key), nonce=nonce))
+        await X509PopAttestor(TD, lambda: (ca.certificate,), clock=lambda: NOW).prove(
+            _evidence(key, ca.issue(key), nonce=nonce)
+        )
     assert caught.value.kind is Kind.UNAUTHENTICATED
 
 
@@ -83,13 +86,13 @@ async def test_in_spiffe_mode_the_trust_domain_counts() -> None:
 def test_spiffe_mode_refuses_its_own_trust_domain() -> None:
     """Else every workload could make itself a node, and be given any other's identity."""
     with pytest.raises(RingfenceError, match="own trust domain"):
-        X509PopAttestor(TD, [Ca().certificate], below=SpiffeId(TD, "/nodes"), clock=lambda: NOW)
+        X509PopAttestor(TD, lambda: (Ca().certificate,), below=SpiffeId(TD, "/nodes"), clock=lambda: NOW)
 
 
 async def test_in_spiffe_mode_a_certificate_without_a_spiffe_id_is_refused() -> None:
     """Of the same authority or not."""
     ca, key = Ca(), new_key()
-    attestor = X509PopAttestor(TD, [ca.certificate], below=BELOW, clock=lambda: NOW)
+    attestor = X509PopAttestor(TD, lambda: (ca.certificate,), below=BELOW, clock=lambda: NOW)
     with pytest.raises(RingfenceError, match="alternative name"):
         await attestor.prove(_evidence(key, ca.issue(key)))
 
@@ -110,3 +113,31 @@ def test_authorities_are_read_from_pem_files(tmp_path: Path) -> None:
     paths[0].write_bytes(pem[0] * 101)
     with pytest.raises(RingfenceError, match="at most 100"):
         read_roots(paths[:1])
+
+
+def test_authorities_are_read_again_when_a_file_changes(tmp_path: Path) -> None:
+    """Another one in its place, and one that is taken out: no restart is needed for either."""
+    cas = [Ca() for _ in range(3)]
+    pem = [ca.certificate.public_bytes(Encoding.PEM) for ca in cas]
+    path = tmp_path / "ca.pem"
+    path.write_bytes(pem[0] + pem[1])
+    roots = RootFiles([path])
+    assert roots() == (cas[0].certificate, cas[1].certificate)
+    path.write_bytes(pem[1])
+    assert roots() == (cas[1].certificate,)
+    (tmp_path / "new").write_bytes(pem[2])
+    (tmp_path / "new").rename(path)
+    assert roots() == (cas[2].certificate,)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"nonsense"), lambda path: path.unlink()])
+def test_files_that_cannot_be_used_change_nothing(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    """A half-written file locks no node out; once it is whole, it counts."""
+    old, new = Ca(), Ca()
+    path = tmp_path / "ca.pem"
+    path.write_bytes(old.certificate.public_bytes(Encoding.PEM))
+    roots = RootFiles([path])
+    damage(path)
+    assert roots() == (old.certificate,)
+    path.write_bytes(new.certificate.public_bytes(Encoding.PEM))
+    assert roots() == (new.certificate,)

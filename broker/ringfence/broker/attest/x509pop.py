@@ -6,6 +6,7 @@ is an X.509-SVID of another trust domain below a given path, known by its SPIFFE
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ringfence.broker import events
 from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, Proven
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.certificate import read_certificate
@@ -24,11 +26,15 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
 
 ATTESTOR = "x509pop"
+Roots = tuple[x509.Certificate, ...]
 _MAX_ROOTS = 100
 
 
 class X509PopAttestor:
-    """Believes certificates of *roots* (a NodeAttestor); with *below*, X.509-SVIDs at or below that SPIFFE ID only."""
+    """Believes certificates of *roots* (a NodeAttestor); with *below*, X.509-SVIDs at or below that SPIFFE ID only.
+
+    *roots* is called for each proof, in a thread: it may read files.
+    """
 
     name = ATTESTOR
     can_reattest = True
@@ -36,7 +42,7 @@ class X509PopAttestor:
     def __init__(
         self,
         trust_domain: TrustDomain,
-        roots: Sequence[x509.Certificate],
+        roots: Callable[[], Roots],
         *,
         below: SpiffeId | None = None,
         clock: Callable[[], datetime],
@@ -48,7 +54,7 @@ class X509PopAttestor:
                 hint="Name another trust domain with --x509pop-spiffe",
             )
         self._trust_domain = trust_domain
-        self._roots = tuple(roots)
+        self._roots = roots
         self._below = below
         self._clock = clock
 
@@ -60,22 +66,56 @@ class X509PopAttestor:
         # 2. The key of a certificate of ours signed it, for us and for this request.
         shown = Possession(tuple(evidence.given.chain), evidence.given.signature)
         data = challenge(self._trust_domain, evidence.nonce, evidence.csr)
-        found = prove(shown, data, self._roots, now=self._clock())
+        roots = await asyncio.to_thread(self._roots)
+        found = prove(shown, data, roots, now=self._clock())
         # 3. In SPIFFE mode the certificate is an SVID of the nodes' part of that trust domain.
         if self._below is None:
             return Proven(found.fingerprint, _selectors(found))
-        return self._proven_by_svid(found, shown, self._below)
+        return self._proven_by_svid(found, shown, self._below, roots)
 
-    def _proven_by_svid(self, found: Possessor, shown: Possession, below: SpiffeId) -> Proven:
-        roots = tuple(root.public_bytes(Encoding.DER) for root in self._roots)
-        spiffe_id = verify_peer(shown.chain, SpiffeBundle(below.trust_domain, roots), now=self._clock())
+    def _proven_by_svid(self, found: Possessor, shown: Possession, below: SpiffeId, roots: Roots) -> Proven:
+        bundle = SpiffeBundle(below.trust_domain, tuple(root.public_bytes(Encoding.DER) for root in roots))
+        spiffe_id = verify_peer(shown.chain, bundle, now=self._clock())
         if spiffe_id.path != below.path and not spiffe_id.path.startswith(f"{below.path}/"):
             raise RingfenceError(Kind.UNAUTHENTICATED, f"{spiffe_id} is not below {below}")
         name = hashlib.sha256(str(spiffe_id).encode()).hexdigest()
         return Proven(name, _selectors(found, spiffe_id))
 
 
-def read_roots(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
+class RootFiles:
+    """The authorities in PEM files, read again when one has changed. Raises INVALID when it is made and none can be."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(paths)
+        self._stamp = self._look()
+        self._roots = read_roots(paths)
+
+    def __call__(self) -> Roots:
+        """As the files have them now; where those can't be used, as they were, and the log says so."""
+        stamp = self._look()  # before the reading, so that what changes meanwhile is read next time
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._roots = read_roots(self._paths)
+            except RingfenceError as error:
+                events.authorities_kept(error)
+            else:
+                events.authorities_read(len(self._roots))
+        return self._roots
+
+    def _look(self) -> tuple[object, ...]:
+        return tuple(_stamp_of(path) for path in self._paths)
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def read_roots(paths: Sequence[Path]) -> Roots:
     """The authorities in PEM files; raises INVALID naming the file."""
     roots: list[x509.Certificate] = []
     for path in paths:

@@ -50,9 +50,9 @@ Clock = Callable[[], datetime]
 def _node_attestors(config: ServerConfig, clock: Clock) -> Iterator[NodeAttestor]:
     """Those that the configuration asks for, beside join tokens; raises INVALID."""
     if config.x509pop_ca:
-        from ringfence.broker.attest.x509pop import X509PopAttestor, read_roots
+        from ringfence.broker.attest.x509pop import RootFiles, X509PopAttestor
 
-        roots = read_roots(config.x509pop_ca)
+        roots = RootFiles(config.x509pop_ca)
         yield X509PopAttestor(config.trust_domain, roots, below=config.x509pop_spiffe, clock=clock)
     if config.k8s_clusters:
         from ringfence.broker.attest.k8s_clusters import read_clusters
