@@ -99,6 +99,20 @@ def validate_jwt(token: str, audience: str, bundles: Mapping[TrustDomain, Spiffe
     return JwtClaims(spiffe_id, audiences, expires_at, claims)
 
 
+def missing_key(token: str, bundles: Mapping[TrustDomain, SpiffeBundle]) -> tuple[TrustDomain, str] | None:
+    """The trust domain and name of the key that *token* needs and a bundle lacks; None when none does.
+
+    Nothing of it is true yet: it says where to look, not what to believe.
+    """
+    try:
+        kid = jws.read_header(token)["kid"]
+        domain = jws.subject(jws.read_claims(token)).trust_domain
+    except RingfenceError:
+        return None
+    bundle = bundles.get(domain)
+    return None if bundle is None or kid in bundle.jwt_authorities else (domain, kid)
+
+
 def _audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
     value = claims.get("aud")
     values = [value] if isinstance(value, str) else value

@@ -132,7 +132,7 @@ class Agent:
         cache.hooks.bundle = node.note_bundle
         cache.hooks.rotate = lambda spread, named: _rotate(node, tokens, spread, named)
         secrets, load_secrets = secret_discovery(watches)
-        methods = WorkloadApi(watches, tokens).methods() | self._serve_wits(watches) | secrets
+        methods = WorkloadApi(watches, tokens, link.unknown_key).methods() | self._serve_wits(watches) | secrets
         lanes = [
             Lane(methods, limits=_LIMITS, on_error=hidden),
             Lane(launcher.methods() | Explainer(cache, callers).methods(), on_error=hidden),

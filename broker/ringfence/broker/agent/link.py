@@ -124,6 +124,13 @@ class Link:
             response: agent_pb2.RenewResponse = await answer
             return response
 
+    def unknown_key(self, trust_domain: str, key_id: str) -> bool:
+        """Have the server look for a key that no bundle here has; whether it could be told. Its answer is a push."""
+        if self.connected.is_set():
+            asked = agent_pb2.UnknownKey(trust_domain=trust_domain, key_id=key_id)
+            self._send(agent_pb2.AgentMessage(unknown_key=asked))
+        return self.connected.is_set()
+
     async def _told_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ringfence.broker.agent.answers import Answers
 from ringfence.broker.agent.cache import View
 from ringfence.broker.agent.requests import TokenRequest, jwt_svids, read_request
 from ringfence.broker.agent.tokens import Tokens
+from ringfence.broker.agent.unknown import UnknownKeys
 from ringfence.broker.agent.watch import Watches
 from ringfence.certs.errors import RingfenceError
 from ringfence.proto import workload
@@ -18,10 +21,13 @@ _HEADER = workload.SECURITY_HEADER
 class WorkloadApi:
     """The five RPCs. Every stream message is the whole state; streams end by Status, never with OK."""
 
-    def __init__(self, watches: Watches, tokens: Tokens) -> None:
+    def __init__(
+        self, watches: Watches, tokens: Tokens, tell_unknown: Callable[[str, str], bool] = lambda *_: False
+    ) -> None:
         self._watches = watches
         self._tokens = tokens
         self._answers = Answers()
+        self._unknown = UnknownKeys(tell_unknown)
 
     def methods(self) -> dict[str, Method]:
         """For the lane, by path."""
@@ -67,7 +73,7 @@ class WorkloadApi:
         if not request.audience or not request.svid:
             raise Status(Code.INVALID_ARGUMENT, "audience and svid must be set")
         with self._watches.open(await self._watches.of(call.connection)) as watch:
-            view = await watch.first(is_entitled)
+            view = await self._unknown.view_for(request.svid, watch, await watch.first(is_entitled))
         now = self._watches.cache.clock()
         try:
             found = validate_jwt(request.svid, request.audience, view.bundles.all, now=now)

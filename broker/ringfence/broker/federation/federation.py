@@ -53,6 +53,7 @@ class Federation:
         self._clock = clock
         self._fetch = fetch or _fetch
         self._states: dict[TrustDomain, State] = {}
+        self._hastened: dict[TrustDomain, datetime] = {}
         self._one_at_a_time = asyncio.Lock()  # over check, store and memory of one change
         self._wake = asyncio.Event()
 
@@ -96,17 +97,21 @@ class Federation:
     async def delete_bundle(self, trust_domain: TrustDomain) -> bool:
         """Believe nothing of it any more; whether anything was. Raises CONFLICT while a relation fetches it."""
         async with self._one_at_a_time:
-            if trust_domain in self._states:
-                raise RingfenceError(
-                    Kind.CONFLICT,
-                    f"the bundle of {trust_domain} would be fetched again",
-                    hint=f"End the relation: ringfence federation delete {trust_domain}",
-                )
+            self.check_unrelated(trust_domain)
             if trust_domain not in self.held:
                 return False
             await self._store.run(stored.remove_bundle, trust_domain)
             self._forget(trust_domain)
             return True
+
+    def check_unrelated(self, trust_domain: TrustDomain) -> None:
+        """Raise CONFLICT while a relation fetches the bundle of *trust_domain*."""
+        if trust_domain in self._states:
+            raise RingfenceError(
+                Kind.CONFLICT,
+                f"the bundle of {trust_domain} would be fetched again",
+                hint=f"End the relation: ringfence federation delete {trust_domain}",
+            )
 
     async def create(self, relation: Relation, bootstrap: SpiffeBundle | None) -> str:
         """A relation, fetched at once by `run`; what was done. Raises INVALID, or CONFLICT for another of that name."""
@@ -147,6 +152,17 @@ class Federation:
             self._failed(relation, error)
             raise
         return self.state(trust_domain)
+
+    def may_hasten(self, trust_domain: TrustDomain) -> bool:
+        """Whether there is a relation that was not hastened within `SOONEST`."""
+        last = self._hastened.get(trust_domain)
+        return trust_domain in self._states and (last is None or self._clock() - last >= SOONEST)
+
+    def hasten(self, trust_domain: TrustDomain) -> None:
+        """Fetch at once what a relation has: somebody saw a key that is not in the bundle (section 6.1)."""
+        self._hastened[trust_domain] = now = self._clock()
+        self._states[trust_domain] = replace(self._states[trust_domain], next_at=now)
+        self._wake.set()
 
     async def run(self) -> None:
         """Fetch what is due, side by side, until cancelled."""

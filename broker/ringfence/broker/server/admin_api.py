@@ -100,7 +100,7 @@ class AdminApi:
             "ListProxies": self.list_proxies,
         }
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
-        unary |= FederationApi(self.federation, self.registry).unary()
+        unary |= FederationApi(self.federation, self.registry, self.store, self.feed).unary()
         nodes = NodeApi(self.agents, self.trust.bundle.trust_domain)
         unary |= nodes.unary()
         unary |= RevocationApi(self.revoker, self.doorkeeper, nodes, self._connected_proxies).unary()

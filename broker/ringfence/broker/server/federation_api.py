@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.entry import Entry
 from ringfence.broker.federation.federation import Federation, State
 from ringfence.broker.federation.relation import Profile, Relation
+from ringfence.broker.feed import Feed
 from ringfence.broker.registry import Registry
+from ringfence.broker.store import entries as stored
+from ringfence.broker.store.engine import Store
 from ringfence.broker.store.federation import Held
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
@@ -22,6 +26,8 @@ class FederationApi:
 
     federation: Federation
     registry: Registry
+    store: Store
+    feed: Feed
 
     def unary(self) -> dict[str, Callable[[Any], Awaitable[Any]]]:
         """What answers each call."""
@@ -46,15 +52,29 @@ class FederationApi:
         return self._bundle(self.federation.held[domain], action)
 
     async def delete_bundle(self, asked: pb.DeleteBundleRequest) -> pb.DeleteBundleResponse:
-        """Believe it no longer; raises CONFLICT while entries federate with it, unless forced."""
+        """Believe it no longer; raises CONFLICT while entries federate with it, unless *mode* says what of them."""
         domain = TrustDomain(asked.trust_domain)
-        if not asked.force and (count := self._entries(domain)):
-            raise RingfenceError(
-                Kind.CONFLICT,
-                f"{count} entries federate with {domain}",
-                hint="See `ringfence entry list --federates-with`; --force leaves them as they are, without its bundle",
-            )
-        return pb.DeleteBundleResponse(deleted=await self.federation.delete_bundle(domain))
+        changed = 0 if asked.force else await self._let_go(domain, asked.mode or "restrict")
+        return pb.DeleteBundleResponse(deleted=await self.federation.delete_bundle(domain), entries=changed)
+
+    async def _let_go(self, domain: TrustDomain, mode: str) -> int:
+        """Do with the entries that federate with *domain* what *mode* says, all or none; how many."""
+        # 1. What would keep the bundle is said before an entry changes.
+        self.federation.check_unrelated(domain)
+        held = [entry for entry in self.registry.every() if domain in entry.federates_with]
+        match mode:
+            case "restrict":
+                _refuse_while(held, domain)
+            case "dissociate":
+                apart = [replace(entry, federates_with=_without(entry, domain)) for entry in held]
+                await self.store.run(stored.update, apart)
+            case "delete":
+                await self.store.run(stored.remove, [entry.id for entry in held], stored.refuse_intents)
+            case _:
+                raise RingfenceError(Kind.INVALID, f"{mode!r} is no mode", hint="restrict, dissociate or delete")
+        # 2. Known everywhere before the bundle goes.
+        await self.feed.catch_up()
+        return len(held)
 
     async def create(self, asked: pb.Federation) -> pb.Federation:
         """A relation as an operator wrote it."""
@@ -107,6 +127,19 @@ class FederationApi:
 
     def _entries(self, domain: TrustDomain) -> int:
         return sum(domain in entry.federates_with for entry in self.registry.every())
+
+
+def _refuse_while(held: list[Entry], domain: TrustDomain) -> None:
+    if held:
+        raise RingfenceError(
+            Kind.CONFLICT,
+            f"{len(held)} entries federate with {domain}",
+            hint="See `ringfence entry list --federates-with`, and --mode for what may become of them",
+        )
+
+
+def _without(entry: Entry, domain: TrustDomain) -> tuple[TrustDomain, ...]:
+    return tuple(one for one in entry.federates_with if one != domain)
 
 
 def _profile(text: str) -> Profile:
