@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from ringfence.broker import events
@@ -16,6 +17,8 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import spiffe_id_of
 from ringfence.proto.lane import Connection
 from ringfence.proto.status import Code, Status
+
+_HEARING = 1.0  # seconds that a refused connection stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Doorkeeper:
             return  # no SVID: whichever method is called refuses it in its own words
         if (why := self._why(guest)) is not None:
             events.peer_turned_away(guest.spiffe_id, connection.peer.address, "refused", why.message)
+            # Its calls hear why, for a moment: after that it must come back, by then perhaps with another certificate.
+            asyncio.get_running_loop().call_later(_HEARING, _show_out, connection, why)
             raise why
         self._inside[connection] = guest
         connection.closed.add_done_callback(lambda _: self._inside.pop(connection, None))
@@ -90,3 +95,8 @@ class Doorkeeper:
                 Code.UNAUTHENTICATED, f"the authority that signed the SVID of {guest.spiffe_id} was revoked: reconnect"
             )
         return None
+
+
+def _show_out(connection: Connection, why: Status) -> None:
+    if not connection.closed.done():
+        connection.cut(why)
