@@ -81,3 +81,27 @@ def test_every_command_of_the_table_exists() -> None:
                 assert isinstance(found, click.Group), text
                 found = found.commands.get(word)
             assert found is not None, text
+
+
+# Those that have nothing to try: a token that is not made, a fetch that is the change itself.
+NOTHING_TO_TRY = {"token generate", "federation refresh", "server rotate"}
+# Those that cannot be tried yet.
+NOT_YET = {"bundle set", "bundle delete", "federation create", "federation delete"} | {
+    f"authority {kind} {step}" for kind in ("x509", "jwt") for step in ("prepare", "activate", "taint", "revoke")
+}
+
+
+def test_what_changes_something_can_be_tried_first() -> None:
+    """Each such command has --dry-run, but for those that are named here."""
+    context = click.Context(cli)
+    lacking = set()
+    for need in NEEDS.values():
+        for text in need.commands if need.role is not Role.VIEWER else ():
+            found: click.Command | None = cli.get_command(context, text.split()[0])
+            for word in text.split()[1:]:
+                assert isinstance(found, click.Group)
+                found = found.commands[word]
+            assert found is not None
+            if not any("--dry-run" in parameter.opts for parameter in found.params):
+                lacking.add(text)
+    assert lacking == NOTHING_TO_TRY | NOT_YET

@@ -198,3 +198,36 @@ async def test_a_call_names_a_bounded_number_of_nodes(tmp_path: Path) -> None:
         api = NodeApi(server.parts.agent_api.agents, TRUST_DOMAIN)
         with pytest.raises(RingfenceError, match="at most"):
             await api.evict_nodes(admin.EvictNodesRequest(spiffe_ids=["x"] * 1_001))
+
+
+async def test_a_dry_run_says_what_would_become_of_nodes_and_leaves_them(tmp_path: Path) -> None:
+    """Each as the call itself would then do it: with an open stream, banned, and never seen."""
+    async with running_server(tmp_path) as server:
+        node, banned = await joined(server), await joined(server)
+        await _ban(server, banned)
+        ids = [node.spiffe_id, banned.spiffe_id, "spiffe://example.org/ringfence/agent/join_token/none"]
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            requests: dict[str, tuple[Any, Any]] = {
+                "evicted": (server.admin.EvictNodes, admin.EvictNodesRequest(spiffe_ids=ids)),
+                "banned": (server.admin.BanNodes, admin.BanNodesRequest(spiffe_ids=ids)),
+                "unbanned": (server.admin.BanNodes, admin.BanNodesRequest(spiffe_ids=ids, lift=True)),
+            }
+            before = await _nodes(server)
+            for action, (call, request) in requests.items():
+                request.dry_run = True
+                tried = [(r.action, r.streams) for r in (await call(request)).results]
+                assert await _nodes(server) == before, action
+                assert (
+                    tried
+                    == {
+                        "evicted": [("evicted", 1), ("unchanged", 0), ("unchanged", 0)],
+                        "banned": [("banned", 1), ("unchanged", 0), ("banned", 0)],
+                        "unbanned": [("unchanged", 0), ("unbanned", 0), ("unchanged", 0)],
+                    }[action]
+                )
+            for action in ("unbanned", "banned"):
+                call, request = requests[action]
+                tried = [r.action for r in (await call(request)).results]
+                request.dry_run = False
+                assert [r.action for r in (await call(request)).results] == tried

@@ -34,6 +34,9 @@ _DATA_DIR = click.option(
 )
 
 
+dry_run_option: Callable[[Any], Any] = click.option(
+    "--dry-run", is_flag=True, help="Say what would change, and whether you may, and change nothing."
+)
 _NETWORK = (
     click.option("--server", envvar="RINGFENCE_ADMIN_SERVER", help="HOST:PORT of a server's --listen, instead."),
     click.option(

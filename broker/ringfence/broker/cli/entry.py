@@ -7,16 +7,12 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import Where, ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
 from ringfence.broker.cli.entry_explain import explain
 from ringfence.broker.cli.entry_fields import COLUMNS, given, row, with_fields
 from ringfence.broker.cli.entry_files import apply, import_
 from ringfence.broker.cli.output import output_option, show_list, show_one
 from ringfence.broker.cli.times import MOMENT
-
-_dry_run: Callable[[Any], Any] = click.option(
-    "--dry-run", is_flag=True, help="Say what would change, and whether you may, and change nothing."
-)
 
 
 @click.group()
@@ -28,7 +24,7 @@ def command() -> None:
 @with_admin
 @click.option("--spiffe-id", required=True, help="Identity to give, or a rule: spiffe://DOMAIN/ns/{k8s.ns}.")
 @with_fields
-@_dry_run
+@dry_run_option
 @output_option
 def create(socket: Where, *, dry_run: bool, output: str, **fields: Any) -> None:
     """Register an identity; registering the same again changes nothing."""
@@ -49,7 +45,7 @@ def create(socket: Where, *, dry_run: bool, output: str, **fields: Any) -> None:
 @click.option("--spiffe-id", help="Another identity.")
 @with_fields
 @click.option("--clear", type=click.Choice(("dns_names", "federates_with")), multiple=True, help="Empty that list.")
-@_dry_run
+@dry_run_option
 @output_option
 def update(socket: Where, entry_id: str, clear: tuple[str, ...], *, dry_run: bool, output: str, **fields: Any) -> None:
     """Change what is given of an entry, and keep the rest; of a list all of it is given."""
@@ -125,7 +121,7 @@ def show(socket: Where, entry_id: str, output: str) -> None:
 @command.command()
 @click.argument("entry_ids", nargs=-1, required=True)
 @with_admin
-@_dry_run
+@dry_run_option
 @output_option
 def delete(socket: Where, entry_ids: tuple[str, ...], *, dry_run: bool, output: str) -> None:
     """Delete entries; one that is not there changes nothing."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import Where, ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
 from ringfence.broker.cli.output import output_option, show_list, show_one
 
 _COLUMNS = ["spiffeId", "attestor", "state", "streams", "expiresAt"]
@@ -52,36 +52,39 @@ def count(socket: Where, attestor: str, output: str) -> None:
 @command.command()
 @click.argument("spiffe_ids", nargs=-1, required=True)
 @with_admin
+@dry_run_option
 @output_option
-def evict(socket: Where, spiffe_ids: tuple[str, ...], output: str) -> None:
+def evict(socket: Where, spiffe_ids: tuple[str, ...], *, dry_run: bool, output: str) -> None:
     """End the streams of nodes and have them attest anew; a token node needs a new token then."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.EvictNodesRequest(spiffe_ids=spiffe_ids)
+    asked = pb.EvictNodesRequest(spiffe_ids=spiffe_ids, dry_run=dry_run)
     _show_results(ask(socket, lambda server: server.EvictNodes(asked, timeout=30)), output)
 
 
 @command.command()
 @click.argument("spiffe_ids", nargs=-1, required=True)
 @with_admin
+@dry_run_option
 @output_option
-def ban(socket: Where, spiffe_ids: tuple[str, ...], output: str) -> None:
+def ban(socket: Where, spiffe_ids: tuple[str, ...], *, dry_run: bool, output: str) -> None:
     """End the streams of nodes and refuse them until `node unban`, also those that never attested."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.BanNodesRequest(spiffe_ids=spiffe_ids)
+    asked = pb.BanNodesRequest(spiffe_ids=spiffe_ids, dry_run=dry_run)
     _show_results(ask(socket, lambda server: server.BanNodes(asked, timeout=30)), output)
 
 
 @command.command()
 @click.argument("spiffe_ids", nargs=-1, required=True)
 @with_admin
+@dry_run_option
 @output_option
-def unban(socket: Where, spiffe_ids: tuple[str, ...], output: str) -> None:
+def unban(socket: Where, spiffe_ids: tuple[str, ...], *, dry_run: bool, output: str) -> None:
     """Admit nodes again; an SVID of theirs that is still valid is good again."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.BanNodesRequest(spiffe_ids=spiffe_ids, lift=True)
+    asked = pb.BanNodesRequest(spiffe_ids=spiffe_ids, lift=True, dry_run=dry_run)
     _show_results(ask(socket, lambda server: server.BanNodes(asked, timeout=30)), output)
 
 

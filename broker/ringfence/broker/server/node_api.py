@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,12 @@ class NodeApi:
     async def evict_nodes(self, asked: pb.EvictNodesRequest) -> pb.NodeResults:
         """Have nodes attest anew; one that is not known, or banned, is left as it is."""
         results = []
-        for agent in self.agents_of(asked.spiffe_ids):
+        agents = self.agents_of(asked.spiffe_ids)
+        if asked.dry_run:
+            return pb.NodeResults(
+                results=self._would(agents, "evicted", lambda node: node is not None and not node.banned)
+            )
+        for agent in agents:
             streams = await self.agents.evict(agent)
             results.append(_result(agent, "unchanged" if streams is None else "evicted", streams))
         return pb.NodeResults(results=results)
@@ -51,13 +56,29 @@ class NodeApi:
     async def ban_nodes(self, asked: pb.BanNodesRequest) -> pb.NodeResults:
         """Refuse nodes for good, or (lift) no longer."""
         results = []
-        for agent in self.agents_of(asked.spiffe_ids):
+        agents = self.agents_of(asked.spiffe_ids)
+        if asked.dry_run:
+            action = "unbanned" if asked.lift else "banned"
+            banned = asked.lift
+            return pb.NodeResults(
+                results=self._would(agents, action, lambda node: banned == bool(node and node.banned))
+            )
+        for agent in agents:
             if asked.lift:
                 results.append(_result(agent, "unbanned" if await self.agents.lift(agent) else "unchanged", None))
             else:
                 streams = await self.agents.ban(agent)
                 results.append(_result(agent, "unchanged" if streams is None else "banned", streams))
         return pb.NodeResults(results=results)
+
+    def _would(
+        self, agents: Sequence[SpiffeId], action: str, changes: Callable[[Node | None], bool]
+    ) -> Iterator[pb.NodeResult]:
+        """What *action* would do to each: something to those that it *changes*."""
+        known = {node.spiffe_id: (node, streams) for node, streams in self.agents.every()}
+        for agent in agents:
+            node, streams = known.get(str(agent), (None, 0))
+            yield _result(agent, action, streams) if changes(node) else _result(agent, "unchanged", None)
 
     def agents_of(self, texts: Sequence[str]) -> list[SpiffeId]:
         """Those nodes; all of them are checked before anything is done, and INVALID is raised for any other."""

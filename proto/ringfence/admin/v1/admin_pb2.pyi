@@ -524,18 +524,22 @@ class Node(_message.Message):
     def __init__(self, spiffe_id: _Optional[str] = ..., attestor: _Optional[str] = ..., attested_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., serial: _Optional[str] = ..., banned: _Optional[bool] = ..., streams: _Optional[int] = ..., selectors: _Optional[_Iterable[str]] = ..., can_reattest: _Optional[bool] = ...) -> None: ...
 
 class EvictNodesRequest(_message.Message):
-    __slots__ = ("spiffe_ids",)
+    __slots__ = ("spiffe_ids", "dry_run")
     SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class BanNodesRequest(_message.Message):
-    __slots__ = ("spiffe_ids", "lift")
+    __slots__ = ("spiffe_ids", "lift", "dry_run")
     SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
     LIFT_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
     lift: bool
-    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., lift: _Optional[bool] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., lift: _Optional[bool] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class NodeResults(_message.Message):
     __slots__ = ("results",)
