@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ringfence.proto.lane import Call, Method, Peer
+from ringfence.proto.lane import Call, Connection, Method, Peer
 from ringfence.proto.lane.peer import unix_peer
 from tests.proto.lane.conftest import Serve
 from tests.proto.lane.handlers import methods
@@ -84,3 +84,36 @@ def test_peer_that_is_gone() -> None:
     with left, right, DeadPeer(fileno=os.dup(left.fileno())) as dead:
         peer = unix_peer(dead, "unix:x")
         assert (peer.pidfd, peer.pidfd_from) == (None, "")
+
+
+_LEAVES_ITS_SOCKET = """
+import os, socket, subprocess, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+os.set_inheritable(sock.fileno(), True)
+subprocess.Popen([sys.executable, "-c", "input()"], close_fds=False)
+"""
+
+
+async def test_the_end_of_the_process_that_connected_is_told(serve: Serve, socket_path: str) -> None:
+    """Though its child still holds the socket, and not once the connection is gone."""
+    ended, connections = asyncio.Event(), []
+
+    def hook(connection: Connection) -> None:
+        connections.append(connection)
+        connection.when_peer_ends(ended.set)
+
+    await serve(on_connect=hook)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LEAVES_ITS_SOCKET, socket_path, stdin=asyncio.subprocess.PIPE
+    )
+    await asyncio.wait_for(ended.wait(), 20)
+    assert not connections[0].closed.done()
+    assert process.stdin is not None
+    process.stdin.close()
+    await process.wait()
+    await connections[0].closed
+    again = asyncio.Event()
+    connections[0].when_peer_ends(again.set)
+    await asyncio.sleep(0)
+    assert not again.is_set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ringfence.broker.attest.k8s_pods import Pods
 
 _KEY = "caller"  # in Connection.context
+_ENDED = "the calling process has ended"
 
 
 class Caller:
@@ -136,9 +136,10 @@ class Callers:
 
     async def _attest(self, connection: Connection) -> Caller:
         peer = connection.peer
-        # 1. Hold the process: its pidfd is ours until the connection ends, whatever the lane does with its own.
-        own = _own_pidfd(connection)
-        process = procfs.hold(peer.pid, peer.uid, peer.gid, own)
+        # 1. Hold the process by the connection's pidfd, which is good until the last handler is through.
+        process = procfs.hold(peer.pid, peer.uid, peer.gid, peer.pidfd)
+        # The socket may live on in a child when it ends: it was not the child that was attested.
+        connection.when_peer_ends(lambda: connection.cut(Status(Code.PERMISSION_DENIED, _ENDED)))
         # 2. What is true of it. Whoever sends to it checks that it is still that process, before each message.
         caller = await self.attest(process)
         events.attested(process.held_by)
@@ -156,35 +157,3 @@ class Callers:
         if failures and not found:
             raise RingfenceError(Kind.UNAVAILABLE, "workload attestation failed")
         return found
-
-
-def _own_pidfd(connection: Connection) -> int | None:
-    """A pidfd that is ours until the connection ends; when its process ends, so do the calls."""
-    if connection.peer.pidfd is None:
-        return None
-    loop = asyncio.get_running_loop()
-    own = os.dup(connection.peer.pidfd)
-    running: set[asyncio.Task[None]] = set()
-
-    def died() -> None:
-        loop.remove_reader(own)
-        # The socket may live on in a child: it was not the child that was attested.
-        connection.cut(Status(Code.PERMISSION_DENIED, "the calling process has ended"))
-
-    def over(task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        if not running:
-            os.close(own)
-
-    def close(_: object) -> None:
-        loop.remove_reader(own)
-        # Not before the last handler is through: a closed number may be another file at once.
-        running.update(connection.tasks)
-        if not running:
-            os.close(own)
-        for task in tuple(running):
-            task.add_done_callback(over)
-
-    loop.add_reader(own, died)
-    connection.closed.add_done_callback(close)
-    return own

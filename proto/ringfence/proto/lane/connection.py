@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Any, cast
 
 from ringfence.proto.lane.admission import Admission
@@ -41,6 +42,7 @@ class Connection(asyncio.Protocol):
         self.outflow = Outflow(self.wire)
         self.buffered = 0
         self.last_stream = _EVERY_STREAM
+        self._watched = False  # for the end of the peer's process
         self.watch = Watch(service.limits, self._loop.time())
         self.admission = Admission(service)
         self._inflow = Inflow(DEFAULT_FRAME)
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why makes no difference
         """Cancel whatever still runs for the peer."""
+        self._unwatch()
         for call in list(self.calls.values()):
             self._drop(call)
         self.outflow.lost()
@@ -168,6 +171,22 @@ class Connection(asyncio.Protocol):
         task = cast("asyncio.Task[None]", call.task)
         self.tasks.add(task)
         task.add_done_callback(self._task_over)
+
+    def when_peer_ends(self, react: Callable[[], None]) -> None:
+        """Call *react* when the peer's process ends before its connection does; nothing without a pidfd. Once."""
+        if self.peer.pidfd is None or self.closed.done() or self._watched:
+            return
+        self._watched = True
+        self._loop.add_reader(self.peer.pidfd, self._on_peer_end, react)
+
+    def _on_peer_end(self, react: Callable[[], None]) -> None:
+        self._unwatch()
+        react()
+
+    def _unwatch(self) -> None:
+        if self._watched and self.peer.pidfd is not None:
+            self._loop.remove_reader(self.peer.pidfd)
+            self._watched = False
 
     def _task_over(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
