@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import grpc
 import pytest
 
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto import workload
-from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, workload_client
+from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, status_of, workload_client
 from tests.broker.server.harness import running_server
 
 
@@ -40,10 +41,10 @@ async def test_a_restarted_agent_serves_with_the_server_down(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("how", "hint"), [("evict", "ringfence token generate"), ("ban", "ringfence node unban")])
 async def test_an_agent_that_was_put_out_says_what_to_do(tmp_path: Path, how: str, hint: str) -> None:
-    """It tries on, in the server's words, and still serves what it holds."""
+    """It tries on, in the server's words, and serves nothing of what it held."""
     async with running_server(tmp_path) as server, running_agent(tmp_path, server) as agent:
         await server.create_entry("spiffe://example.org/ns/a/sa/w", OWN_UID)
-        before = await first_svids(agent.socket)
+        await first_svids(agent.socket)
         agents = server.parts.agent_api.agents
         [(node, _)] = agents.every()
         await (agents.evict if how == "evict" else agents.ban)(SpiffeId.parse(node.spiffe_id))
@@ -53,4 +54,6 @@ async def test_an_agent_that_was_put_out_says_what_to_do(tmp_path: Path, how: st
                 await asyncio.sleep(0.01)
                 continue
         assert hint in said.hint
-        assert await first_svids(agent.socket) == before
+        async with workload_client(agent.socket) as client:
+            call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+            assert (await status_of(call))[0] is grpc.StatusCode.PERMISSION_DENIED

@@ -122,7 +122,7 @@ async def test_a_banned_agent_stays_out_with_the_next_step(tmp_path: Path, facto
         anew = Agent(config(tmp_path / "anew", server.address, **fields))
         with pytest.raises(RingfenceError) as caught:
             await anew.run(asyncio.Event())
-        assert caught.value.kind is Kind.UNAUTHENTICATED
+        assert caught.value.kind is Kind.DENIED
         assert "is banned" in str(caught.value)
         assert "ringfence node unban" in caught.value.hint
         assert [known.serial for known, _ in agents.every()] == [node.serial]

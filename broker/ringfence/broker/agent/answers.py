@@ -42,7 +42,7 @@ class Answers:
 
 
 def _x509_svids(view: View) -> Any:
-    answer = workload.X509SVIDResponse()
+    answer = workload.X509SVIDResponse(crl=view.bundles.crls)
     bundle = view.bundles.own.x509_der()
     held = {entry.id: svid for entry, svid in view.held}
     for entry, hint in unique_hints(entry for entry, _ in view.held):
@@ -60,7 +60,7 @@ def _x509_svids(view: View) -> Any:
 
 
 def _x509_bundles(view: View) -> Any:
-    answer = workload.X509BundlesResponse()
+    answer = workload.X509BundlesResponse(crl=view.bundles.crls)
     for trust_domain, bundle in view.bundles.all.items():
         answer.bundles[trust_domain.id] = bundle.x509_der()
     return answer

@@ -12,6 +12,7 @@ from typing import Protocol
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.entries import Applied, Entry, EntryBook
+from ringfence.broker.agent.revoked import Revoked
 from ringfence.broker.agent.storage import Kept
 from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter
 from ringfence.broker.version import VERSION
@@ -31,11 +32,12 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Bundles:
-    """The trust domain's bundle and those of others, with a number that changes with any of them."""
+    """The trust domain's bundle and revocation lists, and bundles of others; the number changes with any of them."""
 
     own: SpiffeBundle
     federated: Mapping[TrustDomain, SpiffeBundle]
     version: int
+    crls: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -47,7 +49,7 @@ class Bundles:
         if not self.federated:
             return self
         named = {domain for entry in entries for domain in entry.federates_with}
-        return Bundles(self.own, {td: bundle for td, bundle in self.federated.items() if td in named}, self.version)
+        return replace(self, federated={td: bundle for td, bundle in self.federated.items() if td in named})
 
     @property
     def all(self) -> dict[TrustDomain, SpiffeBundle]:
@@ -87,7 +89,11 @@ class Listener(Protocol):
         ...
 
     def on_bundles(self) -> None:
-        """A bundle changed."""
+        """A bundle or a revocation list changed."""
+        ...
+
+    def on_revoked(self, revoked: frozenset[str], *, lifted: bool) -> None:
+        """These identities were revoked; *lifted*: others are no longer."""
         ...
 
     def watched(self) -> frozenset[str]:
@@ -113,6 +119,7 @@ class Cache:
     ) -> None:
         self.book = EntryBook()
         self.svids: SvidStore[HeldSvid] = SvidStore()
+        self.revoked = Revoked()
         self.bundles = Bundles(bundle, {}, 1)
         self.synced = False  # whether entries were ever heard of, from the server or from disk
         self.wake = asyncio.Event()  # something is to be asked of the server
@@ -125,7 +132,7 @@ class Cache:
         self._listener: Listener | None = None
         self._needs: dict[str, Entry] = {}
         self._refused: dict[str, datetime] = {}
-        self._revoked: set[str] = set()
+        self._ended: set[str] = set()  # identities that lost their last entry
 
     def listen(self, listener: Listener) -> None:
         """Tell *listener* of every change from now on."""
@@ -152,10 +159,20 @@ class Cache:
         now = self.clock().timestamp()
         return tuple(entry for entry in found if not self.withheld(entry, now))
 
+    def revoked_of(self, selectors: frozenset[object]) -> str:
+        """The first identity that whoever has *selectors* would have, were it not revoked; empty for none."""
+        if not self.revoked.identities:
+            return ""
+        found = self.book.matching(selectors)  # type: ignore[arg-type]
+        return next((str(entry.spiffe_id) for entry in found if self.revoked.is_identity(entry.spiffe_id)), "")
+
     def withheld(self, entry: Entry, now: float) -> str:
         """Why *entry*, which matches, is not served, at *now* in Unix seconds; empty when it is."""
-        if str(entry.spiffe_id) in self._revoked:
-            return "its identity was revoked"
+        if self.revoked.is_identity(entry.spiffe_id):
+            reason = self.revoked.identities[str(entry.spiffe_id)]
+            return "its identity was revoked" + (f": {reason}" if reason else "")
+        if str(entry.spiffe_id) in self._ended:
+            return "its identity was withdrawn"
         if entry.has_ended(now):
             return "it has ended"
         return "it is for an SVID store, not for the Workload API" if entry.store_svid else ""
@@ -189,7 +206,10 @@ class Cache:
         return tuple(entry for entry in needs.values() if self.book.get(entry.id))
 
     def put(self, entry: Entry, svid: HeldSvid) -> None:
-        """An SVID that the server issued; left out if the entry changed meanwhile."""
+        """An SVID that the server issued; left out if the entry changed or it was revoked meanwhile."""
+        if self.revoked.takes(svid):
+            self.need(entry)
+            return
         current = self.book.get(entry.id)
         if current is None or entry.is_reissued_by(current):
             if current is not None:
@@ -215,6 +235,7 @@ class Cache:
             revision=self.book.revision,
             bundle_digest=self._bundle_digest,
             federated_digest=digest_of(self.bundles.federated.values()),
+            revoked_digest=self.revoked.digest,
         )
 
     def on_entries(self, update: agent_pb2.EntriesUpdate) -> None:
@@ -222,8 +243,8 @@ class Cache:
         wanted = self.book.wanted
         applied = self._with_instances(self.book.apply(update))
         if update.full:
-            self._revoked.clear()
-        self._revoked -= {str(entry.spiffe_id) for entry in applied.upserted}
+            self._ended.clear()
+        self._ended -= {str(entry.spiffe_id) for entry in applied.upserted}
         self.svids.drop(applied.removed | applied.outdated)
         for entry_id in (*applied.removed, *applied.outdated, *(entry.id for entry in applied.upserted)):
             self._needs.pop(entry_id, None)
@@ -255,7 +276,7 @@ class Cache:
         if (own, federated) == (self.bundles.own, self.bundles.federated):
             return
         gone = frozenset(self.bundles.own.x509_authorities) - frozenset(own.x509_authorities)
-        self.bundles = Bundles(own, federated, self.bundles.version + 1)
+        self.bundles = Bundles(own, federated, self.bundles.version + 1, self.bundles.crls)
         self.dirty.set()
         if gone:  # peers accept no more what these signed, whether or not we were here to be told of the taint
             self._renew(timedelta(0), frozenset(subject_key_id(read_certificate(der)) for der in gone))
@@ -264,17 +285,43 @@ class Cache:
 
     def on_revocations(self, update: agent_pb2.Revocations) -> None:
         """Stop serving these at once: an identity until its entry is made anew, a serial until it is issued again."""
-        self._revoked |= set(update.spiffe_ids)
+        self._ended |= set(update.spiffe_ids)
         serials = {int.from_bytes(serial, "big") for serial in update.serials}
         hit = {
-            entry_id for entry_id, svid in self.svids if svid.serial in serials or str(svid.spiffe_id) in self._revoked
+            entry_id for entry_id, svid in self.svids if svid.serial in serials or str(svid.spiffe_id) in self._ended
         }
         self.svids.drop(hit)
         self.hooks.gone(frozenset(hit))
         if self._listener:
-            gone = Applied((), frozenset(hit) | self.book.ids_of(self._revoked), frozenset(), ())
+            gone = Applied((), frozenset(hit) | self.book.ids_of(self._ended), frozenset(), ())
             self._listener.on_entries(gone, facts_changed=False)
         self.changed(frozenset(hit))
+
+    def on_revoked(self, update: agent_pb2.RevokedUpdate) -> None:
+        """All that an operator revoked: serve nothing of it from this turn of the loop on, nor after a restart."""
+        before, self.revoked = self.revoked, Revoked.parse(update.revoked)
+        fresh = frozenset(self.revoked.identities.keys() - before.identities.keys())
+        lifted = frozenset(before.identities.keys() - self.revoked.identities.keys())
+        hit = frozenset(entry_id for entry_id, svid in self.svids if self.revoked.takes(svid))
+        self.svids.drop(hit)
+        touched = hit | self.book.ids_of(fresh | lifted)
+        for entry_id in touched:
+            self._needs.pop(entry_id, None)
+            self._refused.pop(entry_id, None)
+        self.hooks.gone(touched)
+        events.revoked(len(fresh), len(lifted), len(hit))
+        if self._listener:
+            self._listener.on_revoked(fresh, lifted=bool(lifted))
+        if before.crls != self.revoked.crls:
+            self.bundles = replace(self.bundles, version=self.bundles.version + 1, crls=self.revoked.crls)
+            if self._listener:
+                self._listener.on_bundles()
+        self.changed(hit)
+
+    def turned_away(self) -> None:
+        """The server will not have this node any more: forget all that it gave us, also on the disk."""
+        self.on_entries(agent_pb2.EntriesUpdate(full=True))
+        self.svids.drop([entry_id for entry_id, _ in self.svids])
 
     def on_rotate(self, update: agent_pb2.Rotate) -> None:
         """Renew every SVID, or those that the authorities named signed, spread over what the server says."""
@@ -291,15 +338,17 @@ class Cache:
 
     def restore(self, kept: Kept) -> None:
         """Take up where the agent left off."""
+        self.revoked = Revoked.parse(kept.revoked)
         self.on_entries(kept.entries)
         now = self.clock()
         for entry_id, svid in kept.svids.items():
-            if self.book.get(entry_id) and svid.is_valid(now):
+            if self.book.get(entry_id) and svid.is_valid(now) and not self.revoked.takes(svid):
                 self.svids.put(entry_id, svid, now)
         self.bundles = Bundles(
             self.bundles.own,
             {TrustDomain(n): SpiffeBundle.parse(TrustDomain(n), text) for n, text in kept.federated.items()},
             self.bundles.version + 1,
+            self.revoked.crls,
         )
 
     def _with_instances(self, applied: Applied) -> Applied:

@@ -130,6 +130,7 @@ class Agent:
         cache.hooks.gone = tokens.forget
         cache.hooks.entries = launcher.rules_changed
         cache.hooks.bundle = node.note_bundle
+        node.turned_away = cache.turned_away
         cache.hooks.rotate = lambda spread, named: _rotate(node, tokens, spread, named)
         secrets, load_secrets = secret_discovery(watches)
         methods = WorkloadApi(watches, tokens, link.unknown_key).methods() | self._serve_wits(watches) | secrets
@@ -207,7 +208,9 @@ class Agent:
         await self._node.save()
         federated = {td.name: bundle.to_json() for td, bundle in cache.bundles.federated.items()}
         wits = self._wits.dump() if self._wits is not None else {}
-        kept = Kept(cache.book.as_update(), federated, dict(cache.svids), tokens.dump(), wits)
+        kept = Kept(
+            cache.book.as_update(), federated, dict(cache.svids), tokens.dump(), wits, revoked=cache.revoked.encoded
+        )
         try:
             await asyncio.to_thread(self._folder.save, kept)
         except (OSError, RingfenceError) as error:

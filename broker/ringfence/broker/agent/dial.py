@@ -123,19 +123,25 @@ class Connection:
 
         name = f"ringfence-{secrets.token_hex(16)}"
         inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        inner.bind(f"\0{name}")
-        listener = await asyncio.start_unix_server(accept, sock=inner, limit=_CHUNK)
         channel = grpc.aio.insecure_channel(f"unix-abstract:{name}", options=_OPTIONS)
         try:
-            channel.get_state(try_to_connect=True)
-            async with asyncio.timeout(_PATIENCE):
-                inside = await accepted
-        except TimeoutError:
+            with inner:
+                inner.bind(f"\0{name}")
+                listener = await asyncio.start_unix_server(accept, sock=inner, limit=_CHUNK)
+                try:
+                    channel.get_state(try_to_connect=True)
+                    async with asyncio.timeout(_PATIENCE):
+                        inside = await accepted
+                finally:
+                    listener.close()
+        except BaseException as error:  # who stops in between leaves nothing half made behind
             writer.transport.abort()
+            if accepted.done() and not accepted.cancelled():
+                accepted.result()[1].transport.abort()
             await channel.close(None)
-            raise RingfenceError(Kind.UNAVAILABLE, "the agent's own channel did not open") from None
-        finally:
-            listener.close()
+            if isinstance(error, TimeoutError):
+                raise RingfenceError(Kind.UNAVAILABLE, "the agent's own channel did not open") from None
+            raise
         return cls(channel, asyncio.create_task(_pump(reader, writer, *inside)))
 
     async def close(self) -> None:

@@ -50,7 +50,7 @@ def read_bundle(path: Path, trust_domain: TrustDomain) -> SpiffeBundle:
 async def enrol(address: Address, trust: Trust, prover: NodeProver, *, now: datetime) -> Identity:
     """Have *prover* prove this node for its first SVID; the key of that is made here and never leaves.
 
-    Raises UNAUTHENTICATED (the proof is refused; or the server is a stranger), UNAVAILABLE, INVALID.
+    Raises UNAUTHENTICATED (the proof is refused; or the server is a stranger), DENIED, UNAVAILABLE, INVALID.
     """
     # 1. Reach the server, which `trust` says how to know.
     dialler = Dialler(address, lambda: trust, lambda: None)
@@ -86,7 +86,9 @@ def refusal(error: grpc.aio.AioRpcError, address: Address) -> RingfenceError:
     sent = error_of(error, where=str(address))
     detail = error.details() or error.code().name
     match error.code():
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.NOT_FOUND:
+        case grpc.StatusCode.PERMISSION_DENIED:  # it knows us, and has said no
+            kind, hint = Kind.DENIED, "Make a new token with `ringfence token generate`: each works once"
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.NOT_FOUND:
             kind, hint = Kind.UNAUTHENTICATED, "Make a new token with `ringfence token generate`: each works once"
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
             kind, hint = Kind.INVALID, "Check the proof that --attestor names, and the server's version"

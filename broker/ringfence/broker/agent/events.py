@@ -107,6 +107,18 @@ def svid_refused(entry_id: str, detail: str) -> None:
     _emit("warning", "svid refused", entry=entry_id, detail=detail)
 
 
+def revoked(identities: int, lifted: int, svids: int) -> None:
+    """The server said what is revoked now; so many SVIDs that were held here are served no more."""
+    COUNTS["revoked_svids", ""] += svids
+    _emit("warning", "revocations", identities=identities, lifted=lifted, svids_dropped=svids)
+
+
+def turned_away(error: RingfenceError) -> None:
+    """The server will not have this node any more, so that nothing it gave is served any more."""
+    COUNTS["turned_away", ""] += 1
+    _emit("error", "turned away by the server: nothing is served any more", error=str(error))
+
+
 def renewed(spiffe_id: object, not_after: object) -> None:
     """The agent's own SVID was renewed."""
     _emit("info", "agent svid renewed", spiffe_id=str(spiffe_id), not_after=str(not_after))

@@ -46,6 +46,10 @@ class Sink(Protocol):
         """Some identities are to be served no longer."""
         ...
 
+    def on_revoked(self, update: agent_pb2.RevokedUpdate) -> None:
+        """All that an operator revoked."""
+        ...
+
     def on_rotate(self, update: agent_pb2.Rotate) -> None:
         """New SVIDs are to be fetched, spread over a while."""
         ...
@@ -197,6 +201,8 @@ class Link:
                 self._sink.on_bundle(message.bundle)
             case "revocations":
                 self._sink.on_revocations(message.revocations)
+            case "revoked":
+                self._sink.on_revoked(message.revoked)
             case "rotate":
                 self._sink.on_rotate(message.rotate)
             case "svids":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from collections.abc import Callable
 from datetime import timedelta
 
 from ringfence.broker.agent import events
@@ -38,6 +39,7 @@ class Node:
         self._bundle: SpiffeBundle | None = None
         self._unsaved = False
         self._sooner = asyncio.Event()
+        self.turned_away: Callable[[], None] = lambda: None  # whoever holds what the server gave lets go of it
         self.identity: Identity
 
     @property
@@ -106,9 +108,7 @@ class Node:
 
     async def _renew(self, link: Link) -> None:
         if self._is_refused(link):
-            if not self._prover.available:
-                raise self._needs_token(link)
-            await self._enrol(self.trust)
+            await self._come_back(link)
             link.rejoined()
             # Two agents with one certificate put each other out: at a walk, not at a run.
             await asyncio.sleep(_RETRY.total_seconds() * (1 + random.random()))  # noqa: S311  # it spreads load
@@ -122,6 +122,21 @@ class Node:
         self.identity, self._unsaved = Identity(svid, self.identity.bundle), True
         await self.save()
         events.renewed(svid.spiffe_id, svid.not_after)
+
+    async def _come_back(self, link: Link) -> None:
+        """Prove ourselves anew. Where the server says no to that, or to one that cannot, nothing is served any more."""
+        told = link.last_failure if link.refused.is_set() else None
+        try:
+            if not self._prover.available:
+                raise self._needs_token(link)
+            told = None  # evicted, it may be; whether it may come back is what counts
+            await self._enrol(self.trust)
+        except RingfenceError as error:
+            told = told or error
+            if told.kind is Kind.DENIED:
+                events.turned_away(told)
+                self.turned_away()
+            raise
 
     def _is_refused(self, link: Link) -> bool:
         """Whether the server said that it knows us no more, or our SVID has ended."""

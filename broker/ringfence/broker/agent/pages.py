@@ -18,6 +18,8 @@ _HELP = {
     "entry_updates": ("", "Changes of entries that the server pushed."),
     "svids": ("type", "SVIDs received from the server."),
     "svid_failures": ("reason", "SVIDs not received: refused, asked for again, or the agent's own."),
+    "revoked_svids": ("", "SVIDs that were dropped because they, or their identities, were revoked."),
+    "turned_away": ("", "Times that the server refused this node for good, and all that it gave was dropped."),
     "attestations": ("held_by", "Workloads attested, by how their process is held."),
     "attestor_failures": ("attestor", "Attestors that could not tell."),
     "broker_connections": ("result", "Connections to the Broker API whose certificate TLS took."),

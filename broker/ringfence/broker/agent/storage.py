@@ -48,6 +48,7 @@ class Kept:
     svids: Mapping[str, HeldSvid] = field(repr=False)
     tokens: tuple[KeptToken, ...] = ()
     wits: Mapping[str, Any] = field(default_factory=dict, repr=False)  # as `Wits.dump` gives them
+    revoked: bytes = b""  # as it came from the server
 
 
 class DataFolder:
@@ -104,6 +105,7 @@ class DataFolder:
                 {entry_id: HeldSvid.load(svid) for entry_id, svid in kept["svids"].items()},
                 tuple(KeptToken(**{**token, "audience": tuple(token["audience"])}) for token in kept["tokens"]),
                 kept.get("wits", {}),
+                revoked=base64.b64decode(kept.get("revoked", "")),
             )
         except Exception as error:  # a damaged cache must cost nobody more than the cache
             raise RingfenceError(
@@ -129,6 +131,7 @@ class DataFolder:
                 }
                 for token in kept.tokens
             ],
+            "revoked": base64.b64encode(kept.revoked).decode(),
             **({"wits": dict(kept.wits)} if kept.wits else {}),
         }
         self._write(_CACHE, document)

@@ -51,6 +51,7 @@ class Watch:
         self.entries: tuple[Entry, ...] = ()
         self._watches = watches
         self._changed = asyncio.Event()
+        self.revoked = ""  # an identity that it would have, when that is why it has none
         self._match = True  # the entries are to be matched anew
         self._launch = False  # who vouches is to be looked up anew
 
@@ -83,6 +84,9 @@ class Watch:
             if (ready(view) or (settled and enough(view))) and same(view) != last:
                 last, deadline = same(view), None
                 yield view  # what changes while it is sent sets the event again
+            elif not view.entries and self.revoked:
+                # Nothing to wait for: an operator has said no (SPIFFE_Workload_API.md section 5.2.1).
+                raise Status(Code.PERMISSION_DENIED, f"{NO_IDENTITY}: {self.revoked} was revoked")
             elif deadline is None and not view.entries:
                 raise Status(Code.PERMISSION_DENIED, NO_IDENTITY)
             try:
@@ -153,6 +157,7 @@ class Watches:
         """Find the entries of *watch* anew."""
         self._forget(watch)
         watch.entries = self.cache.matching(watch.caller.selectors)
+        watch.revoked = "" if watch.entries else self.cache.revoked_of(watch.caller.selectors)
         for entry in watch.entries:
             self._shown.setdefault(entry.id, set()).add(watch)
 
@@ -189,6 +194,12 @@ class Watches:
         """A bundle changed."""
         for watch in self._open:
             watch.touch()
+
+    def on_revoked(self, revoked: frozenset[str], *, lifted: bool) -> None:
+        """Identities were revoked; what was lifted may be anybody's who waits or shows something else."""
+        for watch in self._open:
+            if lifted or any(str(entry.spiffe_id) in revoked for entry in watch.entries):
+                watch.touch(match=True)
 
     def watched(self) -> frozenset[str]:
         """The entries that some open stream shows."""

@@ -79,6 +79,8 @@ class WorkloadApi:
             found = validate_jwt(request.svid, request.audience, view.bundles.all, now=now)
         except RingfenceError as error:
             raise Status(Code.INVALID_ARGUMENT, error.detail) from None
+        if self._watches.cache.revoked.is_identity(found.spiffe_id):
+            raise Status(Code.INVALID_ARGUMENT, f"{found.spiffe_id} was revoked")
         answer = workload.ValidateJWTSVIDResponse(spiffe_id=str(found.spiffe_id))
         answer.claims.update({**found.claims, "aud": list(found.audience)})
         await call.send(answer)
