@@ -6,11 +6,14 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
+from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.certs.bundle_map import parse_map
 from ringfence.certs.spiffe_id import TrustDomain
-from tests.broker.agent.harness import OWN_UID, running_agent
+from tests.broker.agent.harness import OWN_UID, agent_process, running_agent
 from tests.broker.cli.operator import ringfence
-from tests.broker.server.harness import TRUST_DOMAIN, running_server
+from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, free_port, running_server, server_process
 from tests.certs.material import OTHER_TD, new_authority
 
 ON = frozenset({"wit-svid"})
@@ -86,3 +89,29 @@ async def test_a_workloads_bundle_map_is_a_file(tmp_path: Path) -> None:
         assert done.out.split() == [str(folder / "map.json")]
         found = parse_map(await asyncio.to_thread((folder / "map.json").read_bytes))
         assert found[TRUST_DOMAIN].x509_authorities == (await server.bundle()).x509_authorities
+
+
+@pytest.mark.e2e
+async def test_the_commands_take_the_feature_and_a_restart_keeps_the_keys(tmp_path: Path) -> None:
+    """Real processes: the server with the flag, the agent too; without it the keys go, as the audit log has it."""
+    port, http_port, agent_port = free_port(), free_port(), free_port()
+
+    async def shown(server: ServerUnderTest) -> list[str]:
+        found = await server.admin.ShowAuthorities(admin.ShowAuthoritiesRequest(), wait_for_ready=True, timeout=20)
+        return [one.id for one in found.authorities if one.kind == "wit"]
+
+    flags = ("--feature", "wit-svid")
+    async with server_process(tmp_path, port=port, http_port=http_port, arguments=flags) as server:
+        kids = await shown(server)
+        assert len(kids) == 1
+        await server.create_entry(ID, OWN_UID)
+        join = ("--join-token", await server.token(), "--bootstrap-bundle", str(server.data_dir / "bundle.pem"), *flags)
+        async with agent_process(tmp_path, server.address, *join, http_port=agent_port) as agent:
+            [found] = (await ringfence("svid", "fetch", "wit", "--socket", agent.socket, "-o", "json")).json["items"]
+            assert found["spiffe_id"] == ID
+    async with server_process(tmp_path, port=port, http_port=http_port, arguments=flags) as server:
+        assert await shown(server) == kids
+    async with server_process(tmp_path, port=port, http_port=http_port) as server:
+        assert await shown(server) == []
+        events = await ringfence("audit", "show", "--data-dir", server.data_dir, "--subject", kids[0], "-o", "json")
+        assert [item["action"] for item in events.json["items"]] == ["authority.drop"]
