@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,21 @@ class Trust:
         upstream: Upstream | None = None,
         wit: bool = False,
         servers: Servers | None = None,
+        keys_last: bool = True,
     ) -> Trust:
         """The authority as it was, or a new one; raises what the store and the key manager raise.
 
         With *wit* it has keys for WIT-SVIDs; without, those that it had are published no more, and then forgotten.
+        Without *keys_last* the keys ended with the process before: the authority is new, and that is said.
         """
         kept = await store.run(stored.every)
         me = SERVER if servers is None else servers.me.id
         own, sequence = kept.get(me, Kept({}, 0)), sequence_of(kept)
         _check_in_service(own, pem.parent)
+        if own.state and not keys_last:
+            _check_domain(TrustDomain(own.state["trust_domain"]), trust_domain, pem.parent)
+            log.warning("the keys of the last run ended with it: what it signed is believed by nobody any more")
+            own = replace(own, state={})
         parts: dict[str, Any] = {"store": store, "bell": bell, "clock": clock, "pem": pem, "audit": audit}
         others = await asyncio.to_thread(Others.of, kept, me)
         if not own.state:  # with a sequence: the keys were lost, the bundle goes on

@@ -70,7 +70,7 @@ def command() -> None:
 )
 @click.option(
     "--key-manager",
-    type=click.Choice(["disk", "pkcs11"]),
+    type=click.Choice(["disk", "memory", "pkcs11"]),
     default="disk",
     show_default=True,
     envvar="RINGFENCE_KEY_MANAGER",

@@ -13,10 +13,11 @@ from ringfence.broker.files import write_atomically
 from ringfence.broker.keys.secret import read_secret, secret_file
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.disk import DiskKeys
+from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.keys.port import KeyManager
 
-DISK, PKCS11 = "disk", "pkcs11"
-KEY_MANAGERS = (DISK, PKCS11)
+DISK, MEMORY, PKCS11 = "disk", "memory", "pkcs11"
+KEY_MANAGERS = (DISK, MEMORY, PKCS11)
 PASSPHRASE_CREDENTIAL, PIN_CREDENTIAL = "ringfence.key-passphrase", "ringfence.pkcs11-pin"
 FOLDER, OWNER = "keys", "pkcs11-owner"  # in the data folder
 
@@ -43,6 +44,8 @@ class KeyChoice:
         )
 
     def __post_init__(self) -> None:
+        if self.manager == MEMORY and self.passphrase_file is not None:
+            raise _invalid("--key-passphrase-file is for keys on disk; those in memory are written nowhere")
         of_pkcs11 = {"--pkcs11-module": self.module, "--pkcs11-token": self.token, "--pkcs11-pin-file": self.pin_file}
         if self.manager == PKCS11:
             for flag in ("--pkcs11-module", "--pkcs11-token"):
@@ -52,6 +55,11 @@ class KeyChoice:
                 raise _invalid("--key-passphrase-file is for keys on disk; a token has --pkcs11-pin-file")
         elif stray := [flag for flag, value in of_pkcs11.items() if value]:
             raise _invalid(f"{stray[0]} is for --key-manager pkcs11")
+
+    @property
+    def last(self) -> bool:
+        """Whether a server finds its keys again after a restart."""
+        return self.manager != MEMORY
 
 
 def open_keys(choice: KeyChoice, data_dir: Path, environment: Mapping[str, str] = os.environ) -> KeyManager:
@@ -64,6 +72,8 @@ def open_keys(choice: KeyChoice, data_dir: Path, environment: Mapping[str, str] 
             raise _invalid(f"no PIN: give --pkcs11-pin-file or the systemd credential {PIN_CREDENTIAL}")
         pin = read_secret(pin_file, "the PIN", environment)
         return Pkcs11Keys(choice.module, choice.token, pin, owner=_owner(data_dir / OWNER))
+    if not choice.last:
+        return MemoryKeys()
     file = secret_file(choice.passphrase_file, PASSPHRASE_CREDENTIAL, environment)
     passphrase = None if file is None else read_secret(file, "the passphrase", environment)
     return DiskKeys(data_dir / FOLDER, passphrase)

@@ -147,6 +147,7 @@ async def _load(
         audit=audit,
         upstream=await asyncio.to_thread(_upstream, config, asyncio.get_running_loop()),
         wit=WIT_SVID in config.features,
+        keys_last=config.keys.last,
         servers=servers,
     )
     if unfinished := await store.run(ledger.unfinished):
