@@ -13,6 +13,8 @@ import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.broker_api.allowed import PID, Broker
+from ringfence.certs.broker_address import BrokerAddress
+from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import spiffe_id_of
 from ringfence.proto import reflection
@@ -209,6 +211,52 @@ async def test_3_a_connection_ends_with_the_certificate_that_opened_it(server: S
     async with dial(server, socket, await credential(server, ttl=1)) as broker, workload() as process:
         call = broker.client.SubscribeToX509SVID(request("SubscribeToX509SVID", by_pid(process.pid)), metadata=HEADER)
         assert (await ended(call)).code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("unix:///run/b.sock", BrokerAddress(path="/run/b.sock")),
+        ("unix:/run/b.sock", BrokerAddress(path="/run/b.sock")),
+        ("tcp://127.0.0.1:8443", BrokerAddress(host="127.0.0.1", port=8443)),
+        ("tcp://[::1]:8443", BrokerAddress(host="::1", port=8443)),
+        ("tcp://broker.example.com:8443", BrokerAddress(host="broker.example.com", port=8443)),
+    ],
+)
+def test_4_the_variable_names_a_socket_or_a_port(text: str, address: BrokerAddress) -> None:
+    """1.9.4: as for the Workload API, and a host may be a name."""
+    assert BrokerAddress.parse(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/run/b.sock",
+        "unix://host/b.sock",
+        "unix:b.sock",
+        "unix:///",
+        "unix:////run/b.sock",
+        "unix:///b.sock?x",
+        "unix:///b.sock#x",
+        "unix:///b.sock\n",
+        "tcp://broker.example.com",
+        "tcp://127.0.0.1:",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1:1/",
+        "tcp://127.0.0.1:1?x",
+        "tcp://user@127.0.0.1:1",
+        "tcp://[::zz]:1",
+        "tcp://::1:1",
+        "tcp://:1",
+        "https://127.0.0.1:1",
+    ],
+)
+def test_4_whatever_else_is_refused(text: str) -> None:
+    """1.9.4: nothing but the scheme and what it needs."""
+    with pytest.raises(RingfenceError):
+        BrokerAddress.parse(text)
 
 
 @pytest.mark.parametrize("method", STREAMS)

@@ -99,7 +99,7 @@ async def x509_updates(socket: str, timeout: float | None = None) -> AsyncGenera
     """All that the agent gives this process, then each change of it; raises as `messages`."""
     async with aclosing(messages(socket, "FetchX509SVID", workload.X509SVIDRequest(), timeout)) as answers:
         async for answer in answers:
-            yield _delivery(answer)
+            yield delivery(answer)
 
 
 async def fetch_x509(socket: str, timeout: float) -> list[FetchedSvid]:  # noqa: ASYNC109  # the gRPC deadline
@@ -179,7 +179,8 @@ def _write(path: Path, text: str, mode: int) -> Path:
     return path
 
 
-def _delivery(answer: Any) -> Delivery:
+def delivery(answer: Any) -> Delivery:
+    """What a message says, of the Workload API or of the Broker API."""
     federated = {
         domain.removeprefix("spiffe://"): _pem("CERTIFICATE", split_der(der))
         for domain, der in sorted(answer.federated_bundles.items())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringfence.broker.cli.output import output_option, show_list
 from ringfence.broker.cli.svid_write import write
+
+if TYPE_CHECKING:
+    from ringfence.broker.agent.fetching import FetchedSvid
 
 _socket_option: Callable[[Any], Any] = click.option(
     "--socket",
@@ -51,17 +54,9 @@ def x509(socket: str, timeout: float, write: Path | None, output: str) -> None:
     """Fetch the X.509-SVIDs, their keys and the trust bundles."""
     import asyncio
 
-    from ringfence.broker.agent.fetching import fetch_x509, write_x509
+    from ringfence.broker.agent.fetching import fetch_x509
 
-    found = asyncio.run(fetch_x509(socket, timeout))
-    if write is not None:
-        for path in write_x509(found, write):
-            click.echo(path)
-        return
-    columns = ("spiffe_id", "expires_at", "hint")
-    secret = output in {"json", "jsonl", "yaml"}
-    rows = [svid.row() if secret else {name: svid.row()[name] for name in columns} for svid in found]
-    show_list("X509Svid", rows, columns=columns, output=output, name="spiffe_id")
+    _show_x509(asyncio.run(fetch_x509(socket, timeout)), write, output)
 
 
 @fetch.command()
@@ -108,3 +103,44 @@ def wit(socket: str, timeout: float, write: Path | None, output: str, spiffe_id:
     secret = output in {"json", "jsonl", "yaml"}
     rows = found if secret else [{name: svid[name] for name in columns} for svid in found]
     show_list("WitSvid", rows, columns=("spiffe_id", "wit_svid"), output=output, name="spiffe_id")
+
+
+@command.command("fetch-for")
+@click.argument("pid", type=int)
+@click.option(
+    "--broker-api",
+    required=True,
+    envvar="SPIFFE_BROKER_SOCKET",
+    help="The agent's Broker API: unix:///PATH or tcp://HOST:PORT.",
+)
+@click.option("--agent-id", required=True, help="SPIFFE ID that the agent has to prove.")
+@_socket_option
+@_timeout_option
+@_write_option
+@output_option
+def fetch_for(
+    pid: int, broker_api: str, agent_id: str, socket: str, timeout: float, write: Path | None, output: str
+) -> None:
+    """Fetch, as a broker, the X.509-SVIDs of another process of the agent's node."""
+    import asyncio
+
+    from ringfence.broker.broker_api.client import fetch_x509_for
+    from ringfence.certs.broker_address import BrokerAddress
+    from ringfence.certs.spiffe_id import SpiffeId
+
+    address, agent = BrokerAddress.parse(broker_api), SpiffeId.parse(agent_id)
+    _show_x509(asyncio.run(fetch_x509_for(pid, address, agent, socket, timeout)), write, output)
+
+
+def _show_x509(found: Sequence[FetchedSvid], write: Path | None, output: str) -> None:
+    """Into files below *write*, or on the screen: keys only where they are asked for."""
+    from ringfence.broker.agent.fetching import write_x509
+
+    if write is not None:
+        for path in write_x509(found, write):
+            click.echo(path)
+        return
+    columns = ("spiffe_id", "expires_at", "hint")
+    secret = output in {"json", "jsonl", "yaml"}
+    rows = [svid.row() if secret else {name: svid.row()[name] for name in columns} for svid in found]
+    show_list("X509Svid", rows, columns=columns, output=output, name="spiffe_id")
