@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ringfence.broker.access.rights import ADMIN, Caller, Grant, Match, Rights, Role, Subject, rights_of
@@ -52,11 +52,12 @@ class Access:
 
     config: AccessConfig
     registry: Registry
+    own: tuple[Grant, ...] = field(default_factory=own_grants)  # the server's user is who started it
 
     @property
     def grants(self) -> tuple[Grant, ...]:
         """All of them."""
-        return (*own_grants(), *self.config.grants)
+        return (*self.own, *self.config.grants)
 
     def rights_of(self, subject: Subject, now: float) -> Rights:
         """What *subject* may do at *now*, Unix seconds; nothing, unless something says so."""
