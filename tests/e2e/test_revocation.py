@@ -1,0 +1,168 @@
+"""Revocation from an operator's call to the last open connection: everything as its command starts it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+
+from ringfence.admin.v1 import admin_pb2 as admin
+from ringfence.certs.revocation import serial_of
+from ringfence.proto import workload as workload_api
+from ringfence.proto.client import Client
+from tests.e2e.identities import Identity
+from tests.e2e.learned import PREFIX, WEB, learned_mesh
+from tests.e2e.plane import until
+from tests.e2e.proxies import Caller
+from tests.e2e.registry import closed
+from tests.e2e.stack import Stack, Workload
+from tests.e2e.test_rules_learned import _code, connect, tls
+
+pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("revocation")]
+
+TESTER = f"{PREFIX}/team-a/sa/tester"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """One mesh for all tests here."""
+    with learned_mesh() as running:
+        yield running
+
+
+@pytest.fixture
+def web(stack: Stack) -> Workload:
+    """The workload that is called."""
+    return stack.workload("shared/web")
+
+
+@pytest.fixture
+def api(stack: Stack) -> Iterator[Any]:
+    """The Workload API, as this process sees it: it is the tester."""
+    with grpc.insecure_channel(f"unix:{stack.socket}") as channel:
+        yield Client(channel, workload_api.DESCRIPTOR)  # type: ignore[arg-type]  # any channel will do
+
+
+def opened(api: Any) -> tuple[Any, Identity]:
+    """An open stream of X.509-SVIDs, and the tester's."""
+    stream = api.FetchX509SVID(workload_api.X509SVIDRequest(), metadata=(workload_api.SECURITY_HEADER,))
+    svid = next(svid for svid in next(stream).svids if svid.spiffe_id == TESTER)
+    leaf = x509.load_der_x509_certificate(svid.x509_svid).public_bytes(Encoding.PEM)
+    key = load_der_private_key(svid.x509_svid_key, None)
+    return stream, Identity(leaf, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def shown_by(web: Workload, stack: Stack, identity: Identity) -> str:
+    """The serial of the certificate that the web's proxy shows."""
+    with connect(web.inbound("http"), tls(stack, identity)) as connection:
+        leaf = connection.getpeercert(binary_form=True)
+    assert leaf is not None
+    return serial_of(x509.load_der_x509_certificate(leaf).serial_number)
+
+
+def revoke(stack: Stack, **what: Any) -> admin.RevokeIdentitiesResponse:
+    """What an operator says."""
+    done: admin.RevokeIdentitiesResponse = stack.admin.RevokeIdentities(admin.RevokeIdentitiesRequest(**what))
+    return done
+
+
+def lift(stack: Stack, spiffe_id: str) -> None:
+    """And takes back."""
+    stack.admin.LiftRevocations(admin.LiftRevocationsRequest(spiffe_ids=[spiffe_id]))
+
+
+def test_a_revoked_identity_is_refused_everywhere_and_told_why(stack: Stack, web: Workload, api: Any) -> None:
+    """Its open request stream, its open connection, its stream of the Workload API; then it is given again."""
+    stream, identity = opened(api)
+    context = tls(stack, identity)
+    until(lambda: _status(web, context) == 200, "the web")
+    try:
+        with Caller(web.inbound("http"), context) as caller, connect(web.inbound("db"), context) as rows:
+            rows.sendall(b"rows")
+            assert caller.ask("GET", "/team/a").status == 200
+            assert rows.recv(64)
+            revoke(stack, spiffe_ids=[TESTER], reason="laptop lost")
+            refused = until(lambda: answer if (answer := caller.ask("GET", "/team/a")).status == 403 else None)
+            assert _code(stream) is grpc.StatusCode.PERMISSION_DENIED
+            rows.settimeout(10)
+            assert closed(rows)
+        (decision,) = stack.explain(refused.headers["x-ringfence-decision"], wait_ms=2000)
+        assert (decision.rule, decision.source, decision.allowed) == ("revoked", TESTER, False)
+        assert "laptop lost" in decision.reason
+        assert decision.author
+        asked = admin.CheckAuthzRequest(
+            source=TESTER, destination="shared/web", port="http", method="GET", path="/team/a"
+        )
+        assert stack.admin.CheckAuthz(asked).rule == "revoked"
+    finally:
+        lift(stack, TESTER)
+    fresh, again = opened(api)
+    assert again.serial != identity.serial, "a certificate that was revoked with its identity stays revoked"
+    until(lambda: _status(web, tls(stack, again)) == 200, "the web again")
+    assert _status(web, tls(stack, identity)) == 403
+    fresh.cancel()
+
+
+def test_a_revoked_certificate_of_a_server_is_replaced_and_its_callers_find_it_again(
+    stack: Stack, web: Workload, api: Any
+) -> None:
+    """Its proxy is turned out, shows another one, and is offered again, without an operator."""
+    stream, identity = opened(api)
+    client = stack.workload("team-a/client")
+    with Caller(client.upstream("WEB_HTTP")) as caller:
+        assert caller.ask("GET", "/public/a").status == 200
+        before = shown_by(web, stack, identity)
+        revoke(stack, serials=[before], reason="copied")
+        caller.socket.settimeout(10)
+        assert closed(caller.socket)
+    stream.cancel()
+    until(lambda: shown_by(web, stack, identity) != before, "another certificate")
+    until(lambda: _reaches(client), "the web again", 30)
+
+
+def test_a_revoked_server_is_called_no_more(stack: Stack, web: Workload) -> None:
+    """Its callers are told so by their own proxies; once it is lifted they reach it again."""
+    client = stack.workload("team-a/client")
+    until(lambda: _reaches(client), "the web", 30)
+    try:
+        revoke(stack, spiffe_ids=[WEB], reason="taken over")
+        with Caller(client.upstream("WEB_HTTP")) as caller:
+            answer = caller.ask("GET", "/public/a")
+        assert answer.status == 503
+        assert f"{WEB} is revoked" in answer.body.decode()
+        until(lambda: not _listens(web), "the end of its listener")
+    finally:
+        lift(stack, WEB)
+    until(lambda: _reaches(client), "the web again", 30)
+
+
+def _status(web: Workload, context: ssl.SSLContext) -> int:
+    try:
+        with Caller(web.inbound("http"), context) as caller:
+            return caller.ask("GET", "/team/a").status
+    except OSError:
+        return 0
+
+
+def _reaches(client: Workload) -> bool:
+    with Caller(client.upstream("WEB_HTTP")) as caller:
+        return caller.ask("GET", "/public/a").status == 200
+
+
+def _listens(web: Workload) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", web.inbound("http")), timeout=1).close()
+    except OSError:
+        return False
+    return True
