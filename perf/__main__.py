@@ -24,6 +24,7 @@ FIGURES = (
     "delete_to_end",
     "late_entry",
     "burst_1000",
+    "streams_10000",
     "agent_restart_offline",
     "create_10000",
     "apply_to_403",

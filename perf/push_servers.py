@@ -74,7 +74,7 @@ class NoLog:
         """Nothing."""
         return []
 
-    async def put(self, rows: list[Any]) -> None:
+    async def put(self, node: str, rows: list[Any]) -> None:
         """Nothing is kept."""
 
     async def remove(self, node: str) -> None:

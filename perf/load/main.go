@@ -24,7 +24,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-const patience = 120 * time.Second
+const patience = 60 * time.Second
 
 // Messages stay bytes: what is measured is the server, not a decoder of ours.
 type plain struct{}
