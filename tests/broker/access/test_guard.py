@@ -16,7 +16,8 @@ from ringfence.broker.access import requests
 from ringfence.broker.access.access import Access
 from ringfence.broker.access.authenticate import Authenticator
 from ringfence.broker.access.present import present
-from ringfence.broker.access.rights import Caller, Subject
+from ringfence.broker.access.quota import A_SECOND, BURST, Quota
+from ringfence.broker.access.rights import Caller, Rights, Subject
 from ringfence.broker.access.table import NEEDS
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Call
@@ -104,6 +105,27 @@ async def test_a_stranger_is_refused_and_fills_no_disk(tmp_path: Path, monkeypat
         error = await failure(server.admin.Info(pb.InfoRequest()))
         assert error.kind is Kind.UNAUTHENTICATED
         assert records(server) == before
+
+
+async def test_those_without_a_role_fill_no_disk_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every workload of the mesh could try: so many refusals are recorded, more of them are refused all the same."""
+    nobody = Caller(editor().subject, Rights())
+    async with served_to(nobody, tmp_path, monkeypatch) as server:
+        before = len(records(server))
+        for _ in range(int(BURST) + 20):
+            assert (await failure(server.admin.Info(pb.InfoRequest()))).kind is Kind.DENIED
+        assert BURST <= len(records(server)) - before < BURST + 20
+
+
+def test_a_quota_fills_with_time_and_never_over() -> None:
+    """A burst, then one a second."""
+    now = [1e6]
+    quota = Quota(lambda: now[0])
+    assert sum(quota.take() for _ in range(1_000)) == BURST
+    now[0] += 3
+    assert sum(quota.take() for _ in range(1_000)) == 3 * A_SECOND
+    now[0] += 1e6
+    assert sum(quota.take() for _ in range(1_000)) == BURST
 
 
 async def test_a_call_that_is_not_in_the_table_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

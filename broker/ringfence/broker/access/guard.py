@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from ringfence.broker.access import reads, requests
 from ringfence.broker.access.access import Access
 from ringfence.broker.access.authenticate import Authenticator
 from ringfence.broker.access.present import calling, present
+from ringfence.broker.access.quota import Quota
 from ringfence.broker.access.refusal import denied
 from ringfence.broker.access.rights import Caller
 from ringfence.broker.access.table import NEEDS, Scope, allowed
@@ -30,14 +32,18 @@ class Guard:
     authenticator: Authenticator
     audit: AuditLog
     clock: Callable[[], datetime]
+    quota: Quota = field(default_factory=lambda: Quota(time.monotonic))  # of those without any role
 
     def methods(self, methods: Mapping[str, Method]) -> dict[str, Method]:
         """*methods*, guarded and recorded: known first, then written down, then allowed or not."""
         inner = {path: replace(method, handler=authorised(path, method.handler)) for path, method in methods.items()}
         recorded = audited(inner, self.audit)
-        return {path: replace(method, handler=self._known(path, method.handler)) for path, method in recorded.items()}
+        return {
+            path: replace(method, handler=self._known(path, method.handler, inner[path].handler))
+            for path, method in recorded.items()
+        }
 
-    def _known(self, path: str, handler: Handler) -> Handler:
+    def _known(self, path: str, recorded: Handler, unrecorded: Handler) -> Handler:
         async def known(call: Call) -> None:
             try:
                 subject = await self.authenticator.subject_of(call)
@@ -45,8 +51,13 @@ class Guard:
                 # A stranger is logged, and not recorded: strangers would fill the disk.
                 log.warning("admin call of a stranger", call=path, peer=call.peer.address, why=error.detail)
                 raise
-            with calling(self.access.caller(subject, self.clock().timestamp())), acting(subject.name):
-                await handler(call)
+            who = self.access.caller(subject, self.clock().timestamp())
+            full = who.rights.is_none and not self.quota.take()
+            if full:
+                # Everybody in the mesh is somebody: many refusals are logged, and only so many recorded.
+                log.warning("admin call without a role, not recorded", call=path, caller=subject.name)
+            with calling(who), acting(subject.name):
+                await (unrecorded if full else recorded)(call)
 
         return known
 

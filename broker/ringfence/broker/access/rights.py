@@ -85,6 +85,11 @@ class Rights:
         return self.sees_all or namespace in self.edits or namespace in self.views
 
     @property
+    def is_none(self) -> bool:
+        """Whether it is no role at all."""
+        return not (self.admin or self.views_all or self.edits or self.views)
+
+    @property
     def sees_all(self) -> bool:
         """Whether everything may be read, also what belongs to no namespace."""
         return self.admin or self.views_all

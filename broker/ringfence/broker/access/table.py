@@ -63,9 +63,9 @@ NEEDS: Mapping[str, Need] = {
     # The inventory.
     "ListIdentities": _reads(_SOME, "list identities", "identity list", "identity show", "identity holders"),
     "ExplainIdentity": _reads(_SOME, "ask why an identity is given", "identity explain"),
-    "ListRevocations": _reads(_SOME, "list revocations"),
-    "RevokeIdentities": _edits("revoke identities"),
-    "LiftRevocations": _admin("lift revocations"),
+    "ListRevocations": _reads(_SOME, "list revocations", "identity revocations"),
+    "RevokeIdentities": _edits("revoke identities", "identity revoke"),
+    "LiftRevocations": _admin("lift revocations", "identity lift"),
     # Nodes.
     "ListNodes": _reads(_ALL, "list nodes", "node list", "node show", "node count"),
     "GenerateToken": _admin("make join tokens", "token generate"),
