@@ -7,10 +7,11 @@ import string
 
 import pytest
 
-from ringfence.broker.store import inventory, ledger
+from ringfence.broker.store import inventory, ledger, revocations
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.inventory import Wanted
 from ringfence.broker.store.ledger import Issuance, Refusal
+from ringfence.certs.revocation import RevokedIdentity, RevokedSerial
 
 NOW = 1_000
 A, B = "spiffe://example.org/a", "spiffe://example.org/b"
@@ -45,6 +46,26 @@ async def test_documents_are_found_by_what_they_are_and_how_they_stand(store: St
     assert await serials(store, spiffe_id=B) == ["soon"]
     assert await serials(store, node="n2") == ["soon"]
     assert await serials(store, serial="later", state="ended") == []
+
+
+async def test_what_is_revoked_is_a_state_with_the_reason(store: Store) -> None:
+    """By its own serial or with its identity, tokens too; what has ended has ended."""
+    await issue(store, "mine", end=NOW + 60)
+    await issue(store, "burnt", end=NOW + 61)
+    await issue(store, "whole", end=NOW + 62, spiffe_id=B)
+    await issue(store, "token", end=NOW + 63, spiffe_id=B, kind="jwt")
+    await issue(store, "ended", at=10, end=NOW, spiffe_id=B)
+    one = RevokedSerial("burnt", A, "k", "n1", NOW + 61, NOW, "keyCompromise", "in a log")
+    await store.run(revocations.revoke, [one], [RevokedIdentity(B, NOW, "leaver", "uid:0")])
+    assert await serials(store, state="live") == ["mine"]
+    assert await serials(store, state="revoked") == ["burnt", "whole", "token"]
+    assert await serials(store, state="ended") == ["ended"]
+    assert await serials(store, expiring=600) == ["mine"]
+    found = {each.serial: (each.state, each.reason) for each in await store.run(inventory.page, Wanted(), NOW)}
+    assert found["burnt"] == ("revoked", "in a log")
+    assert found["whole"] == found["token"] == ("revoked", "leaver")
+    assert found["mine"] == ("live", "")
+    assert found["ended"] == ("ended", "")
 
 
 async def test_pages_follow_each_other_without_gap_or_repeat(store: Store) -> None:

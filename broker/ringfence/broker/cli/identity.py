@@ -1,4 +1,4 @@
-"""`ringfence identity`: which identity documents were given to whom, and why."""
+"""`ringfence identity`: which identity documents were given to whom, why, and which were taken back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.duration import DURATION
+from ringfence.broker.cli.identity_revoke import lift, plain_serial, revocations, revoke
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 
 _COLUMNS = ["serial", "kind", "spiffeId", "node", "state", "expiresAt"]
@@ -18,7 +19,11 @@ _REASONS = ["spiffeId", "why", "document", "ttl", "whyTtl"]
 
 @click.group()
 def command() -> None:
-    """List, show and explain the identities that were given."""
+    """List, show, explain and revoke the identities that were given."""
+
+
+for _taking_back in (revoke, lift, revocations):
+    command.add_command(_taking_back)
 
 
 @command.command("list")
@@ -27,8 +32,11 @@ def command() -> None:
 @click.option("--spiffe-id", default="", help="Only those of this identity.")
 @click.option("--node", default="", help="Only those that this agent asked for.")
 @click.option(
-    "--state", type=click.Choice(["live", "ended", "unfinished", "refused"]), help="Only those in this state."
+    "--state",
+    type=click.Choice(["live", "revoked", "ended", "unfinished", "refused"]),
+    help="Only those in this state.",
 )
+@click.option("--revoked", "state", flag_value="revoked", help="The same as --state revoked.")
 @list_options
 def list_(socket: Where, state: str | None, output: str, **given: Any) -> None:
     """List SVIDs that were issued or refused, those that end first, first."""
@@ -44,7 +52,7 @@ def show(socket: Where, serial: str, output: str) -> None:
     """Show one SVID by its serial number, hex as certificates and logs have it."""
     from ringfence.certs.errors import Kind, RingfenceError
 
-    found = _all(socket, serial=_plain(serial))
+    found = _all(socket, serial=plain_serial(serial))
     if not found:
         hint = "Run `ringfence identity list`; what ended long ago is forgotten (--ledger-retention)"
         raise RingfenceError(Kind.NOT_FOUND, f"no SVID {serial} is known here", hint=hint)
@@ -59,7 +67,7 @@ def explain(socket: Where, subject: str, output: str) -> None:
     """Say why an identity is given (entry, selectors, document and line), and why it lives as long as it does."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    wanted = subject if subject.startswith("spiffe://") else _plain(subject)
+    wanted = subject if subject.startswith("spiffe://") else plain_serial(subject)
     request = pb.ExplainIdentityRequest(subject=wanted)
     found = ask(socket, lambda server: server.ExplainIdentity(request, timeout=30))
     rows = [_reason(reason, subject) for reason in found.reasons]
@@ -101,11 +109,6 @@ def _all(socket: Where, **wanted: Any) -> list[Any]:
             request.after = page.next
 
     return ask(socket, collect)
-
-
-def _plain(serial: str) -> str:
-    """A serial as it is kept; openssl and browsers write it in upper case, with colons or without leading zeros."""
-    return serial.replace(":", "").lower().zfill(32)
 
 
 def _row(identity: Any) -> dict[str, Any]:

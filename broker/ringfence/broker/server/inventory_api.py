@@ -103,6 +103,8 @@ class InventoryApi:
         return reason
 
     def _why(self, entry: Entry, identity: Identity | None) -> str:
+        if identity is not None and identity.state == inventory.REVOKED:
+            return "revoked" + (f": {identity.reason}" if identity.reason else "")
         if identity is not None and identity.reason:
             return f"refused: {identity.reason}"
         selectors = ", ".join(map(str, entry.selectors))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, Select, and_, func, not_, or_, select
 
 from ringfence.broker.store.ledger import INTENT, ISSUED, REFUSED
-from ringfence.broker.store.schema import issuance
+from ringfence.broker.store.schema import issuance, revoked_identities, revoked_serials
 
 PAGE = 500  # rows a transaction: issuing waits for the same thread, 5 ms at most
-LIVE, ENDED, UNFINISHED = "live", "ended", "unfinished"
-STATES = (LIVE, ENDED, UNFINISHED, REFUSED)
+LIVE, REVOKED, ENDED, UNFINISHED = "live", "revoked", "ended", "unfinished"
+STATES = (LIVE, REVOKED, ENDED, UNFINISHED, REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,26 @@ def newest(connection: Connection, spiffe_id: str, entry_id: str, now: int) -> I
 
 
 def _query() -> Select[tuple[object, ...]]:
-    return select(issuance, _beside(later=False).label("renews"), _beside(later=True).label("renewed_by"))
+    renewals = _beside(later=False).label("renews"), _beside(later=True).label("renewed_by")
+    return select(issuance, *renewals, _revoked().label("revoked"), _why_revoked().label("why_revoked"))
+
+
+def _revoked() -> ColumnElement[bool]:
+    """Whether the row's document, or its whole identity, is revoked."""
+    return or_(
+        issuance.c.serial.in_(select(revoked_serials.c.serial)),
+        issuance.c.spiffe_id.in_(select(revoked_identities.c.spiffe_id)),
+    )
+
+
+def _why_revoked() -> ColumnElement[str]:
+    """An operator's words: those on the document go before those on its identity."""
+    serial, identity = revoked_serials.c, revoked_identities.c
+    return func.coalesce(
+        select(serial.reason).where(serial.serial == issuance.c.serial).scalar_subquery(),
+        select(identity.reason).where(identity.spiffe_id == issuance.c.spiffe_id).scalar_subquery(),
+        "",
+    )
 
 
 def _beside(*, later: bool) -> ScalarSelect[str]:
@@ -94,7 +113,9 @@ def _is(state: str, now: int) -> ColumnElement[bool]:
     stored, end = issuance.c.state, issuance.c.not_after
     match state:
         case "live":
-            return and_(stored == ISSUED, end > now)
+            return and_(stored == ISSUED, end > now, not_(_revoked()))
+        case "revoked":
+            return and_(stored == ISSUED, end > now, _revoked())
         case "ended":
             return and_(stored == ISSUED, end <= now)
         case "unfinished":
@@ -104,9 +125,11 @@ def _is(state: str, now: int) -> ColumnElement[bool]:
 
 
 def _identity(row: Row[tuple[object, ...]], now: int) -> Identity:
-    state = row.state
+    state, reason = row.state, row.reason
     if state == ISSUED:
         state = LIVE if row.not_after > now else ENDED
+    if state == LIVE and row.revoked:
+        state, reason = REVOKED, row.why_revoked
     return Identity(
         serial=row.serial,
         kind=row.kind,
@@ -117,7 +140,7 @@ def _identity(row: Row[tuple[object, ...]], now: int) -> Identity:
         recorded_at=row.recorded_at,
         not_after=row.not_after,
         state=UNFINISHED if state == INTENT else state,
-        reason=row.reason,
+        reason=reason,
         renews=row.renews or "",
         renewed_by=row.renewed_by or "",
     )
