@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,9 @@ class Told:
     def on_bundles(self) -> None:
         """Not of interest."""
 
+    def on_revoked(self, *_: object, **__: object) -> None:
+        """Not of interest."""
+
     def watched(self) -> frozenset[str]:
         """One is open."""
         return frozenset({"e"})
@@ -288,6 +292,46 @@ async def test_an_entry_that_goes_takes_its_token_along() -> None:
         await told.events.get()
         assert wits.dump().keys() == {"e"}
         cache.on_entries(agent_pb2.EntriesUpdate(revision=1, removed=["e"]))
+        assert wits.dump() == {}
+
+
+async def test_an_entry_that_changes_while_it_is_asked_for_is_asked_for_anew() -> None:
+    """What it said before is not served."""
+    async with node() as (server, wits, told, cache):
+        changed = replace(ENTRY, x509_ttl=LIFE / 2)
+
+        def meanwhile(csr: bytes) -> agent_pb2.WitResponse:
+            server.made = server.issued
+            cache.on_entries(agent_pb2.EntriesUpdate(revision=1, upserts=[changed.write()]))
+            return server.issued(csr)
+
+        server.made = meanwhile
+        wits.of([ENTRY])
+        await told.events.get()
+        assert server.asked == 2
+        assert len(wits.of([changed])[0]) == 1
+
+
+async def test_what_is_revoked_is_forgotten_and_not_taken() -> None:
+    """Neither what is held, nor what comes later, nor what was kept."""
+    async with node() as (server, wits, told, cache):
+        wits.of([ENTRY])
+        await told.events.get()
+        kept = wits.dump()
+        revoked = agent_pb2.Revoked(identities=[agent_pb2.RevokedIdentity(spiffe_id=str(TRAINER))])
+        cache.on_revoked(agent_pb2.RevokedUpdate(revoked=revoked.SerializeToString()))
+        assert wits.dump() == {}
+        wits.restore(kept)
+        assert wits.dump() == {}
+        came = asyncio.Event()
+
+        def late(csr: bytes) -> agent_pb2.WitResponse:
+            came.set()
+            return server.issued(csr)
+
+        server.made = late
+        wits.of([ENTRY])
+        await came.wait()
         assert wits.dump() == {}
 
 

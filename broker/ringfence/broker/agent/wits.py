@@ -164,7 +164,8 @@ class Wits:
             except (KeyError, TypeError, ValueError, OverflowError, RingfenceError) as error:
                 events.not_kept(error)
                 continue
-            if self._cache.book.get(entry_id) and wit.is_valid(now):
+            revoked = self._cache.revoked.is_identity(wit.spiffe_id)
+            if self._cache.book.get(entry_id) and wit.is_valid(now) and not revoked:
                 self._store.put(entry_id, wit, now)
 
     def dump(self) -> dict[str, Any]:
@@ -218,8 +219,12 @@ class Wits:
 
     def _put(self, entry: Entry, key: ec.EllipticCurvePrivateKey, token: str) -> None:
         current, now = self._cache.book.get(entry.id), self._cache.clock()
-        if current is None or entry.is_reissued_by(current):
-            return  # whoever still waits for it asks anew
+        # Not for an entry that went, nor for what was revoked meanwhile: a revocation that is lifted brings a new one.
+        if current is None or self._cache.revoked.is_identity(entry.spiffe_id):
+            return
+        if entry.is_reissued_by(current):
+            self._need(current)
+            return
         try:
             wit = HeldWit.of(token, key, entry, self._cache.bundles.own, now)
         except RingfenceError as error:
