@@ -86,9 +86,12 @@ def _write_bundle(tmp_path: Path, server: ServerUnderTest) -> Path:
 
 
 @asynccontextmanager
-async def agent_process(tmp_path: Path, address: str, *arguments: str, http_port: int) -> AsyncIterator[AgentUnderTest]:
+async def agent_process(
+    tmp_path: Path, address: str, *arguments: str, http_port: int, prefix: Sequence[str] = ()
+) -> AsyncIterator[AgentUnderTest]:
     """The real command as a child process, ready; it gets SIGTERM at the end unless it is gone by then."""
     command = [
+        *prefix,
         *(sys.executable, "-m", "ringfence.broker.cli", "agent", "run", "--server", address),
         *("--trust-domain", TRUST_DOMAIN.name, "--data-dir", str(tmp_path / "agent")),
         *("--socket", str(tmp_path / "agent.sock"), "--http-listen", f"127.0.0.1:{http_port}"),

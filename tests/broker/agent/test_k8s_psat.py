@@ -13,10 +13,12 @@ import pytest
 from ringfence.broker.agent.prove_k8s_psat import ProjectedTokenProver
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
-from tests.broker.agent.harness import OWN_UID, config, first_svids, running_agent
+from tests import parts
+from tests.broker.agent.harness import OWN_UID, agent_process, config, first_svids, running_agent
 from tests.broker.agent.test_pod_identities import RULE, TRAINER, inside, workload_on
+from tests.broker.attest import cgroups
 from tests.broker.attest.agent_pod import ACCOUNT, NAMESPACE, AgentPod
-from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
+from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, free_port, running_server, server_process
 from tests.kubernetes import ISSUER, Kubernetes
 
 pytestmark = [pytest.mark.k8s, pytest.mark.slow, pytest.mark.xdist_group("kubernetes")]
@@ -30,6 +32,12 @@ class Deployed:
     pod: AgentPod
     clusters: Path
     token: Path
+
+    @property
+    def uid(self) -> str:
+        """Of the pod."""
+        assert self.pod.pod.metadata is not None
+        return self.pod.pod.metadata.uid or ""
 
     def project(self) -> None:
         """As the kubelet does, and again before the token ends."""
@@ -78,6 +86,38 @@ async def test_an_agent_joins_and_serves_the_pods_of_its_node(tmp_path: Path, de
             trainer.report()
             async with inside(agent, trainer) as process:
                 assert await process.line() == TRAINER
+
+
+@pytest.mark.e2e
+async def test_the_commands_do_it_from_inside_a_pod(tmp_path: Path, deployed: Deployed) -> None:
+    """In the agent's own pod, with the cgroup namespace that its runtime gives it, as its manifest would start it."""
+    unshare, port, http = parts.program("unshare", "util-linux"), free_port(), free_port()
+    kubernetes, node = deployed.pod.kubernetes, deployed.pod.node.metadata
+    assert node is not None
+    async with server_process(
+        tmp_path, port=port, http_port=free_port(), arguments=("--k8s-clusters", str(deployed.clusters))
+    ) as server:
+        await server.create_entry(RULE)
+        proof = deployed.proof(server)
+        options = {name: str(proof[name]) for name in proof if name not in {"joined", "bootstrap_bundle"}}
+        flags = [each for name, value in options.items() for each in (f"--{name.replace('_', '-')}", value)]
+        bundle = ("--bootstrap-bundle", str(proof["bootstrap_bundle"]))
+        with (
+            cgroups.container_cgroup(deployed.uid, "a9" * 32) as folder,
+            workload_on(kubernetes, node.name or "") as trainer,
+        ):
+            trainer.report()
+            inside_its_own = (*cgroups.entering(folder), unshare, "--cgroup")
+            async with (
+                agent_process(
+                    tmp_path, server.address, *flags, *bundle, http_port=http, prefix=inside_its_own
+                ) as agent,
+                inside(agent, trainer) as process,
+            ):
+                assert await process.line() == TRAINER
+    log = (tmp_path / "agent.log").read_text() + (tmp_path / "server.log").read_text()
+    assert "k8s_psat" in log
+    assert deployed.token.read_text().strip() not in log
 
 
 async def test_an_evicted_agent_comes_back_by_itself(tmp_path: Path, deployed: Deployed) -> None:

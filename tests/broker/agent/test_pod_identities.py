@@ -80,8 +80,7 @@ async def _mesh(tmp_path: Path, of: Workload, **fields: Any) -> AsyncIterator[tu
 
 def inside(agent: AgentUnderTest, of: Workload) -> AbstractAsyncContextManager[Child]:
     """A process that is in the container before it calls; each line of it is an answer."""
-    enter = ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(of.folder / "cgroup.procs"))
-    return child(FETCHER, str(agent.socket), prefix=enter)
+    return child(FETCHER, str(agent.socket), prefix=cgroups.entering(of.folder))
 
 
 async def test_a_rule_names_a_pod_by_its_namespace_and_account(tmp_path: Path, trainer: Workload) -> None:

@@ -148,6 +148,11 @@ def move(pid: int, folder: Path) -> None:
     (folder / "cgroup.procs").write_text(str(pid))
 
 
+def entering(folder: Path) -> tuple[str, ...]:
+    """What to put before a command so that it is in *folder* from its start."""
+    return ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(folder / "cgroup.procs"))
+
+
 def gone(pidfd: int, seconds: float = 10) -> bool:
     """Whether the process ends within that time."""
     poll = select.poll()

@@ -102,6 +102,54 @@ def test_the_container_is_the_one_right_below_its_pod(path: str, container: str)
     assert pod({"": path}) == (UID, container)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/../../kubepods-pod{UID_}.slice/cri-containerd-{A}.scope",
+        f"/../../../kubepods-besteffort.slice/kubepods-besteffort-pod{UID_}.slice/crio-{A}.scope/container",
+        f"/../../../../kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID_}.slice/cri-containerd-{A}.scope/x",
+        f"/../../pod{UID}/{A}",
+        f"/../../../burstable/pod{UID}/{A}/{B}",
+        f"/../../../../kubepods/pod{UID}/{A}",
+        f"/../kubepods-burstable-pod{UID_}.slice:cri-containerd:{A}",
+    ],
+)
+def test_an_agent_in_a_pod_sees_the_pods_beside_it(path: str) -> None:
+    """Its runtime gave it a cgroup namespace; what is above its own cgroup is the kubelet's."""
+    assert pod({"": path}) == (UID, A)
+    assert k8s({"": path}) == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope",
+        f"/../cri-containerd-{A}.scope",
+        f"/../../kubepods-podx.slice/cri-containerd-{B}.scope/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope",
+        f"/../cri-containerd-{B}.scope/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope",
+        f"/../x/pod{UID}/{A}",
+        f"/../../../../user.slice/user-1000.slice/user@1000.service/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope",
+        f"/x/../kubepods-pod{UID_}.slice/cri-containerd-{A}.scope",
+    ],
+)
+def test_what_a_workload_made_below_itself_is_no_pod_beside(path: str) -> None:
+    """Nor below the agent's own cgroup."""
+    assert pod({"": path}) == ("", "")
+
+
+def test_a_container_in_a_container_is_the_outer_one() -> None:
+    """A workload that names a folder like another's pod stays itself."""
+    own = f"/../../pod{UID}/{A}/burstable/pod{UID.replace('0', '1')}/{B}"
+    assert pod({"": own}) == (UID, A)
+
+
+def test_hierarchies_that_name_two_containers_name_none() -> None:
+    """Nor the pod, if that differs too."""
+    one, two = f"/kubepods/pod{UID}/{A}", f"/kubepods/pod{UID}/{B}"
+    assert pod({"": one, "pids": two}) == (UID, "")
+    assert pod({"": one, "pids": two.replace("0", "1")}) == ("", "")
+
+
 def test_outside_of_pods_there_is_no_container_of_one() -> None:
     """Whatever the path ends in."""
     assert pod({"": f"/system.slice/docker-{A}.scope"}) == ("", "")

@@ -2,8 +2,8 @@
 
 Whoever owns a cgroup may make others below it by any name. So every pattern is anchored at the root of the hierarchy
 and leads through segments that only the system's own managers make; the first of them decides, and what stands below
-is the workload's own. A process that the agent sees from inside another cgroup namespace has a path with `/..`: it
-names nothing.
+is the workload's own. A process that the agent sees from inside another cgroup namespace has a path with `/..`: only
+the pods beside the agent's own are told by it.
 """
 
 from __future__ import annotations
@@ -37,11 +37,19 @@ _KUBERNETES = (
     re.compile(_POD_FOLDER + _BELOW),
     re.compile(_POD_OF_TWO + "[^/]+" + _BELOW),
 )
+# From inside the agent's pod, whose runtime gave it a cgroup namespace. What is above the agent's own cgroup is the
+# kubelet's, so that the first segments down from there are root's too: slices (a workload's own are below its .scope),
+# or the kubelet's folders.
+_UP = r"(?:/\.\.)+"
+_HEADS = (
+    (_POD_SLICE, rf"{_UP}(?:/[^/]+\.slice)*/(?:[a-z]+-)?kubepods(?:-{_QOS})?-pod{_UID}\.slice"),
+    (_POD_FOLDER, rf"{_UP}(?:/kubepods)?(?:/{_QOS})?/pod{_UID}"),
+    (_POD_OF_TWO, rf"{_UP}/kubepods(?:-{_QOS})?-pod{_UID}\.slice:cri-containerd:"),
+)
 # The container is right below its pod; what it makes below itself may have any name.
-_CONTAINERS = (
-    re.compile(rf"{_POD_SLICE}/(?:cri-containerd|crio|docker)-{_ID}\.scope{_BELOW}"),
-    re.compile(rf"{_POD_FOLDER}/(?:crio-)?{_ID}{_BELOW}"),
-    re.compile(rf"{_POD_OF_TWO}{_ID}{_BELOW}"),
+_TAILS = (rf"/(?:cri-containerd|crio|docker)-{_ID}\.scope", rf"/(?:crio-)?{_ID}", _ID)
+_CONTAINERS = tuple(
+    re.compile(head + tail + _BELOW) for heads, tail in zip(_HEADS, _TAILS, strict=True) for head in heads
 )
 # slurmstepd makes these; the user's processes are in or below its step.
 _SLURM = re.compile(
@@ -71,8 +79,11 @@ def k8s(cgroups: Mapping[str, str]) -> dict[str, str]:
 
 def pod(cgroups: Mapping[str, str]) -> tuple[str, str]:
     """The pod's UID and the id of the container in it, each empty where the path does not tell."""
-    uid = k8s(cgroups).get("pod-uid", "")
-    return uid, _one(cgroups, _CONTAINERS, "id").get("id", "") if uid else ""
+    found = _found(cgroups, _CONTAINERS)
+    if len(found) != 1:
+        return k8s(cgroups).get("pod-uid", ""), ""
+    [(uid, container_id)] = found
+    return uid.replace("_", "-"), container_id
 
 
 def slurm(cgroups: Mapping[str, str]) -> dict[str, str]:
@@ -91,7 +102,11 @@ FACTS: dict[str, Callable[[Mapping[str, str]], dict[str, str]]] = {
 
 def _one(cgroups: Mapping[str, str], patterns: Sequence[re.Pattern[str]], name: str) -> dict[str, str]:
     """What the hierarchies say, if all that say anything say the same: else somebody moved it in one of them."""
+    found = _found(cgroups, patterns)
+    return {name: found.pop()[0]} if len(found) == 1 else {}
+
+
+def _found(cgroups: Mapping[str, str], patterns: Sequence[re.Pattern[str]]) -> set[tuple[str, ...]]:
+    """The groups of each pattern that a path fits."""
     paths = [path for names, path in cgroups.items() if names == _UNIFIED or set(names.split(",")) & _V1]
-    matches = (match for path in paths for pattern in patterns if (match := pattern.fullmatch(path)))
-    found = {match[match.re.groups] for match in matches}  # a pattern's last group is what it is for
-    return {name: found.pop()} if len(found) == 1 else {}
+    return {match.groups() for path in paths for pattern in patterns if (match := pattern.fullmatch(path))}
