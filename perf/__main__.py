@@ -25,6 +25,7 @@ FIGURES = (
     "late_entry",
     "burst_1000",
     "streams_10000",
+    "idle_cost",
     "agent_restart_offline",
     "create_10000",
     "apply_to_403",

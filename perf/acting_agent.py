@@ -27,12 +27,13 @@ class ActingAgent:
         self._call = call
         self._last = 0
 
-    async def entries(self) -> list[str]:
-        """The ids of the first full update."""
-        while True:
+    async def entries(self, count: int) -> list[str]:
+        """The ids of the first *count* entries that the server tells of, or of some more."""
+        found: list[str] = []
+        while len(found) < count:
             message = await self._call.read()
-            if message.HasField("entries"):
-                return [entry.id for entry in message.entries.upserts]
+            found += [entry.id for entry in message.entries.upserts]
+        return found
 
     async def svids(self, wanted: Sequence[tuple[str, bytes]]) -> int:
         """Ask for SVIDs of (entry id, CSR) in one batch; how many were issued."""
@@ -46,12 +47,12 @@ class ActingAgent:
 
 
 @asynccontextmanager
-async def acting_agent(place: Stand) -> AsyncIterator[ActingAgent]:
-    """One that has attested by a join token of *place*."""
+async def acting_agent(place: Stand, token: str = "") -> AsyncIterator[ActingAgent]:
+    """One that has attested by *token*, or a fresh one."""
     domain = TrustDomain(TRUST_DOMAIN)
     trust = Trust(domain, read_bundle(Path(place.folder, "server", "bundle.pem"), domain))
     address = Address.parse(place.listen, flag="--server")
-    identity = await enrol(address, trust, TokenProver(place.token()), now=datetime.now(UTC))
+    identity = await enrol(address, trust, TokenProver(token or place.token()), now=datetime.now(UTC))
     connection = await Dialler(address, lambda: trust, lambda: identity.svid).dial()
     try:
         call = Client(connection.channel, service_of(agent_pb2, "Agent")).Connect()

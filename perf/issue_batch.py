@@ -46,7 +46,7 @@ def _limit() -> float:
 async def _measure(place: Stand) -> list[tuple[float, float]]:
     _create(place)
     async with acting_agent(place) as agent:
-        wanted = requests((await agent.entries())[:BATCH], ec.generate_private_key(ec.SECP256R1()))
+        wanted = requests((await agent.entries(BATCH))[:BATCH], ec.generate_private_key(ec.SECP256R1()))
         await _run(agent, place.pid, wanted)  # warms it
         return [(await _run(agent, place.pid, wanted), _limit()) for _ in range(RUNS)]
 

@@ -31,6 +31,7 @@ class Stand:
     folder: Path
     listen: str
     pid: int  # of the server
+    http: str = ""  # of the server's pages
 
     @property
     def admin(self) -> Path:
@@ -83,7 +84,7 @@ def stand() -> Iterator[Stand]:
         ]
         with started(command, folder / "server.log") as process:
             wait_ready(http, process)
-            yield Stand(folder, listen, process.pid)
+            yield Stand(folder, listen, process.pid, http)
 
 
 @contextmanager
