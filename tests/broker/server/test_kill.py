@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.agent.v1 import agent_pb2 as agent
+from ringfence.certs.crl import read_crl
 from ringfence.certs.profile import new_csr
 from tests.broker.server.harness import ServerUnderTest, free_port, server_process
 from tests.broker.server.node import Node
@@ -29,6 +30,7 @@ class Traffic:
         self.entries: set[str] = set()
         self.serials: set[str] = set()
         self.first = asyncio.Event()
+        self.revoked = asyncio.Event()
 
     async def register(self, server: ServerUnderTest, label: str) -> None:
         """One entry after the other."""
@@ -54,6 +56,48 @@ class Traffic:
                         self.serials.add(f"{leaf.serial_number:032x}")
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, AssertionError):
             return
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+async def test_no_acknowledged_revocation_is_lost(tmp_path: Path) -> None:
+    """Killed between record and push, the server refuses after its restart what it confirmed, and lists all of it."""
+    draw = random.Random(SEED)  # noqa: S311  # no secret
+    traffic, port, http, revoked = Traffic(), free_port(), free_port(), set[str]()
+    for number in range(ROUNDS):
+        async with server_process(tmp_path, port=port, http_port=http) as server:
+            node = Node(server.address, server.bundle_pem)
+            await node.attest(await server.token())
+            entry = await server.create_entry(f"spiffe://example.org/base/{number}", "unix:uid:1000")
+            fetching = asyncio.create_task(traffic.fetch(node, entry.id))
+            revoking = asyncio.create_task(_revoke_all(server, traffic, revoked))
+            await traffic.revoked.wait()
+            await asyncio.sleep(draw.uniform(0, 0.2))  # the moment of death, not a wait for anything
+            assert server.process is not None
+            server.process.kill()
+            await server.process.wait()
+            await asyncio.gather(fetching, revoking)
+            traffic.revoked.clear()
+        async with server_process(tmp_path, port=port, http_port=http) as server:
+            held = await server.admin.ListRevocations(pb.ListRevocationsRequest())
+            listed = frozenset[str]().union(*(read_crl(one.crl).serials for one in held.lists))
+            assert revoked <= {one.serial for one in held.certificates} == listed
+            async with node.connected() as stream:
+                told = agent.Revoked.FromString((await stream.hear("revoked")).revoked)
+                assert [one.crl for one in held.lists] == list(told.crls)
+
+
+async def _revoke_all(server: ServerUnderTest, traffic: Traffic, revoked: set[str]) -> None:
+    """Every serial that comes, until the server is gone; *revoked* has those that were confirmed."""
+    while True:
+        for serial in traffic.serials - revoked:
+            try:
+                await server.admin.RevokeIdentities(pb.RevokeIdentitiesRequest(serials=[serial]))
+            except grpc.aio.AioRpcError:
+                return
+            revoked.add(serial)
+            traffic.revoked.set()
+        await asyncio.sleep(0.001)  # for more of them
 
 
 @pytest.mark.e2e
