@@ -29,6 +29,7 @@ FIGURES = (
     "agent_restart_offline",
     "create_10000",
     "apply_to_403",
+    "revoke_to_refusal",
     "push_1000",
     "ready_server",
     "ready_agent",

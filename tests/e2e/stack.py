@@ -42,6 +42,7 @@ _WORKLOAD = """
     import http.server, json, os, signal, socketserver, threading
     class Http(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one packet a response: the second of two waits for an acknowledgement
         def do_GET(self):
             self.send_response(200); self.send_header("content-length", "2"); self.end_headers()
             self.wfile.write(b"ok")

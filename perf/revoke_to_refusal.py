@@ -1,0 +1,118 @@
+"""Time from an operator's revocation of an identity to its refusal at an Envoy and to the end of its open stream.
+
+Everything is a process of its own, as its command starts it; each round revokes an identity that was just given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import statistics
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import grpc
+import grpc.aio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from tests.e2e.identities import Identity
+from tests.e2e.mesh import Http
+from tests.e2e.proxies import free_port
+from tests.e2e.stack import running_stack
+
+from perf.rounds import Operator, operator, p99_figure
+from perf.stand import Stand
+from ringfence.admin.v1 import admin_pb2
+
+NAME = "revoke_to_refusal"
+GOAL = 150.0  # ms
+ROUNDS = 100
+INTENT = """
+kind: Mesh
+spec: {trustDomain: example.org}
+---
+kind: Workload
+metadata: {name: nobody, namespace: perf}
+spec: {match: [{unix.uid: 4294967294}]}
+---
+kind: Workload
+metadata: {name: web, namespace: shared}
+spec: {launch: {by: [{unix.uid: UID}]}, serves: [{name: http, port: WEB, protocol: http}]}
+---
+kind: Allow
+metadata: {name: callers, namespace: perf}
+spec: {from: [{namespace: perf}], to: [{workload: web, namespace: shared, port: http}], owner: o, reason: r}
+"""
+
+
+async def _round(acting: Operator, folder: Path, port: int, number: int) -> tuple[float, float]:
+    """Milliseconds from the call to the first 403 on the open connection, and to the stream's PERMISSION_DENIED."""
+    # 1. An identity, its stream, and a connection that is served.
+    entry_id = await acting.create(f"caller-{number}")
+    call = acting.fetch()
+    (svid,) = (await call.read()).svids
+    http = await Http.connect(port, _context(svid, folder))
+    if (status := await http.get()) != 200:
+        raise RuntimeError(f"the caller is answered {status}")
+    # 2. The revocation.
+    watching = [asyncio.create_task(_refused(http)), asyncio.create_task(_ended(call))]
+    begun = time.perf_counter()
+    revoking = asyncio.create_task(_revoke(acting, svid.spiffe_id))
+    async with asyncio.timeout(10):
+        refused, ended = [(at - begun) * 1e3 for at in await asyncio.gather(*watching)]
+    await revoking
+    # 3. The process may have no other identity, or its next stream would go on.
+    http.close()
+    await acting.delete(entry_id)
+    return refused, ended
+
+
+async def _revoke(acting: Operator, spiffe_id: str) -> None:
+    await acting.admin.RevokeIdentities(admin_pb2.RevokeIdentitiesRequest(spiffe_ids=[spiffe_id], reason="measured"))
+
+
+async def _refused(http: Http) -> float:
+    while await http.get() != 403:
+        pass
+    return time.perf_counter()
+
+
+async def _ended(call: Any) -> float:
+    with suppress(grpc.aio.AioRpcError):
+        await call.read()
+    at = time.perf_counter()
+    if await call.code() is not grpc.StatusCode.PERMISSION_DENIED:
+        raise RuntimeError(f"the stream ended with {await call.code()}")
+    return at
+
+
+def _context(svid: Any, folder: Path) -> ssl.SSLContext:
+    leaf = x509.load_der_x509_certificate(svid.x509_svid).public_bytes(Encoding.PEM)
+    key = load_der_private_key(svid.x509_svid_key, None)
+    return Identity(leaf, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())).client(folder)
+
+
+async def _measure(place: Stand, port: int) -> list[tuple[float, float]]:
+    async with operator(place) as acting:
+        return [await _round(acting, place.folder, port, number) for number in range(ROUNDS)]
+
+
+def measure() -> dict[str, Any]:
+    """The figure `revoke_to_refusal`: the later of the two."""
+    text = INTENT.replace("UID", str(os.geteuid())).replace("WEB", str(free_port()))
+    with TemporaryDirectory(prefix="rf-") as folder, running_stack(Path(folder), text) as stack:
+        port = stack.workload("shared/web").inbound("http")
+        pairs = asyncio.run(_measure(Stand(stack.folder, stack.listen, stack.server.pid), port))
+    refused, ended = zip(*pairs, strict=True)
+    medians = f"medians: {statistics.median(refused):.1f} and {statistics.median(ended):.1f} ms"
+    what = f"identity revoked to 403 at an Envoy and to the end of its stream, the later ({medians})"
+    return p99_figure(NAME, what, [max(pair) for pair in pairs], GOAL)
