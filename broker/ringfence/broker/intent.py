@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy import Connection
 
 from ringfence.broker import events, metrics
-from ringfence.broker.access.documents import Intended, IntentPermit
 from ringfence.broker.entry import Entry, any_node, check_entry
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.feed import Feed
@@ -28,6 +27,7 @@ from ringfence.policy.entries import EntryDraft, entries_of, launch_rules_of
 from ringfence.policy.model import Model, Rule
 
 if TYPE_CHECKING:
+    from ringfence.broker.access.documents import IntentPermit
     from ringfence.policy.findings import Finding
     from ringfence.policy.load import Loaded, LoadedDocument
 
@@ -128,6 +128,8 @@ class Intent:
             if model is None:
                 return Outcome(self.revision, (), loaded.findings, 0)
             if permit is not None:
+                from ringfence.broker.access.documents import Intended  # at start nobody has to be permitted
+
                 permit.check(Intended(self._documents, self.model), Intended(loaded.documents, model))
             changes = tuple(_changes(self._documents, loaded.documents))
             if dry_run:

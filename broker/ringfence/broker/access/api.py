@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from difflib import get_close_matches
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
@@ -38,6 +37,8 @@ async def check_access(asked: pb.CheckAccessRequest) -> pb.CheckAccessResponse:
     caller = present()
     need = NEEDS.get(asked.method)
     if need is None:
+        from difflib import get_close_matches
+
         close = get_close_matches(asked.method, NEEDS, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(sorted(NEEDS))}"
         raise RingfenceError(Kind.NOT_FOUND, f"there is no call {asked.method!r}", hint=hint)

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.access import api as access_api
-from ringfence.broker.access.documents import IntentPermit
 from ringfence.broker.access.present import present
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.federation.federation import Federation
@@ -138,6 +137,8 @@ class AdminApi:
 
     async def apply_policy(self, asked: pb.ApplyPolicyRequest) -> pb.ApplyPolicyResponse:
         """Put documents in force, or say everything that is wrong with them."""
+        from ringfence.broker.access.documents import IntentPermit  # a start needs none
+
         texts = [Document(document.path, document.text) for document in asked.documents]
         outcome = await self.intent.apply(
             texts,
