@@ -109,6 +109,7 @@ class Hooks:
     entries: Callable[[], None] = lambda: None
     bundle: Callable[[bytes], None] = lambda _: None  # our own trust domain's, as JSON
     rotate: Callable[[timedelta, frozenset[str]], None] = lambda _, __: None
+    revoked: Callable[[], None] = lambda: None  # other things are revoked than before
 
 
 class Cache:
@@ -316,6 +317,7 @@ class Cache:
             self.bundles = replace(self.bundles, version=self.bundles.version + 1, crls=self.revoked.crls)
             if self._listener:
                 self._listener.on_bundles()
+        self.hooks.revoked()
         self.changed(hit)
 
     def turned_away(self) -> None:

@@ -170,11 +170,12 @@ async def _pump(
     try:
         await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        # Both first: whoever closes us may cancel us while we wait for the copies.
+        writer.transport.abort()
+        inner_writer.transport.abort()
         for copy in copies:
             copy.cancel()
         await asyncio.gather(*copies, return_exceptions=True)
-        writer.transport.abort()
-        inner_writer.transport.abort()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

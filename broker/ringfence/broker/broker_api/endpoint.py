@@ -65,6 +65,7 @@ async def serve_brokers(
     Without *pods* no Kubernetes object can be named.
     """
     sessions = Sessions(config.brokers, watches.cache)
+    watches.cache.hooks.revoked = sessions.look_again
     resolvers: dict[str, Resolver] = {PID: PidResolver(watches.callers)}
     if pods is not None:
         from ringfence.broker.broker_api.pods import PodResolver  # most nodes have none
