@@ -10,8 +10,8 @@ from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSeri
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.load import load_documents
-from ringfence.policy.model import Model
-from ringfence.policy.revoked import callers, meant, with_revoked
+from ringfence.policy.model import Model, RevokedCaller
+from ringfence.policy.revoked import callers, meant, settled, with_revoked
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 INTENT = """
@@ -108,12 +108,28 @@ def test_one_certificate_is_refused_and_the_next_one_of_the_same_identity_is_not
 
 
 def test_callers_are_told_apart_by_what_is_revoked_of_them():
-    """Whole identities and single certificates under one name, with the newest time of both."""
-    found = callers(Revocations.of([serial(at=9), serial(NOTEBOOK, "0" * 31 + "8", 3)], [identity(at=5)]))
-    assert found[TRAINER].whole
-    assert found[TRAINER].newest == 9
-    assert not found[NOTEBOOK].whole
-    assert found[NOTEBOOK].serials == {"0" * 31 + "8"}
+    """Whole identities, of which no certificate matters any more, and single certificates."""
+    other = "0" * 31 + "8"
+    of_notebook = [serial(NOTEBOOK, other, 3), serial(NOTEBOOK, "0" * 31 + "9", 4)]
+    found = callers(Revocations.of([serial(at=9), *of_notebook], [identity(at=5)]))
+    assert found[TRAINER] == RevokedCaller(whole=True, serials=frozenset(), newest=5)
+    assert found[NOTEBOOK] == RevokedCaller(whole=False, serials=frozenset({other, "0" * 31 + "9"}), newest=4)
+
+
+def test_certificates_that_have_ended_change_nothing_by_that():
+    """They stay until something else changes for their identity: a new one, the whole of it, or what was lifted."""
+    first, second, third = (RevokedCaller(False, frozenset(some), 1) for some in ("ab", "a", "ac"))
+    whole, nothing = RevokedCaller(True, frozenset(), 1), {}
+    for before, now, expected in (
+        (first, {TRAINER: second}, first),
+        (first, nothing, first),
+        (first, {TRAINER: third}, third),
+        (first, {TRAINER: whole}, whole),
+        (whole, {TRAINER: second}, second),
+    ):
+        assert settled({TRAINER: before}, now) == {TRAINER: expected}
+    assert settled({TRAINER: whole}, nothing) == {}
+    assert settled(nothing, {TRAINER: first}) == {TRAINER: first}
 
 
 def test_a_revocation_is_no_part_of_the_intent():

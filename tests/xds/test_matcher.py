@@ -151,7 +151,7 @@ def test_whoever_is_revoked_is_refused_before_any_rule_is_asked(
     written = f"{int(serial, 16):x}"  # as Envoy does: whole bytes, none of them a leading zero
     written = written if len(written) % 2 == 0 else f"0{written}"
     assert judged(some, str(caller), method, path, revoked, written) == (expected.policy_id, expected.allowed)
-    assert not (is_revoked(model, caller, serial) and expected.allowed)
+    assert not (is_revoked(revoked, caller, serial) and expected.allowed)
 
 
 @given(rules(), st.lists(IDENTITIES, min_size=2, max_size=3), METHODS, PATHS)

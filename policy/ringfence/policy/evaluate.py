@@ -68,8 +68,8 @@ def evaluate(model: Model, request: Request) -> Verdict:
         return _default(DEFAULT_DENY)
     # 3. Who is revoked is refused, and not called, wherever a rule speaks of it; else nothing allows it anyway.
     called = model.workloads.get(request.destination)
-    revoked = is_revoked(model, request.source, request.serial) or (called and is_revoked(model, called.spiffe_id))
-    if revoked and any(_meaning(model, request)):
+    gone = is_revoked(model.revoked, request.source, request.serial)
+    if (gone or (called and is_revoked(model.revoked, called.spiffe_id))) and any(_meaning(model, request)):
         return _default(REVOKED)
     # 4. Of the rules that match, a deny wins over every allow.
     matching = tuple(_matching(model, request, path or "", protocol))

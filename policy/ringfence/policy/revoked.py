@@ -20,23 +20,37 @@ def with_revoked(model: Model, revocations: Revocations) -> Model:
 
 
 def callers(revocations: Revocations) -> Mapping[str, RevokedCaller]:
-    """What is revoked by SPIFFE ID: an identity as a whole, or single certificates of it."""
+    """What is revoked by SPIFFE ID: an identity as a whole, whatever certificates it has, or single ones of it."""
     serials: defaultdict[str, list[RevokedSerial]] = defaultdict(list)
     for one in revocations.serials.values():
         serials[one.spiffe_id].append(one)
     found = {}
     for name in sorted(serials.keys() | revocations.identities.keys()):
-        whole = revocations.identities.get(name)
-        times = [one.revoked_at for one in serials[name]] + ([whole.revoked_at] if whole is not None else [])
-        found[name] = RevokedCaller(
-            whole=whole is not None, serials=frozenset(one.serial for one in serials[name]), newest=max(times)
-        )
+        if (whole := revocations.identities.get(name)) is not None:
+            found[name] = RevokedCaller(whole=True, serials=frozenset(), newest=whole.revoked_at)
+        else:
+            times = {one.serial: one.revoked_at for one in serials[name]}
+            found[name] = RevokedCaller(whole=False, serials=frozenset(times), newest=max(times.values()))
     return found
 
 
-def is_revoked(model: Model, spiffe_id: SpiffeId, serial: str = "") -> bool:
-    """Whether the caller with that identity, and with a certificate of that serial (32 digits), is revoked."""
-    caller = model.revoked.get(str(spiffe_id), _NOT)
+def settled(before: Mapping[str, RevokedCaller], now: Mapping[str, RevokedCaller]) -> Mapping[str, RevokedCaller]:
+    """*now*, in which callers of whom certificates have only ended since *before* stay as they were.
+
+    A certificate that has ended is refused by its date. To forget it would change what is enforced for nothing, and
+    where connections are judged that closes them; it goes along with the next change for its identity.
+    """
+    kept = {
+        name: old
+        for name, old in before.items()
+        if not old.whole and (new := now.get(name, _NOT)).serials <= old.serials and not new.whole
+    }
+    return {**now, **kept}
+
+
+def is_revoked(revoked: Mapping[str, RevokedCaller], spiffe_id: SpiffeId, serial: str = "") -> bool:
+    """Whether the caller with that identity, and with a certificate of that serial (32 digits), is among *revoked*."""
+    caller = revoked.get(str(spiffe_id), _NOT)
     return caller.whole or serial in caller.serials
 
 

@@ -46,6 +46,15 @@ async def test_only_proxies_whose_rules_mean_the_caller_are_told() -> None:
     assert fleet.revoke(Revocations()) == 1, "a lifted one is told to the same"
 
 
+async def test_certificates_that_end_are_told_to_nobody() -> None:
+    """An hour after a node was revoked its certificates end one by one: no chain drains for any of them."""
+    fleet = await fleet_of()
+    await FakeProxy(fleet, "shared/registry", **SERVES).start()
+
+    assert fleet.revoke(one(TRAINER)) == 1
+    assert fleet.revoke(Revocations()) == 0
+
+
 async def test_a_stranger_that_is_revoked_costs_nobody_anything() -> None:
     """No rule means the notebook."""
     fleet = await fleet_of()

@@ -40,7 +40,7 @@ def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) ->
         raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {svid.spiffe_id} has expired", hint="Reconnect")
     # 4. Neither it nor the identity is revoked.
     serial = serial_of(read_certificate(certificate).serial_number)
-    if is_revoked(scopes.model, svid.spiffe_id, serial):
+    if is_revoked(scopes.model.revoked, svid.spiffe_id, serial):
         raise RingfenceError(Kind.DENIED, f"the SVID {serial} of {svid.spiffe_id} is revoked")
     # 5. The ID is of this trust domain and names a workload of the intent; agents and servers have no proxies.
     workload = scopes.workload(svid.spiffe_id)

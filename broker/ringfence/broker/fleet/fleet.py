@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -20,8 +20,8 @@ from ringfence.broker.log import log
 from ringfence.broker.telemetry.names import COMPILE, NODE, PROXIES, PUSH, REVISION, SPIFFE_ID
 from ringfence.broker.telemetry.spans import span
 from ringfence.certs.revocation import Revocations
-from ringfence.policy.model import Model, Workload
-from ringfence.policy.revoked import with_revoked
+from ringfence.policy.model import NOBODY, Model, RevokedCaller, Workload
+from ringfence.policy.revoked import callers, is_revoked, settled
 from ringfence.proto.status import Code, Status
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
 from ringfence.xds.instance import Endpoint, Instance
@@ -81,7 +81,7 @@ class Fleet:
         self._progress: set[asyncio.Future[None]] = set()
         self._scopes: Scopes | None = None
         self._restored = False
-        self._revocations = Revocations()
+        self._revoked: Mapping[str, RevokedCaller] = NOBODY
         self.counts = Counts()
 
     @property
@@ -115,7 +115,7 @@ class Fleet:
     def apply(self, model: Model) -> int:
         """Bring *model* into force; how many proxies it touches. They are compiled and pushed from the loop, next."""
         with span(PUSH, {REVISION: model.revision}) as push:
-            touched = self._rescope(Scopes(with_revoked(model, self._revocations), self._clock()))
+            touched = self._rescope(Scopes(replace(model, revoked=self._revoked), self._clock()))
             for proxy in touched:
                 self._turns.renew(proxy.stream)
             self._due.set()
@@ -125,8 +125,8 @@ class Fleet:
 
     def revoke(self, revocations: Revocations) -> int:
         """Bring *revocations*, all that is revoked now, into force; how many proxies are touched or turned out."""
-        same, self._revocations = revocations == self._revocations, revocations
-        if self._scopes is None or same:
+        before, self._revoked = self._revoked, settled(self._revoked, callers(revocations))
+        if self._scopes is None or self._revoked == before:
             return 0
         # 1. The proxies of what is revoked: nobody is sent to them any more, and they hear no more from us.
         out = [proxy for proxy in self._proxies if self._is_revoked(proxy.caller)]
@@ -243,13 +243,13 @@ class Fleet:
         self._touch(changed)
 
     def _is_revoked(self, caller: Caller) -> bool:
-        return self._revocations.is_revoked(caller.spiffe_id, caller.serial)
+        return is_revoked(self._revoked, caller.spiffe_id, caller.serial)
 
     def _turn_out(self, proxy: Proxy) -> None:
         """End the stream of a revoked proxy; one without any identity left is told first to let go of everything."""
         self._proxies.discard(proxy)
         self._forget(proxy.node)
-        if self._revocations.identity(proxy.caller.spiffe_id) is not None:
+        if is_revoked(self._revoked, proxy.caller.spiffe_id):
             proxy.scope, proxy.stream.dirty = None, True
         proxy.stream.cut(Status(Code.PERMISSION_DENIED, f"{proxy.caller.spiffe_id} is revoked"))
         log.info("proxy turned out", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id)
