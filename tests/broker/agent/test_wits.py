@@ -34,7 +34,7 @@ from ringfence.proto import workload
 from ringfence.proto.client import Client
 from tests.broker.agent.harness import HEADER, OWN_UID, AgentUnderTest, running_agent, status_of, workload_client
 from tests.broker.server.harness import ServerUnderTest, running_server
-from tests.certs.material import HOUR, MINUTE, NOW, TD, TRAINER, new_authority, new_key
+from tests.certs.material import HOUR, MINUTE, NOW, OTHER_TD, TD, TRAINER, new_authority, new_key
 
 ON = frozenset({"wit-svid"})
 ID, OTHER = "spiffe://example.org/ns/a/sa/w", "spiffe://example.org/ns/a/sa/v"
@@ -127,6 +127,24 @@ async def test_a_rotation_pushes_tokens_of_the_new_authority(tmp_path: Path) -> 
         assert read(second, await bundle_of(client)).kid != read(first, await bundle_of(client)).kid
         tokens.cancel()
         bundles.cancel()
+
+
+@pytest.mark.e2e
+async def test_federated_wit_keys_stand_under_their_own_name(tmp_path: Path) -> None:
+    """Those of the trust domains that an entry federates with; JWT bundles hold none of them."""
+    partner = new_authority(OTHER_TD, wit=True)[0].bundle(7)
+    async with both(tmp_path) as (server, client):
+        await server.admin.SetBundle(admin.SetBundleRequest(trust_domain=OTHER_TD.name, bundle=partner.to_json()))
+        await server.create_entry(ID, OWN_UID, federates_with=[OTHER_TD.name])
+        await (call := stream(client)).read()
+        call.cancel()
+        assert (await bundle_of(client, OTHER_TD)).wit_authorities == partner.wit_authorities
+        assert (await bundle_of(client)).wit_authorities == (await server.bundle()).wit_authorities
+        jwts = client.FetchJWTBundles(workload.JWTBundlesRequest(), metadata=HEADER, timeout=30)
+        texts = (await jwts.read()).bundles
+        jwts.cancel()
+        assert texts.keys() == {TD.id, OTHER_TD.id}
+        assert all(jwk["use"] == "jwt-svid" for text in texts.values() for jwk in json.loads(text)["keys"])
 
 
 @pytest.mark.e2e
