@@ -180,6 +180,15 @@ def cache_of(agent: AgentUnderTest) -> Any:
     return agent.agent._cache
 
 
+async def shown(call: Any, *spiffe_ids: str) -> Any:
+    """The first message from here that shows these identities; a list or a bundle may have brought others before."""
+    async with asyncio.timeout(5):
+        while True:
+            answer = await call.read()
+            if sorted(svid.spiffe_id for svid in answer.svids) == sorted(spiffe_ids):
+                return answer
+
+
 async def until(holds: Callable[[], object]) -> None:
     """Return once *holds*."""
     async with asyncio.timeout(5):
