@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -140,31 +140,34 @@ class _AgentStream:
         with self._api.bell.listen() as changed:
             while True:
                 changed.clear()
-                for message in self._news(first=first):
-                    await self._call.send(message)
+                await self._tell(first=first)
                 first = False
                 await changed.wait()
 
-    def _news(self, *, first: bool) -> list[Any]:
+    async def _tell(self, *, first: bool) -> None:
+        # Of its own, so that no message outlives its sending: one of 2,000 entries is a megabyte an agent.
+        for message in self._news(first=first):
+            await self._call.send(message)
+
+    def _news(self, *, first: bool) -> Iterator[Any]:
         """All that this agent does not know yet: what is revoked, then the bundle, then the entries that need it."""
         api = self._api
-        messages: list[Any] = []
-        messages += self._revocations()
-        messages += self._bundles()
+        yield from self._revocations()
+        yield from self._bundles()
         if first or api.registry.revision != self._revision:
             delta = api.registry.delta(self._agent, self._revision)
-            messages += say.entries_updates(delta)
-            messages += filter(None, [say.revocations(delta, api.registry, self._agent)])
+            lost = say.revocations(delta, api.registry, self._agent)
             self._revision = delta.revision
+            yield from say.entries_updates(delta)
+            yield from filter(None, [lost])
         if api.trust.rotations != self._rotations:
-            messages.append(pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS)))
             self._rotations = api.trust.rotations
+            yield pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS))
         tainted = api.trust.tainted
         if fresh := sorted(tainted - self._tainted):
             # Told anew to everyone who connects, so that no agent misses it that was away, and no restart of ours.
-            messages.append(pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS, authorities=fresh)))
+            yield pb.ServerMessage(rotate=pb.Rotate(spread_ms=SPREAD_MS, authorities=fresh))
         self._tainted = tainted
-        return messages
 
     def _check_issuer(self) -> None:
         """Raise UNAUTHENTICATED when whoever signed the agent's SVID was revoked: nothing more is said to it."""
