@@ -1,4 +1,4 @@
-"""The admin API: what operators may say to a server, over a socket that only its own user and root can use."""
+"""The admin API: what operators may say to a server; which of them may say what is for the guard (broker/access)."""
 
 from __future__ import annotations
 
