@@ -27,7 +27,7 @@ async def test_an_identity_is_revoked_shown_and_lifted(tmp_path: Path) -> None:
         assert tried.json["items"] == done.json["items"]
         [item] = done.json["items"]
         assert (item["subject"], item["action"], item["documents"]) == (TRAINER, "revoked", 1)
-        assert "0 agents and 0 proxies are told" in done.err
+        assert "told: 0 agents, 0 proxies; closed: 0 connections to this server" in done.err
         assert (await ringfence(*asked)).json["items"][0]["action"] == "unchanged"
         listed = await ringfence("identity", "list", "--revoked", *where, "-o", "json")
         assert [(one["serial"], one["reason"]) for one in listed.json["items"]] == [(serial, "laptop lost")]

@@ -46,8 +46,8 @@ def revoke(socket: Where, code: str | None, *, dry_run: bool, output: str, **ask
     told = {"agents": done.agents, "proxies": done.proxies, "connections": done.connections}
     _show(done, told, output)
     if not dry_run:
-        closed = f"{done.connections} connections to this server were closed"
-        click.echo(f"{done.agents} agents and {done.proxies} proxies are told; {closed}", err=True)
+        counts = _count(done.agents, "agent"), _count(done.proxies, "proxy"), _count(done.connections, "connection")
+        click.echo("told: {}, {}; closed: {} to this server".format(*counts), err=True)
 
 
 @click.command()
@@ -74,6 +74,11 @@ def revocations(socket: Where, output: str) -> None:
     found = ask(socket, lambda server: server.ListRevocations(pb.ListRevocationsRequest(), timeout=60))
     rows = [_identity(one) for one in found.identities] + [_certificate(one) for one in found.certificates]
     show_list("Revocation", rows, columns=_LISTED, output=output, name="subject")
+
+
+def _count(number: int, what: str) -> str:
+    many = what[:-1] + "ies" if what.endswith("y") else what + "s"
+    return f"{number} {what if number == 1 else many}"
 
 
 def _show(done: Any, told: dict[str, int], output: str) -> None:
