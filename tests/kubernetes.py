@@ -43,6 +43,7 @@ class Kubernetes:
         self.folder = folder
         etcd, peer, port = _free_ports(3)
         self.address = f"https://127.0.0.1:{port}"
+        self.ca = folder / "certs" / "apiserver.crt"
         self.signing_key = new_key(folder / "sa.key", "RSA")
         openssl("pkey", "-in", self.signing_key, "-pubout", "-out", folder / "sa.pub")
         (folder / "tokens.csv").write_text(f"{ADMIN},admin,1,system:masters\n")
@@ -81,16 +82,8 @@ class Kubernetes:
     def kubeconfig(self, token: str = ADMIN) -> Path:
         """A file by which the bearer of *token* is known to the API."""
         path = self.folder / f"{abs(hash(token))}.kubeconfig"
-        ca = str(self.folder / "certs" / "apiserver.crt")
-        found = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "t", "cluster": {"server": self.address, "certificate-authority": ca}}],
-            "users": [{"name": "t", "user": {"token": token}}],
-            "contexts": [{"name": "t", "context": {"cluster": "t", "user": "t"}}],
-            "current-context": "t",
-        }
-        path.write_text(json.dumps(found))  # JSON is YAML
+        cluster = {"server": self.address, "certificate-authority": str(self.ca)}
+        path.write_text(json.dumps(kubeconfig_of(cluster, {"token": token})))  # JSON is YAML
         return path
 
     @cached_property
@@ -144,7 +137,7 @@ class Kubernetes:
     def _ready(self) -> bool:
         asked = urllib.request.Request(f"{self.address}/readyz", headers={"Authorization": f"Bearer {ADMIN}"})  # noqa: S310  # https
         try:
-            trust = create_default_context(cafile=str(self.folder / "certs" / "apiserver.crt"))
+            trust = create_default_context(cafile=str(self.ca))
             with urllib.request.urlopen(asked, context=trust, timeout=5) as answer:  # noqa: S310
                 return bool(answer.status == HTTPStatus.OK)
         except OSError:
@@ -164,6 +157,18 @@ def cluster() -> Iterator[Kubernetes]:
             made.end()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def kubeconfig_of(cluster: dict[str, Any], user: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A kubeconfig with one context."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "t", "cluster": cluster}],
+        "users": [{"name": "t", "user": user or {}}],
+        "contexts": [{"name": "t", "context": {"cluster": "t", "user": "t"}}],
+        "current-context": "t",
+    }
 
 
 def _meta(pod: Pod) -> ObjectMeta:

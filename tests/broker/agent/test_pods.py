@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -15,9 +19,23 @@ from ringfence.broker.agent import pods as following
 from ringfence.broker.attest.k8s_client import client_of
 from ringfence.broker.attest.k8s_pods import Pods
 from ringfence.certs.errors import Kind, RingfenceError
+from tests import parts
 from tests.broker.attest.pods import CONTAINER_ID, manifest, status
-from tests.kubernetes import ADMIN, ISSUER, Kubernetes
+from tests.kubernetes import ADMIN, ISSUER, RBAC, Kubernetes, kubeconfig_of
 
+ACCOUNT_FOLDER = "/run/secrets/kubernetes.io/serviceaccount"
+LIST_PODS = """
+import asyncio, sys
+from ringfence.broker.agent.pods import NodePods
+async def main():
+    node = NodePods(sys.argv[1], None)
+    await node.open()
+    running = asyncio.create_task(node.run())
+    print(*await node.pods.expect(lambda: [*node.pods._pods] or None, 10))
+    running.cancel()
+    await asyncio.wait([running])
+asyncio.run(main())
+"""
 pytestmark = [pytest.mark.k8s, pytest.mark.slow, pytest.mark.xdist_group("kubernetes")]
 
 
@@ -145,6 +163,48 @@ def test_a_file_that_names_no_api_is_refused(tmp_path: Path, text: str | None) -
     with pytest.raises(RingfenceError) as caught:
         client_of(path)
     assert (caught.value.kind, caught.value.where) == (Kind.INVALID, str(path))
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        {},
+        {"server": "http://127.0.0.1:1"},
+        {"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": True},
+        {"server": "HTTP://127.0.0.1:1"},
+    ],
+)
+def test_an_api_that_anybody_could_be_is_refused(tmp_path: Path, cluster: dict[str, object]) -> None:
+    """It says who workloads and nodes are."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(kubeconfig_of(cluster)))
+    with pytest.raises(RingfenceError, match="not be known by its certificate"):
+        client_of(path)
+    path.write_text(json.dumps(kubeconfig_of({"server": "https://127.0.0.1:1"})))
+    assert client_of(path).config.cluster.server == "https://127.0.0.1:1"
+
+
+def test_in_a_pod_its_account_is_used(kubernetes: Kubernetes, tmp_path: Path) -> None:
+    """As the kubelet mounts it, with the rights of the manifest: it lists the pods of one node, and no others."""
+    parts.root()
+    kubernetes.apply_file(RBAC)
+    kubernetes.account("team-a", "trainer")
+    made = kubernetes.run_pod(_on("in-cluster", "one"))
+    account = {
+        "token": kubernetes.token("ringfence", "ringfence-agent", [ISSUER]),
+        "namespace": "ringfence",
+        "ca.crt": kubernetes.ca.read_text(),
+    }
+    for name, text in account.items():
+        (tmp_path / name).write_text(text)
+    mount = 'mount -t tmpfs none /run && mkdir -p "$1" && cp "$0"/* "$1" && shift && exec "$@"'
+    command = (parts.program("unshare", "util-linux"), "--mount", "sh", "-c", mount, str(tmp_path), ACCOUNT_FOLDER)
+    host, port = kubernetes.address.removeprefix("https://").split(":")
+    env = os.environ | {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+    code = [sys.executable, "-c", LIST_PODS, "in-cluster"]
+    done = subprocess.run([*command, *code], env=env, capture_output=True, text=True, check=False)
+    assert made.metadata is not None
+    assert done.stdout.split() == [made.metadata.uid], done.stderr
 
 
 def test_outside_of_a_pod_a_file_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ringfence.broker.attest.k8s_clusters import AUDIENCE, Cluster, read_clusters
 from ringfence.certs.errors import Kind, RingfenceError
+from tests.kubernetes import kubeconfig_of
 
 ONE = '[clusters.prod]\nservice_accounts = ["ringfence:agent"]\nkubeconfig = "prod.kubeconfig"\n'
 
@@ -16,10 +17,7 @@ ONE = '[clusters.prod]\nservice_accounts = ["ringfence:agent"]\nkubeconfig = "pr
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """With a kubeconfig beside it."""
-    named = {"clusters": "cluster", "users": "user", "contexts": "context"}
-    values = {"cluster": {"server": "https://127.0.0.1:1"}, "user": {}, "context": {"cluster": "t", "user": "t"}}
-    found = {many: [{"name": "t", one: values[one]}] for many, one in named.items()}
-    (tmp_path / "prod.kubeconfig").write_text(json.dumps(found | {"current-context": "t"}))
+    (tmp_path / "prod.kubeconfig").write_text(json.dumps(kubeconfig_of({"server": "https://127.0.0.1:1"})))
     return tmp_path / "clusters.toml"
 
 

@@ -24,11 +24,16 @@ def client_of(kubeconfig: Path | None) -> AsyncClient:
     where = str(kubeconfig or "the pod's service account")
     try:
         config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account()
-        return AsyncClient(config=config)
+        client = AsyncClient(config=config)
     except OSError as error:
         raise _unusable(where, error.strerror or str(error)) from error
     except Exception as error:  # what a file of the wrong shape raises is the library's own affair
         raise _unusable(where, f"{type(error).__name__}: {error}") from error
+    # What it says decides who somebody is.
+    cluster = client.config.cluster
+    if not cluster.server.startswith("https://") or cluster.insecure:
+        raise _unusable(where, f"{cluster.server} would not be known by its certificate")
+    return client
 
 
 def failure(error: Exception, where: str) -> RingfenceError:
