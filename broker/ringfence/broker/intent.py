@@ -15,6 +15,7 @@ from ringfence.broker import events, metrics
 from ringfence.broker.entry import Entry, any_node, check_entry
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.feed import Feed
+from ringfence.broker.log import log
 from ringfence.broker.registry import Registry
 from ringfence.broker.store import entries as stored_entries
 from ringfence.broker.store import intent as stored
@@ -72,6 +73,7 @@ class Intent:
         self._texts: tuple[Document, ...] = ()
         self._documents: tuple[LoadedDocument, ...] = ()
         self._origins: dict[tuple[str, str], RuleOrigin] = {}
+        self._seq = 0  # of the apply in force
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -96,14 +98,29 @@ class Intent:
 
     async def restore(self) -> None:
         """Put in force what was in force when the server last ran; raises INVALID if this program refuses it."""
-        self._origins = await self._store.run(stored.origins)
-        found = await self._store.run(stored.last)
+        async with self._one_at_a_time:
+            await self._follow()
+
+    async def follow(self, _keys: frozenset[str] | None = None) -> None:
+        """Put in force what another server has applied since; what this program refuses changes nothing here."""
+        async with self._one_at_a_time:
+            try:
+                await self._follow()
+            except RingfenceError as error:
+                if error.kind is not Kind.INVALID:
+                    raise
+                log.error("intent of another server is not in force here", detail=error.detail, where=error.where)
+
+    async def _follow(self) -> None:
+        found = await self._store.run(_news, self._seq)
         if found is None:
             return
-        texts = tuple(found[1])
+        self._seq, texts, origins = found
+        self._origins |= origins
         loaded = await asyncio.to_thread(self._load, texts)
         model = loaded.model
         if model is None:
+            self._texts = ()  # whatever is applied next is something else than what was applied last
             raise refused(loaded.findings)
         await self._enforce(model, loaded, texts)
 
@@ -120,6 +137,16 @@ class Intent:
 
         Raises INVALID for another trust domain, DENIED for what *permit* forbids, and what the store raises.
         """
+        given = Apply("", author, commit, int(self._clock().timestamp()))
+        while (outcome := await self._apply(texts, given, dry_run=dry_run, permit=permit)) is None:
+            await self.follow()  # another server was quicker: what is in force is judged anew
+        await self._feed.catch_up()
+        return outcome
+
+    async def _apply(
+        self, texts: Sequence[Document], given: Apply, *, dry_run: bool, permit: IntentPermit | None
+    ) -> Outcome | None:
+        """The same as far as our own memory; None, and nothing done, when it is not what is in force any more."""
         async with self._one_at_a_time:
             started = time.perf_counter()
             # 1. All findings at once; one error ends it.
@@ -135,8 +162,8 @@ class Intent:
             if dry_run:
                 return Outcome(model.revision, changes, loaded.findings, 0)
             # 2. On disk as one transaction: documents, where rules stand, entries and their revisions.
-            if tuple(texts) != self._texts:
-                await self._record(model, texts, author, commit)
+            if not await self._record(model, tuple(texts), given):
+                return None
             # 3. In memory, from there to agents, and to the proxies that it touches.
             proxies = await self._enforce(model, loaded, tuple(texts))
             metrics.APPLY_SECONDS.observe(time.perf_counter() - started)
@@ -147,20 +174,23 @@ class Intent:
     def _load(self, texts: Sequence[Document]) -> Loaded:
         return judged(texts, self._trust_domain, self._clock())
 
-    async def _record(self, model: Model, texts: Sequence[Document], author: str, commit: str) -> None:
-        now = int(self._clock().timestamp())
-        apply = Apply(model.revision, author, commit, now)
+    async def _record(self, model: Model, texts: tuple[Document, ...], given: Apply) -> bool:
+        """Whether *texts* are what was applied last, now."""
+        if texts == self._texts:
+            return await self._store.run(stored.newest) == self._seq
+        apply = replace(given, revision=model.revision)
         origins = self._moved(model, apply)
         entries = [self._entry(draft) for draft in entries_of(model)]
-        await self._store.run(_record, apply, texts, origins, entries)
+        if not await self._store.run(_record, apply, texts, origins, entries, self._seq):
+            return False
+        self._seq += 1
         self._origins |= {(origin.rule, origin.hash): origin for origin in origins}
+        return True
 
     async def _enforce(self, model: Model, loaded: Loaded, texts: tuple[Document, ...]) -> int:
         self.model, self._documents, self._texts = model, loaded.documents, texts
         self._registry.launch_rules = launch_rules_of(model)
-        proxies = await self._proxies.apply(model)
-        await self._feed.catch_up()
-        return proxies
+        return await self._proxies.apply(model)
 
     def _moved(self, model: Model, apply: Apply) -> list[RuleOrigin]:
         """The origins that are new or changed with *model*; a meaning that stays in force keeps who brought it."""
@@ -220,9 +250,22 @@ def _record(
     texts: Sequence[Document],
     origins: Sequence[RuleOrigin],
     entries: Sequence[Entry],
-) -> None:
+    after: int,
+) -> bool:
+    if stored.newest(connection) != after:
+        return False
     stored_entries.reconcile(connection, entries, apply.applied_at)
     stored.record(connection, apply, texts, origins)
+    return True
+
+
+def _news(
+    connection: Connection, seq: int
+) -> tuple[int, tuple[Document, ...], dict[tuple[str, str], RuleOrigin]] | None:
+    """What was applied after *seq*: the newest sequence and documents, and where the rules since then stand."""
+    newest = stored.newest(connection)
+    found = stored.last(connection) if newest != seq else None
+    return None if found is None else (newest, tuple(found[1]), stored.origins(connection, after=seq))
 
 
 def _origin(rule: Rule, apply: Apply) -> RuleOrigin:

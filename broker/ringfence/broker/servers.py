@@ -68,6 +68,11 @@ class Servers:
         await servers.follow()
         return servers
 
+    @property
+    def shared(self) -> bool:
+        """Whether there can be others."""
+        return self._presence is not None
+
     async def run(self, feed: Feed) -> None:
         """Follow what others commit, until cancelled."""
 

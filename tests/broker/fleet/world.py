@@ -88,10 +88,11 @@ class MemoryLog:
         """All rows."""
         return list(self.rows)
 
-    async def put(self, rows: list[EndpointRow]) -> None:
-        """Keep them."""
+    async def put(self, node: str, rows: list[EndpointRow]) -> None:
+        """Keep them in place of what it said before."""
         if self.broken is not None:
             raise self.broken
+        await self.remove(node)
         self.rows += rows
 
     async def remove(self, node: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -44,6 +44,7 @@ class Federation:
         *,
         clock: Callable[[], datetime],
         fetch: Fetch | None = None,
+        on_duty: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.held: dict[TrustDomain, Held] = {}
         self.version = 0  # grows with every change of a bundle
@@ -52,6 +53,7 @@ class Federation:
         self._bell = bell
         self._clock = clock
         self._fetch = fetch or _fetch
+        self._on_duty = on_duty or _always  # of several servers one fetches, and the others follow
         self._states: dict[TrustDomain, State] = {}
         self._hastened: dict[TrustDomain, datetime] = {}
         self._one_at_a_time = asyncio.Lock()  # over check, store and memory of one change
@@ -62,6 +64,19 @@ class Federation:
         held, relations = await self._store.run(stored.every)
         self.held = {each.bundle.trust_domain: each for each in held}
         self._states = {relation.trust_domain: State(relation, self._clock()) for relation in relations}
+
+    async def follow(self, _keys: frozenset[str] | None = None) -> None:
+        """Take in what other servers have changed; a relation that is new to us is fetched at once."""
+        async with self._one_at_a_time:
+            held, relations = await self._store.run(stored.every)
+            before, self.held = self.held, {each.bundle.trust_domain: each for each in held}
+            known = {state.relation: state for state in self._states.values()}
+            fresh = {r: known.get(r) or State(r, self._clock()) for r in relations}
+            self._states = {relation.trust_domain: state for relation, state in fresh.items()}
+            self._wake.set()
+            if self.held != before:
+                self.version += 1
+                self._bell.ring()
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -170,7 +185,7 @@ class Federation:
             self._wake.clear()
             now = self._clock()
             due = [state.relation.trust_domain for state in self._states.values() if state.next_at <= now]
-            await asyncio.gather(*map(self._refresh_quietly, due))
+            await self._refresh_all(due)
             pause = min((state.next_at for state in self._states.values()), default=None)
             seconds = None if pause is None else max((pause - self._clock()).total_seconds(), 0)
             try:
@@ -178,6 +193,20 @@ class Federation:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def _refresh_all(self, due: Sequence[TrustDomain]) -> None:
+        if not due or await self._is_ours():
+            await asyncio.gather(*map(self._refresh_quietly, due))
+            return
+        for domain in due:
+            if (state := self._states.get(domain)) is not None:
+                self._states[domain] = replace(state, next_at=self._next(domain))
+
+    async def _is_ours(self) -> bool:
+        try:
+            return await self._on_duty()
+        except RingfenceError:  # the database is away, and with it the place where a bundle would be kept
+            return False
 
     async def _refresh_quietly(self, trust_domain: TrustDomain) -> None:
         try:
@@ -271,6 +300,10 @@ def _same(known: Relation, wanted: Relation) -> str:
         f"there is a relation with {known.trust_domain} by another URL, profile or endpoint",
         hint=f"Run `ringfence federation delete {known.trust_domain}` first",
     )
+
+
+async def _always() -> bool:
+    return True
 
 
 async def _fetch(relation: Relation, endpoint_bundle: SpiffeBundle | None) -> bytes:

@@ -22,8 +22,8 @@ class EndpointLog(Protocol):
     async def load(self) -> list[EndpointRow]:
         """Everything that was put and not removed."""
 
-    async def put(self, rows: list[EndpointRow]) -> None:
-        """Keep *rows*."""
+    async def put(self, node: str, rows: list[EndpointRow]) -> None:
+        """Keep *rows* as all that *node* says."""
 
     async def remove(self, node: str) -> None:
         """Forget what that proxy said."""
@@ -31,12 +31,13 @@ class EndpointLog(Protocol):
 
 @dataclass(slots=True)
 class _Said:
-    """What one proxy said; `until` None while it is connected."""
+    """What one proxy said; `until` None while it is connected, here or (`elsewhere`) to another server."""
 
     key: str
     addresses: Mapping[str, Address]
     streams: int = 0
     until: datetime | None = None
+    elsewhere: bool = False
 
 
 @dataclass(slots=True)
@@ -76,8 +77,35 @@ class Endpoints:
         if said is None:
             return
         said.streams -= 1
-        if said.streams <= 0:
+        if said.streams <= 0 and not said.elsewhere:
             said.until = now + self.grace
+
+    def hear(self, node: str, key: str, addresses: Mapping[str, Address]) -> set[Served]:
+        """A proxy is connected to another server; while it is here too, what it says here stands."""
+        said = self._said.get(node)
+        if said is None or said.streams <= 0:
+            return self._set(node, _Said(key, addresses, elsewhere=True))
+        said.elsewhere = True
+        return set()
+
+    def lose(self, node: str) -> set[Served]:
+        """A proxy is connected to no other server any more."""
+        said = self._said.get(node)
+        if said is None or not said.elsewhere:
+            return set()
+        if said.streams <= 0:
+            return self.forget(node)
+        said.elsewhere = False
+        return set()
+
+    def is_elsewhere(self, node: str) -> bool:
+        """Whether another server was the last to say where that proxy is served."""
+        said = self._said.get(node)
+        return said is not None and said.elsewhere
+
+    def elsewhere(self) -> set[str]:
+        """The proxies of other servers."""
+        return {node for node, said in self._said.items() if said.elsewhere}
 
     def forget(self, node: str) -> set[Served]:
         """Drop what a proxy said, now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from ringfence.broker.fleet.scope import Scope, Scopes
 from ringfence.broker.fleet.stream import Machine, Sender, Stream
 from ringfence.broker.fleet.turns import Turns
 from ringfence.broker.log import log
+from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.telemetry.names import COMPILE, NODE, PROXIES, PUSH, REVISION, SPIFFE_ID
 from ringfence.broker.telemetry.spans import span
 from ringfence.certs.revocation import Revocations
@@ -139,6 +140,15 @@ class Fleet:
         # 3. The proxies that judge such callers, or call such servers.
         return len(out) + self.apply(self._scopes.model)
 
+    def hear(self, node: str, rows: Sequence[EndpointRow]) -> None:
+        """Another server's proxy says *rows*; none: it is no other server's any more."""
+        addresses = {row.port: (row.host, row.number) for row in rows}
+        self._touch(self._endpoints.hear(node, rows[0].key, addresses) if rows else self._endpoints.lose(node))
+
+    def elsewhere(self) -> set[str]:
+        """The proxies of other servers."""
+        return self._endpoints.elsewhere()
+
     def tick(self) -> datetime | None:
         """Apply what is due by the clock: ended rules, endpoints whose grace is over. When the next thing is due."""
         now = self._clock()
@@ -237,9 +247,10 @@ class Fleet:
         """Let others have the ports of a connected proxy, and remember them."""
         key, addresses = proxy.caller.workload.key, proxy.inbound
         change = self._endpoints.join if joins else self._endpoints.amend
+        comes = self._endpoints.is_elsewhere(proxy.node)  # its server is gone, or it has left that one
         changed = change(proxy.node, key, addresses)
-        if changed:
-            self._journal.put(rows_of(proxy.node, key, addresses), node=proxy.node)
+        if changed or comes:
+            self._journal.put(proxy.node, rows_of(proxy.node, key, addresses))
         self._touch(changed)
 
     def _is_revoked(self, caller: Caller) -> bool:

@@ -22,11 +22,9 @@ class Journal:
         """What was kept; raises what the log raises."""
         return await self._log.load()
 
-    def put(self, rows: list[EndpointRow], *, node: str) -> None:
+    def put(self, node: str, rows: list[EndpointRow]) -> None:
         """Keep *rows* as all that *node* says."""
-        self.remove(node)
-        if rows:
-            self._todo.put_nowait(lambda: self._log.put(rows))
+        self._todo.put_nowait(lambda: self._log.put(node, rows))
 
     def remove(self, node: str) -> None:
         """Forget what *node* said."""

@@ -19,6 +19,7 @@ from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import record
 from ringfence.broker.bell import Bell
 from ringfence.broker.federation.federation import Federation
+from ringfence.broker.feed import Feed
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
@@ -36,6 +37,7 @@ from ringfence.certs.profile import LeafDraft, csr_public_key
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
 from ringfence.proto.lane import Call, Method, methods_of
+from ringfence.proto.lane.peer import Peer
 from ringfence.proto.service import service_of
 
 _SERVICE = service_of(pb, "Agent")
@@ -56,6 +58,7 @@ class AgentApi:
     federation: Federation
     audit: AuditLog | None = None
     revoked: Revoked = field(default_factory=Revoked)
+    feed: Feed | None = None  # with other servers: what they know and we may not, yet
 
     def methods(self) -> dict[str, Method]:
         """What the lane serves, by path."""
@@ -88,17 +91,29 @@ class AgentApi:
 
     async def connect(self, call: Call) -> None:
         """Serve one agent until it leaves, or until the SVID that it came with and renewed here has ended."""
-        agent = self.agents.authenticate(call.peer)
+        agent = await self._authenticated(call.peer)
         with self.agents.stream(agent) as ended:
             first = await call.receive()
             if first is None or first.WhichOneof("message") != "hello":
                 raise RingfenceError(Kind.INVALID, "an agent's first message is its hello")
+            if self.feed is not None and first.hello.revision > self.registry.revision:
+                await self.feed.catch_up()  # another server told it more than we know: never take that from it
             stream = _AgentStream(self, call, agent, first.hello)
             events.agent_connected(agent, call.peer.address, first.hello.version)
             try:
                 await stream.serve(ended)
             finally:
                 events.agent_left(agent, call.peer.address)
+
+    async def _authenticated(self, peer: Peer) -> SpiffeId:
+        """The agent at the other end, who may have attested elsewhere a moment ago; raises as `authenticate`."""
+        try:
+            return self.agents.authenticate(peer)
+        except RingfenceError:
+            if self.feed is None:
+                raise
+        await self.feed.catch_up()
+        return self.agents.authenticate(peer)
 
 
 class _AgentStream:

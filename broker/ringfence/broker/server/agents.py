@@ -39,6 +39,7 @@ class Agents:
         self._clock = clock
         self._nodes: dict[str, Node] = {}
         self._facts: dict[str, frozenset[Selector]] = {}
+        self._one_at_a_time = asyncio.Lock()  # over store and memory of one change
         self._open: defaultdict[str, set[Ended]] = defaultdict(set)
 
     @property
@@ -51,6 +52,33 @@ class Agents:
         self._nodes.clear()
         for node in (await self._store.run(nodes.every)).values():
             self.know(node)
+
+    async def follow(self, keys: frozenset[str] | None) -> None:
+        """Take in what other servers have done to agents: whoever was evicted or banned there, ends here too."""
+        async with self._one_at_a_time:
+            found = await self._store.run(nodes.every, keys)
+            for spiffe_id in set(self._nodes) | set(found) if keys is None else keys:
+                self._follow(SpiffeId.parse(spiffe_id), found.get(spiffe_id))
+
+    def _follow(self, agent: SpiffeId, node: Node | None) -> None:
+        before = self._nodes.get(str(agent))
+        if node is None:
+            self._forget(agent)
+            return
+        self.know(node)
+        if before is None:
+            return
+        if node.banned and not before.banned:
+            self._end(agent, "banned", _banned(agent))
+        elif node.attested_at != before.attested_at and self._open.get(node.spiffe_id):
+            self._end(agent, "replaced", _replaced(agent))
+
+    def _forget(self, agent: SpiffeId) -> int:
+        # 1. No new stream.
+        self._nodes.pop(str(agent), None)
+        self._facts.pop(str(agent), None)
+        # 2. The open ones end.
+        return self._end(agent, "evicted", _evicted(agent)) if self._open.get(str(agent)) else 0
 
     def know(self, node: Node) -> None:
         """Take note of a node that the store has recorded."""
@@ -69,11 +97,12 @@ class Agents:
         Streams that it has open were opened with what is out now, or by a copy of it: they end.
         """
         agent = SpiffeId.parse(node.spiffe_id)
-        if not await self._store.run(nodes.attested, node):
-            raise _banned(agent)
-        self.know(node)
-        if self._open.get(node.spiffe_id):
-            self._end(agent, "replaced", _replaced(agent))
+        async with self._one_at_a_time:
+            if not await self._store.run(nodes.attested, node):
+                raise _banned(agent)
+            self.know(node)
+            if self._open.get(node.spiffe_id):
+                self._end(agent, "replaced", _replaced(agent))
 
     def selectors_of(self, agent: SpiffeId) -> frozenset[Selector]:
         """What the last attestation of *agent* proved."""
@@ -86,38 +115,38 @@ class Agents:
 
     async def renewed(self, agent: SpiffeId, serial: str, not_after: int) -> None:
         """Record the newest SVID of an agent; raises DENIED for one that was evicted or banned meanwhile."""
-        if not await self._store.run(nodes.renewed, str(agent), serial, not_after):
-            raise _not_admitted(agent)
-        if (node := self._nodes.get(str(agent))) is not None:
-            self.know(replace(node, serial=serial, not_after=not_after))
+        async with self._one_at_a_time:
+            if not await self._store.run(nodes.renewed, str(agent), serial, not_after):
+                raise _not_admitted(agent)
+            if (node := self._nodes.get(str(agent))) is not None:
+                self.know(replace(node, serial=serial, not_after=not_after))
 
     async def evict(self, agent: SpiffeId) -> int | None:
         """Have *agent* attest anew before it gets anything more; streams ended, or None if nothing changed."""
-        # 1. On disk, so that neither a renewal under way nor a restart brings it back.
-        if not await self._store.run(nodes.evict, str(agent)):
-            return None
-        # 2. No new stream.
-        self._nodes.pop(str(agent), None)
-        self._facts.pop(str(agent), None)
-        # 3. The open ones end.
-        return self._end(agent, "evicted", _evicted(agent))
+        async with self._one_at_a_time:
+            # On disk first, so that neither a renewal under way nor a restart brings it back.
+            if not await self._store.run(nodes.evict, str(agent)):
+                return None
+            return self._forget(agent)
 
     async def ban(self, agent: SpiffeId) -> int | None:
         """Refuse *agent* until the ban is lifted; streams ended, or None if nothing changed."""
         attestor = agent.path.removeprefix(AGENT_PREFIX).partition("/")[0]
         stranger = Node(str(agent), attestor, 0, "", 0, banned=True)
-        if not await self._store.run(nodes.ban, stranger):
-            return None
-        self.know(replace(self._nodes.get(str(agent), stranger), banned=True))
-        return self._end(agent, "banned", _banned(agent))
+        async with self._one_at_a_time:
+            if not await self._store.run(nodes.ban, stranger):
+                return None
+            self.know(replace(self._nodes.get(str(agent), stranger), banned=True))
+            return self._end(agent, "banned", _banned(agent))
 
     async def lift(self, agent: SpiffeId) -> bool:
         """End a ban: an SVID that is still valid is good again. Whether there was one."""
-        if not await self._store.run(nodes.lift, str(agent)):
-            return False
-        node = self._nodes.pop(str(agent), None)
-        if node is not None and node.serial:
-            self.know(replace(node, banned=False))
+        async with self._one_at_a_time:
+            if not await self._store.run(nodes.lift, str(agent)):
+                return False
+            node = self._nodes.pop(str(agent), None)
+            if node is not None and node.serial:
+                self.know(replace(node, banned=False))
         events.node_unbanned(agent)
         return True
 

@@ -17,7 +17,7 @@ from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, DATABASE, ServerConfig
 from ringfence.broker.features import WIT_SVID
 from ringfence.broker.federation.federation import Federation
-from ringfence.broker.feed import Feed
+from ringfence.broker.feed import Feed, Take
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
 from ringfence.broker.keys.choice import open_keys
@@ -110,7 +110,7 @@ async def load(config: ServerConfig, clock: Clock) -> Parts:
     """Open the store and bring everything into memory; raises what any part raises, with the store closed."""
     location = config.database or Location.of_file(config.data_dir / DATABASE)
     async with AsyncExitStack() as undo:
-        store = await Store.open(location, Hold.ALONE)
+        store = await Store.open(location, Hold.SHARED)
         undo.push_async_callback(store.close)
         audit = await _open_audit(config, clock)
         undo.callback(audit.close)
@@ -150,23 +150,32 @@ async def _load(
         keys_last=config.keys.last,
         servers=servers,
     )
-    if unfinished := await store.run(ledger.unfinished):
+    ours = [one.id for line in trust.authority.lines for one in line.every()]
+    if unfinished := await store.run(ledger.unfinished, ours):
         events.unfinished(unfinished)
     # 2. Registrations and admitted agents.
     registry = Registry(bell)
     feed = Feed(store, registry, Revoked(bell))
     await feed.load()
-    feed.tell(ChangeKind.SERVER, servers.follow)
-    feed.tell(ChangeKind.AUTHORITY, trust.follow)
-    federation = Federation(lambda: trust.bundle, store, bell, clock=clock)
+    federation = Federation(lambda: trust.bundle, store, bell, clock=clock, on_duty=servers.on_duty)
     await federation.load()
     agents = Agents(trust, store, clock=clock)
     await agents.load()
     registry.facts_of = agents.selectors_of
     # 3. The intent in force and what proxies are to hold.
-    proxies = await ServerProxies.load(store, feed.revoked, clock)
+    proxies = await ServerProxies.load(store, feed.revoked, clock, server=servers.me.id)
     intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
     await intent.restore()
+    followers: dict[ChangeKind, Take] = {
+        ChangeKind.SERVER: servers.follow,
+        ChangeKind.AUTHORITY: trust.follow,
+        ChangeKind.FEDERATION: federation.follow,
+        ChangeKind.NODE: agents.follow,
+        ChangeKind.ENDPOINTS: proxies.hear,
+        ChangeKind.INTENT: intent.follow,
+    }
+    for kind, take in followers.items():
+        feed.tell(kind, take)
     # 4. The server's own identity.
     issuer = Issuer(
         trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer, audit=audit, revoked=feed.revoked
@@ -188,7 +197,10 @@ async def _load(
         issuer=issuer,
         identity=identity,
         intent=intent,
-        agent_api=AgentApi(registry, trust, issuer, admission, agents, bell, clock, federation, audit, feed.revoked),
+        agent_api=AgentApi(
+            *(registry, trust, issuer, admission, agents, bell, clock, federation, audit, feed.revoked),
+            feed=feed if servers.shared else None,
+        ),
         admin_api=AdminApi(
             store,
             feed,

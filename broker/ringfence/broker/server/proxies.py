@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from ringfence.admin.v1 import admin_pb2 as pb
@@ -12,6 +13,7 @@ from ringfence.broker.fleet.exports import METRICS
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.store import endpoints
+from ringfence.broker.store.authority import SERVER
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.engine import Store
 from ringfence.policy.model import Model
@@ -20,40 +22,65 @@ from ringfence.xds.compile import compile_snapshot
 
 
 class StoredEndpoints:
-    """The fleet's endpoint log in the store."""
+    """The fleet's endpoint log in the store, and what the proxies of other servers said."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, server: str) -> None:
         self._store = store
+        self._server = server
 
     async def load(self) -> list[EndpointRow]:
-        """Everything that was kept."""
-        return await self._store.run(endpoints.every)
+        """What this server kept."""
+        return [row for row in await self._store.run(endpoints.every) if self._is_ours(row)]
 
-    async def put(self, rows: list[EndpointRow]) -> None:
-        """Keep *rows*."""
-        await self._store.run(endpoints.put, rows)
+    async def put(self, node: str, rows: list[EndpointRow]) -> None:
+        """Keep *rows* as all that *node* says."""
+        await self._store.run(endpoints.put, node, [replace(row, server=self._server) for row in rows])
 
     async def remove(self, node: str) -> None:
-        """Forget what that proxy said."""
-        await self._store.run(endpoints.remove, node)
+        """Forget what that proxy said, unless it is connected to another server now."""
+        await self._store.run(endpoints.remove, node, self._server)
+
+    async def elsewhere(self, only: frozenset[str] | None) -> dict[str, list[EndpointRow]]:
+        """By proxy, what other servers kept: of *only*, each of which is there, or of all."""
+        found: dict[str, list[EndpointRow]] = {node: [] for node in only or ()}
+        for row in await self._store.run(endpoints.every, only):
+            if not self._is_ours(row):
+                found.setdefault(row.node, []).append(row)
+        return found
+
+    def _is_ours(self, row: EndpointRow) -> bool:
+        return row.server in {"", self._server}
 
 
 class ServerProxies:
     """Every connected proxy of this server; nobody is served before the first `apply`."""
 
-    def __init__(self, fleet: Fleet, revoked: Revoked, clock: Callable[[], datetime]) -> None:
+    def __init__(self, fleet: Fleet, kept: StoredEndpoints, revoked: Revoked, clock: Callable[[], datetime]) -> None:
         self.fleet = fleet
+        self._kept = kept
         self._revoked = revoked
         self._api = ProxyApi(fleet, clock)
 
     @classmethod
-    async def load(cls, store: Store, revoked: Revoked, clock: Callable[[], datetime]) -> ServerProxies:
+    async def load(
+        cls, store: Store, revoked: Revoked, clock: Callable[[], datetime], *, server: str = SERVER
+    ) -> ServerProxies:
         """With the endpoints that were known before, and what is revoked before anybody is served."""
-        fleet = Fleet(compile_snapshot, StoredEndpoints(store), clock=clock)
+        kept = StoredEndpoints(store, server)
+        fleet = Fleet(compile_snapshot, kept, clock=clock)
         await fleet.restore()
         fleet.revoke(revoked.current)
         METRICS.follow(fleet)
-        return cls(fleet, revoked, clock)
+        proxies = cls(fleet, kept, revoked, clock)
+        if server != SERVER:
+            await proxies.hear(None)
+        return proxies
+
+    async def hear(self, nodes: frozenset[str] | None) -> None:
+        """Take in where the proxies of other servers are served."""
+        found = await self._kept.elsewhere(nodes)
+        for node in found.keys() | (self.fleet.elsewhere() if nodes is None else set()):
+            self.fleet.hear(node, found.get(node, []))
 
     async def apply(self, model: Model) -> int:
         """Make *model* the one in force."""

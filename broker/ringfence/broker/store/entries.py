@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select
 
 from ringfence.broker.entry import API_ORIGIN, Entry
 from ringfence.broker.store.changes import ChangeKind, append
+from ringfence.broker.store.chunks import chunks
 from ringfence.broker.store.schema import entries
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
@@ -19,7 +20,6 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
 CONFIGURED, PRUNED = "configured", "pruned"
 Permit = Callable[[Entry], None]  # raises for an entry that is not to be touched
-_CHUNK = 500  # bound variables a statement, well under SQLite's limit
 
 
 def create(connection: Connection, wanted: Sequence[Entry], now: int) -> list[tuple[Entry, str]]:
@@ -63,7 +63,7 @@ def remove(connection: Connection, ids: Sequence[str], permit: Permit = lambda _
     for entry in by_id(connection, ids):
         permit(entry)
         gone.append(entry.id)
-    for chunk in _chunks(gone):
+    for chunk in chunks(gone):
         connection.execute(delete(entries).where(entries.c.id.in_(chunk)))
     append(connection, [(ChangeKind.REMOVED, entry_id) for entry_id in gone])
     return gone
@@ -178,7 +178,7 @@ def by_id(connection: Connection, ids: Sequence[str]) -> list[Entry]:
     """Those of *ids* that exist."""
     return [
         _entry(row)
-        for chunk in _chunks(ids)
+        for chunk in chunks(ids)
         for row in connection.execute(select(entries).where(entries.c.id.in_(chunk)))
     ]
 
@@ -186,7 +186,7 @@ def by_id(connection: Connection, ids: Sequence[str]) -> list[Entry]:
 def _by_key(connection: Connection, keys: Sequence[str]) -> dict[str, Entry]:
     return {
         row.key: _entry(row)
-        for chunk in _chunks(keys)
+        for chunk in chunks(keys)
         for row in connection.execute(select(entries).where(entries.c.key.in_(chunk)))
     }
 
@@ -202,10 +202,6 @@ def _replace(connection: Connection, changed: Sequence[tuple[Entry, Entry]]) -> 
         rows = [_row(entry) | {"which": entry.id} for entry in stored]
         connection.execute(entries.update().where(entries.c.id == bindparam("which")), rows)
     return {entry.id: entry for entry in stored}
-
-
-def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
 def _row(entry: Entry) -> dict[str, object]:

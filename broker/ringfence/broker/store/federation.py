@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, select
 
 from ringfence.broker.federation.relation import Profile, Relation
+from ringfence.broker.store import changes
+from ringfence.broker.store.changes import ChangeKind
 from ringfence.broker.store.schema import federated_bundles, federations
 from ringfence.broker.store.upsert import upsert
 from ringfence.certs.bundle import SpiffeBundle
@@ -43,11 +45,13 @@ def put_bundle(connection: Connection, held: Held) -> None:
     """Keep a bundle in place of the one before."""
     changed = {"bundle": held.bundle.to_json(), "changed_at": held.changed_at}
     upsert(connection, federated_bundles, {"trust_domain": held.bundle.trust_domain.name}, changed=changed)
+    _changed(connection, held.bundle.trust_domain)
 
 
 def remove_bundle(connection: Connection, trust_domain: TrustDomain) -> None:
     """Keep it no longer."""
     connection.execute(delete(federated_bundles).where(federated_bundles.c.trust_domain == trust_domain.name))
+    _changed(connection, trust_domain)
 
 
 def put_relation(connection: Connection, relation: Relation, bootstrap: Held | None) -> None:
@@ -61,6 +65,7 @@ def put_relation(connection: Connection, relation: Relation, bootstrap: Held | N
             created_at=relation.created_at,
         )
     )
+    _changed(connection, relation.trust_domain)
     if bootstrap is not None:
         put_bundle(connection, bootstrap)
 
@@ -69,3 +74,7 @@ def remove_relation(connection: Connection, trust_domain: TrustDomain) -> None:
     """Keep neither the relation nor its bundle (SPIFFE_Federation.md section 6.3)."""
     connection.execute(delete(federations).where(federations.c.trust_domain == trust_domain.name))
     remove_bundle(connection, trust_domain)
+
+
+def _changed(connection: Connection, trust_domain: TrustDomain) -> None:
+    changes.append(connection, [(ChangeKind.FEDERATION, trust_domain.name)])

@@ -49,7 +49,7 @@ class RuleOrigin:
 
 def record(connection: Connection, apply: Apply, texts: Sequence[Document], origins: Iterable[RuleOrigin]) -> int:
     """Store one apply and the origins that are new or moved with it; the revision of the change feed."""
-    seq: int = connection.execute(select(func.coalesce(func.max(intents.c.seq), 0) + 1)).scalar_one()
+    seq = newest(connection) + 1
     connection.execute(
         intents.insert().values(
             seq=seq,
@@ -69,6 +69,12 @@ def record(connection: Connection, apply: Apply, texts: Sequence[Document], orig
     return append(connection, [(ChangeKind.INTENT, apply.revision)])
 
 
+def newest(connection: Connection) -> int:
+    """The sequence of the last apply, each of which is one higher than the one before; 0 before the first."""
+    seq: int = connection.execute(select(func.coalesce(func.max(intents.c.seq), 0))).scalar_one()
+    return seq
+
+
 def last(connection: Connection) -> tuple[Apply, list[Document]] | None:
     """The apply in force with its documents, or None when nothing was ever applied."""
     row = connection.execute(select(intents).order_by(intents.c.seq.desc()).limit(1)).one_or_none()
@@ -79,7 +85,8 @@ def last(connection: Connection) -> tuple[Apply, list[Document]] | None:
     return Apply(row.revision, row.author, row.commit, row.applied_at), texts
 
 
-def origins(connection: Connection) -> dict[tuple[str, str], RuleOrigin]:
-    """By rule and hash, the newest origin of every rule that was ever applied."""
+def origins(connection: Connection, *, after: int = 0) -> dict[tuple[str, str], RuleOrigin]:
+    """By rule and hash, the newest origin of every rule that was ever applied, or since the apply *after*."""
     query = select(*(rules.c[name] for name in RuleOrigin.__slots__)).order_by(rules.c.seq)
+    query = query.where(rules.c.seq > after)
     return {(row.rule, row.hash): RuleOrigin(*row) for row in connection.execute(query)}

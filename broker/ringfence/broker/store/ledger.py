@@ -81,9 +81,12 @@ def issued(connection: Connection, serials: Sequence[str]) -> None:
         connection.execute(update(issuance).where(issuance.c.serial.in_(chunk)).values(state=ISSUED))
 
 
-def unfinished(connection: Connection) -> list[str]:
-    """Serials that were intended and never recorded as issued: they may or may not have been signed."""
-    return list(connection.execute(select(issuance.c.serial).where(issuance.c.state == INTENT)).scalars())
+def unfinished(connection: Connection, authorities: Sequence[str] | None = None) -> list[str]:
+    """Serials that were intended (for *authorities*) and never recorded as issued: they may have been signed or not."""
+    query = select(issuance.c.serial).where(issuance.c.state == INTENT)
+    if authorities is not None:
+        query = query.where(issuance.c.authority.in_(authorities))
+    return list(connection.execute(query).scalars())
 
 
 def states(connection: Connection) -> dict[str, str]:

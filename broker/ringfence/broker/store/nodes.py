@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 
+from ringfence.broker.store import changes
+from ringfence.broker.store.changes import ChangeKind
+from ringfence.broker.store.chunks import chunks
 from ringfence.broker.store.schema import nodes
 
 
@@ -36,19 +41,20 @@ def attested(connection: Connection, node: Node) -> bool:
         return False
     connection.execute(delete(nodes).where(nodes.c.spiffe_id == node.spiffe_id))
     connection.execute(insert(nodes).values(_row(node)))
+    _changed(connection, node.spiffe_id)
     return True
 
 
 def renewed(connection: Connection, spiffe_id: str, serial: str, not_after: int) -> bool:
     """Note the newest SVID of an agent; False, and nothing done, if it was evicted or banned meanwhile."""
     known = update(nodes).where(nodes.c.spiffe_id == spiffe_id, nodes.c.banned.is_(False))
-    return connection.execute(known.values(serial=serial, not_after=not_after)).rowcount == 1
+    return _if_any(connection, connection.execute(known.values(serial=serial, not_after=not_after)).rowcount, spiffe_id)
 
 
 def evict(connection: Connection, spiffe_id: str) -> bool:
     """Forget that agent, so that it has to attest anew; False if it is not known or banned: a ban stays."""
     gone = delete(nodes).where(nodes.c.spiffe_id == spiffe_id, nodes.c.banned.is_(False))
-    return connection.execute(gone).rowcount == 1
+    return _if_any(connection, connection.execute(gone).rowcount, spiffe_id)
 
 
 def ban(connection: Connection, stranger: Node) -> bool:
@@ -58,6 +64,7 @@ def ban(connection: Connection, stranger: Node) -> bool:
     known = update(nodes).where(nodes.c.spiffe_id == stranger.spiffe_id)
     if not connection.execute(known.values(banned=True)).rowcount:
         connection.execute(insert(nodes).values(_row(replace(stranger, banned=True))))
+    _changed(connection, stranger.spiffe_id)
     return True
 
 
@@ -68,21 +75,44 @@ def lift(connection: Connection, spiffe_id: str) -> bool:
     known = nodes.c.spiffe_id == spiffe_id
     connection.execute(update(nodes).where(known).values(banned=False))
     connection.execute(delete(nodes).where(known, nodes.c.serial == ""))
+    _changed(connection, spiffe_id)
     return True
 
 
-def every(connection: Connection) -> dict[str, Node]:
-    """All agents by SPIFFE ID."""
-    found = (
-        Node(**{**row._mapping, "selectors": tuple(row.selectors)})  # noqa: SLF001  # SQLAlchemy's public name
-        for row in connection.execute(select(nodes))
-    )
-    return {node.spiffe_id: node for node in found}
+def every(connection: Connection, only: Iterable[str] | None = None) -> dict[str, Node]:
+    """All agents by SPIFFE ID, or those of *only* that are known."""
+    if only is None:
+        return _found(connection, select(nodes))
+    found: dict[str, Node] = {}
+    for chunk in chunks(sorted(only)):
+        found |= _found(connection, select(nodes).where(nodes.c.spiffe_id.in_(chunk)))
+    return found
 
 
 def forget(connection: Connection, before: int) -> int:
     """Drop agents whose SVID ended before *before*, but none that is banned; how many."""
-    return connection.execute(delete(nodes).where(nodes.c.not_after < before, nodes.c.banned.is_(False))).rowcount
+    ended = select(nodes.c.spiffe_id).where(nodes.c.not_after < before, nodes.c.banned.is_(False))
+    gone = list(connection.execute(ended).scalars())
+    for chunk in chunks(gone):
+        connection.execute(delete(nodes).where(nodes.c.spiffe_id.in_(chunk)))
+    _changed(connection, *gone)
+    return len(gone)
+
+
+def _found(connection: Connection, query: Select[tuple[Any, ...]]) -> dict[str, Node]:
+    rows = connection.execute(query)
+    return {row.spiffe_id: Node(**{**row._mapping, "selectors": tuple(row.selectors)}) for row in rows}  # noqa: SLF001  # SQLAlchemy's public name
+
+
+def _if_any(connection: Connection, rows: int, spiffe_id: str) -> bool:
+    if rows:
+        _changed(connection, spiffe_id)
+    return rows == 1
+
+
+def _changed(connection: Connection, *spiffe_ids: str) -> None:
+    if spiffe_ids:
+        changes.append(connection, [(ChangeKind.NODE, one) for one in spiffe_ids])
 
 
 def _row(node: Node) -> dict[str, object]:

@@ -1,0 +1,179 @@
+"""Two whole servers on one PostgreSQL: what is done to one shows at the other, by push, and once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.store.connect import LIVING
+from ringfence.broker.store.endpoints import EndpointRow
+from ringfence.broker.store.location import Location
+from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.spiffe_id import TrustDomain
+from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.broker.server.node import Node
+from tests.broker.server.test_agent_api import _drain, joined
+from tests.postgres import Cluster
+
+pytestmark = pytest.mark.postgres
+WORKLOAD = "spiffe://example.org/ns/a/sa/web"
+INTENT = """apiVersion: ringfence.dev/v1alpha1
+kind: Workload
+metadata: {name: %s, namespace: team-a}
+spec:
+  role: serving
+  match: [{unix.uid: 1001}]
+  launch: {by: [{unix.uid: 1000}]}
+"""
+
+
+@pytest.fixture
+def location(postgres: Cluster) -> Iterator[Location]:
+    """An empty PostgreSQL database."""
+    with postgres.database() as url:
+        yield Location.parse(url)
+
+
+@asynccontextmanager
+async def both(location: Location, folder: Path) -> AsyncIterator[tuple[ServerUnderTest, ServerUnderTest]]:
+    """Two servers; the second one is new."""
+    for name in "ab":
+        await asyncio.to_thread((folder / name).mkdir)
+    async with (
+        running_server(folder / "a", database=location) as a,
+        running_server(folder / "b", database=location) as b,
+    ):
+        yield a, b
+
+
+async def seen(server: ServerUnderTest, what: Callable[[], Any]) -> None:
+    """Wait until *what*() is so, looking whenever *server* has caught up with the feed."""
+    async with asyncio.timeout(10):
+        while not what():
+            await server.parts.feed.catch_up()
+            await asyncio.sleep(0)
+
+
+async def moved(node: Node, server: ServerUnderTest) -> Node:
+    """The same node, when it connects to *server*."""
+    node.address = server.address
+    return node
+
+
+async def test_an_entry_made_at_one_is_pushed_by_the_other(tmp_path: Path, location: Location) -> None:
+    """To agents that attested at the first one: their SVID, of that one's authority, is accepted by both."""
+    async with both(location, tmp_path) as (a, b):
+        node = await joined(a)
+        await moved(node, b)
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            made = await a.create_entry(WORKLOAD, "unix:uid:1")
+            update = await stream.hear("entries")
+            assert [entry.id for entry in update.upserts] == [made.id]
+            await a.delete_entry(made.id)
+            assert list((await stream.hear("entries")).removed) == [made.id]
+
+
+async def test_an_agent_that_moves_is_sent_nothing_that_it_has(tmp_path: Path, location: Location) -> None:
+    """Revision and bundle are the same at both, so the first thing that it hears is the first that is new."""
+    async with both(location, tmp_path) as (a, b):
+        node = await joined(a)
+        await a.create_entry(WORKLOAD, "unix:uid:1")
+        async with node.connected() as stream:
+            entries = await stream.hear("entries")
+        await seen(b, lambda: b.parts.registry.revision == a.parts.registry.revision)
+        await moved(node, b)
+        assert b.parts.trust.bundle.to_json() == a.parts.trust.bundle.to_json()
+        async with node.connected(revision=entries.revision) as stream:
+            first = await stream.hear("entries")
+            assert (first.full, len(first.upserts), len(first.removed)) == (False, 0, 0)
+
+
+@pytest.mark.parametrize("how", ["evicted", "banned"])
+async def test_an_agent_put_out_at_one_is_put_out_at_the_other(tmp_path: Path, location: Location, how: str) -> None:
+    """Its stream there ends, and no new one opens."""
+    async with both(location, tmp_path) as (a, b):
+        node = await moved(await joined(a), b)
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            if how == "evicted":
+                await a.admin.EvictNodes(pb.EvictNodesRequest(spiffe_ids=[node.spiffe_id]))
+            else:
+                await a.admin.BanNodes(pb.BanNodesRequest(spiffe_ids=[node.spiffe_id]))
+            with pytest.raises(grpc.aio.AioRpcError) as failure:
+                await _drain(stream.call)
+        assert failure.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_intent_of_either_is_in_force_at_both(tmp_path: Path, location: Location) -> None:
+    """Two that apply at once: one comes last, and that one is what both end with."""
+    async with both(location, tmp_path) as (a, b):
+        await a.apply({"a.yaml": INTENT % "one"})
+        await seen(b, lambda: b.parts.intent.revision == a.parts.intent.revision)
+        assert [rule.name for rule in b.parts.registry.launch_rules] == ["one"]
+        await asyncio.gather(a.apply({"a.yaml": INTENT % "two"}), b.apply({"a.yaml": INTENT % "three"}))
+        await asyncio.gather(a.parts.feed.catch_up(), b.parts.feed.catch_up())
+        assert a.parts.intent.revision == b.parts.intent.revision
+        names = {entry.spiffe_id.path for entry in a.parts.registry.every()}
+        assert names in ({"/ns/team-a/sa/two"}, {"/ns/team-a/sa/three"})
+        assert {entry.spiffe_id.path for entry in b.parts.registry.every()} == names
+
+
+async def test_bundles_of_partners_set_at_one_are_held_by_both(tmp_path: Path, location: Location) -> None:
+    """And deleted at both."""
+    partner = SpiffeBundle(TrustDomain("b.test"), sequence=3)
+    async with both(location, tmp_path) as (a, b):
+        await a.admin.SetBundle(pb.SetBundleRequest(trust_domain="b.test", bundle=partner.to_json()))
+        await seen(b, lambda: partner.trust_domain in b.parts.federation.held)
+        await b.admin.DeleteBundle(pb.DeleteBundleRequest(trust_domain="b.test"))
+        await seen(a, lambda: not a.parts.federation.held)
+
+
+async def test_where_a_proxy_is_served_is_known_to_all(tmp_path: Path, location: Location) -> None:
+    """A proxy that comes back to another server is that one's; the word of the one it left counts no more."""
+    row = EndpointRow("a/b", "http", "10.0.0.1", 80, "a/b#n")
+    async with both(location, tmp_path) as (a, b):
+        kept_a, kept_b = a.parts.proxies._kept, b.parts.proxies._kept
+
+        def hears(server: ServerUnderTest) -> bool:
+            return len(server.parts.proxies.fleet._endpoints.of("a/b", "http")) == 1
+
+        await kept_a.put(row.node, [row])
+        await seen(b, lambda: hears(b))
+        await kept_b.put(row.node, [row])
+        await kept_a.remove(row.node)
+        await seen(a, lambda: hears(a))
+        await kept_b.remove(row.node)
+        await seen(a, lambda: not hears(a))
+
+
+async def test_a_server_that_lost_its_ear_catches_up_when_it_hears_again(
+    tmp_path: Path, location: Location, postgres: Cluster
+) -> None:
+    """The connection for changes is opened anew, and what was missed meanwhile is read."""
+
+    def deafen() -> None:
+        with postgres.admin() as admin:
+            admin.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and classid = %s",
+                [LIVING],
+            )
+
+    async with both(location, tmp_path) as (a, b):
+        node = await moved(await joined(a), b)
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            await asyncio.to_thread(deafen)
+            made = await a.create_entry(WORKLOAD, "unix:uid:1")
+            update = await stream.hear("entries")
+            assert [entry.id for entry in update.upserts] == [made.id]
+        await b.parts.servers.follow()
+        assert await b.parts.servers.living() == {a.parts.servers.me.id, b.parts.servers.me.id}
