@@ -17,6 +17,7 @@ from ringfence.broker.issue import Answer, Wanted
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoking import IDENTITY, NODE, SERIAL, Outcome, Revoker, Target, Why
 from ringfence.broker.store import changes, entries, revocations
+from ringfence.certs.authority import Authority
 from ringfence.certs.crl import LIFE
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
@@ -237,6 +238,24 @@ async def test_another_server_on_the_store_follows(w: World) -> None:
         await w.entry("registry")
         await other.catch_up()
         assert not rung.is_set()
+
+
+async def test_what_another_server_revokes_is_listed_by_whoever_signed_it(w: World) -> None:
+    """The server with the key hears of it by the feed, and signs without being asked."""
+    entry = await w.entry()
+    mine = await serial(w, entry)
+    elsewhere, authority = Feed(w.store, Registry(w.bell)), Authority.create(TD, MemoryKeys(), now=w.clock())
+    await elsewhere.load()
+    running = asyncio.create_task(revoker(w).run())
+    with w.feed.revoked.bell.listen() as rung:
+        await Revoker(w.store, elsewhere, authority, clock=w.clock).revoke([Target(SERIAL, mine)], Why())
+        assert not elsewhere.revoked.crls
+        await w.feed.catch_up()
+        while not listed(w):
+            await rung.wait()
+            rung.clear()
+    running.cancel()
+    assert listed(w) == {w.trust.authority.current.x509.id: {mine}}
 
 
 async def test_time_ends_what_was_for_a_time(w: World) -> None:

@@ -129,6 +129,17 @@ class Revoker:
             await self._feed.catch_up()
         await self.make_lists()
 
+    async def run(self) -> None:
+        """Sign at once what another server of the store revoked of ours, until cancelled."""
+        with self.revoked.bell.listen() as changed:
+            while True:
+                await changed.wait()
+                changed.clear()
+                try:
+                    await self.make_lists()
+                except RingfenceError as error:  # `keep` tries again
+                    events.crl_failed("", error)
+
     async def make_lists(self) -> None:
         """Sign those of our authorities whose list says too little, too much, or not for long any more."""
         if not self.revoked.current.serials:

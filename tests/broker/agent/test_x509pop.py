@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -18,7 +19,16 @@ from ringfence.broker.agent.daemon import Agent
 from ringfence.broker.agent.prove_x509pop import CertificateProver
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
-from tests.broker.agent.harness import OWN_UID, config, first_svids, running_agent
+from ringfence.proto import workload
+from tests.broker.agent.harness import (
+    HEADER,
+    OWN_UID,
+    config,
+    first_svids,
+    running_agent,
+    status_of,
+    workload_client,
+)
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
 from tests.certs.material import new_key
 from tests.certs.test_possession import Ca
@@ -97,6 +107,42 @@ async def test_an_evicted_agent_comes_back_by_itself_and_learns_what_it_missed(
         assert after.spiffe_id == before.spiffe_id
         assert after.serial != before.serial
         assert (await first_svids(agent.socket)).svids[0].spiffe_id == ID
+
+
+async def test_streams_outlast_an_eviction_that_the_agent_comes_back_from(tmp_path: Path, factory: Factory) -> None:
+    """Its workloads notice nothing: it was told to prove itself anew, and could."""
+    async with (
+        running_server(tmp_path, x509pop_ca=(factory.ca,)) as server,
+        running_agent(tmp_path, server, **factory.proof(server)) as agent,
+        workload_client(agent.socket) as client,
+    ):
+        await server.create_entry(ID, OWN_UID)
+        call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+        await call.read()
+        agents = server.parts.agent_api.agents
+        [(node, _)] = agents.every()
+        await agents.evict(SpiffeId.parse(node.spiffe_id))
+        await _until(lambda: agents.connected == 1)
+        other = "spiffe://example.org/ns/a/sa/other"
+        await server.create_entry(other, OWN_UID)
+        assert {svid.spiffe_id for svid in (await call.read()).svids} == {ID, other}
+        call.cancel()
+
+
+async def test_a_banned_agent_that_proves_itself_in_vain_serves_nothing(tmp_path: Path, factory: Factory) -> None:
+    """Its streams end once the server has said no to the proof too."""
+    async with (
+        running_server(tmp_path, x509pop_ca=(factory.ca,)) as server,
+        running_agent(tmp_path, server, **factory.proof(server)) as agent,
+        workload_client(agent.socket) as client,
+    ):
+        await server.create_entry(ID, OWN_UID)
+        call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+        await call.read()
+        agents = server.parts.agent_api.agents
+        [(node, _)] = agents.every()
+        await agents.ban(SpiffeId.parse(node.spiffe_id))
+        assert (await status_of(call))[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_an_agent_that_was_evicted_while_it_was_away_comes_back(tmp_path: Path, factory: Factory) -> None:

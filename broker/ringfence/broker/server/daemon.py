@@ -157,7 +157,8 @@ async def _tcp(
 async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> None:
     keep = partial(keep_up, parts, retention=config.ledger_retention.total_seconds())
     running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run, parts.doorkeeper.run)
-    tasks = [asyncio.create_task(_watched(task)) for task in (*running, partial(parts.servers.run, parts.feed))]
+    shared = parts.revoker.run, partial(parts.servers.run, parts.feed)
+    tasks = [asyncio.create_task(_watched(task)) for task in (*running, *shared)]
     tasks += [asyncio.create_task(_watched(task)) for task in parts.followers()]
 
     async def end() -> None:
