@@ -22,6 +22,7 @@ AGENT = SpiffeId(TD, "/ringfence/agent/join_token/x")
         {"spiffe_id": SpiffeId(TD, "")},
         {"spiffe_id": SpiffeId(TD, "/ringfence/server")},
         {"spiffe_id": AGENT},
+        {"spiffe_id": SpiffeId(TD, "/spire/server")},
         {"parent_id": SpiffeId(TrustDomain("other.org"), "/ringfence/nodes")},
         {"parent_id": SpiffeId(TD, "/ns/a/sa/b")},
         {"parent_id": SpiffeId(TD, "/ringfence/server")},
@@ -93,6 +94,14 @@ def test_an_instance_of_a_rule_is_an_entry() -> None:
         with pytest.raises(RingfenceError) as caught:
             entry.instance(path)
         assert caught.value.kind is Kind.DENIED
+
+
+def test_no_rule_makes_the_name_that_spire_servers_know_a_server_by() -> None:
+    """A service account called server must not pass for the one above."""
+    rule = Entry("r", SpiffeId(TD, ""), any_node(TD), selectors_of(["unix:uid:1"]), template="/spire/{k8s.sa}")
+    assert rule.instance("/spire/other")
+    with pytest.raises(RingfenceError, match="no instance"):
+        rule.instance("/spire/server")
 
 
 def test_an_end_counts_from_its_second() -> None:

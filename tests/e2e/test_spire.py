@@ -1,4 +1,4 @@
-"""A real SPIRE beside us: as a federation partner both ways, and as the server above ours."""
+"""A real SPIRE beside us: as a federation partner both ways, as the server above ours, and as one below it."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ profile "https_web" {{
     cert_file_path = "{}"
     key_file_path = "{}"
     file_sync_interval = "1h"
+  }}
+}}"""
+
+_BELOW_US = """\
+UpstreamAuthority "spire" {{
+  plugin_data {{
+    server_address = "127.0.0.1"
+    server_port = {port}
+    workload_api_socket = "{socket}"
   }}
 }}"""
 
@@ -218,6 +227,39 @@ async def test_a_new_authority_of_spires_is_followed(tmp_path: Path) -> None:
         async with asyncio.timeout(60), _changes(server) as changed:
             while trust.authority.x509.current.issuer_id != prepared:
                 await changed()
+
+
+async def test_a_real_spire_server_lives_below_ours(tmp_path: Path) -> None:
+    """Ours signs its authority and publishes its key: workloads on either side believe each other by our root."""
+    (tmp_path / "above").mkdir()
+    async with AsyncExitStack() as stack:
+        listen = Address("127.0.0.1", 0)
+        server = await stack.enter_async_context(
+            running_server(tmp_path / "above", trust_domain=THEIRS, spire_listen=listen)
+        )
+        agent = await stack.enter_async_context(running_agent(tmp_path / "above", server, trust_domain=THEIRS))
+        await server.create_entry(f"{THEIRS.id}/servers/spire", OWN_UID, downstream=True)
+        assert server.running is not None
+        assert server.running.spire is not None
+        plugins = _BELOW_US.format(port=server.running.spire.port, socket=agent.socket)
+        spire = await stack.enter_async_context(running_spire(tmp_path / "spire", THEIRS.name, plugins=plugins))
+        await spire.create_entry("/w")
+        await spire.agent("api", "fetch", "x509")
+        async with workload_client(spire.agent_socket) as client:
+            call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+            svid = (await call.read()).svids[0]
+            call.cancel()
+        ours = server.parts.trust.bundle
+        assert len(split_der(svid.x509_svid)) == 2
+        assert verify_peer(split_der(svid.x509_svid), ours, now=now()) == SpiffeId(THEIRS, "/w")
+        assert split_der(svid.bundle) == list(ours.x509_authorities)
+        # JWT: our agent takes SPIRE's token, and SPIRE's takes ours.
+        async with workload_client(agent.socket) as client:
+            known = workload.ValidateJWTSVIDRequest(audience="ours", svid=await spire.token("ours"))
+            assert (await client.ValidateJWTSVID(known, metadata=HEADER, timeout=10)).spiffe_id == f"{THEIRS.id}/w"
+            asked = workload.JWTSVIDRequest(audience=["theirs"])
+            token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=10)).svids[0].svid
+            assert await spire.validates(token, "theirs") == f"{THEIRS.id}/servers/spire"
 
 
 @asynccontextmanager

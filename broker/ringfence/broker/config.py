@@ -78,6 +78,7 @@ class ServerConfig:
     keys: KeyChoice = field(default_factory=KeyChoice)
     upstream: Upstream | None = None  # who signs our X.509 authorities; None: they are roots
     above: AboveChoice | None = None  # the server that is upstream, instead
+    spire_listen: Address | None = None  # where SPIRE servers below ask
     features: frozenset[str] = frozenset()  # of ringfence.broker.features
     access: AccessConfig | None = None  # None: the admin API is for root and the server's own user
     log_level: str = "info"

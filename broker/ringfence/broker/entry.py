@@ -18,6 +18,7 @@ MAX_TTL = 7 * 24 * 3600
 SERVER_PATH = "/ringfence/server"  # the parent of a node alias: an entry that names the nodes with its selectors
 ANY_NODE = "/ringfence/nodes"  # a parent that every attested agent has
 AGENT_PREFIX = "/ringfence/agent/"
+SPIRE_SERVER_PATH = "/spire/server"  # by which SPIRE servers below know this one
 API_ORIGIN = "api"
 _MAX_HINT = 256
 _LAST_SECOND = 253_402_300_799  # of the year 9999, as X.509 and RFC 3339 write it
@@ -59,7 +60,7 @@ class Entry:
     def instance(self, path: str) -> Entry:
         """What a rule says of one *path*; raises DENIED for a path that it does not make, and for what is no rule."""
         found = PathTemplate.parse(self.template).selectors(path) if self.template else None
-        if found is None:
+        if found is None or path == SPIRE_SERVER_PATH:
             raise RingfenceError(Kind.DENIED, f"{path!r} is no instance of entry {self.id}")
         whole = tuple(sorted({*self.selectors, *found}))
         spiffe_id = SpiffeId(self.spiffe_id.trust_domain, path)
@@ -120,7 +121,7 @@ def _check_names(entry: Entry, trust_domain: TrustDomain) -> None:
             raise RingfenceError(Kind.INVALID, f"{spiffe_id} is outside the trust domain {trust_domain}")
     if entry.template:
         PathTemplate.parse(entry.template)
-    elif not entry.spiffe_id.path or entry.spiffe_id.is_reserved:
+    elif entry.spiffe_id.path in {"", SPIRE_SERVER_PATH} or entry.spiffe_id.is_reserved:
         raise RingfenceError(
             Kind.INVALID,
             f"{entry.spiffe_id} may not be registered",

@@ -123,6 +123,7 @@ def command() -> None:
     help="Roots above it, PEM.  [default: the last of --upstream-cert]",
 )
 @feature_option("server", "RINGFENCE_FEATURES")
+@click.option("--spire-listen", envvar="RINGFENCE_SPIRE_LISTEN", help="HOST:PORT for SPIRE servers below this one.")
 @click.option(
     "--upstream-server",
     default="",

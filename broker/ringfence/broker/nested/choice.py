@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringfence.broker.config import Address
+from ringfence.broker.entry import SERVER_PATH, SPIRE_SERVER_PATH
 from ringfence.certs.errors import Kind, RingfenceError
 
 # The path of the SVID that each kind of server shows.
-SERVER_PATHS = {"ringfence": "/ringfence/server", "spire": "/spire/server"}
+SERVER_PATHS = {"ringfence": SERVER_PATH, "spire": SPIRE_SERVER_PATH}
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Running:
     admin_socket: Path
     oidc: Address | None = None
     bundle_endpoint: Address | None = None
+    spire: Address | None = None
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
             await _apply(parts, config.intent)
         # 4. Streams.
         listen, otlp = await _listen(config, parts, stack)
-        public = await _serve_public(config, parts, stack)
+        public = (*await _serve_public(config, parts, stack), await _serve_spire(config, parts, stack))
         # 5. Upkeep, which ends first.
         await _start_upkeep(config, parts, stack)
         readiness.detail, readiness.parts = "", parts
@@ -135,6 +136,14 @@ async def _serve_public(
     from ringfence.broker.server.public import serve_bundle, serve_oidc  # most servers have no page for strangers
 
     return await serve_oidc(config, parts, stack), await serve_bundle(config, parts, stack)
+
+
+async def _serve_spire(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> Address | None:
+    if config.spire_listen is None:
+        return None
+    from ringfence.broker.nested.for_spire import serve_spire  # most servers have no SPIRE below
+
+    return await serve_spire(config.spire_listen, parts, stack, drain_seconds=config.drain_seconds)
 
 
 async def _tcp(

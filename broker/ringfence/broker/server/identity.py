@@ -24,11 +24,14 @@ SERVER_PATH = "/ringfence/server"
 class ServerIdentity:
     """`context()` gives the TLS context of the present SVID and bundle, one and the same until either changes."""
 
-    def __init__(self, trust: Trust, issuer: Issuer, host: str, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, trust: Trust, issuer: Issuer, host: str, *, clock: Callable[[], datetime], path: str = SERVER_PATH
+    ) -> None:
         self._trust = trust
         self._issuer = issuer
         self._clock = clock
-        self._dns, self._ips = _names(host)
+        self._path = path
+        self._dns, self._ips = _names(host) if path == SERVER_PATH else ((), ())
         self._pem = b""
         self._renew_at: datetime | None = None
         self._made_for = (-1, b"")  # bundle sequence and SVID of the cached context
@@ -37,8 +40,8 @@ class ServerIdentity:
 
     @property
     def spiffe_id(self) -> SpiffeId:
-        """`/ringfence/server` of the trust domain."""
-        return SpiffeId(self._trust.bundle.trust_domain, SERVER_PATH)
+        """`/ringfence/server` of the trust domain, or the name that others know a server by."""
+        return SpiffeId(self._trust.bundle.trust_domain, self._path)
 
     def due(self) -> bool:
         """Whether the SVID has passed its half-life."""

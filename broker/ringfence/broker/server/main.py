@@ -52,6 +52,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         keys=KeyChoice.of(given),
         upstream=_upstream(given),
         above=_above(given),
+        spire_listen=address("spire_listen"),
         features=frozenset(given["features"]),
         access=_access(given),
         log_level=given["log_level"],
