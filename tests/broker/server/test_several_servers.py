@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.agent.v1 import agent_pb2 as agent
 from ringfence.broker.store.connect import LIVING
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.location import Location
@@ -20,7 +21,8 @@ from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.spiffe_id import TrustDomain
 from tests.broker.server.harness import ServerUnderTest, running_server
 from tests.broker.server.node import Node
-from tests.broker.server.test_agent_api import _drain, joined
+from tests.broker.server.test_agent_api import _drain, csr, joined
+from tests.broker.server.test_revocation import heard, issued
 from tests.postgres import Cluster
 
 pytestmark = pytest.mark.postgres
@@ -111,6 +113,24 @@ async def test_an_agent_put_out_at_one_is_put_out_at_the_other(tmp_path: Path, l
             with pytest.raises(grpc.aio.AioRpcError) as failure:
                 await _drain(stream.call)
         assert failure.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_what_one_revokes_the_other_refuses_and_lists(tmp_path: Path, location: Location) -> None:
+    """Agents of both hear of it at once, neither issues it, and whoever signed a certificate puts it on its list."""
+    async with both(location, tmp_path) as (a, b):
+        node = await moved(await joined(a), b)
+        entry = await a.create_entry(WORKLOAD, "unix:uid:1")
+        await seen(b, lambda: b.parts.registry.get(entry.id) is not None)
+        async with node.connected() as stream:
+            _, serial = await issued(stream, entry.id)
+            await a.admin.RevokeIdentities(pb.RevokeIdentitiesRequest(spiffe_ids=[WORKLOAD]))
+            assert [one.spiffe_id for one in (await heard(stream)).identities] == [WORKLOAD]
+            await stream.say(svids=agent.SvidRequest(id=2, items=[agent.SvidItem(entry_id=entry.id, csr=csr())]))
+            [refused] = (await stream.hear("svids")).results
+            assert "was revoked" in refused.detail
+        signer = b.parts.trust.authority.current.x509.id
+        await seen(a, lambda: signer in a.parts.revoker.revoked.crls)
+        assert a.parts.revoker.revoked.crls[signer].serials == {serial}
 
 
 async def test_intent_of_either_is_in_force_at_both(tmp_path: Path, location: Location) -> None:
