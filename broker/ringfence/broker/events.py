@@ -10,10 +10,19 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 
 
-def issued(kind: str, spiffe_id: SpiffeId, serial: str) -> None:
-    """An SVID was signed and checked; *kind* is x509 or jwt."""
-    metrics.ISSUED.labels(kind, "ok").inc()
-    log.info("svid issued", type=kind, spiffe_id=str(spiffe_id), serial=serial)
+def issued(kind: str, agent: str, documents: Sequence[tuple[str, str, str]]) -> None:
+    """SVIDs were signed and recorded for one request: (serial, SPIFFE ID, entry) each; *kind* is x509, jwt or wit.
+
+    A batch is one line; the inventory and the audit log have each of them.
+    """
+    if not documents:
+        return
+    metrics.ISSUED.labels(kind, "ok").inc(len(documents))
+    if len(documents) == 1:
+        ((serial, spiffe_id, _),) = documents
+        log.info("svid issued", type=kind, spiffe_id=spiffe_id, serial=serial)
+    else:
+        log.info("svids issued", type=kind, count=len(documents), agent=agent)
 
 
 def refused(kind: str, spiffe_id: SpiffeId, error: RingfenceError) -> None:

@@ -23,8 +23,8 @@ from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.ledger import Issuance
 from ringfence.broker.store.ledger import Refusal as Refused
-from ringfence.broker.telemetry.names import ENTRY, ISSUE, SPIFFE_ID
-from ringfence.broker.telemetry.spans import span
+from ringfence.broker.telemetry.names import COUNT, ENTRY, ISSUE, SPIFFE_ID
+from ringfence.broker.telemetry.spans import Attributes, span
 from ringfence.certs.authority import Authority, X509Authority
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import LeafDraft, csr_public_key
@@ -179,8 +179,9 @@ class Issuer:
             self._revoked.check(entry.spiffe_id)
             token, expires_at = sign(entry, now, ttl, job)
             # 4. Record, then deliver.
-            await self._close(kind, str(agent), [(job, str(entry.spiffe_id), entry.id)], [])
-            events.issued(kind, entry.spiffe_id, job)
+            done = [(job, str(entry.spiffe_id), entry.id)]
+            await self._close(kind, str(agent), done, [])
+            events.issued(kind, str(agent), done)
             return token, expires_at
 
     def _prepare(self, agent: SpiffeId, item: Wanted) -> _Job | Answer:
@@ -243,16 +244,18 @@ class Issuer:
         # 2. Sign; the authority checks the draft before and the certificate after. Of an identity that was revoked
         # before the intents were on disk nothing is signed, and who revokes one later finds them there.
         answers: dict[str, Answer] = {}
-        for position, job in enumerate(jobs):
-            answers[job.serial] = self._signed(job, root)
-            if position % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
+        with span(ISSUE, _about(jobs)):
+            for position, job in enumerate(jobs):
+                answers[job.serial] = self._signed(job, root)
+                if position % _SLICE == _SLICE - 1:
+                    await asyncio.sleep(0)
         # 3. Record what was signed, durable before it is delivered; what failed keeps its open intent.
         signed = [
             (job.serial, str(job.draft.spiffe_id), job.entry_id) for job in jobs if answers[job.serial].refused is None
         ]
         failed = [(answer.entry_id, answer.refused) for answer in answers.values() if answer.refused is not None]
         await self._close("x509", agent_id, signed, refused, failed)
+        events.issued("x509", agent_id, signed)
         return answers
 
     async def _close(
@@ -280,16 +283,20 @@ class Issuer:
         return Refused(kind, spiffe_id, entry_id, agent_id, error.kind.value, error.detail)
 
     def _signed(self, job: _Job, root: X509Authority) -> Answer:
-        with span(ISSUE, {SPIFFE_ID: str(job.draft.spiffe_id), ENTRY: job.entry_id}):
-            try:
-                self._revoked.check(job.draft.spiffe_id)
-                with metrics.SIGN_SECONDS.time():
-                    answer = Answer(job.entry_id, (root.sign(job.draft), *root.chain))
-            except RingfenceError as error:
-                events.refused("x509", job.draft.spiffe_id, error)
-                return Answer(job.entry_id, refused=error)
-        events.issued("x509", job.draft.spiffe_id, job.serial)
-        return answer
+        try:
+            self._revoked.check(job.draft.spiffe_id)
+            with metrics.SIGN_SECONDS.time():
+                return Answer(job.entry_id, (root.sign(job.draft), *root.chain))
+        except RingfenceError as error:
+            events.refused("x509", job.draft.spiffe_id, error)
+            return Answer(job.entry_id, refused=error)
+
+
+def _about(jobs: Sequence[_Job]) -> Attributes:
+    """What the span of a batch says: who one is for, or how many there are."""
+    if len(jobs) == 1:
+        return {SPIFFE_ID: str(jobs[0].draft.spiffe_id), ENTRY: jobs[0].entry_id}
+    return {COUNT: len(jobs)}
 
 
 def _seconds(kind: str, entry: Entry) -> int:

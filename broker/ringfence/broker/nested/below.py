@@ -127,7 +127,7 @@ class DownstreamApi:
         detail = {"serial": serial, "authority": issuer.id, "until": ends, "entry": entry.id}
         event = Event("downstream.sign", str(caller), detail=detail, actor=str(caller))
         await recorded(self.store, self.audit, lambda one: ledger.issued(one, [serial]), lambda _: [event])
-        events.issued(KIND, caller, serial)
+        events.issued(KIND, str(caller), [(serial, str(caller), entry.id)])
         return signed
 
 

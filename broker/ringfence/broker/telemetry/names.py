@@ -10,7 +10,7 @@ PUSH = "ringfence.push"
 # Every span by name, with what it covers.
 SPANS = {
     ATTEST: "Proving what a node or a process is",
-    ISSUE: "Authorising, drafting, signing and recording one SVID",
+    ISSUE: "Issuing what one request asked for: one SVID, or a batch",
     COMPILE: "Turning the model into the snapshot of one proxy",
     PUSH: "Bringing a revision into force: finding the proxies that it touches, and waking their streams",
 }
@@ -21,6 +21,7 @@ ENTRY = "ringfence.entry"
 REVISION = "ringfence.revision"
 PROXIES = "ringfence.proxies"
 NODE = "ringfence.node"
+COUNT = "ringfence.count"
 ERROR = "error.type"
 
 # Every attribute by name, with what it holds.
@@ -31,5 +32,6 @@ ATTRIBUTES = {
     REVISION: "Content hash of the intent, 64 hex digits",
     PROXIES: "How many proxies changed",
     NODE: "Node id of the proxy",
+    COUNT: "How many SVIDs a batch has; one alone has its SPIFFE ID and entry instead",
     ERROR: "Class of the failure; absent when there was none",
 }
