@@ -127,7 +127,8 @@ async def test_a_row_put_by_two_servers_at_once_is_one_row(both: tuple[Store, St
     """Insert or update, of endpoints and of the authority, hits no constraint; the later one is what stands."""
     for i in range(ROUNDS):
         rows = [EndpointRow("a/b", "http", "127.0.0.1", i, f"node{n}-{i}") for n in range(2)]
-        await asyncio.gather(*(store.run(endpoints.put, row.node, [row]) for store, row in zip(both, rows, strict=True)))
+        puts = (store.run(endpoints.put, row.node, [row]) for store, row in zip(both, rows, strict=True))
+        await asyncio.gather(*puts)
         await asyncio.gather(*(store.run(authority.save, f"s{i}", {"n": i}) for store in both))
         assert (await both[0].run(authority.every))[f"s{i}"] == Kept({"n": i}, 2 * i + 2)
     held = await both[1].run(endpoints.every)
