@@ -111,6 +111,15 @@ def cgroup(name: str) -> Iterator[Path]:
         clear(folder)
 
 
+def _make(folder: Path) -> None:
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileNotFoundError:  # another test took the parents away between two steps
+            continue
+        return
+
+
 @contextmanager
 def container_cgroup(uid: str, container_id: str) -> Iterator[Path]:
     """The cgroup of a container in a pod, where a kubelet with the cgroupfs driver makes it; else skip."""
@@ -119,7 +128,7 @@ def container_cgroup(uid: str, container_id: str) -> Iterator[Path]:
         missing("the root of cgroup v2", "run the tests as root, with the host's cgroups")
     pod = point / "kubepods" / "burstable" / f"pod{uid}"
     folder = pod / container_id
-    folder.mkdir(parents=True)
+    _make(folder)
     try:
         yield folder
     finally:
