@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from ringfence.certs.revocation import serial_of
 from ringfence.proto import workload
 from ringfence.xds.types import SECRET
 from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, status_of, workload_client
+from tests.broker.agent.test_explaining import explain
 from tests.broker.agent.test_sds import _call
 from tests.broker.server.harness import ServerUnderTest, free_port, running_server
 
@@ -95,6 +97,17 @@ async def test_open_streams_of_a_revoked_workload_end(tmp_path: Path, method: st
         begun = time.monotonic()
         assert (await refusal(agent.socket))[0] is DENIED
         assert time.monotonic() - begun < BOUND  # not held, as one that may come would be
+
+
+async def test_an_operator_on_the_node_is_told_why(tmp_path: Path) -> None:
+    """`entry explain` has the reason that the workload itself is not shown."""
+    async with running_server(tmp_path) as server, running_agent(tmp_path, server) as agent:
+        await server.create_entry(ID, OWN_UID)
+        await first_svids(agent.socket)
+        await revoke(server, spiffe_ids=[ID], reason="laptop lost")
+        assert (await refusal(agent.socket))[0] is DENIED
+        [match] = (await explain(agent, os.getpid())).entries
+        assert match.detail == "its identity was revoked: laptop lost"
 
 
 async def test_a_lifted_identity_is_served_anew(tmp_path: Path) -> None:
