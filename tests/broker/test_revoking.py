@@ -132,6 +132,17 @@ async def test_all_that_came_through_a_node_is_revoked(w: World) -> None:
     assert not w.feed.revoked.current.is_revoked(entry.spiffe_id, there)
 
 
+async def test_what_is_named_twice_is_revoked_once(w: World) -> None:
+    """A serial beside its identity and its node, each with an outcome of its own, in the order asked."""
+    entry = await w.entry()
+    first, second = await serial(w, entry), await serial(w, entry)
+    targets = [Target(IDENTITY, str(entry.spiffe_id)), Target(SERIAL, first), Target(NODE, str(AGENT))]
+    done = await revoker(w).revoke(targets, Why())
+    assert [outcome.target for outcome in done] == targets
+    assert [outcome.documents for outcome in done] == [1, 1, 0]
+    assert set(w.feed.revoked.current.serials) == {first, second}
+
+
 async def test_the_same_again_changes_nothing(w: World) -> None:
     """Neither the store nor the list; other words for it do."""
     entry = await w.entry()

@@ -85,8 +85,10 @@ class Revoker:
         now, by = self._now(), present_actor() or SERVER
 
         def work(connection: Connection) -> tuple[list[Outcome], Held]:
-            done = [self._one(connection, target, why, (now, by), dry_run=dry_run) for target in targets]
-            return done, revocations.every(connection)
+            # Serials first: that of an identity or a node which is named beside it is not looked for in vain.
+            ordered = sorted(targets, key=lambda target: target.kind != SERIAL)
+            done = {target: self._one(connection, target, why, (now, by), dry_run=dry_run) for target in ordered}
+            return [done[target] for target in targets], revocations.every(connection)
 
         if dry_run:
             return (await self._store.run(work))[0]
