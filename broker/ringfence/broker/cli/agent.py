@@ -120,16 +120,14 @@ def command() -> None:
 )
 def run(**options: Any) -> None:
     """Run the agent until it is told to stop."""
-    import gc
+    from ringfence.broker.collector import importing
 
-    gc.disable()  # nothing that an import makes is garbage: looking for it costs a tenth of the start
-    from ringfence.broker.agent.config import AgentConfig
-    from ringfence.broker.agent.daemon import run as run_agent
-    from ringfence.broker.config import Address
-    from ringfence.certs.spiffe_id import TrustDomain
+    with importing():
+        from ringfence.broker.agent.config import AgentConfig
+        from ringfence.broker.agent.daemon import run as run_agent
+        from ringfence.broker.config import Address
+        from ringfence.certs.spiffe_id import TrustDomain
 
-    gc.freeze()
-    gc.enable()
     token = options["join_token"]
     if not token and options["join_token_file"]:
         token = options["join_token_file"].read_text(encoding="utf-8").strip()

@@ -166,7 +166,10 @@ def command() -> None:
 )
 def run(**given: Any) -> None:
     """Run the server until SIGTERM or SIGINT."""
-    from ringfence.broker.server.main import config_of, serve
+    from ringfence.broker.collector import importing
+
+    with importing():
+        from ringfence.broker.server.main import config_of, serve
 
     serve(config_of(given))
 
