@@ -129,6 +129,8 @@ async def test_a_revoked_node_is_out_with_all_that_it_got(tmp_path: Path) -> Non
         assert {one.reason for one in found.certificates} == {"stolen"}
         [again] = (await revoke(server, nodes=[node.spiffe_id], reason="stolen")).results
         assert again.action == "unchanged"
+        await server.admin.BanNodes(admin.BanNodesRequest(spiffe_ids=[node.spiffe_id], lift=True))
+        assert await ended(node) is DENIED  # it may attest anew, and has to: its SVID stays revoked
 
 
 async def test_a_revoked_certificate_is_refused_whatever_is_called(tmp_path: Path) -> None:
