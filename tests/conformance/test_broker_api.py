@@ -104,7 +104,7 @@ async def _ended(call: Any) -> Ended:
     return Ended(found.code, found.reason, found.domain)
 
 
-async def test_7_the_four_methods_and_no_other() -> None:
+async def test_1_9_7_the_four_methods_and_no_other() -> None:
     """1.9.7: nothing is added to the service, nothing changed; other kinds of reference would be types of their own."""
     assert [method.name for method in wire.DESCRIPTOR.methods] == [
         "SubscribeToX509SVID",
@@ -115,7 +115,7 @@ async def test_7_the_four_methods_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(REQUESTS))
-async def test_8_a_request_names_exactly_one_workload(client: Client, method: str) -> None:
+async def test_1_9_8_a_request_names_exactly_one_workload(client: Client, method: str) -> None:
     """1.9.8: without a reference, InvalidArgument; an Any without a type is none."""
     assert await _ended(call_of(client, method)) == REFERENCE_INVALID
     empty = request(method, reference=None)
@@ -133,21 +133,21 @@ async def test_8_a_request_names_exactly_one_workload(client: Client, method: st
         "spiffe.broker.WorkloadPIDReference",
     ],
 )
-async def test_8_an_unknown_type_of_reference_is_invalid(client: Client, type_url: str) -> None:
+async def test_1_9_8_an_unknown_type_of_reference_is_invalid(client: Client, type_url: str) -> None:
     """1.9.8 and 10: InvalidArgument, by the whole type URL."""
     asked = request("FetchJWTSVID", by_pid(os.getpid()))
     asked.reference.reference.type_url = type_url
     assert await _ended(client.FetchJWTSVID(asked, metadata=HEADER)) == REFERENCE_INVALID
 
 
-async def test_8_a_reference_that_does_not_parse_is_invalid(client: Client) -> None:
+async def test_1_9_8_a_reference_that_does_not_parse_is_invalid(client: Client) -> None:
     """1.9.8: bytes that are no message of the type that they are said to be."""
     asked = request("FetchJWTSVID", by_pid(1))
     asked.reference.reference.value = b"\xff"
     assert await _ended(client.FetchJWTSVID(asked, metadata=HEADER)) == REFERENCE_INVALID
 
 
-async def test_8_the_agent_attests_what_is_named(server: ServerUnderTest, client: Client) -> None:
+async def test_1_9_8_the_agent_attests_what_is_named(server: ServerUnderTest, client: Client) -> None:
     """1.9.8: of two processes of one user each gets what its own executable is entitled to; nothing else counts."""
     cat_path = await asyncio.to_thread(os.path.realpath, "/bin/cat")
     await server.create_entry(ID, f"unix:path:{cat_path}")
@@ -158,7 +158,7 @@ async def test_8_the_agent_attests_what_is_named(server: ServerUnderTest, client
         assert await _ended(call_of(client, "SubscribeToX509SVID", by_pid(sleep.pid))) == NOT_ENTITLED
 
 
-async def test_9_pids_are_for_brokers_of_this_node(
+async def test_1_9_9_pids_are_for_brokers_of_this_node(
     server: ServerUnderTest, port: int, socket: Path, process: asyncio.subprocess.Process
 ) -> None:
     """1.9.9: over TCP a pid is refused, unless the operator said for this broker that it comes from this node."""
@@ -174,12 +174,12 @@ async def test_9_pids_are_for_brokers_of_this_node(
 
 
 @pytest.mark.parametrize("pid", [0, -1, -(2**31)])
-async def test_10_a_pid_is_positive(client: Client, pid: int) -> None:
+async def test_1_9_10_a_pid_is_positive(client: Client, pid: int) -> None:
     """1.9.10: 0 and negative pids name no process: InvalidArgument."""
     assert await _ended(call_of(client, "FetchJWTSVID", by_pid(pid))) == REFERENCE_INVALID
 
 
-async def test_11_a_broker_may_use_the_types_that_are_listed_for_it(
+async def test_1_9_11_a_broker_may_use_the_types_that_are_listed_for_it(
     server: ServerUnderTest, socket: Path, process: asyncio.subprocess.Process
 ) -> None:
     """1.9.11: whoever may name Kubernetes objects may not therefore name pids."""
@@ -189,7 +189,7 @@ async def test_11_a_broker_may_use_the_types_that_are_listed_for_it(
     assert found.code is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_12_each_call_is_about_one_workload(server: ServerUnderTest, client: Client) -> None:
+async def test_1_9_12_each_call_is_about_one_workload(server: ServerUnderTest, client: Client) -> None:
     """1.9.12: two streams of one broker, on one connection, each show their own workload's documents alone."""
     commands = {ID: ("/bin/cat",), OTHER: ("/bin/sleep", "60")}
     for spiffe_id, (program, *_) in commands.items():
@@ -202,7 +202,7 @@ async def test_12_each_call_is_about_one_workload(server: ServerUnderTest, clien
     assert [[svid.spiffe_id for svid in answer.svids] for answer in answers] == [[ID], [OTHER]]
 
 
-async def test_13_a_change_is_pushed_as_the_whole_state(
+async def test_1_9_13_a_change_is_pushed_as_the_whole_state(
     server: ServerUnderTest, client: Client, process: asyncio.subprocess.Process
 ) -> None:
     """1.9.13: the first message comes at once; a new entry brings a message with all SVIDs."""
@@ -214,7 +214,7 @@ async def test_13_a_change_is_pushed_as_the_whole_state(
     call.cancel()
 
 
-async def test_14_a_process_that_is_not_there_is_not_found(client: Client) -> None:
+async def test_1_9_14_a_process_that_is_not_there_is_not_found(client: Client) -> None:
     """1.9.14: NotFound with its reason, a zombie included."""
     async with workload("/bin/true") as process:
         await process.wait()
@@ -223,7 +223,7 @@ async def test_14_a_process_that_is_not_there_is_not_found(client: Client) -> No
 
 
 @pytest.mark.parametrize("method", sorted(REQUESTS))
-async def test_14_a_workload_without_identity_is_denied_at_once(
+async def test_1_9_14_a_workload_without_identity_is_denied_at_once(
     client: Client, process: asyncio.subprocess.Process, method: str
 ) -> None:
     """1.9.14: PermissionDenied with its reason, and no wait: it is the workload that would wait, not its proxy."""
@@ -231,7 +231,7 @@ async def test_14_a_workload_without_identity_is_denied_at_once(
         assert await _ended(call_of(client, method, by_pid(process.pid))) == NOT_ENTITLED
 
 
-async def test_14_a_token_for_an_identity_of_others_is_denied(
+async def test_1_9_14_a_token_for_an_identity_of_others_is_denied(
     server: ServerUnderTest, client: Client, process: asyncio.subprocess.Process
 ) -> None:
     """1.9.14 and 17: spiffe_id is honoured: a workload's other identity is given, another's is denied."""
@@ -240,7 +240,7 @@ async def test_14_a_token_for_an_identity_of_others_is_denied(
     assert await _ended(call) == NOT_ENTITLED
 
 
-async def test_14_the_agent_is_no_workload(agent: AgentUnderTest, server: ServerUnderTest, client: Client) -> None:
+async def test_1_9_14_the_agent_is_no_workload(agent: AgentUnderTest, server: ServerUnderTest, client: Client) -> None:
     """1.9.14: whatever entries match the agent's own process, nobody gets them for it."""
     assert agent.agent is not None
     await server.create_entry(ID, OWN_UID)
@@ -248,7 +248,7 @@ async def test_14_the_agent_is_no_workload(agent: AgentUnderTest, server: Server
 
 
 @pytest.mark.parametrize("method", STREAMS)
-async def test_14_a_withdrawn_identity_ends_the_stream(
+async def test_1_9_14_a_withdrawn_identity_ends_the_stream(
     server: ServerUnderTest, client: Client, process: asyncio.subprocess.Process, method: str
 ) -> None:
     """1.9.14: with PermissionDenied and its reason."""
@@ -262,7 +262,7 @@ async def test_14_a_withdrawn_identity_ends_the_stream(
 @pytest.mark.parametrize(
     ("audience", "spiffe_id"), [([], ""), ([""], ""), (["db", ""], ""), (["db"], "not an id"), (["db"], "spiffe://")]
 )
-async def test_14_fields_are_held_against_the_standard(
+async def test_1_9_14_fields_are_held_against_the_standard(
     client: Client, process: asyncio.subprocess.Process, audience: list[str], spiffe_id: str
 ) -> None:
     """1.9.13, with 1.6.4: an empty audience and a malformed ID are InvalidArgument."""
@@ -271,7 +271,7 @@ async def test_14_fields_are_held_against_the_standard(
 
 
 @pytest.mark.parametrize("method", STREAMS)
-async def test_15_a_stream_ends_when_the_process_does(
+async def test_1_9_15_a_stream_ends_when_the_process_does(
     server: ServerUnderTest, client: Client, process: asyncio.subprocess.Process, method: str
 ) -> None:
     """1.9.15: NotFound as soon as the process has exited, although nothing else changes."""
@@ -283,7 +283,7 @@ async def test_15_a_stream_ends_when_the_process_does(
         assert await _ended(call) == NOT_FOUND
 
 
-async def test_15_nothing_is_sent_once_the_process_runs_another_program(
+async def test_1_9_15_nothing_is_sent_once_the_process_runs_another_program(
     server: ServerUnderTest, client: Client
 ) -> None:
     """1.9.15: an exec keeps the pid; the next change is not for what the process has become."""
@@ -299,7 +299,7 @@ async def test_15_nothing_is_sent_once_the_process_runs_another_program(
         assert await _ended(call) == NOT_FOUND
 
 
-async def test_16_svids_are_one_or_more_and_hints_unique(
+async def test_1_9_16_svids_are_one_or_more_and_hints_unique(
     server: ServerUnderTest, client: Client, process: asyncio.subprocess.Process
 ) -> None:
     """1.9.16: encoded as in the Workload API, of entries that share a hint the oldest keeps it."""
@@ -314,7 +314,7 @@ async def test_16_svids_are_one_or_more_and_hints_unique(
     assert load_der_x509_certificate(answer.svids[0].bundle).subject == leaf.issuer
 
 
-async def test_16_bundles_are_by_document_and_of_the_workload(
+async def test_1_9_16_bundles_are_by_document_and_of_the_workload(
     server: ServerUnderTest, client: Client, process: asyncio.subprocess.Process
 ) -> None:
     """1.9.16: X.509 authorities in one answer, keys for JWT-SVIDs alone in the other, by the trust domain's ID."""
@@ -327,7 +327,7 @@ async def test_16_bundles_are_by_document_and_of_the_workload(
     assert {key["use"] for key in json.loads(jwt.bundles["spiffe://example.org"])["keys"]} == {"jwt-svid"}
 
 
-async def test_17_the_identity_that_is_asked_for_is_given(
+async def test_1_9_17_the_identity_that_is_asked_for_is_given(
     server: ServerUnderTest, client: Client, process: asyncio.subprocess.Process
 ) -> None:
     """1.9.17: FetchJWTSVID gives one token an identity, or that of spiffe_id alone, for all audiences."""

@@ -87,7 +87,7 @@ async def _first(server: ServerUnderTest, at: Path | int, spiffe_id: str = PROXY
         return [svid.spiffe_id for svid in answer.svids]
 
 
-async def test_1_it_is_served_by_unix_socket_and_by_tcp(server: ServerUnderTest, socket: Path, port: int) -> None:
+async def test_1_9_1_it_is_served_by_unix_socket_and_by_tcp(server: ServerUnderTest, socket: Path, port: int) -> None:
     """1.9.1: gRPC on both; the socket is in a folder that is not everybody's."""
     assert await _first(server, socket) == [ID]
     assert await _first(server, port) == [ID]
@@ -106,7 +106,7 @@ async def test_1_it_is_served_by_unix_socket_and_by_tcp(server: ServerUnderTest,
         (("workload.spiffe.io", "true"),),
     ],
 )
-async def test_2_every_call_needs_the_security_header(
+async def test_1_9_2_every_call_needs_the_security_header(
     server: ServerUnderTest, socket: Path, method: str, metadata: tuple[tuple[str, str], ...]
 ) -> None:
     """1.9.2: without exactly one `broker.spiffe.io: true` the answer is InvalidArgument."""
@@ -115,7 +115,7 @@ async def test_2_every_call_needs_the_security_header(
         assert (await ended(call)).code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_3_both_sides_show_an_svid_on_a_unix_socket_too(server: ServerUnderTest, socket: Path) -> None:
+async def test_1_9_3_both_sides_show_an_svid_on_a_unix_socket_too(server: ServerUnderTest, socket: Path) -> None:
     """1.9.3: TLS 1.3 whose server certificate is the agent's own SVID, which a broker can hold against an ID."""
     async with dial(server, socket, await credential(server)) as broker, workload() as process:
         call = broker.client.FetchJWTSVID(request("FetchJWTSVID", by_pid(process.pid)), metadata=HEADER)
@@ -127,7 +127,7 @@ async def test_3_both_sides_show_an_svid_on_a_unix_socket_too(server: ServerUnde
 
 
 @pytest.mark.parametrize("by_tcp", [False, True])
-async def test_3_a_broker_without_certificate_is_not_heard(
+async def test_1_9_3_a_broker_without_certificate_is_not_heard(
     server: ServerUnderTest, socket: Path, port: int, *, by_tcp: bool
 ) -> None:
     """1.9.3 and 5: the handshake fails, on a Unix socket too; nothing is answered."""
@@ -136,7 +136,7 @@ async def test_3_a_broker_without_certificate_is_not_heard(
         assert (await ended(call)).code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_3_plain_grpc_is_not_heard(socket: Path) -> None:
+async def test_1_9_3_plain_grpc_is_not_heard(socket: Path) -> None:
     """1.9.3: without TLS there is no Broker API."""
     reader, writer = await asyncio.open_unix_connection(socket)
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
@@ -144,7 +144,7 @@ async def test_3_plain_grpc_is_not_heard(socket: Path) -> None:
     writer.close()
 
 
-async def test_3_tls_before_1_3_is_refused(server: ServerUnderTest, socket: Path) -> None:
+async def test_1_9_3_tls_before_1_3_is_refused(server: ServerUnderTest, socket: Path) -> None:
     """1.9.3: the standard lets 1.2 be, and we do not need it."""
     context = client_context(await credential(server), (await server.bundle()).x509_der())
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -157,13 +157,13 @@ async def _refusal(server: ServerUnderTest, socket: Path, spiffe_id: str = PROXY
         return await ended(broker.client.FetchJWTSVID(request("FetchJWTSVID", by_pid(1)), metadata=HEADER))
 
 
-async def test_3_who_is_not_listed_is_denied(server: ServerUnderTest, socket: Path) -> None:
+async def test_1_9_3_who_is_not_listed_is_denied(server: ServerUnderTest, socket: Path) -> None:
     """1.9.3 and 5: a good SVID of our own trust domain is not enough; a name below a listed one is another."""
     for stranger in (ID, f"{PROXY}/x", f"{PROXY}x"):
         assert (await _refusal(server, socket, stranger)).code is DENIED
 
 
-async def test_3_a_broker_of_a_trust_domain_that_is_not_federated_is_refused(
+async def test_1_9_3_a_broker_of_a_trust_domain_that_is_not_federated_is_refused(
     server: ServerUnderTest, socket: Path
 ) -> None:
     """1.9.3 and 5: listing it is not enough; its own trust domain must be known here."""
@@ -178,7 +178,7 @@ async def _federate(server: ServerUnderTest, agent: AgentUnderTest, text: bytes)
     await until(lambda: THEIRS in cache_of(agent).bundles.federated)
 
 
-async def test_3_a_broker_of_a_federated_trust_domain_is_served_while_it_is_federated(
+async def test_1_9_3_a_broker_of_a_federated_trust_domain_is_served_while_it_is_federated(
     server: ServerUnderTest, agent: AgentUnderTest, socket: Path
 ) -> None:
     """1.9.3: its chain is held against its own bundle at the handshake, and again when bundles change."""
@@ -195,7 +195,7 @@ async def test_3_a_broker_of_a_federated_trust_domain_is_served_while_it_is_fede
         assert (await ended(call)).code is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_3_no_trust_domain_vouches_for_a_broker_of_another(
+async def test_1_9_3_no_trust_domain_vouches_for_a_broker_of_another(
     server: ServerUnderTest, agent: AgentUnderTest, socket: Path
 ) -> None:
     """1.9.3: a partner's authority that signs our node proxy's ID is believed by TLS, and is not by us."""
@@ -206,7 +206,9 @@ async def test_3_no_trust_domain_vouches_for_a_broker_of_another(
         assert (await ended(call)).code is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_3_a_connection_ends_with_the_certificate_that_opened_it(server: ServerUnderTest, socket: Path) -> None:
+async def test_1_9_3_a_connection_ends_with_the_certificate_that_opened_it(
+    server: ServerUnderTest, socket: Path
+) -> None:
     """1.9.3: with Unavailable, so that the broker connects again, with its next one."""
     async with dial(server, socket, await credential(server, ttl=1)) as broker, workload() as process:
         call = broker.client.SubscribeToX509SVID(request("SubscribeToX509SVID", by_pid(process.pid)), metadata=HEADER)
@@ -223,7 +225,7 @@ async def test_3_a_connection_ends_with_the_certificate_that_opened_it(server: S
         ("tcp://broker.example.com:8443", BrokerAddress(host="broker.example.com", port=8443)),
     ],
 )
-def test_4_the_variable_names_a_socket_or_a_port(text: str, address: BrokerAddress) -> None:
+def test_1_9_4_the_variable_names_a_socket_or_a_port(text: str, address: BrokerAddress) -> None:
     """1.9.4: as for the Workload API, and a host may be a name."""
     assert BrokerAddress.parse(text) == address
 
@@ -253,14 +255,14 @@ def test_4_the_variable_names_a_socket_or_a_port(text: str, address: BrokerAddre
         "https://127.0.0.1:1",
     ],
 )
-def test_4_whatever_else_is_refused(text: str) -> None:
+def test_1_9_4_whatever_else_is_refused(text: str) -> None:
     """1.9.4: nothing but the scheme and what it needs."""
     with pytest.raises(RingfenceError):
         BrokerAddress.parse(text)
 
 
 @pytest.mark.parametrize("method", STREAMS)
-async def test_5_a_shutdown_is_unavailable(tmp_path: Path, server: ServerUnderTest, method: str) -> None:
+async def test_1_9_5_a_shutdown_is_unavailable(tmp_path: Path, server: ServerUnderTest, method: str) -> None:
     """1.9.5: who is not refused comes back."""
     async with AsyncExitStack() as stack:
         async with running_agent(tmp_path, server, broker=broker_config(tmp_path)):
@@ -271,7 +273,7 @@ async def test_5_a_shutdown_is_unavailable(tmp_path: Path, server: ServerUnderTe
         assert (await ended(call)).code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_6_the_broker_api_and_nothing_else_is_served(server: ServerUnderTest, socket: Path) -> None:
+async def test_1_9_6_the_broker_api_and_nothing_else_is_served(server: ServerUnderTest, socket: Path) -> None:
     """1.9.6: unknown methods are Unimplemented, those of the Workload API and of WIT among them."""
     async with dial(server, socket, await credential(server)) as broker:
         for path in ("/spiffe.broker.API/FetchWITSVID", "/SpiffeWorkloadAPI/FetchX509SVID", "/other.Service/Call"):
@@ -279,7 +281,7 @@ async def test_6_the_broker_api_and_nothing_else_is_served(server: ServerUnderTe
             assert (await ended(call)).code is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_6_reflection_is_for_brokers_of_this_node(server: ServerUnderTest, socket: Path, port: int) -> None:
+async def test_1_9_6_reflection_is_for_brokers_of_this_node(server: ServerUnderTest, socket: Path, port: int) -> None:
     """1.9.6 and 2: with the header, on the Unix socket; it tells of the Broker API and of itself alone."""
     question = reflection.ServerReflectionRequest(list_services="")
     for at, metadata, code in (
@@ -298,7 +300,7 @@ async def test_6_reflection_is_for_brokers_of_this_node(server: ServerUnderTest,
         assert (await ended(call)).code is grpc.StatusCode.OK
 
 
-async def test_6_authorisation_runs_for_each_connection(server: ServerUnderTest, socket: Path) -> None:
+async def test_1_9_6_authorisation_runs_for_each_connection(server: ServerUnderTest, socket: Path) -> None:
     """1.9.6: no session ticket is given, with which a later connection would skip the certificate."""
     async with dial(server, socket, await credential(server)) as broker, workload() as process:
         call = broker.client.FetchJWTSVID(request("FetchJWTSVID", by_pid(process.pid)), metadata=HEADER)

@@ -97,7 +97,7 @@ async def _ended(client: Client, reference: Any) -> Ended:
     return Ended(found.code, found.reason, found.domain)
 
 
-async def test_9_objects_may_be_named_from_afar(server: ServerUnderTest, client: Client, port: int) -> None:
+async def test_1_9_9_objects_may_be_named_from_afar(server: ServerUnderTest, client: Client, port: int) -> None:
     """1.9.9: of the cluster that the agent is in; an operator can let a broker name them over TCP."""
     assert client is not None
     async with dial(server, port, await credential(server)) as broker:
@@ -105,7 +105,7 @@ async def test_9_objects_may_be_named_from_afar(server: ServerUnderTest, client:
 
 
 @pytest.mark.parametrize("reference", [named(UID), named(key=KEY), named(UID, KEY)])
-async def test_10_a_pod_is_named_by_uid_by_key_or_by_both(client: Client, reference: Any) -> None:
+async def test_1_9_10_a_pod_is_named_by_uid_by_key_or_by_both(client: Client, reference: Any) -> None:
     """1.9.10: and gets what the API's facts of it entitle it to."""
     call = client.SubscribeToX509SVID(request("SubscribeToX509SVID", reference), metadata=HEADER)
     assert [svid.spiffe_id for svid in (await call.read()).svids] == [ID]
@@ -126,7 +126,7 @@ async def test_10_a_pod_is_named_by_uid_by_key_or_by_both(client: Client, refere
         named("x" * 254),
     ],
 )
-async def test_10_what_can_name_no_pod_is_invalid(client: Client, reference: Any) -> None:
+async def test_1_9_10_what_can_name_no_pod_is_invalid(client: Client, reference: Any) -> None:
     """1.9.10: the type is needed, `core` spelled out; a key is whole; and something has to be given."""
     assert await _ended(client, reference) == INVALID
 
@@ -140,18 +140,18 @@ async def test_10_what_can_name_no_pod_is_invalid(client: Client, reference: Any
         named(key=wire.KubernetesObjectKey(namespace="team-a", name="trainer-1")),
     ],
 )
-async def test_14_a_pod_that_is_not_there_is_not_found(client: Client, reference: Any) -> None:
+async def test_1_9_14_a_pod_that_is_not_there_is_not_found(client: Client, reference: Any) -> None:
     """1.9.10 and 14: when both are given and do not agree, neither counts."""
     assert await _ended(client, reference) == NOT_FOUND
 
 
-async def test_14_a_pod_without_identity_is_denied(client: Client, pods: Pods) -> None:
+async def test_1_9_14_a_pod_without_identity_is_denied(client: Client, pods: Pods) -> None:
     """1.9.14: PermissionDenied with its reason."""
     pods.put(pod(OTHER_UID, "other-0", service_account="other"))
     assert await _ended(client, named(OTHER_UID)) == NOT_ENTITLED
 
 
-async def test_14_while_the_api_is_away_nobody_knows(client: Client, pods: Pods) -> None:
+async def test_1_9_14_while_the_api_is_away_nobody_knows(client: Client, pods: Pods) -> None:
     """1.9.5: Unavailable, unless the pod is known from before."""
     pods.outage = "the API is away"
     assert (await _ended(client, named(UID))).code is grpc.StatusCode.OK
@@ -159,7 +159,7 @@ async def test_14_while_the_api_is_away_nobody_knows(client: Client, pods: Pods)
 
 
 @pytest.mark.parametrize("method", STREAMS)
-async def test_15_a_stream_ends_when_the_pod_does(client: Client, pods: Pods, method: str) -> None:
+async def test_1_9_15_a_stream_ends_when_the_pod_does(client: Client, pods: Pods, method: str) -> None:
     """1.9.15: as soon as the API tells, also when a new pod has come under the old name."""
     call = getattr(client, method)(request(method, named(key=KEY)), metadata=HEADER)
     assert await call.read()

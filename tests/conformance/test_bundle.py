@@ -24,13 +24,13 @@ _AUTHORITY.prepare(_NOW)
 _DOCUMENT: dict[str, Any] = json.loads(_AUTHORITY.bundle(7).to_json())
 
 
-def test_sequence_and_hint_are_integers() -> None:
+def test_1_7_2_sequence_and_hint_are_integers() -> None:
     """Sections 4.1.1 and 4.1.2."""
     assert _DOCUMENT.keys() == {"keys", "spiffe_refresh_hint", "spiffe_sequence"}
     assert (_DOCUMENT["spiffe_sequence"], _DOCUMENT["spiffe_refresh_hint"]) == (7, 300)
 
 
-def test_x509_keys_have_one_certificate_and_no_kid() -> None:
+def test_1_2_12_x509_keys_have_one_certificate_and_no_kid() -> None:
     """X509-SVID 6.1: standard base64 of one self-signed root whose key the JWK's parameters repeat."""
     keys = [jwk for jwk in _DOCUMENT["keys"] if jwk["use"] == "x509-svid"]
     assert len(keys) == 2
@@ -43,7 +43,7 @@ def test_x509_keys_have_one_certificate_and_no_kid() -> None:
         assert int.from_bytes(base64.urlsafe_b64decode(jwk["x"] + "=")) == numbers.x  # type: ignore[union-attr]
 
 
-def test_jwt_keys_have_a_kid_of_their_own() -> None:
+def test_1_3_10_jwt_keys_have_a_kid_of_their_own() -> None:
     """JWT-SVID 6.1; and no key serves both kinds."""
     keys = [jwk for jwk in _DOCUMENT["keys"] if jwk["use"] == "jwt-svid"]
     assert all(jwk.keys() == {"kty", "crv", "x", "y", "use", "kid"} for jwk in keys)
@@ -51,7 +51,7 @@ def test_jwt_keys_have_a_kid_of_their_own() -> None:
     assert len({jwk["x"] for jwk in _DOCUMENT["keys"]}) == 4
 
 
-def test_the_spiffe_package_reads_our_roots_and_keys() -> None:
+def test_1_7_8_the_spiffe_package_reads_our_roots_and_keys() -> None:
     """Both forms that the Workload API carries."""
     theirs, bundle = TheirTrustDomain("example.org"), _AUTHORITY.bundle(7)
     assert len(X509Bundle.parse_raw(theirs, bundle.x509_der()).x509_authorities) == 2

@@ -23,14 +23,14 @@ _TRAINER = SpiffeId(_TD, "/ns/team-a/sa/trainer")
 _TOKEN, _ = _AUTHORITY.issue_jwt(_TRAINER, ["db"], now=_NOW, ttl=timedelta(minutes=5))
 
 
-def test_the_spiffe_package_accepts_token_and_bundle() -> None:
+def test_1_3_10_the_spiffe_package_accepts_token_and_bundle() -> None:
     """Parsed, verified and read by py-spiffe, with the JWT bundle that the Workload API carries."""
     bundle = JwtBundle.parse(TheirTrustDomain("example.org"), _AUTHORITY.bundle(1).jwks())
     svid = JwtSvid.parse_and_validate(_TOKEN, bundle, {"db"})
     assert str(svid.spiffe_id) == str(_TRAINER)
 
 
-def test_the_spiffe_package_refuses_what_we_refuse() -> None:
+def test_1_3_7_the_spiffe_package_refuses_what_we_refuse() -> None:
     """Another audience, and another authority's bundle."""
     theirs = TheirTrustDomain("example.org")
     with pytest.raises(JwtSvidError):
@@ -40,7 +40,7 @@ def test_the_spiffe_package_refuses_what_we_refuse() -> None:
         JwtSvid.parse_and_validate(_TOKEN, JwtBundle.parse(theirs, other.bundle(1).jwks()), {"db"})
 
 
-def test_a_plain_jose_library_verifies_it() -> None:
+def test_1_3_1_a_plain_jose_library_verifies_it() -> None:
     """Our tokens are ordinary JWTs; only the `use` of their keys is SPIFFE's own."""
     keys = json.loads(_AUTHORITY.bundle(1).jwks())["keys"]
     plain = [{name: value for name, value in jwk.items() if name != "use"} for jwk in keys]

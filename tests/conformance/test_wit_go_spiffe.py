@@ -33,7 +33,7 @@ async def asked(agent: AgentUnderTest, *arguments: str) -> tuple[Any, str]:
     return (json.loads(out) if out else None), error.decode()
 
 
-async def test_go_spiffe_takes_token_key_and_bundle(tmp_path: Path) -> None:
+async def test_1_4_6_go_spiffe_takes_token_key_and_bundle(tmp_path: Path) -> None:
     """Each token validates by the WIT bundle, and its key proves what it names; one may be asked for."""
     async with running_server(tmp_path, features=ON) as server, running_agent(tmp_path, server, features=ON) as agent:
         await server.create_entry(ID, OWN_UID, hint="main")
@@ -46,7 +46,7 @@ async def test_go_spiffe_takes_token_key_and_bundle(tmp_path: Path) -> None:
         assert [each["id"] for each in (await asked(agent, OTHER))[0]] == [OTHER]
 
 
-async def test_go_spiffe_is_told_that_there_are_none(tmp_path: Path) -> None:
+async def test_1_6_14_go_spiffe_is_told_that_there_are_none(tmp_path: Path) -> None:
     """UNIMPLEMENTED, upon which it does not come back."""
     async with running_server(tmp_path) as server, running_agent(tmp_path, server) as agent:
         await server.create_entry(ID, OWN_UID)

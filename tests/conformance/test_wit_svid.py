@@ -334,7 +334,7 @@ def test_1_4_13_bundles_without_and_with_wit_keys_read_by_those_who_know_none() 
     assert "wit" not in off.bundle(1).to_json().decode()
 
 
-def test_a_library_that_is_not_ours_verifies_it() -> None:
+def test_1_4_12_a_library_that_is_not_ours_verifies_it() -> None:
     """PyJWT, with the key that the WIT bundle publishes."""
     (jwk,) = json.loads(_AUTHORITY.bundle(1).wit_jwks())["keys"]
     key = pyjwt.PyJWK({name: value for name, value in jwk.items() if name != "use"}, algorithm="ES256")

@@ -86,7 +86,7 @@ async def _refused(call: Any) -> grpc.aio.AioRpcError:
         (("workload.spiffe.io", "true"), ("workload.spiffe.io", "true")),
     ],
 )
-async def test_every_call_needs_the_security_header(
+async def test_1_5_2_every_call_needs_the_security_header(
     server: ServerUnderTest, client: Client, method: str, metadata: tuple[tuple[str, str], ...]
 ) -> None:
     """Endpoint 3: without exactly one `workload.spiffe.io: true` the answer is InvalidArgument."""
@@ -96,7 +96,7 @@ async def test_every_call_needs_the_security_header(
     )
 
 
-async def test_an_unknown_method_is_unimplemented(agent: AgentUnderTest) -> None:
+async def test_1_5_6_an_unknown_method_is_unimplemented(agent: AgentUnderTest) -> None:
     """Endpoint 6 and API 7: the WIT methods, which are not served, say Unimplemented."""
     async with grpc.aio.insecure_channel(f"unix:{agent.socket}") as channel:
         call = channel.unary_stream("/SpiffeWorkloadAPI/FetchWITSVID")(b"", metadata=HEADER)
@@ -104,12 +104,12 @@ async def test_an_unknown_method_is_unimplemented(agent: AgentUnderTest) -> None
 
 
 @pytest.mark.parametrize("method", sorted(set(REQUESTS)))
-async def test_a_stranger_is_denied_after_the_hold(client: Client, method: str) -> None:
+async def test_1_5_6_a_stranger_is_denied_after_the_hold(client: Client, method: str) -> None:
     """Endpoint 6: a workload without identity gets PermissionDenied, once the bounded wait is over."""
     assert await _code(getattr(client, method)(REQUESTS[method], metadata=HEADER)) is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_a_workload_that_comes_before_its_entry_waits(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_2_a_workload_that_comes_before_its_entry_waits(server: ServerUnderTest, client: Client) -> None:
     """A stream that is held gets its SVID as soon as the entry is there, without a second try."""
     call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER)
     waiting = asyncio.create_task(call.read())
@@ -120,7 +120,7 @@ async def test_a_workload_that_comes_before_its_entry_waits(server: ServerUnderT
     assert [svid.spiffe_id for svid in answer.svids] == [ID]
 
 
-async def test_an_svid_is_der_and_its_key_pkcs8(server: ServerUnderTest, agent: AgentUnderTest) -> None:
+async def test_1_6_9_an_svid_is_der_and_its_key_pkcs8(server: ServerUnderTest, agent: AgentUnderTest) -> None:
     """API 5.2.1: chain and bundle are concatenated DER, the key is unencrypted PKCS #8 DER and fits the leaf."""
     await server.create_entry(ID, OWN_UID)
     svid = (await first_svids(agent.socket)).svids[0]
@@ -130,7 +130,7 @@ async def test_an_svid_is_der_and_its_key_pkcs8(server: ServerUnderTest, agent: 
     assert load_der_x509_certificate(svid.bundle).subject == leaf.issuer
 
 
-async def test_hints_are_unique_and_the_oldest_entry_comes_first(
+async def test_1_6_7_hints_are_unique_and_the_oldest_entry_comes_first(
     server: ServerUnderTest, agent: AgentUnderTest
 ) -> None:
     """API 5.2.1 and 8: of entries that share a hint the oldest keeps it; the default identity is stable."""
@@ -146,7 +146,7 @@ async def test_hints_are_unique_and_the_oldest_entry_comes_first(
     assert [svid.spiffe_id for svid in again.svids] == ids
 
 
-async def test_a_change_is_pushed_as_the_whole_state(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_2_a_change_is_pushed_as_the_whole_state(server: ServerUnderTest, client: Client) -> None:
     """API 4.3: every message on a stream is complete; a new entry brings a message with all SVIDs."""
     await server.create_entry(ID, OWN_UID)
     call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER)
@@ -157,7 +157,7 @@ async def test_a_change_is_pushed_as_the_whole_state(server: ServerUnderTest, cl
 
 
 @pytest.mark.parametrize("method", STREAMS)
-async def test_a_withdrawn_identity_ends_the_stream(server: ServerUnderTest, client: Client, method: str) -> None:
+async def test_1_6_6_a_withdrawn_identity_ends_the_stream(server: ServerUnderTest, client: Client, method: str) -> None:
     """API 5.2.1: when the entitlement is withdrawn the stream ends with PermissionDenied."""
     entry = await server.create_entry(ID, OWN_UID)
     call = getattr(client, method)(REQUESTS[method], metadata=HEADER)
@@ -167,7 +167,9 @@ async def test_a_withdrawn_identity_ends_the_stream(server: ServerUnderTest, cli
 
 
 @pytest.mark.parametrize("method", STREAMS)
-async def test_a_shutdown_ends_streams_with_unavailable(tmp_path: Path, server: ServerUnderTest, method: str) -> None:
+async def test_1_5_6_a_shutdown_ends_streams_with_unavailable(
+    tmp_path: Path, server: ServerUnderTest, method: str
+) -> None:
     """A stream that ends through no fault of the caller ends with Unavailable, never OK: clients come back."""
     await server.create_entry(ID, OWN_UID)
     async with workload_client(tmp_path / "agent.sock") as client:
@@ -177,7 +179,7 @@ async def test_a_shutdown_ends_streams_with_unavailable(tmp_path: Path, server: 
         assert await _code(call) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_x509_bundles_are_named_by_the_trust_domains_id(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_8_x509_bundles_are_named_by_the_trust_domains_id(server: ServerUnderTest, client: Client) -> None:
     """API 5.2.2: the bundles hold our own domain's, by its SPIFFE ID."""
     await server.create_entry(ID, OWN_UID)
     call = client.FetchX509Bundles(workload.X509BundlesRequest(), metadata=HEADER)
@@ -187,7 +189,7 @@ async def test_x509_bundles_are_named_by_the_trust_domains_id(server: ServerUnde
     assert dict(answer.bundles) == {"spiffe://example.org": bundle.x509_der()}
 
 
-async def test_jwt_bundles_hold_jwt_keys_only(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_12_jwt_bundles_hold_jwt_keys_only(server: ServerUnderTest, client: Client) -> None:
     """API 6.2.2: a JWKS whose keys are all for JWT-SVIDs and have a key id."""
     await server.create_entry(ID, OWN_UID)
     call = client.FetchJWTBundles(workload.JWTBundlesRequest(), metadata=HEADER)
@@ -198,7 +200,7 @@ async def test_jwt_bundles_hold_jwt_keys_only(server: ServerUnderTest, client: C
     assert all(key["use"] == "jwt-svid" and key["kid"] for key in keys)
 
 
-async def test_a_token_is_for_all_audiences_and_validates(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_11_a_token_is_for_all_audiences_and_validates(server: ServerUnderTest, client: Client) -> None:
     """API 6.2.1 and 6.2.3: a token embeds every audience asked for; validation returns its claims, aud as a list."""
     await server.create_entry(ID, OWN_UID)
     request = workload.JWTSVIDRequest(audience=["db", "cache"])
@@ -212,7 +214,7 @@ async def test_a_token_is_for_all_audiences_and_validates(server: ServerUnderTes
     assert answer.claims["exp"] > 0
 
 
-async def test_one_token_per_identity_unless_one_is_named(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_11_one_token_per_identity_unless_one_is_named(server: ServerUnderTest, client: Client) -> None:
     """API 6.2.1: no spiffe_id means every identity, a spiffe_id that one alone."""
     await server.create_entry(ID, OWN_UID)
     await server.create_entry(OTHER, OWN_UID)
@@ -222,7 +224,7 @@ async def test_one_token_per_identity_unless_one_is_named(server: ServerUnderTes
     assert sorted(svid.spiffe_id for svid in answer.svids) == sorted([ID, OTHER])
 
 
-async def test_a_token_for_an_identity_of_others_is_denied(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_11_a_token_for_an_identity_of_others_is_denied(server: ServerUnderTest, client: Client) -> None:
     """API 6.2.1: a spiffe_id that the caller is not entitled to is PermissionDenied."""
     await server.create_entry(ID, OWN_UID)
     request = workload.JWTSVIDRequest(audience=["db"], spiffe_id=OTHER)
@@ -241,7 +243,7 @@ async def test_a_token_for_an_identity_of_others_is_denied(server: ServerUnderTe
         ("ValidateJWTSVID", workload.ValidateJWTSVIDRequest(audience="db", svid="no token")),
     ],
 )
-async def test_defaults_in_mandatory_fields_are_invalid(
+async def test_1_6_4_defaults_in_mandatory_fields_are_invalid(
     server: ServerUnderTest, client: Client, method: str, request_: Any
 ) -> None:
     """API 4.5: an empty mandatory field, a malformed ID and an invalid token are InvalidArgument."""
@@ -250,7 +252,7 @@ async def test_defaults_in_mandatory_fields_are_invalid(
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_token_for_another_audience_is_invalid(server: ServerUnderTest, client: Client) -> None:
+async def test_1_6_13_a_token_for_another_audience_is_invalid(server: ServerUnderTest, client: Client) -> None:
     """API 6.2.3: validation holds the audience."""
     await server.create_entry(ID, OWN_UID)
     token = (await client.FetchJWTSVID(workload.JWTSVIDRequest(audience=["db"]), metadata=HEADER)).svids[0].svid

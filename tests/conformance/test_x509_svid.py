@@ -45,11 +45,11 @@ def _files(folder: Path, spiffe_id: SpiffeId, *dns_names: str) -> tuple[Path, Pa
 
 @pytest.mark.parametrize("purpose", ["sslclient", "sslserver"])
 @pytest.mark.parametrize("generation", ["current", "next"])
-def test_openssl_accepts_every_chain_strictly(tmp_path: Path, purpose: str, generation: str) -> None:
+def test_1_2_10_openssl_accepts_every_chain_strictly(tmp_path: Path, purpose: str, generation: str) -> None:
     """`openssl verify -x509_strict` for either end of a connection, before and after a rotation."""
     svid, _, roots = _files(tmp_path, _TRAINER, "trainer.local")
     if generation == "next":
-        authority = Authority.from_state(_AUTHORITY.to_state(), _AUTHORITY._keys)
+        authority = Authority.from_state(_AUTHORITY.to_state(), _AUTHORITY.keys)
         authority.activate(_NOW)
         (leaf,) = authority.issue_x509(
             _TRAINER, ec.generate_private_key(ec.SECP256R1()).public_key(), now=_NOW, ttl=timedelta(hours=1)
@@ -60,14 +60,14 @@ def test_openssl_accepts_every_chain_strictly(tmp_path: Path, purpose: str, gene
     assert done.stdout == f"{svid}: OK\n", done.stderr
 
 
-def test_openssl_accepts_the_root_strictly(tmp_path: Path) -> None:
+def test_1_2_4_openssl_accepts_the_root_strictly(tmp_path: Path) -> None:
     """The root passes as the signing certificate that it is."""
     _, _, roots = _files(tmp_path, _TRAINER)
     command = [program("openssl", "openssl"), "verify", "-x509_strict", "-CAfile", roots, roots]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_cryptographys_verifier_accepts_every_chain() -> None:
+def test_1_2_10_cryptographys_verifier_accepts_every_chain() -> None:
     """Both as a client and, by its DNS name, as a server."""
     pem, _ = _issue(_SERVER, "ringfence-server")
     leaf = x509.load_pem_x509_certificate(pem)
@@ -81,7 +81,7 @@ def test_cryptographys_verifier_accepts_every_chain() -> None:
     assert server.verify(leaf, [])[0] == leaf
 
 
-def test_the_profile_is_the_one_we_say() -> None:
+def test_1_2_8_the_profile_is_the_one_we_say() -> None:
     """X509-SVID 2 to 4 and RFC 5280, field by field, as a reader sees them."""
     pem, _ = _issue(_TRAINER, "trainer.local")
     leaf = x509.load_pem_x509_certificate(pem)
@@ -109,7 +109,7 @@ def test_the_profile_is_the_one_we_say() -> None:
     assert len(extensions) == 6  # no CRL, AIA or policy that points nowhere
 
 
-async def test_python_tls_accepts_both_ends(tmp_path: Path) -> None:
+async def test_1_2_9_python_tls_accepts_both_ends(tmp_path: Path) -> None:
     """A mutual TLS 1.3 handshake, each end with an SVID, through the standard library's OpenSSL."""
     svid, key, roots = _files(tmp_path, _SERVER, "localhost")
     contexts = [ssl.create_default_context(purpose) for purpose in (ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH)]
@@ -132,7 +132,7 @@ async def test_python_tls_accepts_both_ends(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_grpc_accepts_both_ends() -> None:
+async def test_1_2_9_grpc_accepts_both_ends() -> None:
     """A call over mutual TLS with the server named by the override that our clients set."""
     server_pem, server_key = _issue(_SERVER, "ringfence-server", "localhost")
     client_pem, client_key = _issue(_TRAINER)
