@@ -62,6 +62,7 @@ class Link:
         self.connected = asyncio.Event()
         self.refused = asyncio.Event()  # the server does not know us, or we not it; set until it says something
         self.last_failure: RingfenceError | None = None
+        self.denied: RingfenceError | None = None  # by a server that knows us; until one says something else
         self._dialler = dialler
         self._sink = sink
         self._draw = draw
@@ -81,6 +82,7 @@ class Link:
                 await self._serve_once()
             except RingfenceError as error:
                 self.last_failure = error
+                self.denied = error if error.kind is Kind.DENIED else self.denied
                 if error.kind in _REFUSED:
                     self.refused.set()
                 events.link_lost(error)
@@ -95,6 +97,7 @@ class Link:
     def rejoined(self) -> None:
         """The node attested anew: connect now, and ask for everything, since its entries may be others."""
         self.refused.clear()
+        self.denied = None
         self._afresh = True
         self._retry.set()
 
@@ -188,7 +191,7 @@ class Link:
     async def _read(self, call: Any) -> None:
         while (message := await call.read()) is not _EOF:
             self._dispatch(message)
-            self.last_failure = None
+            self.last_failure = self.denied = None
             self.refused.clear()
         raise RingfenceError(Kind.UNAVAILABLE, "the server ended the stream", where=str(self._dialler.address))
 

@@ -125,7 +125,7 @@ class Node:
 
     async def _come_back(self, link: Link) -> None:
         """Prove ourselves anew. Where the server says no to that, or to one that cannot, nothing is served any more."""
-        told = link.last_failure if link.refused.is_set() else None
+        told = link.denied if link.refused.is_set() else None
         try:
             if not self._prover.available:
                 raise self._needs_token(link)
