@@ -146,3 +146,16 @@ def test_the_table_access_is_a_setting_of_the_server(monkeypatch: pytest.MonkeyP
     assert given(monkeypatch, path)["access"] == inside
     result = CliRunner().invoke(cli, ["access", "whoami", "--config", str(path)], standalone_mode=False)
     assert "no server listens here" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [('x509pop-ca = "a.pem"', ("a.pem",)), ('x509pop-ca = ["a.pem", "b.pem"]', ("a.pem", "b.pem"))],
+)
+def test_an_option_that_may_be_given_again_is_a_list_or_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[str, ...]
+) -> None:
+    """One value needs no brackets, and is not taken letter by letter."""
+    path = tmp_path / "ringfence.toml"
+    path.write_text(f'trust-domain = "a.test"\ndata-dir = "d"\nlisten = "127.0.0.1:1"\n{text}\n')
+    assert tuple(map(str, given(monkeypatch, path)["x509pop_ca"])) == expected

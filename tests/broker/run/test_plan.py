@@ -147,13 +147,29 @@ def test_a_server_may_have_a_name(server: str, kind: str) -> None:
     assert cluster["type"] == kind
 
 
+SEVERAL = Launch("10.0.0.1:1", "example.test", "/a.sock", ("10.0.0.2:2", "10.0.0.3:3"))
+
+
+def test_a_proxy_has_every_server_and_uses_one_as_long_as_it_answers() -> None:
+    """The first is that of its agent; the others follow in priority, and one failed connection is enough."""
+    cluster = clusters(written(SEVERAL))["ringfence_server"]
+    levels = cluster["load_assignment"]["endpoints"]
+
+    assert [level.get("priority", 0) for level in levels] == [0, 1, 2]
+    ports = [level["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["port_value"] for level in levels]
+    assert ports == [1, 2, 3]
+    assert cluster["outlier_detection"]["consecutive_5xx"] == 1
+    assert "outlier_detection" not in clusters(written(LAUNCH))["ringfence_server"]
+
+
 @pytest.mark.envoy
 @pytest.mark.slow
+@pytest.mark.parametrize("launch", [LAUNCH, SEVERAL])
 @pytest.mark.parametrize("state_of_the_world", [False, True])
-def test_envoy_takes_the_bootstrap(tmp_path: Path, *, state_of_the_world: bool) -> None:
+def test_envoy_takes_the_bootstrap(tmp_path: Path, launch: Launch, *, state_of_the_world: bool) -> None:
     """Envoy itself reads every field, in both dialects."""
     path = tmp_path / "envoy.json"
-    path.write_text(bootstrap(plan(), admin_socket=str(tmp_path / "a"), state_of_the_world=state_of_the_world))
+    path.write_text(bootstrap(plan(launch), admin_socket=str(tmp_path / "a"), state_of_the_world=state_of_the_world))
     done = subprocess.run(
         [parts.envoy(), "--mode", "validate", "-c", str(path), "--disable-hot-restart"],
         capture_output=True,

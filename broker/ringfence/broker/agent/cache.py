@@ -271,7 +271,9 @@ class Cache:
             TrustDomain(name): SpiffeBundle.parse(TrustDomain(name), text)
             for name, text in sorted(update.federated.items())
         }
-        if update.bundle:
+        if own.sequence < self.bundles.own.sequence:
+            own = self.bundles.own  # of a server that is behind another: an authority of before is not taken away
+        elif update.bundle:
             self._bundle_digest = hashlib.sha256(update.bundle).digest()
             self.hooks.bundle(update.bundle)
         if (own, federated) == (self.bundles.own, self.bundles.federated):

@@ -42,6 +42,7 @@ class AgentConfig:
     features: frozenset[str] = frozenset()  # of ringfence.broker.features
     broker: BrokerConfig | None = None  # who is served the Broker API, and where
     log_level: str = "info"
+    more_servers: tuple[Address, ...] = ()  # of the same trust domain, on the same database
 
     def __post_init__(self) -> None:
         if len(str(self.admin_socket).encode()) > MAX_SOCKET_PATH:
@@ -76,6 +77,11 @@ class AgentConfig:
                 "--bootstrap-bundle and --insecure-bootstrap exclude each other",
                 hint="Keep --bootstrap-bundle: it is the safe one",
             )
+
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """Every server that it may use."""
+        return (self.server, *self.more_servers)
 
     @property
     def admin_socket(self) -> Path:

@@ -99,7 +99,8 @@ class Agent:
     async def _serve(self, stop: asyncio.Event) -> None:
         cache = self._cache = Cache(self._node.bundle, clock=self._clock)
         node = self._node
-        link = self._link = Link(Dialler(self._config.server, lambda: node.trust, lambda: node.identity.svid), cache)
+        dialler = Dialler(node.ring.address, lambda: node.trust, lambda: node.identity.svid)
+        link = self._link = Link(dialler, cache, ring=node.ring)
         if node.joined_anew:
             link.rejoined()
         tokens = Tokens(link, self._clock)
@@ -123,7 +124,7 @@ class Agent:
             callers,
             self._launches,
             self._folders,
-            server=self._config.server,
+            servers=lambda: node.ring.every,
             socket=self._config.socket,
             hold=self._config.hold,
         )

@@ -27,7 +27,13 @@ from ringfence.certs.svid import spiffe_id_of
 
 SERVER_PATH = "/ringfence/server"
 _CHUNK = 1 << 16
-_PATIENCE = 10.0  # seconds to connect and shake hands
+_PATIENCE, _HASTE = 10.0, 3.0  # seconds to connect and shake hands
+# So that a server which vanished without a word is missed within 40 s, when there is another one to go to.
+_PINGS = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.enable_retries", 0),
@@ -58,17 +64,18 @@ class Dialler:
     trust: Callable[[], Trust]
     svid: Callable[[], HeldSvid | None]
     leaf: bytes = b""  # of the last server that was accepted
+    hasty: bool = False  # there are other servers: this one is not waited for as long
 
     async def dial(self) -> Connection:
         """One channel on one TLS connection of its own; raises UNAVAILABLE or UNAUTHENTICATED."""
         reader, writer = await self._connect()
-        return await Connection.over(reader, writer)
+        return await Connection.over(reader, writer, _PINGS if self.hasty else ())
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         trust = self.trust()
         context = await asyncio.to_thread(_context, trust, self.svid())
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_HASTE if self.hasty else _PATIENCE):
                 reader, writer = await asyncio.open_connection(
                     self.address.host, self.address.port, ssl=context, server_hostname=SERVER_NAME, limit=_CHUNK
                 )
@@ -109,7 +116,9 @@ class Connection:
         self._pump = pump
 
     @classmethod
-    async def over(cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Connection:
+    async def over(
+        cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, options: tuple[tuple[str, int], ...] = ()
+    ) -> Connection:
         """A channel whose only connection is the pair of streams."""
         accepted: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
         accepted = asyncio.get_running_loop().create_future()
@@ -123,7 +132,7 @@ class Connection:
 
         name = f"ringfence-{secrets.token_hex(16)}"
         inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        channel = grpc.aio.insecure_channel(f"unix-abstract:{name}", options=_OPTIONS)
+        channel = grpc.aio.insecure_channel(f"unix-abstract:{name}", options=(*_OPTIONS, *options))
         try:
             with inner:
                 inner.bind(f"\0{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ringfence.admin.v1 import admin_pb2
@@ -29,7 +30,7 @@ class Launcher:
         launches: LaunchAttestor,
         folders: LaunchFolders,
         *,
-        server: Address,
+        servers: Callable[[], Sequence[Address]],
         socket: Path,
         hold: float,
     ) -> None:
@@ -37,7 +38,7 @@ class Launcher:
         self._callers = callers
         self._launches = launches
         self._folders = folders
-        self._server = server
+        self._servers = servers
         self._socket = socket
         self._hold = hold
         self._ruled = asyncio.Event()
@@ -102,8 +103,10 @@ class Launcher:
         return rule is not None and rule.allows(selectors)  # type: ignore[arg-type]
 
     def _accepted(self) -> admin_pb2.LaunchResponse:
+        servers = [str(address) for address in self._servers()]
         return admin_pb2.LaunchResponse(
-            server=str(self._server),
+            server=servers[0],
+            servers=servers,
             trust_domain=self._cache.bundles.own.trust_domain.name,
             workload_socket=str(self._socket),
         )

@@ -15,6 +15,8 @@ from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.dial import Connection, Dialler
 from ringfence.broker.agent.enrol import refusal
+from ringfence.broker.agent.ring import Ring
+from ringfence.broker.config import Address
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
@@ -58,13 +60,18 @@ class Sink(Protocol):
 class Link:
     """Keeps the stream up for ever, with jittered pauses; `connected` is set while it is."""
 
-    def __init__(self, dialler: Dialler, sink: Sink, *, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, dialler: Dialler, sink: Sink, *, ring: Ring | None = None, draw: Callable[[], float] = random.random
+    ) -> None:
         self.connected = asyncio.Event()
         self.refused = asyncio.Event()  # the server does not know us, or we not it; set until it says something
         self.last_failure: RingfenceError | None = None
         self.denied: RingfenceError | None = None  # by a server that knows us; until one says something else
         self._dialler = dialler
         self._sink = sink
+        self._ring = ring or Ring([dialler.address])
+        self._refusers: set[Address] = set()
+        self._away: set[Address] = set()
         self._draw = draw
         self._retry = asyncio.Event()
         self._afresh = False
@@ -83,15 +90,15 @@ class Link:
             except RingfenceError as error:
                 self.last_failure = error
                 self.denied = error if error.kind is Kind.DENIED else self.denied
-                if error.kind in _REFUSED:
-                    self.refused.set()
+                self._note(error)
                 events.link_lost(error)
             if loop.time() - started > _STEADY:
                 pause = _FIRST_PAUSE
-            # Full jitter: agents that lost one server together do not come back together.
+            # Full jitter: agents that lost one server together do not come back together, nor to the next one.
+            tried_all = self._ring.move_on()
             if await self._told_within(pause * (0.5 + self._draw())):
                 pause = _FIRST_PAUSE
-            else:
+            elif tried_all:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def rejoined(self) -> None:
@@ -138,6 +145,12 @@ class Link:
             self._send(agent_pb2.AgentMessage(unknown_key=asked))
         return self.connected.is_set()
 
+    def _note(self, error: RingfenceError) -> None:
+        # What one server says counts when no other says anything else: it may not have heard of us yet.
+        (self._refusers if error.kind in _REFUSED else self._away).add(self._ring.address)
+        if self._refusers and self._refusers | self._away >= set(self._ring.every):
+            self.refused.set()
+
     async def _told_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
@@ -164,6 +177,7 @@ class Link:
         self._outgoing.put_nowait(message)
 
     async def _serve_once(self) -> None:
+        self._dialler.address, self._dialler.hasty = self._ring.address, len(self._ring) > 1
         connection = await self._dialler.dial()
         self._outgoing = asyncio.Queue()
         call = Client(connection.channel, service_of(agent_pb2, "Agent")).Connect()
@@ -192,7 +206,10 @@ class Link:
         while (message := await call.read()) is not _EOF:
             self._dispatch(message)
             self.last_failure = self.denied = None
+            self._refusers.clear()
+            self._away.clear()
             self.refused.clear()
+            self._ring.stay()
         raise RingfenceError(Kind.UNAVAILABLE, "the server ended the stream", where=str(self._dialler.address))
 
     def _dispatch(self, message: agent_pb2.ServerMessage) -> None:

@@ -15,6 +15,7 @@ from ringfence.broker.agent.dial import Trust
 from ringfence.broker.agent.enrol import enrol, read_bundle
 from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.prove import prover_of
+from ringfence.broker.agent.ring import Ring
 from ringfence.broker.agent.storage import DataFolder, Identity
 from ringfence.broker.agent.svids import HeldSvid, draw_jitter, new_key
 from ringfence.certs.bundle import SpiffeBundle
@@ -35,6 +36,7 @@ class Node:
         self._folder = folder
         self._clock = clock
         self._prover = prover_of(config)
+        self.ring = Ring(config.servers)
         self.joined_anew = False
         self._bundle: SpiffeBundle | None = None
         self._unsaved = False
@@ -201,10 +203,10 @@ class Node:
             else:
                 return
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _LONGEST_PAUSE) if self.ring.move_on() else pause
 
     async def _enrol(self, trust: Trust) -> None:
-        identity = await enrol(self._config.server, trust, self._prover, now=self._clock())
+        identity = await enrol(self.ring.address, trust, self._prover, now=self._clock())
         self.identity, self._bundle, self._unsaved, self.joined_anew = identity, None, True, True
         await self.save()
         if trust.bundle is None:

@@ -19,7 +19,13 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--server", required=True, envvar="RINGFENCE_SERVER", help="HOST:PORT where the server listens.")
+@click.option(
+    "--server",
+    required=True,
+    multiple=True,
+    envvar="RINGFENCE_SERVER",
+    help="HOST:PORT where the server listens; of several on one database, more of them, or a list with commas.",
+)
 @click.option("--trust-domain", required=True, envvar="RINGFENCE_TRUST_DOMAIN", help="Name of the trust domain.")
 @click.option(
     "--data-dir",
@@ -132,9 +138,12 @@ def run(**options: Any) -> None:
     if not token and options["join_token_file"]:
         token = options["join_token_file"].read_text(encoding="utf-8").strip()
     http = options["http_listen"]
+    given = [each for text in options["server"] for each in text.split(",")]
+    server, *more_servers = (Address.parse(each.strip(), flag="--server") for each in given)
     run_agent(
         AgentConfig(
-            server=Address.parse(options["server"], flag="--server"),
+            server=server,
+            more_servers=tuple(more_servers),
             trust_domain=TrustDomain(options["trust_domain"]),
             data_dir=Path(options["data_dir"]).absolute(),
             socket=Path(options["socket"]).absolute(),

@@ -76,6 +76,7 @@ def _settings(context: click.Context, found: dict[str, Any], path: Path) -> dict
     if chain and chain[0].info_name in _OF_THE_SERVER:
         found = {name: value for name, value in found.items() if name != chain[0].info_name}
     own = _options(context.command)
+    several = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
     settings: dict[str, Any] = {}
     level, known, tables = found, set(own), frozenset(NOUNS)
     for place, each in enumerate([None, *chain]):
@@ -87,7 +88,7 @@ def _settings(context: click.Context, found: dict[str, Any], path: Path) -> dict
             known = {name for leaf in _leaves(each.command) for name in _options(leaf)}
         _refuse_unknown(level, known, tables, path, ".".join(str(c.info_name) for c in chain[:place]))
         settings |= {
-            own[_spelled(name)]: value
+            own[_spelled(name)]: [value] if own[_spelled(name)] in several and isinstance(value, str) else value
             for name, value in level.items()
             if _spelled(name) in own and not _is_table_of_noun(name, value, tables)
         }

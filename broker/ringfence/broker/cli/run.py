@@ -15,7 +15,10 @@ import click
     help="The agent's workload socket.",
 )
 @click.option(
-    "--server", envvar="RINGFENCE_SERVER", metavar="HOST:PORT", help="The server; by default the one the agent uses."
+    "--server",
+    envvar="RINGFENCE_SERVER",
+    metavar="HOST:PORT",
+    help="The server, or several with commas; by default those of the agent.",
 )
 @click.option("--name", envvar="RINGFENCE_NAME", required=True, help="The workload's name in the intent.")
 @click.option("--namespace", envvar="RINGFENCE_NAMESPACE", required=True, help="Its namespace.")

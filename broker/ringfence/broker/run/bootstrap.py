@@ -72,10 +72,30 @@ def _secret(name: str) -> dict[str, Any]:
 
 
 def _server(plan: ProxyPlan) -> dict[str, Any]:
-    host, _, port = plan.launch.server.rpartition(":")
-    address = {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
-    cluster = _cluster(SERVER_CLUSTER, address, static=_is_ip(host.strip("[]")))
-    return cluster | {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": _mutual_tls(plan)}}
+    servers = [_host_and_port(server) for server in (plan.launch.server, *plan.launch.others)]
+    addresses = [{"socket_address": {"address": host, "port_value": port}} for host, port in servers]
+    cluster = _cluster(SERVER_CLUSTER, *addresses, static=all(_is_ip(host) for host, _ in servers))
+    socket = {"name": "envoy.transport_sockets.tls", "typed_config": _mutual_tls(plan)}
+    return cluster | {"transport_socket": socket} | (_FAIL_OVER if plan.launch.others else {})
+
+
+# One server of several has all of a proxy's streams, as it has its agent's, until a connection to it fails; it is
+# tried again after a few seconds. With none left, all are tried (Envoy: priority levels, outlier detection, panic).
+_FAIL_OVER: dict[str, Any] = {
+    "outlier_detection": {
+        "consecutive_5xx": 1,
+        "enforcing_success_rate": 0,
+        "interval": "1s",
+        "base_ejection_time": "2s",
+        "max_ejection_time": "10s",
+        "max_ejection_percent": 100,
+    },
+}
+
+
+def _host_and_port(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _mutual_tls(plan: ProxyPlan) -> dict[str, Any]:
@@ -100,7 +120,7 @@ def _agent(plan: ProxyPlan) -> dict[str, Any]:
     return _cluster(AGENT_CLUSTER, {"pipe": {"path": plan.launch.workload_socket}}, static=True)
 
 
-def _cluster(name: str, address: dict[str, Any], *, static: bool) -> dict[str, Any]:
+def _cluster(name: str, *addresses: dict[str, Any], static: bool) -> dict[str, Any]:
     keepalive = {"interval": "30s", "timeout": "10s"}
     http2 = {"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}}}
     return {
@@ -110,7 +130,10 @@ def _cluster(name: str, address: dict[str, Any], *, static: bool) -> dict[str, A
         "typed_extension_protocol_options": {_HTTP: {"@type": f"type.googleapis.com/{_HTTP}", **http2}},
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": address}}], **({"priority": priority} if priority else {})}
+                for priority, address in enumerate(addresses)
+            ],
         },
     }
 

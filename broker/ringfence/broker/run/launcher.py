@@ -74,7 +74,8 @@ async def _run(request: Request, signals: Signals) -> int:
         )
         launch = voucher.launch
         if request.server:
-            launch = Launch(request.server, launch.trust_domain, launch.workload_socket)
+            first, *others = request.server.split(",")
+            launch = Launch(first, launch.trust_domain, launch.workload_socket, tuple(others))
         identity = await fetch_identity(launch.workload_socket, request.who, patience=request.patience)
         described = await describe(launch, identity, request.who, patience=request.patience)
         # 5. A private folder, an address for every port, and a bootstrap without a secret in it.

@@ -38,6 +38,7 @@ class Launch:
     server: str  # HOST:PORT
     trust_domain: str
     workload_socket: str
+    others: tuple[str, ...] = ()  # servers that are as good, when that one is away
 
     @property
     def server_id(self) -> str:

@@ -45,7 +45,8 @@ class Voucher:
         except BaseException:
             await self._channel.close(None)
             raise
-        self.launch = Launch(answer.server, answer.trust_domain, answer.workload_socket or self._socket)
+        others = tuple(answer.servers[1:])
+        self.launch = Launch(answer.server, answer.trust_domain, answer.workload_socket or self._socket, others)
         self._keeper = asyncio.create_task(self._keep(call))
         return self
 

@@ -476,16 +476,18 @@ class LaunchRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
-    __slots__ = ("server", "trust_domain", "workload_socket", "otlp")
+    __slots__ = ("server", "trust_domain", "workload_socket", "otlp", "servers")
     SERVER_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_SOCKET_FIELD_NUMBER: _ClassVar[int]
     OTLP_FIELD_NUMBER: _ClassVar[int]
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
     server: str
     trust_domain: str
     workload_socket: str
     otlp: str
-    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ...) -> None: ...
+    servers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ..., servers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ("spiffe_ids", "attestor")
