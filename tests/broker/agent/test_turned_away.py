@@ -33,11 +33,7 @@ STRANGER = RingfenceError(Kind.UNAUTHENTICATED, "its SVID has ended")
     ],
 )
 async def test_only_a_no_from_a_server_that_knows_the_node_takes_what_it_gave(
-    tmp_path: Path,
-    denied: RingfenceError | None,
-    last: RingfenceError,
-    refused: bool,
-    gone: bool,  # noqa: FBT001  # cases
+    tmp_path: Path, *, denied: RingfenceError | None, last: RingfenceError, refused: bool, gone: bool
 ) -> None:
     """A token works once, so that this agent cannot prove itself anew; whatever else is wrong, it serves on."""
     node = Node(config(tmp_path, "127.0.0.1:1"), DataFolder(tmp_path / "agent"), utc_now)
