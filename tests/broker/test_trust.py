@@ -17,6 +17,8 @@ from ringfence.certs.shared import PublishedKey
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
 from tests.broker.world import TD, Clock, World, let_write, world
+from tests.certs.material import new_authority
+from tests.certs.test_intermediate import Above
 
 SERVER = SpiffeId(TD, "/ringfence/server")
 
@@ -207,3 +209,30 @@ async def test_a_server_below_takes_no_name_of_a_wit_key(tmp_path: Path) -> None
         with pytest.raises(RingfenceError) as caught:
             await w.trust.adopt(PublishedKey(ours.kid, ours.public_key, ours.not_after, str(SERVER)))
         assert caught.value.kind is Kind.DENIED
+
+
+class Away(Above):
+    """Signs authorities, and publishes no key."""
+
+    def publish(self, *_: object) -> None:
+        """Fails."""
+        raise RingfenceError(Kind.UNAVAILABLE, "the server above is away")
+
+
+async def test_what_was_made_is_published_although_the_rest_failed(tmp_path: Path) -> None:
+    """An upstream that signs one kind and is away for the other: the one that is there is used, once it was known."""
+    clock = Clock()
+    async with world(tmp_path, MemoryKeys(), clock) as w:
+        authority = w.trust.authority
+        authority.upstream = Away(new_authority(now=clock())[0])
+        clock.turn(hours=13)
+        for _ in range(2):
+            with pytest.raises(RingfenceError, match="away"):
+                await w.trust.step()
+        prepared = authority.x509.next
+        assert prepared is not None
+        assert set(prepared.roots) <= set(w.trust.bundle.x509_authorities)
+        clock.turn(hours=8)
+        assert await w.trust.step() is Step.ACTIVATE
+        assert authority.x509.current is prepared
+        assert authority.jwt.next is None

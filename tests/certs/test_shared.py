@@ -106,6 +106,15 @@ def test_it_is_the_same_after_a_restart() -> None:
     assert caught.value.kind is Kind.INVALID
 
 
+def test_a_key_that_a_server_below_withdraws_is_gone_although_those_above_still_show_it() -> None:
+    """It had been passed on to them."""
+    key = published("a")
+    shared = Shared().with_key(key, (), NOW).heard(TD, keys={"a": key.public_key})
+    ended = PublishedKey("a", key.public_key, NOW - HOUR, MINE)
+    assert "a" not in shared.with_key(ended, (), NOW).merged(own()).jwt_authorities
+    assert "a" in shared.with_key(ended, (), NOW).withdrawn
+
+
 def test_what_is_no_key_is_refused() -> None:
     """A name that is none, bytes that are none, an end that is none."""
     spki, end = spki_of(new_key().public_key()), int(SOON.timestamp())

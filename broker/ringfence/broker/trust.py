@@ -140,6 +140,7 @@ class Trust:
                 case Step.WAIT:
                     return due
                 case Step.PREPARE:
+                    self._unpublished = True  # one kind may be made and the other fail
                     await asyncio.to_thread(self.authority.prepare, now, self.authority.due(due, now))
                 case Step.ACTIVATE:
                     if not await self._is_known():
@@ -158,6 +159,7 @@ class Trust:
         async with self._one_at_a_time:
             now = self._clock()
             if missing := self.authority.unprepared(now):
+                self._unpublished = True
                 await asyncio.to_thread(self.authority.prepare, now, missing)
                 await self._publish()
             await self._let_spread(lead_seconds)

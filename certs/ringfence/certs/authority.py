@@ -220,10 +220,13 @@ class Authority:
         return self.wit.current
 
     def next_step(self, now: datetime) -> Step:
-        """The step that is due for either kind; when several are, the first of prepare, activate, prune."""
+        """The step that is due for either kind; when several are, the first of activate, prepare, prune.
+
+        Whoever is upstream may be away when one kind is to be prepared: the other is activated all the same.
+        """
         due = {line.next_step(now) for line in self.lines}
         due |= {Step.PRUNE if self.shared.has_ended(now) else Step.WAIT}
-        return next(step for step in (Step.PREPARE, Step.ACTIVATE, Step.PRUNE, Step.WAIT) if step in due)
+        return next(step for step in (Step.ACTIVATE, Step.PREPARE, Step.PRUNE, Step.WAIT) if step in due)
 
     def due(self, step: Step, now: datetime) -> tuple[str, ...]:
         """The kinds for which *step* is due."""

@@ -48,7 +48,7 @@ class PublishedKey:
 class Shared:
     """`above`: the roots and keys that the server above publishes, as last heard. `below`: keys of servers below.
 
-    `withdrawn`: keys of ours that were revoked, until they would have ended: those above may show them for a while yet.
+    `withdrawn`: keys of ours and below that were revoked, until they would have ended: those above may show them yet.
     """
 
     above: SpiffeBundle | None = None
@@ -85,7 +85,9 @@ class Shared:
             raise RingfenceError(Kind.DENIED, f"the JWT-SVID key {key.kid} is another server's")
         # 2. One that has ended goes.
         if key.not_after <= now:
-            return replace(self, below=tuple(others))
+            held = next((one for one in self.below if one.kid == key.kid), None)
+            gone = replace(self, below=tuple(others))
+            return gone.without(key.kid, held.not_after) if held is not None and self.above is not None else gone
         # 3. No server fills the bundle.
         if sum(one.by == key.by for one in others) >= MAX_KEYS:
             raise RingfenceError(Kind.EXHAUSTED, f"{key.by} has published {MAX_KEYS} keys already")
@@ -93,7 +95,7 @@ class Shared:
         return replace(self, below=(*others, kept))
 
     def without(self, kid: str, until: datetime) -> Shared:
-        """With a key of ours withdrawn, however long those above still show it."""
+        """With a key of ours or of a server below withdrawn, however long those above still show it."""
         return replace(self, withdrawn={**self.withdrawn, kid: until})
 
     def alone(self) -> Shared:

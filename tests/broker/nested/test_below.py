@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 from cryptography import x509
 
+from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.svids import HeldSvid
 from ringfence.broker.config import Address
@@ -113,8 +114,12 @@ async def test_what_is_signed_is_recorded_before_and_after(tmp_path: Path) -> No
         assert tuple(answer.x509_authorities) == (await server.bundle()).x509_authorities
         ours = server.parts.trust.authority.x509.current
         assert x509.load_der_x509_certificate(longest.ca_cert_chain[0]).not_valid_after_utc == ours.not_after
+        serial = f"{cert.serial_number:032x}"
+        [listed] = (await server.admin.ListIdentities(pb.ListIdentitiesRequest(serial=serial))).identities
+        assert (listed.kind, listed.spiffe_id, listed.state) == ("x509-ca", BELOW, "live")
+        assert await server.admin.ExplainIdentity(pb.ExplainIdentityRequest(subject=serial))
         log = (server.data_dir / "audit.jsonl").read_text()
-        assert f"{cert.serial_number:032x}" in log
+        assert serial in log
         assert "downstream.sign" in log
 
 

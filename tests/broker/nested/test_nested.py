@@ -79,6 +79,18 @@ async def test_three_tiers_are_one_trust_domain(tmp_path: Path) -> None:
                 assert verifies(chain, token, await one.server.bundle())
 
 
+async def test_a_key_that_is_revoked_at_the_bottom_is_gone_at_the_top(tmp_path: Path) -> None:
+    """And in between: nobody takes its tokens any more."""
+    async with AsyncExitStack() as stack:
+        tiers = await three(tmp_path, stack)
+        await until(lambda: len(set(bundles_of(tiers))) == 1 and len(bundles_of(tiers)[0][1]) == 3)
+        kid = tiers[2].server.parts.trust.authority.jwt.current.kid
+        for step in ("prepare", "activate", "taint", "revoke"):
+            await tiers[2].server.admin.StepAuthority(pb.StepAuthorityRequest(kind="jwt", step=step))
+        await until(lambda: len(set(bundles_of(tiers))) == 1 and kid not in bundles_of(tiers)[0][1])
+        assert len(bundles_of(tiers)[0][1]) == 3
+
+
 async def test_a_new_root_reaches_every_tier_and_what_is_signed_there(tmp_path: Path) -> None:
     """Prepared above it is trusted below; activated above, what is below is signed anew under it, with no gap."""
     async with AsyncExitStack() as stack:

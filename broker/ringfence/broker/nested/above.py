@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import grpc.aio
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from google.protobuf.descriptor import ServiceDescriptor
@@ -122,7 +123,10 @@ def identity_in(answer: Any, trust_domain: TrustDomain, choice: AboveChoice) -> 
             where=where,
             hint="Servers above and below each other are of one trust domain; others federate",
         )
-    key = load_der_private_key(first.x509_svid_key, None)
+    try:
+        key = load_der_private_key(first.x509_svid_key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise RingfenceError(Kind.INVALID, "the SVID's key cannot be read", where=where) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise RingfenceError(Kind.INVALID, "the SVID's key is no elliptic curve key", where=where)
     svid = HeldSvid.of(split_der(first.x509_svid), key, spiffe_id, 0)
