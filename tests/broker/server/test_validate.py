@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.broker.access.access import AccessConfig, IssuerConfig
 from ringfence.broker.config import DATABASE, Address, ServerConfig
@@ -15,6 +18,8 @@ from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import HEAD
 from ringfence.certs.spiffe_id import TrustDomain
+from tests.certs.test_possession import Ca
+from tests.kubernetes import kubeconfig_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,6 +57,22 @@ async def test_another_trust_domain_is_found(tmp_path: Path) -> None:
     found = await checks(tmp_path)
     assert not found["database"].ok
     assert "other.org" in found["database"].detail
+
+
+async def test_what_nodes_prove_themselves_by_is_read(tmp_path: Path) -> None:
+    """Authorities and clusters, each by the file that is wrong."""
+    ca, clusters = tmp_path / "ca.pem", tmp_path / "clusters.toml"
+    ca.write_bytes(Ca().certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig_of({"server": "https://127.0.0.1:1"})))
+    clusters.write_text('[clusters.prod]\nservice_accounts = ["a:b"]\nkubeconfig = "kubeconfig"\n')
+    found = await checks(tmp_path / "data", x509pop_ca=(ca,), k8s_clusters=clusters)
+    assert (found["x509pop"].detail, found["k8s_psat"].detail) == ("1 authorities of nodes", f"{clusters}: prod")
+    for path in (ca, clusters):
+        path.write_text("nonsense")
+    found = await checks(tmp_path / "data", x509pop_ca=(ca,), k8s_clusters=clusters)
+    for name, path in (("x509pop", ca), ("k8s_psat", clusters)):
+        assert not found[name].ok
+        assert str(path) in found[name].detail
 
 
 async def test_intent_is_judged_as_a_server_would(tmp_path: Path) -> None:

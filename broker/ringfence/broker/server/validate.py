@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from ringfence.broker.access.access import AccessConfig
 from ringfence.broker.config import DATABASE, ServerConfig
@@ -37,6 +38,10 @@ def _checks(config: ServerConfig, now: datetime) -> Iterator[tuple[str, Callable
     yield "database", partial(_database, config)
     if config.access is not None:
         yield "access", partial(_access, config.access)
+    if config.x509pop_ca:
+        yield "x509pop", partial(_certificates, config)
+    if config.k8s_clusters is not None:
+        yield "k8s_psat", partial(_clusters, config.k8s_clusters)
     if config.intent is not None:
         yield "intent", partial(_intent, config, now)
 
@@ -89,6 +94,18 @@ def _access(access: AccessConfig) -> str:
         open_issuer(issuer)
     where = "the admin socket and --listen" if access.network else "the admin socket"
     return f"{len(access.grants)} grants, {len(access.issuers)} issuers, on {where}"
+
+
+def _certificates(config: ServerConfig) -> str:
+    from ringfence.broker.attest.x509pop import read_roots
+
+    return f"{len(read_roots(config.x509pop_ca))} authorities of nodes"
+
+
+def _clusters(path: Path) -> str:
+    from ringfence.broker.attest.k8s_clusters import read_clusters
+
+    return f"{path}: {', '.join(cluster.name for cluster in read_clusters(path))}"
 
 
 def _intent(config: ServerConfig, now: datetime) -> str:
