@@ -18,6 +18,7 @@ from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.svids import HeldSvid
 from ringfence.broker.config import Address
+from ringfence.broker.nested.below import DownstreamApi
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.keys.memory import MemoryKeys
@@ -26,6 +27,7 @@ from ringfence.certs.shared import spki_of
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto import spire
 from ringfence.proto.client import Client
+from ringfence.proto.service import path_of
 from tests.broker.nested.tiers import BELOW
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
 from tests.certs.material import new_key
@@ -178,6 +180,29 @@ async def test_an_svid_of_another_authority_is_not_believed(tmp_path: Path) -> N
         await server.create_entry(BELOW, SELECTOR, downstream=True)
         async with asking(server, HeldSvid.of(chain, key, below, 0), spire.SVID) as client:
             assert await code_of(client.NewDownstreamX509CA(request())) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_calls_are_those_of_spires_api(tmp_path: Path) -> None:
+    """By their paths; and what is no message of it is refused in words."""
+    async with running_server(tmp_path) as server:
+        known = {path_of(method) for service in (spire.SVID, spire.BUNDLE) for method in service.methods}
+        parts = server.parts
+        api = DownstreamApi(parts.store, parts.registry, parts.trust, parts.clock)
+        assert set(api.methods()) == known
+        assert all(method.peer_certificate for method in api.methods().values())
+        async with asking(server, await svid_of(server, OTHER), spire.SVID) as client:
+            garbage = Garbage(b"\xff")
+            assert await code_of(client.NewDownstreamX509CA(garbage)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class Garbage(bytes):
+    """Bytes in place of a message."""
+
+    __slots__ = ()
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  # as protobuf calls it
+        """Themselves."""
+        return bytes(self)
 
 
 def test_the_bundle_of_the_dialler_is_what_counts() -> None:

@@ -5,10 +5,14 @@ The calls are those of SPIRE's server API, so that a SPIRE server may ask them t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from ringfence.broker import events
 from ringfence.broker.audit.journal import AuditLog
@@ -28,12 +32,12 @@ from ringfence.certs.shared import PublishedKey, spki_of
 from ringfence.certs.slot import X509Authority
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import verify_peer
-from ringfence.proto import spire
-from ringfence.proto.lane import Call, Method, methods_of
+from ringfence.proto.lane import Call, Method
 from ringfence.proto.lane.peer import Peer
 
 KIND = "x509-ca"  # in the ledger
 _MAX_CSR = 8 << 10  # bytes
+_SVID, _BUNDLE = "/spire.api.server.svid.v1.SVID", "/spire.api.server.bundle.v1.Bundle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,17 @@ class DownstreamApi:
     audit: AuditLog | None = None
 
     def methods(self) -> dict[str, Method]:
-        """What the lane serves, by path."""
-        svids = methods_of(spire.SVID, {"NewDownstreamX509CA": self.sign}, peer_certificate=True)
-        bundles = {"PublishJWTAuthority": self.publish, "GetBundle": self.bundle}
-        return svids | methods_of(spire.BUNDLE, bundles, peer_certificate=True)
+        """What the lane serves, by path. Messages are loaded when one comes: most servers have nobody below."""
+        handlers = {
+            f"{_SVID}/NewDownstreamX509CA": self.sign,
+            f"{_BUNDLE}/PublishJWTAuthority": self.publish,
+            f"{_BUNDLE}/GetBundle": self.bundle,
+        }
+        return {path: Method(handler, bytes, peer_certificate=True) for path, handler in handlers.items()}
 
     async def sign(self, call: Call) -> None:
         """An authority for the key of a request. Raises UNAUTHENTICATED, DENIED, INVALID, UNAVAILABLE."""
-        asked = await _request(call)
+        wire, asked = await _request(call, "NewDownstreamX509CARequest")
         # 1. Who asks may ask.
         caller, entry = self._authorised(call.peer)
         try:
@@ -71,13 +78,12 @@ class DownstreamApi:
         # 4. Record, sign, check, record, deliver.
         signed = await self._signed(draft, issuer, caller, entry)
         roots = self.trust.bundle.x509_authorities
-        await call.send(
-            spire.NewDownstreamX509CAResponse(ca_cert_chain=(signed, *issuer.chain), x509_authorities=roots)
-        )
+        await call.send(wire.NewDownstreamX509CAResponse(ca_cert_chain=(signed, *issuer.chain), x509_authorities=roots))
 
     async def publish(self, call: Call) -> None:
         """Have a JWT-SVID key in the bundle until its end. Raises UNAUTHENTICATED, DENIED, INVALID, EXHAUSTED."""
-        asked = (await _request(call)).jwt_authority
+        wire, request = await _request(call, "PublishJWTAuthorityRequest")
+        asked = request.jwt_authority
         # 1. Who asks may ask.
         caller, _ = self._authorised(call.peer)
         # 2. It is a key, and nobody else's; on disk before anyone hears of it.
@@ -86,13 +92,13 @@ class DownstreamApi:
         # 3. Record, and say what is published now.
         detail = {"kid": key.kid, "until": int(key.not_after.timestamp())}
         await record(self.audit, Event("downstream.publish", str(caller), detail=detail, actor=str(caller)))
-        await call.send(spire.PublishJWTAuthorityResponse(jwt_authorities=_keys(self.trust)))
+        await call.send(wire.PublishJWTAuthorityResponse(jwt_authorities=_keys(wire, self.trust)))
 
     async def bundle(self, call: Call) -> None:
         """The bundle of the trust domain, with what of it is tainted. Raises UNAUTHENTICATED, DENIED."""
-        await _request(call)
+        wire, _ = await _request(call, "GetBundleRequest")
         self._authorised(call.peer)
-        await call.send(_bundle_answer(self.trust))
+        await call.send(_bundle_answer(wire, self.trust))
 
     def _authorised(self, peer: Peer) -> tuple[SpiffeId, Entry]:
         # 1. A certificate was given and its key used: TLS has seen to that.
@@ -137,34 +143,38 @@ def _of_sane_size(csr: bytes) -> bytes:
     return csr
 
 
-async def _request(call: Call) -> Any:
-    if (asked := await call.receive()) is None:
-        raise RingfenceError(Kind.INVALID, "the request is missing")
-    return asked
+async def _request(call: Call, name: str) -> tuple[Any, Any]:
+    """The module of the messages, and the request, which is the one of that name; raises INVALID."""
+    raw = await call.receive()
+    wire = await asyncio.to_thread(import_module, "ringfence.proto.spire")
+    try:
+        return wire, getattr(wire, name).FromString(raw or b"")
+    except DecodeError:
+        raise RingfenceError(Kind.INVALID, "the request cannot be read") from None
 
 
-def _bundle_answer(trust: Trust) -> Any:
+def _bundle_answer(wire: Any, trust: Trust) -> Any:
     bundle, tainted = trust.bundle, trust.authority.x509.tainted
     roots = [
-        spire.X509Certificate(asn1=der, tainted=subject_key_id(read_certificate(der)) in tainted)
+        wire.X509Certificate(asn1=der, tainted=subject_key_id(read_certificate(der)) in tainted)
         for der in bundle.x509_authorities
     ]
-    return spire.TrustDomainBundle(
+    return wire.TrustDomainBundle(
         trust_domain=bundle.trust_domain.name,
         x509_authorities=roots,
-        jwt_authorities=_keys(trust),
+        jwt_authorities=_keys(wire, trust),
         refresh_hint=int(bundle.refresh_hint.total_seconds()),
         sequence_number=bundle.sequence,
     )
 
 
-def _keys(trust: Trust) -> list[Any]:
+def _keys(wire: Any, trust: Trust) -> list[Any]:
     """Every JWT-SVID key; of one that another server published above, its end is not known here."""
     authority = trust.authority
     ends = {one.kid: int(one.not_after.timestamp()) for one in authority.shared.below}
     ends |= {one.kid: int(one.not_after.timestamp()) for one in authority.jwt.every()}
     tainted = authority.jwt.tainted
     return [
-        spire.JWTKey(key_id=kid, public_key=spki_of(key), expires_at=ends.get(kid, 0), tainted=kid in tainted)
+        wire.JWTKey(key_id=kid, public_key=spki_of(key), expires_at=ends.get(kid, 0), tainted=kid in tainted)
         for kid, key in trust.bundle.jwt_authorities.items()
     ]
