@@ -89,6 +89,9 @@ class Watch:
                 raise Status(Code.PERMISSION_DENIED, f"{NO_IDENTITY}: {self.revoked} was revoked")
             elif deadline is None and not view.entries:
                 raise Status(Code.PERMISSION_DENIED, NO_IDENTITY)
+            if deadline is None:
+                await self._changed.wait()
+                continue
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._changed.wait()
