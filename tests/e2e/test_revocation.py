@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from http.client import HTTPException
 from typing import Any
 
 import grpc
@@ -24,7 +25,7 @@ from ringfence.proto.client import Client
 from tests.e2e.identities import Identity
 from tests.e2e.learned import PREFIX, WEB, learned_mesh
 from tests.e2e.plane import until
-from tests.e2e.proxies import Caller
+from tests.e2e.proxies import Answer, Caller
 from tests.e2e.registry import closed
 from tests.e2e.stack import Stack, Workload
 from tests.e2e.test_rules_learned import _code, connect, tls
@@ -101,7 +102,7 @@ def test_a_revoked_identity_is_refused_everywhere_and_told_why(stack: Stack, web
             assert caller.ask("GET", "/team/a").status == 200
             assert rows.recv(64)
             revoke(stack, spiffe_ids=[TESTER], reason="laptop lost")
-            refused = until(lambda: answer if (answer := caller.ask("GET", "/team/a")).status == 403 else None)
+            refused = until(lambda: _refusal(caller) or _refusal_of_new(web, context), "the refusal")
             assert _code(stream) is grpc.StatusCode.PERMISSION_DENIED
             rows.settimeout(10)
             assert closed(rows)
@@ -155,12 +156,41 @@ def test_a_revoked_server_is_called_no_more(stack: Stack, web: Workload) -> None
     until(lambda: _reaches(client), "the web again", 30)
 
 
+def test_what_a_revoked_authority_has_signed_opens_nothing_and_keeps_nothing_open(stack: Stack, web: Workload) -> None:
+    """Connections end when it is tainted, by when everybody has other certificates, and again when it is revoked."""
+    client = stack.workload("team-a/client")
+    until(lambda: _reaches(client), "the web", 30)
+    for steps in (("prepare", "activate", "taint"), ("revoke",)):
+        with socket.create_connection(("127.0.0.1", client.upstream("WEB_DB")), timeout=15) as rows:
+            rows.sendall(b"rows")
+            assert rows.recv(64) == b"rows"
+            for step in steps:
+                stack.admin.StepAuthority(admin.StepAuthorityRequest(kind="x509", step=step))
+            assert closed(rows)
+        until(lambda: _reaches(client), "the web again", 30)
+
+
 def _status(web: Workload, context: ssl.SSLContext) -> int:
     try:
         with Caller(web.inbound("http"), context) as caller:
             return caller.ask("GET", "/team/a").status
     except OSError:
         return 0
+
+
+def _refusal(caller: Caller) -> Answer | None:
+    """The 403 on that connection; None for another answer, or where the last one said that it is closed."""
+    try:
+        answer = caller.ask("GET", "/team/a")
+    except (OSError, HTTPException):
+        return None
+    return answer if answer.status == 403 else None
+
+
+def _refusal_of_new(web: Workload, context: ssl.SSLContext) -> Answer | None:
+    """The same on a new one."""
+    with Caller(web.inbound("http"), context) as caller:
+        return _refusal(caller)
 
 
 def _reaches(client: Workload) -> bool:

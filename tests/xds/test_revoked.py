@@ -93,6 +93,19 @@ def test_towards_a_server_with_one_certificate_revoked_only_open_connections_end
         assert before.type_version(url) == after.type_version(url)
 
 
+@pytest.mark.parametrize(("key", "instance"), [("shared/registry", REGISTRY), ("team-a/trainer", TRAINER)])
+def test_a_tainted_authority_and_its_end_change_every_chain_of_the_mesh_and_nothing_else(key: str, instance: Instance):
+    """What was opened by its certificates is opened anew; ways out of the mesh show none of them."""
+    plain = model_of()
+    made = [
+        compile_snapshot(replace(plain, tainted=ids), plain.workloads[key], instance, ENDPOINTS, now=NOW)
+        for ids in (frozenset(), frozenset({"a"}), frozenset({"a", "b"}))
+    ]
+    mesh = {name for name in made[0].named(types.LISTENER) if name.startswith(("inbound/", "outbound/registry"))}
+    assert changed(made[0], made[1]) == changed(made[1], made[2]) == mesh
+    assert mesh
+
+
 def test_every_inbound_chain_remembers_the_serial_first():
     """Also while nothing is revoked: a connection that is open when its certificate is revoked must be known by it."""
     for name, listener in listeners(snapshot_of("shared/registry", REGISTRY)).items():

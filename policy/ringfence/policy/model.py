@@ -217,6 +217,8 @@ class Model:
     revision: str
     # By SPIFFE ID. An operator's act beside the intent and no part of `revision`.
     revoked: Mapping[str, RevokedCaller] = field(default_factory=lambda: NOBODY)
+    # Key ids of X.509 authorities that are tainted. When that changes, what was opened before is to end.
+    tainted: frozenset[str] = frozenset()
 
     def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
         """The workload with that identity."""

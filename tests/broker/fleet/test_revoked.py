@@ -133,6 +133,23 @@ async def test_what_is_revoked_before_the_first_intent_holds_from_its_first_snap
     assert fleet.scopes.model.revoked.keys() == {TRAINER}
 
 
+async def test_a_change_of_tainted_authorities_touches_everybody_once() -> None:
+    """It holds from the first snapshot on, and over changes of the intent."""
+    fleet = Fleet(compiled, MemoryLog(), clock=lambda: NOW)
+    assert fleet.distrust(frozenset({"a"})) == 0
+    await fleet.restore()
+    fleet.apply(model())
+    registry = await FakeProxy(fleet, "shared/registry", **SERVES).start()
+    await FakeProxy(fleet, "team-a/trainer").start()
+
+    assert fleet.distrust(frozenset({"a"})) == 0
+    assert fleet.distrust(frozenset()) == 2
+    assert fleet.distrust(frozenset({"b"})) == 2
+    fleet.apply(model(MESH + PULL))
+    assert registry.proxy.scope is not None
+    assert registry.proxy.scope.model.tainted == {"b"}
+
+
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("name", [TRAINER, NOTEBOOK, REGISTRY])
 @pytest.mark.parametrize("revoked", [whole, one])

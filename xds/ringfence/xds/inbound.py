@@ -43,7 +43,7 @@ def inbound(
         chain = {
             "filters": [_serial(), *filters],
             "transport_socket": server_tls(workload.spiffe_id, alpn),
-            **revoked.drained_by(rules.revoked),
+            **revoked.drained_by(rules.revoked, model.tainted),
         }
         listener = codec.build(
             _LISTENER,

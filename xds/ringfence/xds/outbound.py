@@ -42,7 +42,7 @@ def outbound(
     peer = model.workloads[upstream.key].spiffe_id
     known = model.revoked.get(str(peer))
     gone = known is not None and known.whole
-    chain = drained_by({str(peer): known} if known is not None else NOBODY)
+    chain = drained_by({str(peer): known} if known is not None else NOBODY, model.tainted)
     if not gone:
         yield _cluster(where, workload, upstream, peer)
         yield load_assignment(where, endpoints.get((upstream.key, upstream.port), ()))

@@ -1,4 +1,4 @@
-"""What ends the connections that are open when a caller is revoked: a filter chain that is another one from then on.
+"""What ends the connections that are open when somebody is revoked: a filter chain that is another one from then on.
 
 Envoy judges no open stream and no open TCP connection again. It drains a filter chain that changed, which closes every
 connection of it within the drain time; the mark is the only thing that changes where the rules come by ECDS.
@@ -13,10 +13,13 @@ from ringfence.policy.model import RevokedCaller
 from ringfence.xds.snapshot import content_version
 
 
-def drained_by(revoked: Mapping[str, RevokedCaller]) -> dict[str, Any]:
-    """The fields of a filter chain that make it another one for each set of revoked callers; none for none."""
-    if not revoked:
+def drained_by(revoked: Mapping[str, RevokedCaller], tainted: frozenset[str]) -> dict[str, Any]:
+    """The fields of a filter chain that make it another one for each set of revoked peers and tainted authorities.
+
+    None for none. An authority that is revoked was tainted before, so that its chains change then.
+    """
+    if not (revoked or tainted):
         return {}
     lines = (f"{name} {one.whole} {one.newest} {sorted(one.serials)}\n" for name, one in sorted(revoked.items()))
-    mark = content_version("".join(lines).encode())
+    mark = content_version("".join((*lines, *sorted(tainted))).encode())
     return {"metadata": {"filter_metadata": {"ringfence": {"fields": {"revoked": {"string_value": mark}}}}}}

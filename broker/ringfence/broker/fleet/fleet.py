@@ -83,6 +83,7 @@ class Fleet:
         self._scopes: Scopes | None = None
         self._restored = False
         self._revoked: Mapping[str, RevokedCaller] = NOBODY
+        self.tainted: frozenset[str] = frozenset()  # authorities that are in force as such
         self.counts = Counts()
 
     @property
@@ -116,7 +117,8 @@ class Fleet:
     def apply(self, model: Model) -> int:
         """Bring *model* into force; how many proxies it touches. They are compiled and pushed from the loop, next."""
         with span(PUSH, {REVISION: model.revision}) as push:
-            touched = self._rescope(Scopes(replace(model, revoked=self._revoked), self._clock()))
+            now = replace(model, revoked=self._revoked, tainted=self.tainted)
+            touched = self._rescope(Scopes(now, self._clock()))
             for proxy in touched:
                 self._turns.renew(proxy.stream)
             self._due.set()
@@ -148,6 +150,11 @@ class Fleet:
     def elsewhere(self) -> set[str]:
         """The proxies of other servers."""
         return self._endpoints.elsewhere()
+
+    def distrust(self, tainted: frozenset[str]) -> int:
+        """End what is open in the whole mesh if *tainted*, key ids of authorities, has changed; how many it touches."""
+        same, self.tainted = tainted == self.tainted, tainted
+        return 0 if self._scopes is None or same else self.apply(self._scopes.model)
 
     def tick(self) -> datetime | None:
         """Apply what is due by the clock: ended rules, endpoints whose grace is over. When the next thing is due."""

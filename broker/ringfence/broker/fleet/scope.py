@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ringfence.certs.spiffe_id import SpiffeId
@@ -71,9 +71,9 @@ class Scopes:
         externals = {key: self.model.externals[key] for key in sorted(keys & self.model.externals.keys())}
         ordered = tuple(rules[rule_id] for rule_id in sorted(rules))
         revoked = self._revoked(workload, workloads.values())
-        part = Model(self.model.mesh, workloads, externals, ordered, self.model.revision, revoked)
+        part = replace(self.model, workloads=workloads, externals=externals, rules=ordered, revoked=revoked)
         expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
-        parts = (self.model.mesh, workloads, externals, ordered, revoked)
+        parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted)
         return Scope(workload, part, upstreams_of(part, workload), parts, expired)
 
     def _revoked(self, workload: Workload, reached: Iterable[Workload]) -> dict[str, RevokedCaller]:

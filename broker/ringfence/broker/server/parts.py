@@ -163,7 +163,7 @@ async def _load(
     await agents.load()
     registry.facts_of = agents.selectors_of
     # 3. The intent in force and what proxies are to hold.
-    proxies = await ServerProxies.load(store, feed.revoked, clock, server=servers.me.id)
+    proxies = await ServerProxies.load(store, feed.revoked, trust, bell, clock, server=servers.me.id)
     intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
     await intent.restore()
     followers: dict[ChangeKind, Take] = {

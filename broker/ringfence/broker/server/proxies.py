@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.bell import Bell
 from ringfence.broker.fleet.ads import ProxyApi
 from ringfence.broker.fleet.exports import METRICS
 from ringfence.broker.fleet.fleet import Fleet
@@ -16,6 +17,7 @@ from ringfence.broker.store import endpoints
 from ringfence.broker.store.authority import SERVER
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.engine import Store
+from ringfence.broker.trust import Trust
 from ringfence.policy.model import Model
 from ringfence.proto.lane import Method
 from ringfence.xds.compile import compile_snapshot
@@ -52,26 +54,48 @@ class StoredEndpoints:
         return row.server in {"", self._server}
 
 
+# Seconds from a change of authorities until proxies are made to connect anew: by then all of them have the bundle.
+_SETTLING = 2.0
+
+
 class ServerProxies:
     """Every connected proxy of this server; nobody is served before the first `apply`."""
 
-    def __init__(self, fleet: Fleet, kept: StoredEndpoints, revoked: Revoked, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        kept: StoredEndpoints,
+        revoked: Revoked,
+        trust: Trust,
+        bell: Bell,
+        clock: Callable[[], datetime],
+    ) -> None:
         self.fleet = fleet
         self._kept = kept
         self._revoked = revoked
+        self._trust = trust
+        self._bell = bell
         self._api = ProxyApi(fleet, clock)
 
     @classmethod
     async def load(
-        cls, store: Store, revoked: Revoked, clock: Callable[[], datetime], *, server: str = SERVER
+        cls,
+        store: Store,
+        revoked: Revoked,
+        trust: Trust,
+        bell: Bell,
+        clock: Callable[[], datetime],
+        *,
+        server: str = SERVER,
     ) -> ServerProxies:
         """With the endpoints that were known before, and what is revoked before anybody is served."""
         kept = StoredEndpoints(store, server)
         fleet = Fleet(compile_snapshot, kept, clock=clock)
         await fleet.restore()
         fleet.revoke(revoked.current)
+        fleet.distrust(trust.tainted & trust.issuers)
         METRICS.follow(fleet)
-        proxies = cls(fleet, kept, revoked, clock)
+        proxies = cls(fleet, kept, revoked, trust, bell, clock)
         if server != SERVER:
             await proxies.hear(None)
         return proxies
@@ -91,6 +115,7 @@ class ServerProxies:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.fleet.run())
             tasks.create_task(self._follow())
+            tasks.create_task(self._outlive_authorities())
 
     async def _follow(self) -> None:
         # This bell rings before that of the doorkeeper: a proxy hears what to let go of before its connection ends.
@@ -99,6 +124,15 @@ class ServerProxies:
                 self.fleet.revoke(self._revoked.current)
                 await changed.wait()
                 changed.clear()
+
+    async def _outlive_authorities(self) -> None:
+        with self._bell.listen() as changed:
+            while True:
+                await changed.wait()
+                changed.clear()
+                if self._trust.tainted & self._trust.issuers != self.fleet.tainted:
+                    await asyncio.sleep(_SETTLING)
+                    self.fleet.distrust(self._trust.tainted & self._trust.issuers)
 
     def list_proxies(self) -> Sequence[pb.ProxyStatus]:
         """One status a connected proxy."""
