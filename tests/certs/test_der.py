@@ -65,3 +65,10 @@ def test_lengths_that_do_not_add_up_are_refused(broken: bytes) -> None:
     """Truncated, overlong and trailing bytes are INVALID."""
     with pytest.raises(RingfenceError, match="do not add up"):
         der.parts(broken)
+
+
+@pytest.mark.parametrize("value", [b"\x30\x81\x02\x05\x00", b"\x30\x82\x00\x81" + b"\x04\x7f" + bytes(127)])
+def test_a_length_in_a_longer_form_than_needed_is_refused(value: bytes) -> None:
+    """There is one spelling of every value (X.690 10.1), so that what is compared byte by byte has no second one."""
+    with pytest.raises(RingfenceError, match="shortest form"):
+        der.parts(value)

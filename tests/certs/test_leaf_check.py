@@ -142,6 +142,21 @@ def test_no_field_more_than_the_profile_has() -> None:
         check_leaf(tbs.certificate(layout, _SIGN(layout)), _DRAFT, _ISSUER)
 
 
+def test_a_certificate_of_the_first_version_is_refused() -> None:
+    """It has neither version nor extensions, and so no name that we gave."""
+    layout = der.sequence(*der.parts(tbs.LeafTemplate.of(_ISSUER).fill(_DRAFT))[1:7])
+    with pytest.raises(RingfenceError, match="number of fields"):
+        check_leaf(tbs.certificate(layout, _SIGN(layout)), _DRAFT, _ISSUER)
+
+
+def test_a_name_of_another_kind_is_refused() -> None:
+    """The same characters as a DNS name are no SPIFFE ID."""
+    forged = forge(_ISSUER, _SIGN, _DRAFT.public_key, names=[x509.DNSName(str(TRAINER))], now=NOW)
+    serial = x509.load_der_x509_certificate(forged).serial_number
+    with pytest.raises(RingfenceError, match=r"in: (extensions, )?names$"):
+        check_leaf(forged, replace(_DRAFT, serial=serial), _ISSUER)
+
+
 @pytest.mark.parametrize("broken", [b"", b"\x30\x00", _signed(_DRAFT) + b"\x00", _signed(_DRAFT)[:-1]])
 def test_what_is_no_certificate_is_refused(broken: bytes) -> None:
     """Noise, trailing bytes and truncation."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import SignatureAlgorithmOID
 
 from ringfence.certs import der
 from ringfence.certs.errors import Kind, RingfenceError
@@ -23,8 +23,9 @@ from ringfence.certs.profile import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_U
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _TBS_FIELDS = 8  # RFC 5280 4.1: version to extensions, without the two unique identifiers
 _SHA1_BYTES = 20
+_URI, _DNS, _IP = 0x86, 0x82, 0x87  # GeneralName, RFC 5280 4.2.1.6
+_SEQUENCE = bytes((der.SEQUENCE,))
 _FIELDS = (
-    "number of fields",
     "version",
     "signature algorithm",
     "serial",
@@ -40,10 +41,13 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class LeafCheck:
-    """What every leaf of one issuer is compared with: the issuer's name and what all its leaves share, as DER."""
+    """What every leaf of one issuer is compared with: its name, key and life, and what all its leaves share, as DER."""
 
-    issuer: x509.Certificate
     issuer_key: ec.EllipticCurvePublicKey
+    not_before: datetime
+    not_after: datetime
+    version: bytes
+    algorithm: bytes
     issuer_name: bytes
     usages: tuple[bytes, ...]
     key_id_prefix: bytes
@@ -56,10 +60,20 @@ class LeafCheck:
         key = issuer.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise RingfenceError(Kind.INVALID, "the authority's key is no elliptic curve key")
-        *usages, key_id, authority_key_id, names = _model(issuer, key)
-        oid, _ = der.parts(names)
-        prefix = key_id[:-_SHA1_BYTES]
-        return cls(issuer, key, issuer.subject.public_bytes(), tuple(usages), prefix, authority_key_id, oid)
+        version, _, algorithm, issuer_name, *_, last = _model(issuer, key)
+        *usages, key_id, authority_key_id, names = der.parts(der.content(last))
+        return cls(
+            issuer_key=key,
+            not_before=issuer.not_valid_before_utc,
+            not_after=issuer.not_valid_after_utc,
+            version=version,
+            algorithm=algorithm,
+            issuer_name=issuer_name,
+            usages=tuple(usages),
+            key_id_prefix=key_id[:-_SHA1_BYTES],
+            authority_key_id=authority_key_id,
+            names_oid=der.parts(names)[0],
+        )
 
     def check(self, signed: bytes, draft: LeafDraft) -> None:
         """Refuse *signed* (DER) unless it is *draft* under this issuer's signature; raises INVALID."""
@@ -69,10 +83,10 @@ class LeafCheck:
         except (ValueError, x509.InvalidVersion):
             raise RingfenceError(Kind.INVALID, "what was signed is no certificate") from None
         # 2. Every field and every extension is the draft's: none missing, none more, criticality and order included.
-        tbs, *_ = der.parts(signed)
-        self._compare(cert, der.parts(tbs), draft)
+        tbs, *algorithm, _ = der.parts(signed)
+        self._compare(cert, algorithm, der.parts(tbs), draft)
         # 3. It lies within its issuer's life.
-        if draft.not_before < self.issuer.not_valid_before_utc or draft.not_after > self.issuer.not_valid_after_utc:
+        if draft.not_before < self.not_before or draft.not_after > self.not_after:
             raise RingfenceError(Kind.INVALID, "the certificate outlives its authority, or is older")
         # 4. The issuer's key made the signature, over the very bytes that are handed out.
         try:
@@ -82,13 +96,14 @@ class LeafCheck:
                 Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
             ) from None
 
-    def _compare(self, cert: x509.Certificate, fields: list[bytes], draft: LeafDraft) -> None:
-        *_, issuer, _, subject, spki, last = fields
+    def _compare(self, cert: x509.Certificate, algorithm: list[bytes], fields: list[bytes], draft: LeafDraft) -> None:
+        if len(fields) != _TBS_FIELDS:
+            raise _differs(["number of fields"])
+        version, _, signed_with, issuer, _, subject, spki, last = fields
         *extensions, names = der.parts(der.content(last)) or [b""]
         found = (
-            len(fields),
-            cert.version,
-            cert.signature_algorithm_oid,
+            version,
+            [*algorithm, signed_with],
             cert.serial_number,
             issuer,
             subject,
@@ -99,9 +114,8 @@ class LeafCheck:
             _names(names),
         )
         drafted = (
-            _TBS_FIELDS,
-            x509.Version.v3,
-            SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+            self.version,
+            [self.algorithm, self.algorithm],
             draft.serial,
             self.issuer_name,
             draft.subject,
@@ -109,16 +123,19 @@ class LeafCheck:
             draft.not_after,
             draft.spki,
             (*self.usages, self.key_id_prefix + _key_id(draft), self.authority_key_id),
-            [self.names_oid, _alternative_names(draft)],
+            [self.names_oid, _SEQUENCE, *_alternative_names(draft)],
         )
         if found != drafted:
-            wrong = [name for name, mine, theirs in zip(_FIELDS, drafted, found, strict=True) if mine != theirs]
-            raise RingfenceError(Kind.INVALID, f"what was signed differs from the draft in: {', '.join(wrong)}")
+            raise _differs([name for name, mine, theirs in zip(_FIELDS, drafted, found, strict=True) if mine != theirs])
 
 
 def check_leaf(signed: bytes, draft: LeafDraft, issuer: x509.Certificate) -> None:
     """Refuse *signed* (DER) unless it is *draft* under the signature of *issuer*; raises INVALID."""
     LeafCheck.of(issuer).check(signed, draft)
+
+
+def _differs(fields: list[str]) -> RingfenceError:
+    return RingfenceError(Kind.INVALID, f"what was signed differs from the draft in: {', '.join(fields)}")
 
 
 def _model(issuer: x509.Certificate, key: ec.EllipticCurvePublicKey) -> list[bytes]:
@@ -135,8 +152,7 @@ def _model(issuer: x509.Certificate, key: ec.EllipticCurvePublicKey) -> list[byt
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("model")]), critical=False)
         .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     )
-    tbs, *_ = der.parts(model.public_bytes(Encoding.DER))
-    return der.parts(der.content(der.parts(tbs)[-1]))
+    return der.parts(der.parts(model.public_bytes(Encoding.DER))[0])
 
 
 def _key_id(draft: LeafDraft) -> bytes:
@@ -145,14 +161,17 @@ def _key_id(draft: LeafDraft) -> bytes:
     return hashlib.sha1(point, usedforsecurity=False).digest()
 
 
-def _alternative_names(draft: LeafDraft) -> bytes:
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(draft.spiffe_id))]
-    names += [x509.DNSName(name) for name in draft.dns_names]
-    names += [x509.IPAddress(address) for address in draft.ip_addresses]
-    return x509.SubjectAlternativeName(names).public_bytes()
+def _alternative_names(draft: LeafDraft) -> list[tuple[int, bytes]]:
+    names = [(_URI, str(draft.spiffe_id).encode())]
+    names += [(_DNS, name.encode()) for name in draft.dns_names]
+    names += [(_IP, address.packed) for address in draft.ip_addresses]
+    return names
 
 
-def _names(extension: bytes) -> list[bytes]:
-    # [oid, value] for an extension without `critical`; anything else is no such list.
+def _names(extension: bytes) -> list[bytes | tuple[int, bytes]]:
+    # [oid, (tag, name)...] for an extension without `critical`; anything else is no such list.
     parts = der.parts(extension) if extension else []
-    return [*parts[:-1], der.content(parts[-1])] if parts else []
+    if not parts:
+        return []
+    value = der.content(parts[-1])
+    return [*parts[:-1], value[:1], *((name[0], der.content(name)) for name in der.parts(value))]

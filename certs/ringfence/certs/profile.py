@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
 from cryptography import x509
@@ -29,6 +29,9 @@ _MAX_DNS_NAME = 253
 _MAX_COMMON_NAME = 64  # ub-common-name, RFC 5280 appendix A.1
 _DNS_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 _CURVES = ("secp256r1", "secp384r1")
+_DIGESTS: dict[type | None, ec.ECDSA] = {
+    digest: ec.ECDSA(digest()) for digest in (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+}
 
 SUBJECT = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ringfence")])
 _NO_OFFSET = timedelta(0)
@@ -110,7 +113,7 @@ def check_draft(draft: LeafDraft, *, trust_domain: TrustDomain) -> None:
     if not 0 < draft.serial < 1 << SERIAL_BITS:
         raise RingfenceError(Kind.INVALID, "the serial number is out of range")
     # 4. Its times are UTC in whole seconds, as they will be written, and it lives for a while.
-    if any(moment.utcoffset() != _NO_OFFSET or moment.microsecond for moment in (draft.not_before, draft.not_after)):
+    if not _is_written_as_it_is(draft.not_before) or not _is_written_as_it_is(draft.not_after):
         raise RingfenceError(Kind.INVALID, "the times of an SVID are aware UTC in whole seconds")
     if draft.not_after <= draft.not_before + BACKDATE:
         raise RingfenceError(
@@ -134,11 +137,12 @@ def csr_public_key(der: bytes) -> ec.EllipticCurvePublicKey:
         raise RingfenceError(Kind.INVALID, "the certificate signing request has no elliptic curve key")
     _check_curve(key)
     # 2. The digest is not one that can be made to collide.
-    if not isinstance(digest, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
+    scheme = _DIGESTS.get(type(digest))
+    if scheme is None:
         raise RingfenceError(Kind.INVALID, "the certificate signing request is signed over a weak digest")
     # 3. Whoever sent it holds the key.
     try:
-        key.verify(request.signature, parts(der)[0], ec.ECDSA(digest))
+        key.verify(request.signature, parts(der)[0], scheme)
     except InvalidSignature:
         raise RingfenceError(Kind.INVALID, "the certificate signing request is not signed by its own key") from None
     return key
@@ -157,6 +161,10 @@ def new_serial() -> int:
 def _check_curve(key: ec.EllipticCurvePublicKey) -> None:
     if key.curve.name not in _CURVES:
         raise RingfenceError(Kind.INVALID, f"keys on {key.curve.name} are not certified", hint="Use P-256 or P-384")
+
+
+def _is_written_as_it_is(moment: datetime) -> bool:
+    return not moment.microsecond and (moment.tzinfo is UTC or moment.utcoffset() == _NO_OFFSET)
 
 
 def _check_names(draft: LeafDraft) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -73,7 +74,7 @@ class LeafTemplate:
     def fill(self, draft: LeafDraft) -> bytes:
         """The TBSCertificate of *draft* (RFC 5280 4.1), ready to sign."""
         spki = draft.spki
-        names = der.tlv(_URI, str(draft.spiffe_id).encode())
+        names = der.tlv(_URI, str(draft.spiffe_id).encode("ascii"))
         for name in draft.dns_names:
             names += der.tlv(_DNS, name.encode())
         for address in draft.ip_addresses:
@@ -122,11 +123,16 @@ def _tbs(
         der.integer(serial),
         ECDSA_SHA256,
         issuer,
-        der.sequence(der.time(validity[0]), der.time(validity[1])),
+        _validity(*validity),
         subject,
         spki,
         der.tlv(_EXTENSIONS, der.sequence(extensions)),
     )
+
+
+@lru_cache(maxsize=16)  # those of one second, of which batches are made
+def _validity(not_before: datetime, not_after: datetime) -> bytes:
+    return der.sequence(der.time(not_before), der.time(not_after))
 
 
 def _ski_extension(key: ec.EllipticCurvePublicKey, spki: bytes) -> bytes:
