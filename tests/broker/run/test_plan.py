@@ -67,7 +67,9 @@ def test_a_socket_has_three_spellings(text: str, path: str) -> None:
     assert socket_path(text) == path
 
 
-@pytest.mark.parametrize("text", ["", "unix:", "tcp://127.0.0.1:1", "unix://host/a"])
+@pytest.mark.parametrize(
+    "text", ["", "unix:", "unix:a", "tcp://127.0.0.1:1", "unix://host/a", "unix:///a?b", "unix:///a#b"]
+)
 def test_anything_else_is_no_socket(text: str) -> None:
     """The error names the flag."""
     with pytest.raises(RingfenceError, match="--socket") as caught:

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import grpc.aio
 from ringfence.broker.run.identity import split_der
 from ringfence.broker.run.plan import socket_path
 from ringfence.broker.status import error_of
+from ringfence.certs.broker_address import BrokerAddress
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.svid import parse_svid
 from ringfence.proto import workload
@@ -57,8 +59,20 @@ class Delivery:
 
 
 def endpoint(text: str) -> str:
-    """The gRPC target of a path or of a SPIFFE endpoint URI; raises INVALID (SPIFFE_Workload_Endpoint.md section 4)."""
-    return f"unix:{socket_path(text)}"
+    """The gRPC target of a path or of a SPIFFE endpoint URI; raises INVALID (SPIFFE_Workload_Endpoint.md section 4).
+
+    Our agents serve Unix sockets only, those of others may serve TCP: as for brokers, but by an address, not by a name.
+    """
+    if not text.startswith("tcp:"):
+        return f"unix:{socket_path(text)}"
+    try:
+        found = BrokerAddress.parse(text)
+        ip_address(found.host)
+    except (RingfenceError, ValueError):
+        raise RingfenceError(
+            Kind.INVALID, f"{text} is no Workload API", hint="Write tcp://ADDRESS:PORT, and nothing after it"
+        ) from None
+    return str(found).removeprefix("tcp://")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 
 SERVER_PATH = "/ringfence/server"
 _EGRESS = "egress"
+_UNIX = re.compile(r"unix:(?://)?(/[^/?#][^?#]*)")  # an absolute path; no authority, query or fragment
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +82,15 @@ class ProxyPlan:
 
 
 def socket_path(text: str) -> str:
-    """The path that PATH, `unix:PATH` or `unix:///PATH` names (SPIFFE_Workload_Endpoint.md, 4); raises INVALID."""
-    path = text.removeprefix("unix://") if text.startswith("unix:///") else text.removeprefix("unix:")
-    if not path or "://" in path or path.startswith("//"):
+    """The path that PATH or `unix:///PATH` names (SPIFFE_Workload_Endpoint.md, 4); raises INVALID."""
+    uri = _UNIX.fullmatch(text)
+    if uri is None and (not text or text.startswith(("unix:", "tcp:", "//")) or "://" in text):
         raise RingfenceError(
             Kind.INVALID,
             f"{text} is no Unix socket" if text else "no agent socket is named",
             hint="Name it with --socket PATH or RINGFENCE_SOCKET",
         )
-    return str(Path(path).absolute())
+    return str(Path(uri[1] if uri else text).absolute())
 
 
 def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, socket_dir: str) -> ProxyPlan:
