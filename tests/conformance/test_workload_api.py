@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from tests.broker.agent.harness import (
     status_of,
     workload_client,
 )
-from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.broker.server.harness import ServerUnderTest
 
 ID = "spiffe://example.org/ns/a/sa/w"
 OTHER = "spiffe://example.org/ns/a/sa/other"
@@ -37,27 +36,6 @@ REQUESTS: dict[str, Any] = {
     "FetchJWTSVID": workload.JWTSVIDRequest(audience=["db"]),
     "ValidateJWTSVID": workload.ValidateJWTSVIDRequest(audience="db", svid="x"),
 }
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
-    """A server."""
-    async with running_server(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def agent(tmp_path: Path, server: ServerUnderTest) -> AsyncIterator[AgentUnderTest]:
-    """Its agent, which holds for half a second."""
-    async with running_agent(tmp_path, server, hold=0.5) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(agent: AgentUnderTest) -> AsyncIterator[Client]:
-    """A client on one connection."""
-    async with workload_client(agent.socket) as made:
-        yield made
 
 
 async def _code(call: Any) -> grpc.StatusCode:

@@ -16,13 +16,13 @@ SERVICE = "SpiffeWorkloadAPI"
 # Every call must carry it, or the server answers INVALID_ARGUMENT (SPIFFE_Workload_Endpoint.md section 4).
 SECURITY_HEADER = ("workload.spiffe.io", "true")
 
-_POOL = PrivatePool("workload")
-DESCRIPTOR: ServiceDescriptor = _POOL.service(SERVICE)
+POOL = PrivatePool("workload")
+DESCRIPTOR: ServiceDescriptor = POOL.service(SERVICE)
 
 
 def message(name: str) -> type[Message]:
     """The class of the message *name*, for example `X509SVIDResponse`; raises KeyError for any other name."""
-    return _POOL.message(name)
+    return POOL.message(name)
 
 
 # Classes made at run time: their fields are known to protobuf, not to a type checker.

@@ -21,6 +21,7 @@ from ringfence.broker.agent.explaining import Explainer
 from ringfence.broker.agent.issuing import Issuer
 from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.agent.launcher import Launcher
+from ringfence.broker.agent.lazily import reflection
 from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.node import Node
 from ringfence.broker.agent.sds import secret_discovery
@@ -134,9 +135,9 @@ class Agent:
         node.turned_away = cache.turned_away
         cache.hooks.rotate = lambda spread, named: _rotate(node, tokens, spread, named)
         secrets, load_secrets = secret_discovery(watches)
-        methods = WorkloadApi(watches, tokens, link.unknown_key).methods() | self._serve_wits(watches) | secrets
+        methods = WorkloadApi(watches, tokens, link.unknown_key).methods() | self._serve_wits(watches)
         lanes = [
-            Lane(methods, limits=_LIMITS, on_error=hidden),
+            Lane(methods | secrets | reflection(), limits=_LIMITS, on_error=hidden),
             Lane(launcher.methods() | Explainer(cache, callers).methods(), on_error=hidden),
         ]
         try:

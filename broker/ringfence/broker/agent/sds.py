@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
+from ringfence.broker.agent.lazily import lazily
 from ringfence.broker.agent.watch import Watches
-from ringfence.proto.lane import Call, Method
+from ringfence.proto.lane import Method
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 _METHODS = ("StreamSecrets", "DeltaSecrets", "FetchSecrets")
@@ -22,13 +22,4 @@ def secret_discovery(watches: Watches) -> tuple[dict[str, Method], Callable[[], 
 
         return SecretDiscovery(watches).methods()
 
-    def lazily(name: str) -> Method:
-        async def handle(call: Call) -> None:
-            await real()[name].handler(call)
-
-        def parse(data: bytes) -> Any:
-            return real()[name].parse(data)
-
-        return Method(handle, parse)
-
-    return {f"/{SERVICE}/{name}": lazily(name) for name in _METHODS}, real
+    return {f"/{SERVICE}/{name}": lazily(real, name) for name in _METHODS}, real
