@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from tests.e2e.mesh import Http, Mesh, application, model_of, running_mesh, until
 from tests.e2e.proxies import free_port
+from tests.policy import intent
 
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.model import Model, Workload
@@ -27,14 +28,7 @@ NAME = "apply_to_403"
 GOAL = 100.0  # ms
 ENVOYS = 10
 RUNS = 15
-INTENT = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 1001}]}
----
+RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
 spec: {match: [{unix.uid: 1002}], serves: [{name: http, port: APP, protocol: http}]}
@@ -48,6 +42,7 @@ spec:
   owner: ml
   reason: base model
 """
+INTENT = intent.joined(intent.MESH, intent.TRAINER, RULES)
 DENIES = """
 ---
 kind: Deny

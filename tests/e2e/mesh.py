@@ -26,7 +26,6 @@ from ringfence.broker.run.envoy import envoy_arguments
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who
 from ringfence.broker.status import hidden
 from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
-from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
 from ringfence.proto.lane import Call, Lane, Method
 from ringfence.xds.compile import compile_snapshot
@@ -38,6 +37,7 @@ from tests import parts
 from tests.broker.fleet.world import MemoryLog
 from tests.e2e.identities import Domain, secrets
 from tests.e2e.proxies import free_port
+from tests.policy import intent
 
 _SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 _PATIENCE = 20.0  # seconds until a test gives up
@@ -50,9 +50,7 @@ def wall() -> datetime:
 
 def model_of(text: str) -> Model:
     """What the documents mean."""
-    loaded = load_documents([("intent.yaml", text)], now=wall())
-    assert loaded.model is not None, loaded.findings
-    return loaded.model
+    return intent.model_of(text, now=wall())
 
 
 async def until(found: Callable[[], Any]) -> Any:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ringfence.certs.revocation import Revocations
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
 from ringfence.policy.revoked import with_revoked
 from ringfence.xds.compile import compile_snapshot
@@ -19,22 +18,12 @@ from ringfence.xds.instance import Instance
 from tests.e2e.identities import Domain, Identity, secrets
 from tests.e2e.plane import Plane
 from tests.e2e.proxies import envoy, free_port, http_app, listening, tcp_app
+from tests.policy import intent
 
 WORKLOADS = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 1001}]}
----
 kind: Workload
 metadata: {name: evaluator, namespace: team-a}
 spec: {match: [{unix.uid: 1004}]}
----
-kind: Workload
-metadata: {name: notebook, namespace: team-b}
-spec: {match: [{unix.uid: 1003}]}
 ---
 kind: Workload
 metadata: {name: registry, namespace: shared}
@@ -122,10 +111,8 @@ NODE = "registry-1"
 
 def model_of(app_port: int, rules: str) -> Model:
     """The model of the workloads and these rules."""
-    text = WORKLOADS.replace("APP_PORT", str(app_port)) + "---" + rules
-    loaded = load_documents([("intent.yaml", text)], now=datetime.now(UTC))
-    assert loaded.model is not None, loaded.findings
-    return loaded.model
+    workloads = WORKLOADS.replace("APP_PORT", str(app_port))
+    return intent.model_of(intent.MESH, intent.TRAINER, intent.NOTEBOOK, workloads, rules, now=datetime.now(UTC))
 
 
 class Bench:

@@ -15,7 +15,6 @@ from typing import Any
 import grpc
 import pytest
 
-from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
 from ringfence.xds import decision
 from ringfence.xds.compile import compile_snapshot
@@ -23,17 +22,11 @@ from ringfence.xds.instance import Endpoint, Instance
 from tests.e2e.identities import Domain, secrets, web_server
 from tests.e2e.plane import Plane, until
 from tests.e2e.proxies import Answer, Caller, envoy, free_port, http_app, listening, tcp_app
+from tests.policy import intent
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
-INTENT = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 1001}]}
----
+RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
 spec:
@@ -96,6 +89,7 @@ spec:
   owner: ml
   reason: base models from outside
 """
+INTENT = intent.joined(intent.MESH, intent.TRAINER, RULES)
 DENY = """---
 kind: Deny
 metadata: {name: no-delete, namespace: shared}
@@ -143,8 +137,7 @@ class Bench:
         """Compile for both and push."""
         text = INTENT.replace("APP_PORT", str(self.app)).replace("HUB_PORT", str(self.hub))
         text = text.replace("RPC_PORT", str(self.rpc)).replace("CA_PEM", indent(self.ca, "    "))
-        loaded = load_documents([("intent.yaml", text.replace("HUB_HTTP", hub_http) + more)], now=datetime.now(UTC))
-        assert loaded.model is not None, loaded.findings
+        model = intent.model_of(text.replace("HUB_HTTP", hub_http) + more, now=datetime.now(UTC))
         registry = Instance(
             "registry",
             inbound={name: ("127.0.0.1", port) for name, port in self.ports.items()},
@@ -156,11 +149,11 @@ class Bench:
             for name, port in (self.ports | ({"http": registry_at} if registry_at else {})).items()
         }
         for instance, key in ((registry, "shared/registry"), (trainer, "team-a/trainer")):
-            workload = loaded.model.workloads[key]
-            snapshot = compile_snapshot(loaded.model, workload, instance, endpoints, now=datetime.now(UTC))
+            workload = model.workloads[key]
+            snapshot = compile_snapshot(model, workload, instance, endpoints, now=datetime.now(UTC))
             self.plane.snapshots.setdefault(instance.node_id, snapshot)
             self.plane.serve(instance.node_id, snapshot)
-        return loaded.model
+        return model
 
     def upstream(self, name: str) -> Caller:
         """A connection to the loopback listener of an upstream."""

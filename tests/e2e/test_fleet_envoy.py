@@ -16,18 +16,12 @@ from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.types import CLUSTER
 from tests.e2e.mesh import Envoy, Http, Mesh, application, model_of, running_mesh, until
 from tests.e2e.proxies import free_port
+from tests.policy import intent
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
 UPSTREAM = "registry.shared/http"
-INTENT = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 1001}]}
----
+RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
 spec:
@@ -43,6 +37,7 @@ spec:
   owner: ml
   reason: base model
 """
+INTENT = intent.joined(intent.MESH, intent.TRAINER, RULES)
 variants = pytest.mark.parametrize("sotw", [False, True], ids=["delta", "sotw"])
 
 

@@ -18,19 +18,13 @@ from ringfence.certs.revocation import Revocations, RevokedIdentity
 from tests.e2e.mesh import Envoy, Http, Mesh, running_mesh, until
 from tests.e2e.proxies import free_port
 from tests.e2e.test_fleet_envoy import connected, synced
+from tests.policy import intent
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
 TRAINER, REGISTRY = "spiffe://example.test/ns/team-a/sa/trainer", "spiffe://example.test/ns/shared/sa/registry"
 DRAIN = 2.0  # seconds: `--drain-time-s 1`, and Envoy's own steps
-INTENT = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 1001}]}
----
+RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
 spec:
@@ -87,7 +81,7 @@ async def watch(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> As
 
 async def serving(stack: AsyncExitStack) -> str:
     """The intent, with the ports of what the registry serves behind its proxy."""
-    text = INTENT
+    text = intent.joined(intent.MESH, intent.TRAINER, RULES)
     for name, serve in (("HTTP", endless), ("TCP", echo)):
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         stack.callback(server.close)

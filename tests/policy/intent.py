@@ -22,6 +22,12 @@ metadata: {name: trainer, namespace: team-a}
 spec: {role: training, match: [{unix.uid: 1001}]}
 """
 
+NOTEBOOK = """
+kind: Workload
+metadata: {name: notebook, namespace: team-b}
+spec: {role: other, match: [{unix.uid: 1003}]}
+"""
+
 REGISTRY = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
@@ -53,14 +59,14 @@ def joined(*documents: str) -> str:
     return "---\n".join(dedent(document).lstrip("\n") for document in documents)
 
 
-def load(*documents: str) -> Loaded:
-    """What one file with *documents* means at NOW."""
-    return load_documents([("intent.yaml", joined(*documents))], now=NOW)
+def load(*documents: str, now: datetime = NOW) -> Loaded:
+    """What one file with *documents* means."""
+    return load_documents([("intent.yaml", joined(*documents))], now=now)
 
 
-def model_of(*documents: str) -> Model:
+def model_of(*documents: str, now: datetime = NOW) -> Model:
     """The model of documents that must be right."""
-    loaded = load(*documents)
+    loaded = load(*documents, now=now)
     assert loaded.model is not None, [str(finding) for finding in loaded.findings]
     return loaded.model
 

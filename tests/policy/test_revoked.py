@@ -9,23 +9,11 @@ import pytest
 from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
-from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model, RevokedCaller
 from ringfence.policy.revoked import callers, meant, settled, with_revoked
+from tests.policy import intent
 
-NOW = datetime(2026, 11, 24, tzinfo=UTC)
-INTENT = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 1001}]}
----
-kind: Workload
-metadata: {name: notebook, namespace: team-b}
-spec: {match: [{unix.uid: 1003}]}
----
+RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
 spec:
@@ -62,14 +50,12 @@ def identity(name: str = TRAINER, at: int = 5) -> RevokedIdentity:
 
 def model_of(revocations: Revocations) -> Model:
     """The intent with that revoked."""
-    loaded = load_documents([("intent.yaml", INTENT)], now=NOW)
-    assert loaded.model is not None, loaded.findings
-    return with_revoked(loaded.model, revocations)
+    return with_revoked(intent.model_of(intent.MESH, intent.TRAINER, intent.NOTEBOOK, RULES), revocations)
 
 
 def decided_by(revocations: Revocations, source: str, port: str, path: str = "/models/a", number: str = SERIAL) -> str:
     """Who decides on a GET, or on a connection."""
-    request = Request(SpiffeId.parse(source), "shared/registry", port, NOW, "GET", path, number)
+    request = Request(SpiffeId.parse(source), "shared/registry", port, intent.NOW, "GET", path, number)
     return evaluate(model_of(revocations), request).decided_by
 
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
-from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Endpoint, Instance
 from ringfence.xds.snapshot import Snapshot
+from tests.policy import intent
+from tests.policy.intent import NOW
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-INTENT = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 1001}]}
----
-kind: Workload
-metadata: {name: notebook, namespace: team-b}
-spec: {match: [{unix.uid: 1003}]}
----
+RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
 spec:
@@ -31,10 +20,6 @@ spec:
   - {name: http, port: 8080, protocol: http}
   - {name: rpc, port: 8081, protocol: grpc}
   - {name: db, socket: .s.PGSQL.5432, protocol: postgres}
----
-kind: External
-metadata: {name: hub, namespace: shared}
-spec: {host: hub.example, ports: [{name: https, port: 443, protocol: http}]}
 ---
 kind: Allow
 metadata: {name: pull, namespace: team-a}
@@ -62,6 +47,7 @@ spec:
   owner: ml
   reason: base models
 """
+INTENT = intent.joined(intent.MESH, intent.TRAINER, intent.NOTEBOOK, intent.HUB, RULES)
 REGISTRY = Instance(
     "r",
     inbound={"http": ("127.0.0.1", 1), "rpc": ("127.0.0.1", 2), "db": ("127.0.0.1", 3)},
@@ -82,9 +68,7 @@ ENDPOINTS = {("shared/registry", "http"): (Endpoint("10.0.0.2", 1), Endpoint("10
 
 def model_of(text: str = INTENT) -> Model:
     """The model of an intent that must be good."""
-    loaded = load_documents([("intent.yaml", text)], now=NOW)
-    assert loaded.model is not None, loaded.findings
-    return loaded.model
+    return intent.model_of(text)
 
 
 def snapshot_of(key: str, instance: Instance, text: str = INTENT, now: datetime = NOW) -> Snapshot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ringfence.broker.fleet.caller import Caller
@@ -12,7 +12,6 @@ from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.fleet.proxy import Proxy
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model, Workload
 from ringfence.proto.lane import Framed
 from ringfence.proto.status import Status
@@ -22,29 +21,17 @@ from ringfence.xds.discovery import DeltaRequest
 from ringfence.xds.instance import Endpoint, Instance
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, LISTENER
+from tests.policy import intent
+from tests.policy.intent import NOW
 from tests.xds.streams import resource
 
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-MESH = """
-kind: Mesh
-spec: {trustDomain: example.test}
----
-kind: Workload
-metadata: {name: trainer, namespace: team-a}
-spec: {role: training, match: [{unix.uid: 1001}]}
----
-kind: Workload
-metadata: {name: notebook, namespace: team-b}
-spec: {role: other, match: [{unix.uid: 1003}]}
----
+REGISTRY = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
 spec: {match: [{unix.uid: 1002}], serves: [{name: http, port: 8080, protocol: http}]}
 """
-
-PULL = """
----
+MESH = intent.joined(intent.MESH, intent.TRAINER, intent.NOTEBOOK, REGISTRY)
+PULL = """---
 kind: Allow
 metadata: {name: pull, namespace: team-a}
 spec:
@@ -57,9 +44,7 @@ spec:
 
 def model(text: str = MESH + PULL, *, now: datetime = NOW) -> Model:
     """What *text* means."""
-    loaded = load_documents([("intent.yaml", text)], now=now)
-    assert loaded.model is not None, loaded.findings
-    return loaded.model
+    return intent.model_of(text, now=now)
 
 
 class Clock:
