@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_a_sink_gets_every_span_with_its_parent_trace() -> None:
     assert ended[0].trace_id == ended[1].trace_id
     assert ended[1].attributes == {REVISION: "r1", PROXIES: "3"}
     assert ended[1].start_ns <= ended[0].start_ns <= ended[0].end_ns <= ended[1].end_ns
+
+
+def test_listeners_may_end_in_any_order() -> None:
+    """The newest gets the spans while it is there; one that has ended never comes back."""
+    first, second = ExitStack(), ExitStack()
+    heard: dict[str, list[EndedSpan]] = {"first": [], "second": []}
+    first.enter_context(telemetry("test", sink=heard["first"].append))
+    second.enter_context(telemetry("test", sink=heard["second"].append))
+    first.close()
+    with span(ISSUE):
+        pass
+    second.close()
+    with span(ISSUE):
+        pass
+    assert {name: len(spans) for name, spans in heard.items()} == {"first": 0, "second": 1}
 
 
 def test_a_failure_is_named_by_its_class_and_not_by_its_text() -> None:

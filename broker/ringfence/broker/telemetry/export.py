@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ringfence.broker.telemetry.names import ERROR
-from ringfence.broker.telemetry.spans import Attributes, EndedSpan, Span, Value, switch
+from ringfence.broker.telemetry.spans import Attributes, EndedSpan, Span, Value, sent_to
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -45,11 +45,10 @@ def telemetry(service: str, *, endpoint: str = "", sink: Sink | None = None) -> 
         yield
         return
     provider = _provider(service, endpoint, sink)
-    before = switch(_opener(provider))
     try:
-        yield
+        with sent_to(_opener(provider)):
+            yield
     finally:
-        switch(before)
         provider.force_flush(5_000)
         provider.shutdown()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
@@ -55,10 +55,10 @@ _NO_SPAN = _NoSpan()
 class _Switch:
     """Where the process's spans go; one a process, since libraries and rooms share it."""
 
-    __slots__ = ("opener",)
+    __slots__ = ("openers",)
 
     def __init__(self) -> None:
-        self.opener: Opener | None = None
+        self.openers: tuple[Opener, ...] = ()
 
 
 _SWITCH = _Switch()
@@ -66,11 +66,15 @@ _SWITCH = _Switch()
 
 def span(name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
     """A span of `telemetry.names` around the block; an exception ends it with the error's class, never its text."""
-    opener = _SWITCH.opener
-    return _NO_SPAN if opener is None else opener(name, attributes or {})
+    openers = _SWITCH.openers
+    return openers[-1](name, attributes or {}) if openers else _NO_SPAN
 
 
-def switch(opener: Opener | None) -> Opener | None:
-    """Send spans to *opener*, or nowhere (None); gives back what was there before."""
-    before, _SWITCH.opener = _SWITCH.opener, opener
-    return before
+@contextmanager
+def sent_to(opener: Opener) -> Iterator[None]:
+    """Within the block spans go to *opener*; of several blocks at once, which may end in any order, to the newest."""
+    _SWITCH.openers = (*_SWITCH.openers, opener)
+    try:
+        yield
+    finally:
+        _SWITCH.openers = tuple(each for each in _SWITCH.openers if each is not opener)
