@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.path_template import PathTemplate
@@ -77,6 +78,7 @@ class Entry:
         return replace(self, id="", created_at=0, revision=0) == replace(other, id="", created_at=0, revision=0)
 
 
+@lru_cache(maxsize=16)
 def any_node(trust_domain: TrustDomain) -> SpiffeId:
     """The parent that stands for every attested node."""
     return SpiffeId(trust_domain, ANY_NODE)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringfence.broker.bell import Bell
-from ringfence.broker.entry import ANY_NODE, SERVER_PATH, Entry
+from ringfence.broker.entry import SERVER_PATH, Entry, any_node
 from ringfence.broker.store.changes import Change, ChangeKind
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId
@@ -101,7 +101,9 @@ class Registry:
     def entitled_to(self, agent: SpiffeId, entry_id: str) -> Entry | None:
         """The entry, if *agent* may ask for it."""
         entry = self._entries.get(entry_id)
-        return entry if entry is not None and entry.parent_id in self._parents(agent) else None
+        if entry is None or entry.parent_id == agent:
+            return entry
+        return entry if entry.parent_id in self._parents(agent) else None
 
     def delta(self, agent: SpiffeId, since: int) -> Delta:
         """What *agent*, which is at revision *since* (0: knows nothing), has to learn."""
@@ -128,7 +130,7 @@ class Registry:
         return Delta(self.revision, True, tuple(self.entitled(agent)), (), self.launch_rules)
 
     def _parents(self, agent: SpiffeId) -> tuple[SpiffeId, ...]:
-        own = SpiffeId(agent.trust_domain, ANY_NODE), agent
+        own = any_node(agent.trust_domain), agent
         if not self._aliases or not (facts := self.facts_of(agent)):
             return own
         aliases = {alias.spiffe_id for alias in self._aliases.values() if facts.issuperset(alias.selectors)}

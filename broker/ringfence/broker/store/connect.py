@@ -49,6 +49,8 @@ def _sqlite(location: Location) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")  # WAL's default does not sync on commit
         connection.execute("PRAGMA foreign_keys=ON")
+        # 16 MiB instead of 4: pages of the ledger's indexes that every batch changes are copied back less often.
+        connection.execute("PRAGMA wal_autocheckpoint=4000")
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

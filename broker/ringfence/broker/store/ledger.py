@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ringfence.broker.store.schema import issuance
 from ringfence.broker.store.upsert import upsert
 
 INTENT, ISSUED, REFUSED = "intent", "issued", "refused"
+_TO_ISSUED = update(issuance).where(issuance.c.serial == bindparam("done")).values(state=ISSUED)
 BATCH = 500  # rows that one transaction forgets, so that issuing never waits long for it
 
 
@@ -76,9 +77,8 @@ def intend(connection: Connection, items: Sequence[Issuance], now: int) -> None:
 
 def issued(connection: Connection, serials: Sequence[str]) -> None:
     """Record that these were signed, checked and are about to be delivered."""
-    for start in range(0, len(serials), 500):
-        chunk = serials[start : start + 500]
-        connection.execute(update(issuance).where(issuance.c.serial.in_(chunk)).values(state=ISSUED))
+    if serials:
+        connection.execute(_TO_ISSUED, [{"done": serial} for serial in serials])
 
 
 def unfinished(connection: Connection, authorities: Sequence[str] | None = None) -> list[str]:

@@ -1,0 +1,59 @@
+"""The port behind which the cryptography of a batch of X509-SVIDs is done, and how it is done in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.profile import LeafDraft, csr_public_key
+from ringfence.certs.slot import X509Authority
+
+_SLICE = 16  # signatures between two breaths of the event loop, about 3 ms
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Signing(Protocol):
+    """Answers stand in the order asked; one that is refused does not spoil the others."""
+
+    async def keys(self, requests: Sequence[bytes]) -> list[ec.EllipticCurvePublicKey | RingfenceError]:
+        """The key of each request (PKCS #10 DER), its possession proven."""
+        ...
+
+    async def sign(self, authority: X509Authority, drafts: Sequence[LeafDraft]) -> list[bytes | RingfenceError]:
+        """The certificate (DER) of each draft by *authority*: the draft checked before, the certificate after."""
+        ...
+
+
+class Here:
+    """In this process, on the event loop, which breathes in between."""
+
+    async def keys(self, requests: Sequence[bytes]) -> list[ec.EllipticCurvePublicKey | RingfenceError]:
+        """See `Signing`."""
+        return await _each(csr_public_key, requests)
+
+    async def sign(self, authority: X509Authority, drafts: Sequence[LeafDraft]) -> list[bytes | RingfenceError]:
+        """See `Signing`."""
+        return await _each(authority.sign, drafts)
+
+
+async def _each(work: Callable[[A], B], items: Sequence[A]) -> list[B | RingfenceError]:
+    done: list[B | RingfenceError] = []
+    for position, item in enumerate(items, 1):
+        done.append(attempt(work, item))
+        if not position % _SLICE:
+            await asyncio.sleep(0)
+    return done
+
+
+def attempt(work: Callable[[A], B], item: A) -> B | RingfenceError:
+    """What *work* makes of *item*, or why not."""
+    try:
+        return work(item)
+    except RingfenceError as error:
+        return error

@@ -1,0 +1,1 @@
+"""Tests of signing, here and in processes of its own."""
