@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-import inspect
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import jwt as pyjwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey
 
 from ringfence.certs import wit_svid
 from ringfence.certs.authority import Authority
@@ -26,6 +27,11 @@ from ringfence.certs.jwt_svid import validate_jwt
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.wit_svid import Wit, confirmation, issue_wit, validate_wit
+from ringfence.proto import workload
+from tests.broker.agent.harness import HEADER, OWN_UID, running_agent, workload_client
+from tests.broker.server.harness import running_server
+from tests.conformance import foreign
+from tests.conformance.foreign import SIGNERS, key_of, parts, with_header
 
 _TD, _OTHER = TrustDomain("example.org"), TrustDomain("other.org")
 _NOW = datetime.now(UTC)
@@ -42,13 +48,8 @@ def _with_wit(trust_domain: TrustDomain = _TD) -> Authority:
 
 _AUTHORITY = _with_wit()
 _TOKEN, _ENDS = issue_wit(_AUTHORITY, _TRAINER, _WORKLOAD.public_key(), now=_NOW, ttl=60 * _MINUTE, token_id="f" * 32)
-_CURVES: dict[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
-_SIGNERS: dict[str, Any] = {
-    "rsa": RSAKey.import_key(rsa.generate_private_key(65537, 2048)),
-    **{alg: ECKey.import_key(ec.generate_private_key(curve)) for alg, curve in _CURVES.items()},
-}
 # A trust domain whose authorities we did not make: one a type of key.
-_FOREIGN = SpiffeBundle(_TD, wit_authorities={kid: key.public_key for kid, key in _SIGNERS.items()})
+_FOREIGN = SpiffeBundle(_TD, wit_authorities=foreign.AUTHORITIES)
 _CLAIMS = {
     "sub": str(_TRAINER),
     "exp": int((_NOW + 60 * _MINUTE).timestamp()),
@@ -56,17 +57,10 @@ _CLAIMS = {
 }
 
 
-def _kid(alg: str) -> str:
-    return "rsa" if alg[0] in "RP" else alg
-
-
 def _made(header: Mapping[str, Any] | None = None, claims: Mapping[str, Any] | None = None) -> str:
     """A token by another library; a value of None takes the member out."""
-    full = {"alg": "ES256", "kid": "ES256", "typ": "wit+jwt", **(header or {})}
-    full = {name: value for name, value in full.items() if value is not None}
-    body = {name: value for name, value in {**_CLAIMS, **(claims or {})}.items() if value is not None}
-    registry = jws.JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
-    return jws.serialize_compact(full, json.dumps(body), _SIGNERS[_kid(full["alg"])], registry=registry)
+    usual = {"alg": "ES256", "kid": "ES256", "typ": "wit+jwt"}
+    return foreign.signed({**usual, **(header or {})}, {**_CLAIMS, **(claims or {})})
 
 
 def _accepted(token: str, now: datetime = _NOW, **more: Any) -> Wit:
@@ -80,16 +74,11 @@ def _refused(token: str, says: str, now: datetime = _NOW, **more: Any) -> None:
     assert len(token) < 200 or token not in str(caught.value)
 
 
-def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    header, claims, _ = token.split(".")
-    return tuple(json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims))
-
-
 def test_1_4_1_kid_names_one_key() -> None:
     """Section 2.1: ours is always there, random, and one a key pair; a token without, or of no such key, is refused."""
     kids = {_with_wit().wit_key().kid for _ in range(20)}
     assert len(kids) == 20
-    assert _parts(_TOKEN)[0]["kid"] == _AUTHORITY.wit_key().kid
+    assert parts(_TOKEN)[0]["kid"] == _AUTHORITY.wit_key().kid
     for kid, says in (
         (None, "does not name its key"),
         ("", "does not name its key"),
@@ -102,22 +91,20 @@ def test_1_4_1_kid_names_one_key() -> None:
 @pytest.mark.parametrize("typ", [None, "JWT", "JOSE", "WIT+JWT", "wit", "application/wit+jwt", "wpt+jwt"])
 def test_1_4_2_typ_is_wit_jwt(typ: str | None) -> None:
     """Section 2.2: exactly that, so that no token of another kind with the same claims passes for one."""
-    assert _parts(_TOKEN)[0]["typ"] == "wit+jwt"
+    assert parts(_TOKEN)[0]["typ"] == "wit+jwt"
     _refused(_made({"typ": typ}), "another type")
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_1_4_3_the_nine_algorithms_are_accepted(alg: str) -> None:
     """Section 2.3: a federated trust domain may use any of them."""
-    assert _accepted(_made({"alg": alg, "kid": _kid(alg)})).spiffe_id == _TRAINER
+    assert _accepted(_made({"alg": alg, "kid": key_of(alg)})).spiffe_id == _TRAINER
 
 
 @pytest.mark.parametrize("alg", ["none", "HS256", "EdDSA", "ES256K", "es256", "", 5, None])
 def test_1_4_3_others_are_refused_before_a_key_is_looked_up(alg: object) -> None:
     """Section 2.3: `none` and shared secrets above all."""
-    _, claims, signature = _made().split(".")
-    header = base64.urlsafe_b64encode(json.dumps({"alg": alg, "kid": "ES256", "typ": "wit+jwt"}).encode())
-    _refused(f"{header.rstrip(b'=').decode()}.{claims}.{signature}", "algorithm is not allowed")
+    _refused(with_header(_made(), {"alg": alg, "kid": "ES256", "typ": "wit+jwt"}), "algorithm is not allowed")
 
 
 def test_1_4_3_a_public_key_is_no_shared_secret() -> None:
@@ -131,13 +118,11 @@ def test_1_4_3_a_public_key_is_no_shared_secret() -> None:
 
 def test_1_4_4_unknown_headers_count_for_nothing_unless_critical() -> None:
     """Section 2.4: we add none; those of others are ignored, but not when `crit` lists them, whatever else it says."""
-    assert _parts(_TOKEN)[0].keys() == {"alg", "kid", "typ"}
+    assert parts(_TOKEN)[0].keys() == {"alg", "kid", "typ"}
     assert _accepted(_made({"x": 1, "jku": "https://example.com/keys", "cty": "JWT"})).spiffe_id == _TRAINER
-    _, claims, signature = _made().split(".")
     for crit in (["x"], ["b64"], [], "x", None):
         header = {"alg": "ES256", "kid": "ES256", "typ": "wit+jwt", "x": 1, "b64": True, "crit": crit}
-        encoded = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=").decode()
-        _refused(f"{encoded}.{claims}.{signature}", "critical headers")
+        _refused(with_header(_made(), header), "critical headers")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +138,7 @@ def test_1_4_4_unknown_headers_count_for_nothing_unless_critical() -> None:
 )
 def test_1_4_5_sub_is_the_spiffe_id(sub: object, says: str) -> None:
     """Section 3.1."""
-    assert _parts(_TOKEN)[1]["sub"] == str(_TRAINER)
+    assert parts(_TOKEN)[1]["sub"] == str(_TRAINER)
     _refused(_made(claims={"sub": sub}), says)
 
 
@@ -169,7 +154,7 @@ def test_1_4_5_only_the_subjects_own_trust_domain_vouches() -> None:
 
 def test_1_4_6_cnf_holds_the_workloads_public_key() -> None:
     """Section 3.2: with its algorithm, and nothing that is private."""
-    cnf = _parts(_TOKEN)[1]["cnf"]
+    cnf = parts(_TOKEN)[1]["cnf"]
     assert cnf.keys() == {"jwk"}
     assert cnf["jwk"].keys() == {"kty", "crv", "x", "y", "alg"}
     wit = validate_wit(_TOKEN, {_TD: _AUTHORITY.bundle(1)}, now=_NOW)
@@ -179,13 +164,13 @@ def test_1_4_6_cnf_holds_the_workloads_public_key() -> None:
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_1_4_6_a_workloads_key_may_be_of_any_of_the_nine(alg: str) -> None:
     """Section 3.2; and it comes back as what a proof is verified with."""
-    public = _SIGNERS[_kid(alg)].as_dict(private=False)
+    public = SIGNERS[key_of(alg)].as_dict(private=False)
     wit = _accepted(_made(claims={"cnf": {"jwk": {**public, "alg": alg}}}))
-    assert (wit.key, wit.algorithm) == (_SIGNERS[_kid(alg)].public_key, alg)
+    assert (wit.key, wit.algorithm) == (SIGNERS[key_of(alg)].public_key, alg)
 
 
 _JWK = confirmation(_WORKLOAD.public_key())
-_SMALL = {**_SIGNERS["rsa"].as_dict(private=False), "n": base64.urlsafe_b64encode(b"\xff" * 128).rstrip(b"=").decode()}
+_SMALL = {**SIGNERS["rsa"].as_dict(private=False), "n": base64.urlsafe_b64encode(b"\xff" * 128).rstrip(b"=").decode()}
 
 
 @pytest.mark.parametrize(
@@ -218,9 +203,9 @@ def test_1_4_6_what_is_no_public_key_is_refused(cnf: object, says: str) -> None:
 
 def test_1_4_7_jti_is_unique_and_tells_no_replay() -> None:
     """Section 3.3: optional; the same token is accepted as often as it is shown."""
-    assert _parts(_TOKEN)[1]["jti"] == "f" * 32
+    assert parts(_TOKEN)[1]["jti"] == "f" * 32
     without, _ = issue_wit(_AUTHORITY, _TRAINER, _WORKLOAD.public_key(), now=_NOW, ttl=_MINUTE)
-    assert "jti" not in _parts(without)[1]
+    assert "jti" not in parts(without)[1]
     bundles = {_TD: _AUTHORITY.bundle(1)}
     assert validate_wit(_TOKEN, bundles, now=_NOW) == validate_wit(_TOKEN, bundles, now=_NOW)
 
@@ -254,14 +239,14 @@ def test_1_4_8_nbf_ahead_is_refused_and_iat_limits_nothing() -> None:
 
 def test_1_4_9_there_is_no_iss() -> None:
     """Section 3.7: so no verifier of OpenID Connect can look up keys for it; one of others is ignored."""
-    assert "iss" not in _parts(_TOKEN)[1]
+    assert "iss" not in parts(_TOKEN)[1]
     assert _accepted(_made(claims={"iss": "https://example.com"})).spiffe_id == _TRAINER
 
 
 @pytest.mark.parametrize("aud", ["db", ["db"], [], ""])
 def test_1_4_10_aud_is_refused_and_unknown_claims_are_ignored(aud: object) -> None:
     """Section 3.8: whatever its form."""
-    assert "aud" not in _parts(_TOKEN)[1]
+    assert "aud" not in parts(_TOKEN)[1]
     _refused(_made(claims={"aud": aud}), "has an audience")
     assert _accepted(_made(claims={"x": {"y": 1}, "scope": "all"})).claims["scope"] == "all"
 
@@ -272,8 +257,24 @@ def test_1_4_11_it_is_no_bearer_token() -> None:
     confused = SpiffeBundle(_TD, jwt_authorities={**bundle.jwt_authorities, **bundle.wit_authorities})
     with pytest.raises(RingfenceError, match="another type"):
         validate_jwt(_TOKEN, "db", {_TD: confused}, now=_NOW)
-    assert inspect.getdoc(validate_wit) is not None
-    assert "proves to hold the key" in " ".join((inspect.getdoc(validate_wit) or "").split())
+
+
+async def test_1_4_11_no_call_takes_it_for_a_bearer_token(tmp_path: Path) -> None:
+    """What the agent itself gave out is no token for ValidateJWTSVID, the one call that judges tokens."""
+    on = frozenset({"wit-svid"})
+    async with (
+        running_server(tmp_path, features=on) as server,
+        running_agent(tmp_path, server, features=on) as agent,
+        workload_client(agent.socket) as client,
+    ):
+        await server.create_entry(str(_TRAINER), OWN_UID)
+        call = client.FetchWITSVID(workload.WITSVIDRequest(), metadata=HEADER)
+        token = (await call.read()).svids[0].wit_svid
+        call.cancel()
+        asked = workload.ValidateJWTSVIDRequest(audience="db", svid=token)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.ValidateJWTSVID(asked, metadata=HEADER)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_1_4_12_keys_have_use_and_a_kid_of_their_own_in_the_whole_bundle() -> None:
