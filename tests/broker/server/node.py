@@ -46,11 +46,11 @@ class Node:
         return response
 
     @asynccontextmanager
-    async def connected(self, revision: int = 0) -> AsyncIterator[Stream]:
-        """The stream, its hello said."""
+    async def connected(self, **held: Any) -> AsyncIterator[Stream]:
+        """The stream, its hello said, with what of it the node holds from before."""
         async with self.client() as client:
             call = client.Connect(timeout=15)
-            await call.write(pb.AgentMessage(hello=pb.Hello(version="test", revision=revision)))
+            await call.write(pb.AgentMessage(hello=pb.Hello(version="test", **held)))
             yield Stream(call)
             call.cancel()
 

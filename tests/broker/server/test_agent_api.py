@@ -124,11 +124,11 @@ async def test_an_agent_that_comes_back_is_sent_only_what_it_missed(tmp_path: Pa
         async with node.connected() as stream:
             revision = (await stream.hear("entries")).revision
         second = await server.create_entry(TRAINER, "unix:uid:1001")
-        async with node.connected(revision) as stream:
+        async with node.connected(revision=revision) as stream:
             missed = await stream.hear("entries")
             assert not missed.full
             assert [entry.id for entry in missed.upserts] == [second.id]
-        async with node.connected(revision + 99) as stream:
+        async with node.connected(revision=revision + 99) as stream:
             assert (await stream.hear("entries")).full
 
 

@@ -36,9 +36,9 @@ async def heard(stream: Stream) -> pb.Revoked:
     return pb.Revoked.FromString((await stream.hear("revoked")).revoked)
 
 
-async def issued(stream: Stream, entry_id: str) -> tuple[Node, str]:
-    """A workload with an SVID that came by that stream, and its serial."""
-    workload = Node("", b"")
+async def issued(stream: Stream, entry_id: str, server: ServerUnderTest | None = None) -> tuple[Node, str]:
+    """A workload with an SVID that came by that stream, which may call *server*, and its serial."""
+    workload = Node(server.address, server.bundle_pem) if server is not None else Node("", b"")
     await stream.say(svids=pb.SvidRequest(id=1, items=[pb.SvidItem(entry_id=entry_id, csr=new_csr(workload.key))]))
     [result] = (await stream.hear("svids")).results
     assert not result.code, result.detail
@@ -77,18 +77,12 @@ async def test_an_agent_that_was_away_is_told_before_anything_else(tmp_path: Pat
             assert message.WhichOneof("message") == "revoked"
         digest = hashlib.sha256(message.revoked.revoked).digest()
         for held in (digest, b"another"):
-            async with node.client() as client:
-                call = client.Connect(timeout=15)
-                await call.write(pb.AgentMessage(hello=pb.Hello(version="test", revoked_digest=held)))
-                told = (await call.read()).WhichOneof("message")
+            async with node.connected(revoked_digest=held) as stream:
+                told = (await stream.call.read()).WhichOneof("message")
                 assert (told == "revoked") is (held != digest)
-                call.cancel()
         await server.admin.LiftRevocations(admin.LiftRevocationsRequest(spiffe_ids=[TRAINER]))
-        async with node.client() as client:
-            call = client.Connect(timeout=15)
-            await call.write(pb.AgentMessage(hello=pb.Hello(version="test", revoked_digest=digest)))
-            assert (await call.read()).revoked.revoked == b""
-            call.cancel()
+        async with node.connected(revoked_digest=digest) as stream:
+            assert (await stream.call.read()).revoked.revoked == b""
 
 
 async def test_each_agent_hears_of_its_own_serials_only(tmp_path: Path) -> None:
@@ -138,8 +132,7 @@ async def test_a_revoked_certificate_is_refused_whatever_is_called(tmp_path: Pat
     async with running_server(tmp_path) as server:
         entry, node = await server.create_entry(TRAINER, "unix:uid:1"), await joined(server)
         async with node.connected() as stream:
-            workload, serial = await issued(stream, entry.id)
-            workload.address, workload.roots = server.address, server.bundle_pem
+            workload, serial = await issued(stream, entry.id, server)
 
             async def words() -> str:
                 async with workload.client() as client:
@@ -149,8 +142,7 @@ async def test_a_revoked_certificate_is_refused_whatever_is_called(tmp_path: Pat
                 await client.Challenge(pb.ChallengeRequest(), timeout=5)
                 await revoke(server, serials=[serial])
                 assert "was revoked" in await words()
-            workload, _ = await issued(stream, entry.id)
-            workload.address, workload.roots = server.address, server.bundle_pem
+            workload, _ = await issued(stream, entry.id, server)
             async with workload.client() as client:
                 await client.Challenge(pb.ChallengeRequest(), timeout=5)
             await revoke(server, spiffe_ids=[TRAINER])
@@ -162,8 +154,7 @@ async def test_an_open_connection_ends_with_its_certificate(tmp_path: Path) -> N
     async with running_server(tmp_path) as server:
         entry, node = await server.create_entry(TRAINER, "unix:uid:1"), await joined(server)
         async with node.connected() as stream:
-            workload, serial = await issued(stream, entry.id)
-            workload.address, workload.roots = server.address, server.bundle_pem
+            workload, serial = await issued(stream, entry.id, server)
             async with workload.client() as client:
                 await client.Challenge(pb.ChallengeRequest(), timeout=5)
                 assert (await revoke(server, serials=[serial])).connections == 1
@@ -182,8 +173,7 @@ async def test_a_revoked_authority_ends_what_was_opened_by_it(tmp_path: Path) ->
     async with running_server(tmp_path) as server:
         entry, node = await server.create_entry(TRAINER, "unix:uid:1"), await joined(server)
         async with node.connected() as stream:
-            workload, _ = await issued(stream, entry.id)
-            workload.address, workload.roots = server.address, server.bundle_pem
+            workload, _ = await issued(stream, entry.id, server)
             async with workload.client() as client:
                 await client.Challenge(pb.ChallengeRequest(), timeout=5)
                 for step in ("prepare", "activate", "taint"):
