@@ -78,6 +78,7 @@ class Link:
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._next_id = 1
         self._outgoing: asyncio.Queue[agent_pb2.AgentMessage] = asyncio.Queue()
+        self._pieces = agent_pb2.EntriesUpdate()  # of a long update, until its last piece comes
 
     async def run(self) -> None:
         """Connect, serve, and connect again, until cancelled."""
@@ -180,6 +181,7 @@ class Link:
         self._dialler.address, self._dialler.hasty = self._ring.address, len(self._ring) > 1
         connection = await self._dialler.dial()
         self._outgoing = asyncio.Queue()
+        self._pieces = agent_pb2.EntriesUpdate()
         call = Client(connection.channel, service_of(agent_pb2, "Agent")).Connect()
         sender = asyncio.create_task(self._write(call))
         reader = asyncio.create_task(self._read(call))
@@ -215,8 +217,7 @@ class Link:
     def _dispatch(self, message: agent_pb2.ServerMessage) -> None:
         match message.WhichOneof("message"):
             case "entries":
-                self._sink.on_entries(message.entries)
-                self._afresh = self._afresh and not message.entries.full
+                self._on_entries(message.entries)
             case "bundle":
                 self._sink.on_bundle(message.bundle)
             case "revocations":
@@ -235,6 +236,18 @@ class Link:
                 self._answer(message.renew)
             case _:
                 pass  # a newer server says more than we know
+
+    def _on_entries(self, piece: agent_pb2.EntriesUpdate) -> None:
+        """Hand on a long update whole, once its last piece names the revision.
+
+        The first piece of a full one would have what stands in the others forgotten, and its streams ended.
+        """
+        self._pieces.MergeFrom(piece)
+        if piece.upserts and not piece.revision:  # a server without any revision has no entries either
+            return
+        update, self._pieces = self._pieces, agent_pb2.EntriesUpdate()
+        self._sink.on_entries(update)
+        self._afresh = self._afresh and not update.full
 
     def _answer(self, response: Any) -> None:
         future = self._calls.get(response.id)
