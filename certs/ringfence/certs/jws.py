@@ -15,10 +15,10 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from ringfence.certs.bundle import PublicKey
+from ringfence.certs.bundle import PublicKey, SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 # JWT-SVID 2.1 and WIT-SVID 2.3 name the same nine.
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
@@ -35,6 +35,14 @@ def sign(header: Mapping[str, Any], claims: Mapping[str, Any], *, key_id: str, k
     # JWS wants r and s at full length, side by side (RFC 7518 3.4).
     r, s = decode_dss_signature(keys.sign(key_id, content.encode()))
     return f"{content}.{_encode(r.to_bytes(_P256_BYTES, 'big') + s.to_bytes(_P256_BYTES, 'big'))}"
+
+
+def end_of(kind: str, *, now: datetime, ttl: timedelta, signer_ends: datetime) -> datetime:
+    """When a token of that kind ends: in whole seconds, and not after what signs it; raises INVALID."""
+    ends = min((now + ttl).replace(microsecond=0), signer_ends)
+    if ends <= now:
+        raise RingfenceError(Kind.INVALID, f"a {kind} would end as it begins", hint="Check the ttl and the clock")
+    return ends
 
 
 def read_header(token: str) -> dict[str, Any]:
@@ -68,6 +76,15 @@ def subject(claims: Mapping[str, Any]) -> SpiffeId:
     if not spiffe_id.path:
         raise refused("the token's subject is a trust domain, no workload")
     return spiffe_id
+
+
+def vouching(claims: Mapping[str, Any], bundles: Mapping[TrustDomain, SpiffeBundle]) -> tuple[SpiffeId, SpiffeBundle]:
+    """The subject, and what the one trust domain has published whose keys may vouch for it; raises UNAUTHENTICATED."""
+    spiffe_id = subject(claims)
+    bundle = bundles.get(spiffe_id.trust_domain)
+    if bundle is None:
+        raise refused(f"the trust domain {spiffe_id.trust_domain} is not trusted here")
+    return spiffe_id, bundle
 
 
 def check_signature(token: str, key: PublicKey) -> None:

@@ -52,9 +52,7 @@ def sign_jwt(
     if not 0 < len(audience) <= MAX_AUDIENCES or not all(audience):
         raise RingfenceError(Kind.INVALID, f"a JWT-SVID is for 1 to {MAX_AUDIENCES} audiences, each of them named")
     # 2. It ends, and not after its authority.
-    ends = min((now + ttl).replace(microsecond=0), authority.not_after)
-    if ends <= now:
-        raise RingfenceError(Kind.INVALID, "a JWT-SVID would end as it begins", hint="Check the ttl and the clock")
+    ends = jws.end_of("JWT-SVID", now=now, ttl=ttl, signer_ends=authority.not_after)
     # 3. The header says alg, kid and typ, and nothing else (JWT-SVID 2).
     header = {"alg": "ES256", "kid": authority.kid, "typ": "JWT"}
     claims: dict[str, Any] = {
@@ -80,10 +78,7 @@ def validate_jwt(token: str, audience: str, bundles: Mapping[TrustDomain, Spiffe
         raise refused("the token is of another type")
     # 2. The subject, read without trust, names the one trust domain whose keys may vouch for it (Workload API 6.3).
     claims = jws.read_claims(token)
-    spiffe_id = jws.subject(claims)
-    bundle = bundles.get(spiffe_id.trust_domain)
-    if bundle is None:
-        raise refused(f"the trust domain {spiffe_id.trust_domain} is not trusted here")
+    spiffe_id, bundle = jws.vouching(claims, bundles)
     # 3. That domain has published the key, for JWT-SVIDs (JWT-SVID 6.2).
     key = bundle.jwt_authorities.get(header["kid"])
     if key is None:

@@ -64,9 +64,7 @@ def issue_wit(
     if spiffe_id.trust_domain != authority.trust_domain or not spiffe_id.path:
         raise RingfenceError(Kind.DENIED, f"{spiffe_id} is no workload of the trust domain {authority.trust_domain}")
     # 2. It ends, and not after what signs it (section 3.4).
-    ends = min((now + ttl).replace(microsecond=0), signer.not_after)
-    if ends <= now:
-        raise RingfenceError(Kind.INVALID, "a WIT-SVID would end as it begins", hint="Check the ttl and the clock")
+    ends = jws.end_of("WIT-SVID", now=now, ttl=ttl, signer_ends=signer.not_after)
     # 3. The header says alg, kid and typ, and nothing else (section 2).
     header = {"alg": "ES256", "kid": signer.kid, "typ": TYPE}
     claims: dict[str, Any] = {
@@ -112,10 +110,7 @@ def validate_wit(
         raise refused("the token has critical headers that are not understood")
     # 3. The subject, read without trust, names the one trust domain whose keys may vouch for it.
     claims = jws.read_claims(token)
-    spiffe_id = jws.subject(claims)
-    bundle = bundles.get(spiffe_id.trust_domain)
-    if bundle is None:
-        raise refused(f"the trust domain {spiffe_id.trust_domain} is not trusted here")
+    spiffe_id, bundle = jws.vouching(claims, bundles)
     # 4. That domain has published the key, for WIT-SVIDs (section 6.2).
     authority = bundle.wit_authorities.get(header["kid"])
     if authority is None:
