@@ -16,14 +16,15 @@ from sqlalchemy import Connection
 
 from ringfence.broker.feed import Feed
 from ringfence.broker.log import log
-from ringfence.broker.store import authority
+from ringfence.broker.store import authority, endpoints
 from ringfence.broker.store import servers as stored
 from ringfence.broker.store.authority import SERVER
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.presence import Presence
 from ringfence.broker.store.servers import Server
-from ringfence.certs.errors import RingfenceError
+from ringfence.certs.authority import Authority
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
 
 SERVER_ID = "server-id"  # in the data directory of a server with a PostgreSQL
@@ -40,6 +41,7 @@ class Servers:
         self._presence = presence
         self.heard_at = 0.0  # of the event loop: when one of them last said something
         self._shown = 0
+        self._gone: frozenset[str] = frozenset()
         self._news = asyncio.Event()
 
     @classmethod
@@ -108,6 +110,24 @@ class Servers:
         living = await self.living()
         return next((server.id for server in self.known.values() if server.id in living), "") == self.me.id
 
+    async def missing(self) -> frozenset[str]:
+        """Those that are gone and were so when this was asked before: one that is started anew is given the time."""
+        if len(self.known) <= 1:
+            return frozenset()
+        gone, before = frozenset(self.known) - await self.living(), self._gone
+        self._gone = gone
+        return gone & before
+
+    async def forget(self, server: str, now: int, *, dry_run: bool = False) -> int:
+        """Have *server* gone for good; until when (Unix seconds) its authorities stay in the bundle.
+
+        Raises NOT_FOUND, and CONFLICT for one that lives.
+        """
+        if server == self.me.id:
+            raise _alive(server)
+        run = self._store.rehearse if dry_run else self._store.run
+        return await run(_forget, server, now)
+
     async def show(self, sequence: int) -> None:
         """Say that our agents and proxies are being sent the bundle *sequence*; said again later if it fails."""
         if self._presence is None or sequence <= self._shown:
@@ -153,6 +173,28 @@ def holder_of(keys: KeyManager) -> Callable[[Mapping[str, Any]], bool]:
 def _enter(connection: Connection, server: Server, holds: Callable[[Mapping[str, Any]], bool]) -> Server:
     authority.adopt(connection, server.id, holds)
     return stored.enter(connection, server)
+
+
+def _forget(connection: Connection, server: str, now: int) -> int:
+    # 1. It is there, and it does not live.
+    known = stored.every(connection).get(server)
+    if known is None:
+        raise RingfenceError(Kind.NOT_FOUND, f"there is no server {server}", hint="Run `ringfence server list`")
+    if known.number in stored.living(connection):
+        raise _alive(server)
+    # 2. What it signed is good until it ends.
+    kept = authority.every(connection).get(server)
+    if kept is not None and kept.state:
+        lines = Authority.shown(kept.state).lines
+        now = authority.retire(connection, server, [one.id for line in lines for one in line.every()], now)
+    # 3. Where its proxies were served, nobody is sent any more.
+    endpoints.remove_of(connection, server)
+    stored.forget(connection, server)
+    return now
+
+
+def _alive(server: str) -> RingfenceError:
+    return RingfenceError(Kind.CONFLICT, f"the server {server} is alive", hint="Stop it first, for good")
 
 
 def _own_id(file: Path) -> str:

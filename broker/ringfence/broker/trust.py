@@ -250,6 +250,14 @@ class Trust:
             if sequence_of(kept) > self.bundle.sequence:
                 await self._take(kept)
 
+    async def drop_retired(self) -> None:
+        """Take what is left of forgotten servers out of the bundle when the last SVID that they signed has ended."""
+        if not self.others.authorities:
+            return
+        now = int(self._clock().timestamp())
+        if await self._store.run(stored.drop_retired, self._me, now):
+            await self.follow()
+
     def _x509(self) -> Iterator[X509Authority]:
         yield from self.authority.x509.every()
         yield from self.others.x509

@@ -75,6 +75,9 @@ NEEDS: Mapping[str, Need] = {
     "ShowAuthorities": _reads(_ALL, "list authorities", "authority x509 show", "authority jwt show"),
     "Rotate": _admin("have everything renewed", "server rotate"),
     "StepAuthority": _admin("step authorities", *(f"authority {k} {s}" for k in _KINDS for s in _STEPS)),
+    # Servers.
+    "ListServers": _reads(_ALL, "list servers", "server list"),
+    "ForgetServer": _admin("forget servers", "server forget"),
     # Other trust domains.
     "ListBundles": _reads(_ALL, "list bundles of others", "bundle list"),
     "SetBundle": _admin("set bundles of others", "bundle set"),

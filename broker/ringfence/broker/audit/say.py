@@ -21,6 +21,7 @@ _ACTIONS = {
     "BanNodes": "node.ban",
     "RevokeIdentities": "identity.revoke",
     "LiftRevocations": "identity.lift",
+    "ForgetServer": "server.forget",
 }
 # Fields that name what a call is about, in any message; no field that could hold a secret is among them.
 _SINGLE = ("spiffe_id", "ids", "id", "serial", "authority", "trust_domain", "name", "revision")

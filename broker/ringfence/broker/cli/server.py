@@ -13,6 +13,8 @@ from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.feature_option import feature_option
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 from ringfence.broker.cli.server_store import backup, migrate, restore, validation_of
+from ringfence.broker.cli.servers import forget
+from ringfence.broker.cli.servers import list_ as list_servers
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -174,7 +176,7 @@ def run(**given: Any) -> None:
     serve(config_of(given))
 
 
-for each in (validation_of(run), migrate, backup, restore):
+for each in (validation_of(run), migrate, backup, restore, list_servers, forget):
     command.add_command(each)
 
 

@@ -27,6 +27,8 @@ from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.inventory_api import InventoryApi
 from ringfence.broker.server.node_api import NodeApi
 from ringfence.broker.server.revocation_api import RevocationApi
+from ringfence.broker.server.servers_api import ServersApi
+from ringfence.broker.servers import Servers
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.intent import Document
 from ringfence.broker.trust import Trust
@@ -81,6 +83,7 @@ class AdminApi:
     federation: Federation
     revoker: Revoker
     doorkeeper: Doorkeeper
+    servers: Servers
 
     @property
     def entries(self) -> EntryApi:
@@ -99,6 +102,7 @@ class AdminApi:
             "ListProxies": self.list_proxies,
         }
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
+        unary |= ServersApi(self.servers, self.trust, self.feed, self.clock).unary()
         unary |= FederationApi(self.federation, self.registry, self.store, self.feed).unary()
         nodes = NodeApi(self.agents, self.trust.bundle.trust_domain)
         unary |= nodes.unary()

@@ -216,6 +216,7 @@ async def _load(
             federation,
             revoker,
             doorkeeper,
+            servers,
         ),
         proxies=proxies,
         evidence=evidence,

@@ -6,12 +6,12 @@ import asyncio
 
 from ringfence.broker.log import log
 from ringfence.broker.server.parts import Parts
-from ringfence.broker.store import ledger, nodes
+from ringfence.broker.store import endpoints, ledger, nodes
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.rotation import Step
 
 INTERVAL = 5.0  # seconds between two looks at the clock, as SPIRE's
-_FORGET_EVERY = 60  # looks, five minutes
+_FORGET_EVERY, _TEND_EVERY = 60, 12  # looks: five minutes, one minute
 _BREATH = 0.05  # seconds between two batches that are forgotten: issuing goes first
 _MOST_STEPS = 3  # of the authority at one look: what one kind prepares does not keep the other from being activated
 _KEPT = 24 * 3600  # seconds past the end of its SVID that an agent is remembered
@@ -26,8 +26,10 @@ async def keep_up(parts: Parts, *, retention: float, interval: float = INTERVAL)
     while True:
         try:
             await look(parts)
-            if looks % _FORGET_EVERY == 0:
-                await forget(parts, retention)
+            if looks % _TEND_EVERY == 0 and await parts.servers.on_duty():
+                await tend(parts)
+                if looks % _FORGET_EVERY == 0:
+                    await forget(parts, retention)
         except RingfenceError as error:
             log.error("upkeep failed", detail=error.detail, where=error.where, hint=error.hint)
         looks += 1
@@ -47,6 +49,15 @@ async def look(parts: Parts) -> None:
             break
     if parts.identity.due():
         await parts.identity.renew()
+
+
+async def tend(parts: Parts) -> None:
+    """Let go of what servers have left behind that are gone: one does it for all."""
+    for server in await parts.servers.missing():
+        if dropped := await parts.store.run(endpoints.remove_of, server):
+            log.warning("endpoints of a server that is gone", server=server, dropped=dropped)
+            await parts.feed.catch_up()
+    await parts.trust.drop_retired()
 
 
 async def forget(parts: Parts, retention: float) -> None:

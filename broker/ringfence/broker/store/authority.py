@@ -54,11 +54,12 @@ def adopt(connection: Connection, server: str, holds: Callable[[Mapping[str, Any
         connection.execute(update(authority).where(authority.c.server == SERVER).values(server=server))
 
 
-def retire(connection: Connection, server: str, ids: list[str], now: int) -> None:
-    """Keep *server*'s authorities, named *ids*, in the bundle until the last SVID that they signed has ended."""
+def retire(connection: Connection, server: str, ids: list[str], now: int) -> int:
+    """Keep *server*'s authorities, named *ids*, in the bundle until the last SVID that they signed ends; when."""
     last = select(func.max(issuance.c.not_after)).where(issuance.c.authority.in_(ids))
     until = max(connection.execute(last).scalar() or 0, now)
     connection.execute(update(authority).where(authority.c.server == server).values(until=until))
+    return until
 
 
 def drop_retired(connection: Connection, server: str, now: int) -> bool:

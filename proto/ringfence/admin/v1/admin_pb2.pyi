@@ -6,6 +6,54 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ListServersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListServersResponse(_message.Message):
+    __slots__ = ("servers", "bundle_sequence")
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    servers: _containers.RepeatedCompositeFieldContainer[ServerEntry]
+    bundle_sequence: int
+    def __init__(self, servers: _Optional[_Iterable[_Union[ServerEntry, _Mapping]]] = ..., bundle_sequence: _Optional[int] = ...) -> None: ...
+
+class ServerEntry(_message.Message):
+    __slots__ = ("id", "name", "address", "living", "here", "on_duty", "started_at", "bundle_sequence")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LIVING_FIELD_NUMBER: _ClassVar[int]
+    HERE_FIELD_NUMBER: _ClassVar[int]
+    ON_DUTY_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    address: str
+    living: bool
+    here: bool
+    on_duty: bool
+    started_at: int
+    bundle_sequence: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., living: _Optional[bool] = ..., here: _Optional[bool] = ..., on_duty: _Optional[bool] = ..., started_at: _Optional[int] = ..., bundle_sequence: _Optional[int] = ...) -> None: ...
+
+class ForgetServerRequest(_message.Message):
+    __slots__ = ("id", "dry_run")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    dry_run: bool
+    def __init__(self, id: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class ForgetServerResponse(_message.Message):
+    __slots__ = ("id", "until")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    until: int
+    def __init__(self, id: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
+
 class InfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
