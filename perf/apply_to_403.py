@@ -18,6 +18,7 @@ from tests.e2e.mesh import Http, Mesh, application, model_of, running_mesh, unti
 from tests.e2e.proxies import free_port
 from tests.policy import intent
 
+from perf.figure import figure
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.model import Model, Workload
 from ringfence.xds.compile import compile_snapshot
@@ -79,17 +80,17 @@ def measure(envoys: int = ENVOYS, runs: int = RUNS) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         pairs = asyncio.run(_measure(Path(folder), envoys, runs))
     value, bound = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return {
-        "name": NAME,
-        "what": f"policy apply to 403 on open connections of {envoys} Envoys, at the last; ratio: ours over the limit",
-        "value": value,
-        "unit": "ms",
-        "runs": [mine for mine, _ in pairs],
-        "limit": {"what": "push to effect alone, every snapshot compiled before", "value": bound},
-        "ratio": statistics.median(mine / theirs for mine, theirs in pairs),
-        "goal": f"<= {GOAL:.0f} ms",
-        "met": value <= GOAL,
-    }
+    return figure(
+        NAME,
+        f"policy apply to 403 on open connections of {envoys} Envoys, at the last; ratio: ours over the limit",
+        value,
+        unit="ms",
+        runs=[mine for mine, _ in pairs],
+        limit=("push to effect alone, every snapshot compiled before", bound),
+        ratio=statistics.median(mine / theirs for mine, theirs in pairs),
+        goal=f"<= {GOAL:.0f} ms",
+        met=value <= GOAL,
+    )
 
 
 async def _measure(folder: Path, envoys: int, runs: int) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from perf.figure import figure
 from perf.stand import Stand, stand
 
 NAME = "burst_1000"
@@ -73,15 +74,15 @@ def measure() -> dict[str, Any]:
             failed += WORKLOADS - len(found)
             served.append(max(found))
     limit = _limit()
-    return {
-        "name": NAME,
-        "what": f"{WORKLOADS} workloads open their stream at once, each with an identity of its own, to the last SVID: "
+    return figure(
+        NAME,
+        f"{WORKLOADS} workloads open their stream at once, each with an identity of its own, to the last SVID: "
         f"the slowest of {BURSTS} bursts, {failed} failures",
-        "value": max(served),
-        "unit": "s",
-        "runs": sorted(served),
-        "limit": {"what": f"{WORKLOADS} key generations and signatures on one core", "value": limit},
-        "ratio": statistics.median(served) / limit,
-        "goal": f"<= {GOAL:g} s, none fails",
-        "met": max(served) <= GOAL and not failed,
-    }
+        max(served),
+        unit="s",
+        runs=sorted(served),
+        limit=(f"{WORKLOADS} key generations and signatures on one core", limit),
+        ratio=statistics.median(served) / limit,
+        goal=f"<= {GOAL:g} s, none fails",
+        met=max(served) <= GOAL and not failed,
+    )

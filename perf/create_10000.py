@@ -7,6 +7,7 @@ import statistics
 import time
 from typing import Any
 
+from perf.figure import figure
 from perf.stand import Stand, stand
 
 NAME = "create_10000"
@@ -39,14 +40,14 @@ def measure() -> dict[str, Any]:
         with stand() as place:
             times.append(_measure(place, run))
     value = statistics.median(times)
-    return {
-        "name": NAME,
-        "what": f"{ENTRIES} entries created from a file by the command line, median of {RUNS}",
-        "value": value,
-        "unit": "s",
-        "runs": sorted(times),
-        "limit": {"what": "SPIRE 1.16 on another machine of this kind, not in this run", "value": _SPIRE},
-        "ratio": value / _SPIRE,
-        "goal": f"<= {GOAL:g} s",
-        "met": value <= GOAL,
-    }
+    return figure(
+        NAME,
+        f"{ENTRIES} entries created from a file by the command line, median of {RUNS}",
+        value,
+        unit="s",
+        runs=sorted(times),
+        limit=("SPIRE 1.16 on another machine of this kind, not in this run", _SPIRE),
+        ratio=value / _SPIRE,
+        goal=f"<= {GOAL:g} s",
+        met=value <= GOAL,
+    )

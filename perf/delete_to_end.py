@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from perf.rounds import Operator, operator, p99_figure
+from perf.figure import p99
+from perf.rounds import Operator, operator
 from perf.stand import Stand, stand
 
 NAME = "delete_to_end"
@@ -44,4 +45,4 @@ def measure() -> dict[str, Any]:
     """The figure `delete_to_end`."""
     with stand() as place, place.agent():
         times = asyncio.run(_measure(place))
-    return p99_figure(NAME, "entry deleted to the stream's PERMISSION_DENIED", times, GOAL)
+    return p99(NAME, "entry deleted to the stream's PERMISSION_DENIED", times, GOAL)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from perf.figure import figure
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Origin, Rule, Source
 from ringfence.policy.paths import PathPattern
@@ -72,17 +73,15 @@ def measure() -> dict[str, Any]:
     pairs = [(_seconds(lambda: codec.encode(tree), CALLS) * 1e3, _seconds(limit, 1) * 1e3) for _ in range(RUNS)]
     value, bound = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(theirs / mine for mine, theirs in pairs)
-    return {
-        "name": NAME,
-        "what": (
-            f"serialise the RBAC matcher tree of {PRINCIPALS} principals ({len(data) // 1024} KiB), keys sorted; "
-            "ratio: the limit over ours"
-        ),
-        "value": value,
-        "unit": "ms",
-        "runs": [mine for mine, _ in pairs],
-        "limit": {"what": "bytes() of the same betterproto message, equal bytes", "value": bound},
-        "ratio": ratio,
-        "goal": f">= {GOAL}x faster",
-        "met": ratio >= GOAL,
-    }
+    return figure(
+        NAME,
+        f"serialise the RBAC matcher tree of {PRINCIPALS} principals ({len(data) // 1024} KiB), keys sorted; "
+        "ratio: the limit over ours",
+        value,
+        unit="ms",
+        runs=[mine for mine, _ in pairs],
+        limit=("bytes() of the same betterproto message, equal bytes", bound),
+        ratio=ratio,
+        goal=f">= {GOAL}x faster",
+        met=ratio >= GOAL,
+    )

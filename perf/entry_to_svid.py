@@ -8,7 +8,8 @@ import statistics
 import time
 from typing import Any
 
-from perf.rounds import operator, p99_figure
+from perf.figure import p99
+from perf.rounds import operator
 from perf.stand import TRUST_DOMAIN, Stand, stand
 
 NAME = "entry_to_svid"
@@ -64,7 +65,7 @@ def measure() -> dict[str, Any]:
             found[others] = asyncio.run(_times(place, f"with-{others}"))
     medians = ", ".join(f"{statistics.median(times):.1f} ms with {others:,}" for others, times in found.items())
     figures = [
-        p99_figure(NAME, f"entry created to SVID on an open stream (medians: {medians} other entries)", times, GOAL)
+        p99(NAME, f"entry created to SVID on an open stream (medians: {medians} other entries)", times, GOAL)
         for times in found.values()
     ]
     return max(figures, key=lambda figure: float(figure["value"]))

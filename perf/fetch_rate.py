@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perf import spire
+from perf.figure import figure
 from perf.stand import OWN_UID, stand
 
 CALLERS = 64
@@ -47,17 +48,14 @@ def measure(name: str, mode: str, what: str, goal: float) -> dict[str, Any]:
         rate(place.socket, mode)  # warms it
         pairs = [(rate(place.socket, mode), rate(peer.socket, mode) if peer else _ELSEWHERE[mode]) for _ in range(RUNS)]
     ratio = statistics.median(mine / theirs for mine, theirs in pairs)
-    return {
-        "name": name,
-        "what": f"{what}, {CALLERS} callers in a Go client on the same cores; ratio: ours over SPIRE's",
-        "value": statistics.median(mine for mine, _ in pairs),
-        "unit": "1/s",
-        "runs": sorted(mine for mine, _ in pairs),
-        "limit": {
-            "what": spire.described(peer is not None),
-            "value": statistics.median(theirs for _, theirs in pairs),
-        },
-        "ratio": ratio,
-        "goal": f">= {goal}x",
-        "met": ratio >= goal,
-    }
+    return figure(
+        name,
+        f"{what}, {CALLERS} callers in a Go client on the same cores; ratio: ours over SPIRE's",
+        statistics.median(mine for mine, _ in pairs),
+        unit="1/s",
+        runs=sorted(mine for mine, _ in pairs),
+        limit=(spire.described(peer is not None), statistics.median(theirs for _, theirs in pairs)),
+        ratio=ratio,
+        goal=f">= {goal}x",
+        met=ratio >= goal,
+    )

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import uvloop
 
+from perf.figure import within_limit
 from perf.stand import OWN_UID, stand, started
 
 NAME = "fetch_x509_fresh"
@@ -67,19 +68,14 @@ def measure() -> dict[str, Any]:
         command = [sys.executable, "-m", "perf.fetch_x509_fresh", str(bare), str(answer)]
         with started(command, place.folder / "bare.log"):
             pairs = _pairs(place.socket, bare)
-    value, bound = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(mine / theirs for mine, theirs in pairs)
-    return {
-        "name": NAME,
-        "what": "FetchX509SVID, fresh connection, attestation included, cached entry, p50; ratio: ours over the limit",
-        "value": value,
-        "unit": "ms",
-        "runs": [mine for mine, _ in pairs],
-        "limit": {"what": "a bare grpc.aio server-stream call on a Unix socket that attests nobody", "value": bound},
-        "ratio": ratio,
-        "goal": f"<= {GOAL}x",
-        "met": ratio <= GOAL,
-    }
+    return within_limit(
+        NAME,
+        "FetchX509SVID, fresh connection, attestation included, cached entry, p50",
+        pairs,
+        unit="ms",
+        limit="a bare grpc.aio server-stream call on a Unix socket that attests nobody",
+        goal=GOAL,
+    )
 
 
 def _pairs(ours: Path, bare: Path) -> list[tuple[float, float]]:

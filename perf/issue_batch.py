@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from perf.acting_agent import ActingAgent, acting_agent, requests
+from perf.figure import figure
 from perf.stand import Stand, cpu_seconds, stand
 
 NAME = "issue_batch"
@@ -64,18 +65,15 @@ def measure() -> dict[str, Any]:
         pairs = asyncio.run(_measure(place))
     ratio = statistics.median(mine / theirs for mine, theirs in pairs)
     value = statistics.median(mine for mine, _ in pairs)
-    return {
-        "name": NAME,
-        "what": f"server CPU an SVID, agent API over mTLS, batches of {BATCH}, recorded before and after signing; "
+    return figure(
+        NAME,
+        f"server CPU an SVID, agent API over mTLS, batches of {BATCH}, recorded before and after signing; "
         f"{value / SPIRE_US:.2f}x of SPIRE's {SPIRE_US:g} us on a machine of this kind (goal {PEERS_GOAL}x)",
-        "value": value,
-        "unit": "us",
-        "runs": sorted(mine for mine, _ in pairs),
-        "limit": {
-            "what": "one P-256 verify and one sign by cryptography",
-            "value": statistics.median(theirs for _, theirs in pairs),
-        },
-        "ratio": ratio,
-        "goal": f"<= {GOAL}x",
-        "met": ratio <= GOAL and value <= PEERS_GOAL * SPIRE_US,
-    }
+        value,
+        unit="us",
+        runs=sorted(mine for mine, _ in pairs),
+        limit=("one P-256 verify and one sign by cryptography", statistics.median(theirs for _, theirs in pairs)),
+        ratio=ratio,
+        goal=f"<= {GOAL}x",
+        met=ratio <= GOAL and value <= PEERS_GOAL * SPIRE_US,
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from perf.figure import within_limit
 from ringfence.certs.authority import Authority
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.profile import csr_public_key, new_csr
@@ -58,16 +59,11 @@ def measure() -> dict[str, Any]:
     ours, limit = _ours(), _limit()
     _run(ours, limit)  # warms both
     pairs = [_run(ours, limit) for _ in range(RUNS)]
-    value, bound = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(mine / theirs for mine, theirs in pairs)
-    return {
-        "name": NAME,
-        "what": "CSR to signed and re-checked DER, in process, one core; ratio: ours over the limit",
-        "value": value,
-        "unit": "us",
-        "runs": [mine for mine, _ in pairs],
-        "limit": {"what": "one P-256 verify and one sign by cryptography", "value": bound},
-        "ratio": ratio,
-        "goal": f"<= {GOAL}x",
-        "met": ratio <= GOAL,
-    }
+    return within_limit(
+        NAME,
+        "CSR to signed and re-checked DER, in process, one core",
+        pairs,
+        unit="us",
+        limit="one P-256 verify and one sign by cryptography",
+        goal=GOAL,
+    )

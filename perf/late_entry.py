@@ -8,7 +8,8 @@ from typing import Any
 
 from spiffe import X509Source
 
-from perf.rounds import Operator, operator, p99_figure
+from perf.figure import p99
+from perf.rounds import Operator, operator
 from perf.stand import Stand, stand
 
 NAME = "late_entry"
@@ -40,4 +41,4 @@ def measure() -> dict[str, Any]:
     """The figure `late_entry`."""
     with stand() as place, place.agent():
         times = asyncio.run(_measure(place))
-    return p99_figure(NAME, "entry created to X509Source ready in a workload that waits for it", times, GOAL)
+    return p99(NAME, "entry created to X509Source ready in a workload that waits for it", times, GOAL)

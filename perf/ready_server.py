@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from perf.figure import figure
 from perf.stand import free_address, started, wait_ready
 
 NAME = "ready_server"
@@ -43,14 +44,14 @@ def measure() -> dict[str, Any]:
     pairs = [(_ours(), _limit()) for _ in range(RUNS)]
     value, bound = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = value / bound
-    return {
-        "name": NAME,
-        "what": f"start of a server with an empty data directory to /ready, p50 of {RUNS}; ratio: ours over the limit",
-        "value": value,
-        "unit": "ms",
-        "runs": [mine for mine, _ in pairs],
-        "limit": {"what": "python starting and importing grpc and cryptography", "value": bound},
-        "ratio": ratio,
-        "goal": f"<= {GOAL}x",
-        "met": ratio <= GOAL,
-    }
+    return figure(
+        NAME,
+        f"start of a server with an empty data directory to /ready, p50 of {RUNS}; ratio: ours over the limit",
+        value,
+        unit="ms",
+        runs=[mine for mine, _ in pairs],
+        limit=("python starting and importing grpc and cryptography", bound),
+        ratio=ratio,
+        goal=f"<= {GOAL}x",
+        met=ratio <= GOAL,
+    )

@@ -29,7 +29,8 @@ from tests.e2e.mesh import Http
 from tests.e2e.proxies import free_port
 from tests.e2e.stack import running_stack
 
-from perf.rounds import Operator, operator, p99_figure
+from perf.figure import p99
+from perf.rounds import Operator, operator
 from perf.stand import Stand
 from ringfence.admin.v1 import admin_pb2
 
@@ -122,4 +123,4 @@ def measure() -> dict[str, Any]:
     refused, ended = zip(*pairs, strict=True)
     medians = f"medians: {statistics.median(refused):.1f} and {statistics.median(ended):.1f} ms"
     what = f"identity revoked to 403 at an Envoy and to the end of its stream, the later ({medians})"
-    return p99_figure(NAME, what, [max(pair) for pair in pairs], GOAL)
+    return p99(NAME, what, [max(pair) for pair in pairs], GOAL)

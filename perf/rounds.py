@@ -1,9 +1,8 @@
-"""Rounds with an entry of our own: what figures about entries share, and the p99 that they are judged by."""
+"""Rounds with an entry of our own: what figures about entries share."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,19 +46,3 @@ async def operator(place: Stand) -> AsyncIterator[Operator]:
         grpc.aio.insecure_channel(f"unix:{place.socket}") as agent,
     ):
         yield Operator(Client(admin, service_of(admin_pb2, "Server")), Client(agent, workload.DESCRIPTOR))
-
-
-def p99_figure(name: str, what: str, times: Sequence[float], goal: float) -> dict[str, Any]:
-    """The figure *name*: the 99th percentile of *times*, in milliseconds, which is not to exceed *goal*."""
-    value = statistics.quantiles(times, n=100, method="inclusive")[98]
-    return {
-        "name": name,
-        "what": f"{what}, p99 of {len(times)}",
-        "value": value,
-        "unit": "ms",
-        "runs": sorted(times),
-        "limit": None,
-        "ratio": None,
-        "goal": f"<= {goal:g} ms",
-        "met": value <= goal,
-    }

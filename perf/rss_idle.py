@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from perf.figure import figure
+
 NAME = "rss_idle"
 GOAL_MIB = 220
 RUNS = 2
@@ -31,14 +33,12 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         runs = [_once(folder) for _ in range(RUNS)]
     value = max(runs)
-    return {
-        "name": NAME,
-        "what": "VmRSS of server plus agent at the end of the demo, the larger of the runs",
-        "value": value,
-        "unit": "MiB",
-        "runs": runs,
-        "limit": None,
-        "ratio": None,
-        "goal": f"<= {GOAL_MIB} MiB",
-        "met": value <= GOAL_MIB,
-    }
+    return figure(
+        NAME,
+        "VmRSS of server plus agent at the end of the demo, the larger of the runs",
+        value,
+        unit="MiB",
+        runs=runs,
+        goal=f"<= {GOAL_MIB} MiB",
+        met=value <= GOAL_MIB,
+    )
