@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 
 from ringfence.agent.v1 import agent_pb2
@@ -57,7 +58,7 @@ class Bundles:
         return dict(sorted({**self.federated, self.own.trust_domain: self.own}.items()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """What one caller is entitled to at one moment; `held` lacks entries whose SVID is not there yet."""
 
@@ -66,7 +67,7 @@ class View:
     bundles: Bundles = field(repr=False)
     waits: bool  # some entry's SVID is still to come
 
-    @property
+    @cached_property
     def key(self) -> tuple[object, ...]:
         """Equal keys, equal answers."""
         return (self.bundles.key, tuple((entry.id, entry.hint, svid.serial) for entry, svid in self.held))

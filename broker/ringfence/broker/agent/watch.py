@@ -50,7 +50,8 @@ class Watch:
         self.caller = caller
         self.entries: tuple[Entry, ...] = ()
         self._watches = watches
-        self._changed = asyncio.Event()
+        self._touched = True
+        self._waiter: asyncio.Future[None] | None = None
         self.revoked = ""  # an identity that it would have, when that is why it has none
         self._match = True  # the entries are to be matched anew
         self._launch = False  # who vouches is to be looked up anew
@@ -59,7 +60,19 @@ class Watch:
         """Something changed that this stream may show."""
         self._match = self._match or match
         self._launch = self._launch or launch
-        self._changed.set()
+        self._touched = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _change(self) -> None:
+        """Until something was touched since the last look; one waits at a time, so it needs no asyncio.Event."""
+        if self._touched:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     async def views(
         self,
@@ -79,22 +92,22 @@ class Watch:
         last: object = None
         settled = False
         while True:
-            self._changed.clear()
+            self._touched = False
             view = narrow(await self._look())
-            if (ready(view) or (settled and enough(view))) and same(view) != last:
-                last, deadline = same(view), None
-                yield view  # what changes while it is sent sets the event again
+            if (ready(view) or (settled and enough(view))) and (shown := same(view)) != last:
+                last, deadline = shown, None
+                yield view  # what changes while it is sent touches it again
             elif not view.entries and self.revoked:
                 # Nothing to wait for: an operator has said no (SPIFFE_Workload_API.md section 5.2.1).
                 raise Status(Code.PERMISSION_DENIED, f"{NO_IDENTITY}: {self.revoked} was revoked")
             elif deadline is None and not view.entries:
                 raise Status(Code.PERMISSION_DENIED, NO_IDENTITY)
             if deadline is None:
-                await self._changed.wait()
+                await self._change()
                 continue
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._changed.wait()
+                    await self._change()
             except TimeoutError:
                 if not enough(view):
                     raise self._watches.refusal(view) from None
