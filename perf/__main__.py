@@ -21,6 +21,7 @@ FIGURES = (
     "fetch_rate_reused",
     "fetch_rate_fresh",
     "entry_to_svid",
+    "entry_to_svid_servers",
     "delete_to_end",
     "late_entry",
     "burst_1000",
