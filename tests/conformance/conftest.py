@@ -20,9 +20,15 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
 
 
 @pytest.fixture
-async def agent(tmp_path: Path, server: ServerUnderTest) -> AsyncIterator[AgentUnderTest]:
-    """Its agent, which holds for half a second."""
-    async with running_agent(tmp_path, server, hold=0.5) as running:
+def hold() -> float:
+    """Seconds for which the agent holds a caller without identity; tests of refusals have less."""
+    return 5.0
+
+
+@pytest.fixture
+async def agent(tmp_path: Path, server: ServerUnderTest, hold: float) -> AsyncIterator[AgentUnderTest]:
+    """Its agent."""
+    async with running_agent(tmp_path, server, hold=hold) as running:
         yield running
 
 

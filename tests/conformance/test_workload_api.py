@@ -38,6 +38,12 @@ REQUESTS: dict[str, Any] = {
 }
 
 
+@pytest.fixture
+def hold() -> float:
+    """Not long: strangers are among the callers here."""
+    return 0.5
+
+
 async def _code(call: Any) -> grpc.StatusCode:
     if hasattr(call, "read"):
         return (await status_of(call))[0]
