@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -126,7 +126,8 @@ async def test_nothing_is_sent_to_a_process_that_has_gone(world: World) -> None:
         world.issue()
         await anext(views)
         world.caller.gone = True
-        watch.touch()
+        watch.mark()
+        watch.wake()
         with pytest.raises(RingfenceError, match="gone"):
             await anext(views)
 
@@ -148,11 +149,31 @@ async def test_equal_views_are_sent_once(world: World) -> None:
         world.cache.need(world.cache.matching(frozenset({UID}))[0])
         world.issue()
         first = await anext(views)
-        watch.touch(match=True)
+        watch.mark(match=True)
+        watch.wake()
         world.update(_entry("b"))
         world.cache.need(world.cache.matching(frozenset({UID}))[1])
         world.issue()
         assert (_ids(first), _ids(await anext(views))) == (["a"], ["a", "b"])
+
+
+async def test_a_change_for_many_streams_leaves_turns_to_others(world: World) -> None:
+    """All are marked at once, so that none shows what is gone; they are woken a few in each turn of the loop."""
+    world.update(_entry("a"))
+    with ExitStack() as open_:
+        watches = [open_.enter_context(world.watches.open(world.caller)) for _ in range(1_000)]
+        for watch in watches:
+            watch._touched = False
+        waiting = [asyncio.ensure_future(watch._change()) for watch in watches]
+        await asyncio.sleep(0)
+        world.watches.on_bundles()
+        assert all(watch._touched for watch in watches)
+        turns = []
+        while not all(each.done() for each in waiting):
+            await asyncio.sleep(0)
+            turns.append(sum(each.done() for each in waiting))
+    assert len(turns) >= 8
+    assert turns[0] < 500
 
 
 async def test_the_hold_ends_in_words() -> None:

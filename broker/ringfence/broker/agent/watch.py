@@ -16,6 +16,7 @@ from ringfence.proto.lane import Connection
 from ringfence.proto.status import Code, Status
 
 NO_IDENTITY = "no identity issued"
+_A_TURN = 128  # streams that are woken in one turn of the loop, some 5 ms of work
 
 
 class Subject(Protocol):
@@ -56,11 +57,14 @@ class Watch:
         self._match = True  # the entries are to be matched anew
         self._launch = False  # who vouches is to be looked up anew
 
-    def touch(self, *, match: bool = False, launch: bool = False) -> None:
-        """Something changed that this stream may show."""
+    def mark(self, *, match: bool = False, launch: bool = False) -> None:
+        """Something changed that this stream may show: nothing is shown before it was looked at again."""
+        self._touched = True
         self._match = self._match or match
         self._launch = self._launch or launch
-        self._touched = True
+
+    def wake(self) -> None:
+        """Have it look now, if it waits."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -190,32 +194,36 @@ class Watches:
     def on_entries(self, applied: Applied, *, facts_changed: bool) -> None:
         """Entries came or went."""
         touched = applied.removed | applied.outdated
-        for watch in self._open:
-            selectors = watch.caller.selectors
-            if (
-                facts_changed
+        self._touch(
+            [
+                watch
+                for watch in self._open
+                if facts_changed
                 or any(entry.id in touched for entry in watch.entries)
-                or any(entry.selectors <= selectors for entry in applied.upserted)
+                or any(entry.selectors <= watch.caller.selectors for entry in applied.upserted)
                 or any(entry.id == shown.id for entry in applied.upserted for shown in watch.entries)
-            ):
-                watch.touch(match=True)
+            ],
+            match=True,
+        )
 
     def on_svids(self, entry_ids: frozenset[str]) -> None:
         """The SVIDs of these entries changed."""
-        for entry_id in entry_ids:
-            for watch in self._shown.get(entry_id, ()):
-                watch.touch()
+        self._touch([watch for entry_id in entry_ids for watch in self._shown.get(entry_id, ())])
 
     def on_bundles(self) -> None:
         """A bundle changed."""
-        for watch in self._open:
-            watch.touch()
+        self._touch(list(self._open))
 
     def on_revoked(self, revoked: frozenset[str], *, lifted: bool) -> None:
         """Identities were revoked; what was lifted may be anybody's who waits or shows something else."""
-        for watch in self._open:
-            if lifted or any(str(entry.spiffe_id) in revoked for entry in watch.entries):
-                watch.touch(match=True)
+        self._touch(
+            [
+                watch
+                for watch in self._open
+                if lifted or any(str(entry.spiffe_id) in revoked for entry in watch.entries)
+            ],
+            match=True,
+        )
 
     def watched(self) -> frozenset[str]:
         """The entries that some open stream shows."""
@@ -225,17 +233,27 @@ class Watches:
 
     def on_pods(self) -> None:
         """A pod changed."""
-        for watch in self._open:
-            if not isinstance(watch.caller, Caller) or watch.caller.outdated:
-                watch.touch(match=True)
+        self._touch(
+            [watch for watch in self._open if not isinstance(watch.caller, Caller) or watch.caller.outdated], match=True
+        )
 
     # launch.LaunchAttestor's listener
 
     def on_launch(self, launch: Launch) -> None:
         """A launcher came or went."""
-        for watch in self._open:
-            if watch.caller.may_be_of(launch):
-                watch.touch(launch=True)
+        self._touch([watch for watch in self._open if watch.caller.may_be_of(launch)], launch=True)
+
+    def _touch(self, watches: list[Watch], *, match: bool = False, launch: bool = False) -> None:
+        for watch in watches:
+            watch.mark(match=match, launch=launch)
+        self._wake(watches)
+
+    def _wake(self, watches: list[Watch]) -> None:
+        """A few in each turn of the loop, so that what they send is written between, and other calls are answered."""
+        for watch in watches[:_A_TURN]:
+            watch.wake()
+        if len(watches) > _A_TURN:
+            asyncio.get_running_loop().call_soon(self._wake, watches[_A_TURN:])
 
     def _forget(self, watch: Watch) -> None:
         for entry in watch.entries:
