@@ -17,13 +17,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 from tests.e2e.identities import Identity
 from tests.e2e.mesh import Http
 from tests.e2e.proxies import free_port
@@ -61,7 +54,7 @@ async def _round(acting: Operator, folder: Path, port: int, number: int) -> tupl
     entry_id = await acting.create(f"caller-{number}")
     call = acting.fetch()
     (svid,) = (await call.read()).svids
-    context = _context(svid, folder)
+    context = Identity.of(svid).client(folder)
     http = await Http.connect(port, context)
     if (status := await http.get()) != 200:
         raise RuntimeError(f"the caller is answered {status}")
@@ -101,12 +94,6 @@ async def _ended(call: Any) -> float:
     if await call.code() is not grpc.StatusCode.PERMISSION_DENIED:
         raise RuntimeError(f"the stream ended with {await call.code()}")
     return at
-
-
-def _context(svid: Any, folder: Path) -> ssl.SSLContext:
-    leaf = x509.load_der_x509_certificate(svid.x509_svid).public_bytes(Encoding.PEM)
-    key = load_der_private_key(svid.x509_svid_key, None)
-    return Identity(leaf, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())).client(folder)
 
 
 async def _measure(place: Stand, port: int) -> list[tuple[float, float]]:

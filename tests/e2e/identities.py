@@ -11,7 +11,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from ringfence.certs.authority import Authority
 from ringfence.certs.keys.disk import DiskKeys
@@ -30,6 +30,13 @@ class Identity:
 
     chain: bytes
     key: bytes
+
+    @classmethod
+    def of(cls, svid: Any) -> Identity:
+        """One X.509-SVID of a response of the Workload API."""
+        key = load_der_private_key(svid.x509_svid_key, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return cls(_pem(svid.x509_svid), _key_pem(key))
 
     @property
     def serial(self) -> str:

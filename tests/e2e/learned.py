@@ -1,18 +1,24 @@
-"""The mesh in which the rules learned are held: its names, its intent, and a proxy that nobody has registered yet."""
+"""The mesh in which the rules learned are held, who calls in it, and a proxy that nobody has registered yet."""
 
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import grpc
 
 from ringfence.broker.run.admin import ask
 from ringfence.broker.run.bootstrap import bootstrap
 from ringfence.broker.run.envoy import envoy_arguments, find_envoy
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who
+from tests.e2e.identities import Identity
 from tests.e2e.proxies import free_port, http_app
 from tests.e2e.stack import TRUST_DOMAIN, Stack, running_stack
 
@@ -179,3 +185,23 @@ def learned_mesh() -> Iterator[Stack]:
             text = text.replace(fact, str(value))
         with running_stack(Path(name), text) as running:
             yield running
+
+
+def tls(stack: Stack, identity: Identity, **more: Any) -> ssl.SSLContext:
+    """A caller with that certificate and no proxy of its own."""
+    return identity.client(stack.folder, **more)
+
+
+def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """A connection to a port of the mesh."""
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10))
+
+
+def code_of(call: Callable[[], object]) -> grpc.StatusCode:
+    """How *call* ends."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK

@@ -5,47 +5,28 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
 import grpc
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.certs.revocation import serial_of
 from ringfence.proto import workload as workload_api
 from ringfence.proto.client import Client
 from tests.e2e.identities import Identity
-from tests.e2e.learned import PREFIX, WEB, learned_mesh
+from tests.e2e.learned import PREFIX, WEB, code_of, connect, tls
 from tests.e2e.plane import until
 from tests.e2e.proxies import Answer, Caller
 from tests.e2e.registry import closed
 from tests.e2e.stack import Stack, Workload
-from tests.e2e.test_rules_learned import _code, connect, tls
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("revocation")]
 
 TESTER = f"{PREFIX}/team-a/sa/tester"
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """One mesh for all tests here."""
-    with learned_mesh() as running:
-        yield running
-
-
-@pytest.fixture
-def web(stack: Stack) -> Workload:
-    """The workload that is called."""
-    return stack.workload("shared/web")
 
 
 @pytest.fixture
@@ -59,9 +40,7 @@ def opened(api: Any) -> tuple[Any, Identity]:
     """An open stream of X.509-SVIDs, and the tester's."""
     stream = api.FetchX509SVID(workload_api.X509SVIDRequest(), metadata=(workload_api.SECURITY_HEADER,))
     svid = next(svid for svid in next(stream).svids if svid.spiffe_id == TESTER)
-    leaf = x509.load_der_x509_certificate(svid.x509_svid).public_bytes(Encoding.PEM)
-    key = load_der_private_key(svid.x509_svid_key, None)
-    return stream, Identity(leaf, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return stream, Identity.of(svid)
 
 
 def _served(api: Any) -> tuple[Any, Identity] | None:
@@ -103,7 +82,7 @@ def test_a_revoked_identity_is_refused_everywhere_and_told_why(stack: Stack, web
             assert rows.recv(64)
             revoke(stack, spiffe_ids=[TESTER], reason="laptop lost")
             refused = until(lambda: _refusal(caller) or _refusal_of_new(web, context), "the refusal")
-            assert _code(stream) is grpc.StatusCode.PERMISSION_DENIED
+            assert code_of(partial(list, stream)) is grpc.StatusCode.PERMISSION_DENIED
             rows.settimeout(10)
             assert closed(rows)
         (decision,) = stack.explain(refused.headers["x-ringfence-decision"], wait_ms=2000)

@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto import workload as workload_api
 from ringfence.proto.client import Client
 from ringfence.xds import codec
-from tests.e2e.identities import Domain, Identity
-from tests.e2e.learned import CLIENT, COMES_LATE, NOTEBOOK, PREFIX, WEB, Late, learned_mesh
+from tests.e2e.identities import Domain
+from tests.e2e.learned import CLIENT, COMES_LATE, HELD, NOTEBOOK, PREFIX, WEB, Late, code_of, connect, tls
 from tests.e2e.plane import until
 from tests.e2e.proxies import Caller
 from tests.e2e.registry import closed
@@ -31,42 +32,11 @@ from tests.e2e.stack import Stack, Workload
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("rules_learned")]
 
-HELD = 16.0  # seconds: longer than the 15 after which an Envoy would go on without
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """One mesh for all tests here."""
-    with learned_mesh() as running:
-        yield running
-
 
 @pytest.fixture(scope="module", autouse=True)
 def late(stack: Stack) -> Late:
     """Started before all else, so that the others' time is its waiting time."""
     return Late(stack)
-
-
-@pytest.fixture
-def web(stack: Stack) -> Workload:
-    """The workload that is called."""
-    return stack.workload("shared/web")
-
-
-@pytest.fixture
-def client(stack: Stack, web: Workload) -> Workload:
-    """The workload that may call it."""
-    return stack.workload("team-a/client")
-
-
-def tls(stack: Stack, identity: Identity, **more: Any) -> ssl.SSLContext:
-    """A caller with that certificate and no proxy of its own."""
-    return identity.client(stack.folder, **more)
-
-
-def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """A connection to a port of the mesh."""
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10))
 
 
 def name_of(connection: socket.socket) -> str:
@@ -291,7 +261,7 @@ def test_an_agent_that_ends_says_unavailable_on_every_stream(stack: Stack, web: 
         for stream in streams:
             next(stream)
         stack.agent.send_signal(signal.SIGTERM)
-        codes = [_code(stream) for stream in streams]
+        codes = [code_of(partial(list, stream)) for stream in streams]
         assert stack.agent.wait(15) == 0
         assert codes == [grpc.StatusCode.UNAVAILABLE] * 4
         assert caller.ask("GET", "/public/a").status == 200
@@ -302,16 +272,6 @@ def test_an_agent_that_ends_says_unavailable_on_every_stream(stack: Stack, web: 
 def _and_then_wait(first: bytes) -> Iterator[bytes]:
     yield first
     threading.Event().wait(30)
-
-
-def _code(stream: Any) -> grpc.StatusCode:
-    try:
-        for _ in stream:
-            pass
-    except grpc.RpcError as error:
-        code: grpc.StatusCode = error.code()
-        return code
-    return grpc.StatusCode.OK
 
 
 def _greeted(connection: ssl.SSLSocket) -> None:

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.e2e.learned import learned_mesh
 from tests.e2e.proxies import Caller
 from tests.e2e.stack import Stack, Workload
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("rules_learned_proxy")]
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """One mesh for all tests here."""
-    with learned_mesh() as running:
-        yield running
-
-
-@pytest.fixture
-def web(stack: Stack) -> Workload:
-    """The workload that is called."""
-    return stack.workload("shared/web")
-
-
-@pytest.fixture
-def client(stack: Stack, web: Workload) -> Workload:
-    """The workload that may call it."""
-    return stack.workload("team-a/client")
 
 
 def test_every_connection_manager_is_hardened_as_envoy_tells_it(web: Workload, client: Workload) -> None:

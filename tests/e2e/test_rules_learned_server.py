@@ -21,7 +21,7 @@ from ringfence.proxy.v1 import proxy_pb2
 from ringfence.xds import codec
 from ringfence.xds.types import LISTENER
 from tests.e2e.identities import Domain, Identity
-from tests.e2e.learned import CLIENT, NOTEBOOK, learned_mesh
+from tests.e2e.learned import CLIENT, NOTEBOOK, code_of
 from tests.e2e.plane import until
 from tests.e2e.proxies import Caller
 from tests.e2e.registry import closed
@@ -44,13 +44,6 @@ spec:
 """
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """One mesh for all tests here."""
-    with learned_mesh() as running:
-        yield running
-
-
 def channel(stack: Stack, identity: Identity) -> grpc.Channel:
     """To the server's port, with that certificate."""
     bundle = (stack.data_dir / "bundle.pem").read_bytes()
@@ -69,10 +62,10 @@ def answers(open_channel: grpc.Channel, waiting: threading.Event) -> dict[str, g
     proxy = Client(open_channel, service_of(proxy_pb2, "Proxy"))  # type: ignore[arg-type]  # any channel will do
     agent = Client(open_channel, service_of(agent_pb2, "Agent"))  # type: ignore[arg-type]
     return {
-        "describe": _code(lambda: proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)),
-        "ads": _code(lambda: _first_of(open_channel.stream_stream(_ADS, None, None)(kept_open(), timeout=10))),
-        "logs": _code(lambda: open_channel.unary_unary(_LOGS, None, None)(b"", timeout=10)),
-        "agent": _code(lambda: _first_of(agent.Connect(iter([agent_pb2.AgentMessage()]), timeout=10))),
+        "describe": code_of(lambda: proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)),
+        "ads": code_of(lambda: _first_of(open_channel.stream_stream(_ADS, None, None)(kept_open(), timeout=10))),
+        "logs": code_of(lambda: open_channel.unary_unary(_LOGS, None, None)(b"", timeout=10)),
+        "agent": code_of(lambda: _first_of(agent.Connect(iter([agent_pb2.AgentMessage()]), timeout=10))),
     }
 
 
@@ -153,7 +146,7 @@ def test_a_server_that_ends_says_unavailable_and_costs_no_request(stack: Stack) 
         stream = opened.stream_stream(_ADS, None, None)(kept_open())
         _first_of(stream)
         stack.server.send_signal(signal.SIGTERM)
-        ended = _code(lambda: list(stream))
+        ended = code_of(lambda: list(stream))
         waiting.set()
         assert stack.server.wait(15) == 0
         assert ended == grpc.StatusCode.UNAVAILABLE
@@ -163,12 +156,3 @@ def test_a_server_that_ends_says_unavailable_and_costs_no_request(stack: Stack) 
 
 def _first_of(stream: Any) -> Any:
     return next(stream)
-
-
-def _code(call: Any) -> grpc.StatusCode:
-    try:
-        call()
-    except grpc.RpcError as error:
-        code: grpc.StatusCode = error.code()
-        return code
-    return grpc.StatusCode.OK
