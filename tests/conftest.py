@@ -13,6 +13,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from tests import parts
+from tests.failures.table import held
 
 if TYPE_CHECKING:
     from tests.kubernetes import Kubernetes
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the cases of failure that it holds (docs/failures.md)."""
+    cases = held()
+    for item in items:
+        for case in cases.get(item.nodeid.partition("[")[0], ()):
+            item.add_marker(pytest.mark.failure(case=case, kind=int(case.partition(".")[0])))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -26,7 +26,7 @@ def entry(number: int) -> Entry:
         f"id-{number}",
         SpiffeId(TD, path),
         any_node(TD),
-        selectors_of([f"unix:path:/opt{path}{'x' * 200}", "unix:uid:1"]),
+        selectors_of([f"unix:path:/opt{path}{'x' * 200}"]),
     )
 
 
