@@ -115,9 +115,9 @@ def measure() -> dict[str, Any]:
         before = rss_kib(agent.pid)
         with _held(place.socket) as held:
             memory = (rss_kib(agent.pid) - before) / STREAMS
-            mine = [_ours(held, place.admin, sequence) for sequence in range(2, RUNS + 2)]
+            mine = [_ours(held, place.admin, sequence) for sequence in range(2, RUNS + 3)][1:]
         with _bare(place.folder, message) as (path, send), _held(path) as held:
-            theirs = [_theirs(held, send) for _ in range(RUNS)]
+            theirs = [_theirs(held, send) for _ in range(RUNS + 1)][1:]
     value, limit = statistics.median(mine), statistics.median(theirs)
     return figure(
         NAME,
