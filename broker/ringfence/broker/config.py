@@ -76,6 +76,7 @@ class ServerConfig:
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
     k8s_clusters: Path | None = None  # a TOML file of clusters; none: no node attests by k8s_psat
     keys: KeyChoice = field(default_factory=KeyChoice)
+    signers: int = 0  # processes that sign; 0: this one does
     upstream: Upstream | None = None  # who signs our X.509 authorities; None: they are roots
     above: AboveChoice | None = None  # the server that is upstream, instead
     spire_listen: Address | None = None  # where SPIRE servers below ask

@@ -31,6 +31,16 @@ def refused(kind: str, spiffe_id: SpiffeId, error: RingfenceError) -> None:
     log.warning("svid refused", type=kind, spiffe_id=str(spiffe_id), kind=error.kind.value, detail=error.detail)
 
 
+def signers(pids: Sequence[int]) -> None:
+    """Signer processes run."""
+    log.info("signers", pids=list(pids))
+
+
+def signer_failed(detail: str) -> None:
+    """A signer process could not do its work, which is done in the server instead."""
+    log.warning("signer failed", detail=detail)
+
+
 def unfinished(serials: Sequence[str]) -> None:
     """The last run ended, or failed, between recording an intent to sign and recording that it was done."""
     log.warning("issuance left unfinished", count=len(serials), serials=list(serials[:20]))

@@ -77,6 +77,17 @@ class LeafCheck:
 
     def check(self, signed: bytes, draft: LeafDraft) -> None:
         """Refuse *signed* (DER) unless it is *draft* under this issuer's signature; raises INVALID."""
+        signature, tbs = self.check_content(signed, draft)
+        # 4. The issuer's key made the signature, over the very bytes that are handed out.
+        try:
+            self.issuer_key.verify(signature, tbs, _ECDSA)
+        except InvalidSignature:
+            raise RingfenceError(
+                Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
+            ) from None
+
+    def check_content(self, signed: bytes, draft: LeafDraft) -> tuple[bytes, bytes]:
+        """All of `check` but the signature: that, and the bytes that it is over."""
         # 1. It is one certificate and nothing behind it.
         try:
             cert = x509.load_der_x509_certificate(signed)
@@ -88,13 +99,7 @@ class LeafCheck:
         # 3. It lies within its issuer's life.
         if draft.not_before < self.not_before or draft.not_after > self.not_after:
             raise RingfenceError(Kind.INVALID, "the certificate outlives its authority, or is older")
-        # 4. The issuer's key made the signature, over the very bytes that are handed out.
-        try:
-            self.issuer_key.verify(cert.signature, tbs, _ECDSA)
-        except InvalidSignature:
-            raise RingfenceError(
-                Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
-            ) from None
+        return cert.signature, tbs
 
     def _compare(self, cert: x509.Certificate, algorithm: list[bytes], fields: list[bytes], draft: LeafDraft) -> None:
         if len(fields) != _TBS_FIELDS:

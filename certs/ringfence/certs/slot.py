@@ -120,6 +120,10 @@ class X509Authority:
         self._check.check(signed, draft)
         return signed
 
+    def check_content(self, signed: bytes, draft: LeafDraft) -> None:
+        """Raise INVALID unless *signed* says what *draft* says; whoever signed it has checked the signature."""
+        self._check.check_content(signed, draft)
+
     def sign_authority(self, draft: AuthorityDraft) -> bytes:
         """The certificate (DER) of an authority below this one; raises INVALID, and then nothing was handed out."""
         layout = lay_out(draft, self.certificate)

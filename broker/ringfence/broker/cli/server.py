@@ -93,6 +93,14 @@ def command() -> None:
     help="User PIN of the token.  [default: systemd credential ringfence.pkcs11-pin]",
 )
 @click.option(
+    "--signers",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    envvar="RINGFENCE_SIGNERS",
+    help="Processes that prove requests and sign X509-SVIDs; 0: the server itself.",
+)
+@click.option(
     "--x509pop-ca",
     type=_FOLDER,
     multiple=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +62,44 @@ class KeyChoice:
         return self.manager != MEMORY
 
 
-def open_keys(choice: KeyChoice, data_dir: Path, environment: Mapping[str, str] = os.environ) -> KeyManager:
-    """The key manager of the server whose data folder this is; raises INVALID, UNAVAILABLE, UNAUTHENTICATED."""
-    if choice.manager == PKCS11 and choice.module is not None:
-        from ringfence.broker.keys.pkcs11 import Pkcs11Keys
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """A key manager and the secret that opens it, for this process and for signers beside it."""
 
+    manager: str
+    folder: Path
+    secret: bytes | None = field(default=None, repr=False)  # passphrase or PIN
+    module: Path | None = None
+    token: str = ""
+    owner: str = ""
+
+    def open(self, *, alone: bool = True) -> KeyManager:
+        """The key manager, opened anew; not *alone*, beside the process that keeps it. Raises as `open_keys`."""
+        if self.manager == PKCS11 and self.module is not None:
+            from ringfence.broker.keys.pkcs11 import Pkcs11Keys
+
+            return Pkcs11Keys(self.module, self.token, self.secret or b"", owner=self.owner)
+        if self.manager != DISK:
+            return MemoryKeys()
+        return DiskKeys(self.folder, self.secret, alone=alone)
+
+
+def unlock(choice: KeyChoice, data_dir: Path, environment: Mapping[str, str] = os.environ) -> Unlocked:
+    """What opens the key manager of the server whose data folder this is; raises INVALID, UNAVAILABLE."""
+    if choice.manager == PKCS11:
         pin_file = secret_file(choice.pin_file, PIN_CREDENTIAL, environment)
         if pin_file is None:
             raise _invalid(f"no PIN: give --pkcs11-pin-file or the systemd credential {PIN_CREDENTIAL}")
         pin = read_secret(pin_file, "the PIN", environment)
-        return Pkcs11Keys(choice.module, choice.token, pin, owner=_owner(data_dir / OWNER))
-    if not choice.last:
-        return MemoryKeys()
-    file = secret_file(choice.passphrase_file, PASSPHRASE_CREDENTIAL, environment)
+        return Unlocked(PKCS11, data_dir, pin, choice.module, choice.token, _owner(data_dir / OWNER))
+    file = secret_file(choice.passphrase_file, PASSPHRASE_CREDENTIAL, environment) if choice.last else None
     passphrase = None if file is None else read_secret(file, "the passphrase", environment)
-    return DiskKeys(data_dir / FOLDER, passphrase)
+    return Unlocked(choice.manager, data_dir / FOLDER, passphrase)
+
+
+def open_keys(choice: KeyChoice, data_dir: Path, environment: Mapping[str, str] = os.environ) -> KeyManager:
+    """The key manager of the server whose data folder this is; raises INVALID, UNAVAILABLE, UNAUTHENTICATED."""
+    return unlock(choice, data_dir, environment).open()
 
 
 def _owner(path: Path) -> str:

@@ -72,6 +72,7 @@ async def running_server(config: ServerConfig, *, clock: Clock = system_clock) -
         stack.callback(parts.audit.close)
         stack.push_async_callback(parts.store.close)
         stack.push_async_callback(parts.servers.close)
+        stack.push_async_callback(parts.signing.close)
         if config.intent is not None:
             await _apply(parts, config.intent)
         # 4. Streams.

@@ -50,6 +50,7 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
         k8s_clusters=given["k8s_clusters"],
         keys=KeyChoice.of(given),
+        signers=given["signers"],
         upstream=_upstream(given),
         above=_above(given),
         spire_listen=address("spire_listen"),
@@ -68,20 +69,20 @@ def _upstream(given: Mapping[str, Any]) -> Upstream | None:
     return upstream_of(*files)
 
 
-def _access(given: Mapping[str, Any]) -> AccessConfig | None:
-    if given.get("access") is None:
-        return None
-    from ringfence.broker.access.config import access_of  # 0.1 s of pydantic that most servers save
-
-    return access_of(given["access"], TrustDomain(given["trust_domain"]))
-
-
 def _above(given: Mapping[str, Any]) -> AboveChoice | None:
     if not given.get("upstream_server") and not given.get("upstream_socket"):
         return None
     from ringfence.broker.nested.choice import above_of
 
     return above_of(given)
+
+
+def _access(given: Mapping[str, Any]) -> AccessConfig | None:
+    if given.get("access") is None:
+        return None
+    from ringfence.broker.access.config import access_of  # 0.1 s of pydantic that most servers save
+
+    return access_of(given["access"], TrustDomain(given["trust_domain"]))
 
 
 def serve(config: ServerConfig) -> None:

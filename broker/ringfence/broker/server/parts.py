@@ -20,7 +20,7 @@ from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed, Take
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
-from ringfence.broker.keys.choice import open_keys
+from ringfence.broker.keys.choice import Unlocked, unlock
 from ringfence.broker.nested.below import DownstreamApi
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
@@ -34,6 +34,7 @@ from ringfence.broker.server.evidence import ServerEvidence
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.proxies import ServerProxies
 from ringfence.broker.servers import Servers, holder_of
+from ringfence.broker.signing.port import Here, Signing
 from ringfence.broker.store import ledger
 from ringfence.broker.store.changes import ChangeKind
 from ringfence.broker.store.connect import Hold
@@ -70,6 +71,15 @@ def _upstream(config: ServerConfig, loop: asyncio.AbstractEventLoop) -> Upstream
     return Above(config.above, config.trust_domain, loop)
 
 
+def _signing(config: ServerConfig, unlocked: Unlocked) -> Signing:
+    """Where X509-SVIDs are signed; raises INVALID."""
+    if not config.signers:
+        return Here()
+    from ringfence.broker.signing.pool import Signers  # most servers sign by themselves
+
+    return Signers(config.signers, config.trust_domain, unlocked)
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything that serves, loaded."""
@@ -91,6 +101,7 @@ class Parts:
     doorkeeper: Doorkeeper
     servers: Servers
     feed: Feed
+    signing: Signing
 
     def methods(self) -> dict[str, Method]:
         """What the one `--listen` address serves."""
@@ -114,12 +125,15 @@ async def load(config: ServerConfig, clock: Clock) -> Parts:
         undo.push_async_callback(store.close)
         audit = await _open_audit(config, clock)
         undo.callback(audit.close)
-        keys = await asyncio.to_thread(open_keys, config.keys, config.data_dir)
+        unlocked = await asyncio.to_thread(unlock, config.keys, config.data_dir)
+        signing = _signing(config, unlocked)
+        undo.push_async_callback(signing.close)
+        keys = await asyncio.to_thread(unlocked.open)
         servers = await Servers.enter(
             location, config.data_dir, str(config.listen), store=store, holds=holder_of(keys), clock=clock
         )
         undo.push_async_callback(servers.close)
-        parts = await _load(config, store, audit, clock, servers=servers, keys=keys)
+        parts = await _load(config, store, audit, clock, servers=servers, keys=keys, signing=signing)
         undo.pop_all()
         return parts
 
@@ -132,7 +146,14 @@ async def _open_audit(config: ServerConfig, clock: Clock) -> AuditLog:
 
 
 async def _load(
-    config: ServerConfig, store: Store, audit: AuditLog, clock: Clock, *, servers: Servers, keys: KeyManager
+    config: ServerConfig,
+    store: Store,
+    audit: AuditLog,
+    clock: Clock,
+    *,
+    servers: Servers,
+    keys: KeyManager,
+    signing: Signing,
 ) -> Parts:
     bell = Bell()
     # 1. The authority: the same keys as before, or the first ones.
@@ -178,7 +199,14 @@ async def _load(
         feed.tell(kind, take)
     # 4. The server's own identity.
     issuer = Issuer(
-        trust.authority, registry, store, clock=clock, jwt_issuer=config.oidc_issuer, audit=audit, revoked=feed.revoked
+        trust.authority,
+        registry,
+        store,
+        clock=clock,
+        jwt_issuer=config.oidc_issuer,
+        audit=audit,
+        revoked=feed.revoked,
+        signing=signing,
     )
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
@@ -227,4 +255,5 @@ async def _load(
         doorkeeper=doorkeeper,
         servers=servers,
         feed=feed,
+        signing=signing,
     )

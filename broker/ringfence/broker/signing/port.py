@@ -29,6 +29,10 @@ class Signing(Protocol):
         """The certificate (DER) of each draft by *authority*: the draft checked before, the certificate after."""
         ...
 
+    async def close(self) -> None:
+        """Nothing is asked any more."""
+        ...
+
 
 class Here:
     """In this process, on the event loop, which breathes in between."""
@@ -40,6 +44,9 @@ class Here:
     async def sign(self, authority: X509Authority, drafts: Sequence[LeafDraft]) -> list[bytes | RingfenceError]:
         """See `Signing`."""
         return await _each(authority.sign, drafts)
+
+    async def close(self) -> None:
+        """See `Signing`."""
 
 
 async def _each(work: Callable[[A], B], items: Sequence[A]) -> list[B | RingfenceError]:

@@ -30,15 +30,20 @@ _UNFINISHED = ".unfinished-"
 
 
 class DiskKeys:
-    """A key manager that survives its process. All keys are read once, at construction; raises INVALID, UNAVAILABLE."""
+    """A key manager that survives its process. All keys are read once, at construction; raises INVALID, UNAVAILABLE.
 
-    def __init__(self, folder: Path, passphrase: bytes | None = None) -> None:
+    Not *alone*, it reads what another process keeps: it makes no folder, clears nothing up and encrypts nothing.
+    """
+
+    def __init__(self, folder: Path, passphrase: bytes | None = None, *, alone: bool = True) -> None:
         self._folder = folder
+        self._alone = alone
         self._encryption: KeySerializationEncryption = (
             BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
         )
         with _explained(folder):
-            _private_folder(folder)
+            if alone:
+                _private_folder(folder)
             self._keys = {path.name.removesuffix(_SUFFIX): self._load(path, passphrase) for path in _key_files(folder)}
 
     def __repr__(self) -> str:
@@ -76,7 +81,8 @@ class DiskKeys:
 
     def _load(self, path: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
         key, encrypted = _read(path, passphrase)
-        if passphrase and not encrypted:  # from before there was a passphrase: it shall not stay in the open
+        # From before there was a passphrase: it shall not stay in the open.
+        if self._alone and passphrase and not encrypted:
             self._write(path, key)
         return key
 
