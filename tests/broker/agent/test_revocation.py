@@ -22,8 +22,8 @@ from ringfence.certs.revocation import serial_of
 from ringfence.proto import workload
 from ringfence.xds.types import SECRET
 from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, status_of, workload_client
+from tests.broker.agent.sds import sds
 from tests.broker.agent.test_explaining import explain
-from tests.broker.agent.test_sds import _call
 from tests.broker.server.harness import ServerUnderTest, free_port, running_server
 
 ID = "spiffe://example.org/ns/a/sa/w"
@@ -188,7 +188,7 @@ async def test_secrets_of_a_revoked_identity_are_withdrawn(tmp_path: Path) -> No
         await server.create_entry(ID, OWN_UID)
         options = (("grpc.use_local_subchannel_pool", 1),)
         async with grpc.aio.insecure_channel(f"unix:{agent.socket}", options=options) as channel:
-            first, second = _call(channel, "StreamSecrets")(), _call(channel, "StreamSecrets")()
+            first, second = sds(channel, "StreamSecrets")(), sds(channel, "StreamSecrets")()
             await first.write({"resource_names": [ID], "type_url": SECRET})
             assert await first.read() is not _EOF
             await revoke(server, spiffe_ids=[ID])

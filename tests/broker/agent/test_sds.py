@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc.aio
 import pytest
 
-from ringfence.broker.agent.sds import SERVICE
-from ringfence.xds.codec import build, message
+from ringfence.xds.codec import message
 from ringfence.xds.types import SECRET
 from tests.broker.agent.harness import OWN_UID, running_agent
+from tests.broker.agent.sds import end_of, sds, secrets_of
 from tests.broker.server.harness import ServerUnderTest, running_server
 
 ID = "spiffe://example.org/ns/a/sa/w"
 OTHER = "spiffe://example.org/ns/a/sa/other"
-_V3 = "envoy.service.discovery.v3."
-_EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
 @pytest.fixture
@@ -38,36 +35,13 @@ async def channel(tmp_path: Path, server: ServerUnderTest) -> AsyncIterator[grpc
             yield made
 
 
-def _call(channel: grpc.aio.Channel, method: str, kind: str = "stream_stream") -> Any:
-    variant = "Delta" if method == "DeltaSecrets" else ""
-    return getattr(channel, kind)(
-        f"/{SERVICE}/{method}",
-        request_serializer=lambda fields: build(f"{_V3}{variant}DiscoveryRequest", **fields).SerializeToString(),
-        response_deserializer=message(f"{_V3}{variant}DiscoveryResponse").FromString,
-    )
-
-
-def _secrets(response: Any) -> dict[str, Any]:
-    secrets = [message(SECRET.rpartition("/")[2]).FromString(any_.value) for any_ in response.resources]
-    return {secret.name: secret for secret in secrets}
-
-
-async def _end(call: Any) -> grpc.StatusCode:
-    try:
-        while await call.read() is not _EOF:
-            pass
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    return grpc.StatusCode.OK
-
-
 @pytest.mark.parametrize("name", [ID, "default"])
 async def test_a_certificate_by_id_or_default(server: ServerUnderTest, channel: grpc.aio.Channel, name: str) -> None:
     """A SPIFFE ID, or `default`, names a certificate and its PKCS #8 key in PEM, under the name that was asked."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     await stream.write({"resource_names": [name], "type_url": SECRET})
-    secret = _secrets(await stream.read())[name]
+    secret = secrets_of(await stream.read())[name]
     stream.cancel()
     assert secret.tls_certificate.certificate_chain.inline_bytes.startswith(b"-----BEGIN CERTIFICATE-----")
     assert secret.tls_certificate.private_key.inline_bytes.startswith(b"-----BEGIN PRIVATE KEY-----")
@@ -77,9 +51,9 @@ async def test_a_certificate_by_id_or_default(server: ServerUnderTest, channel: 
 async def test_validation_contexts(server: ServerUnderTest, channel: grpc.aio.Channel, names: list[str]) -> None:
     """Trust domain, ROOTCA and ALL give Envoy's SPIFFE validator; two of them in one request are both answered."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     await stream.write({"resource_names": names, "type_url": SECRET})
-    secrets = _secrets(await stream.read())
+    secrets = secrets_of(await stream.read())
     stream.cancel()
     assert sorted(secrets) == sorted(names)
     for secret in secrets.values():
@@ -104,9 +78,9 @@ async def test_a_proxy_may_opt_out_of_the_spiffe_validator(
     names = "resource_names_subscribe" if method == "DeltaSecrets" else "resource_names"
     request = {names: ["spiffe://example.org", "ROOTCA"], "node": {"id": "x", "metadata": {OPT_OUT: said}}}
     if method == "FetchSecrets":
-        response = await _call(channel, method, "unary_unary")(request)
+        response = await sds(channel, method, "unary_unary")(request)
     else:
-        stream = _call(channel, method)()
+        stream = sds(channel, method)()
         await stream.write({**request, "type_url": SECRET})
         response = await stream.read()
         stream.cancel()
@@ -123,10 +97,10 @@ async def test_a_proxy_may_opt_out_of_the_spiffe_validator(
 async def test_nothing_else_is_an_opt_out(server: ServerUnderTest, channel: grpc.aio.Channel, said: object) -> None:
     """Whatever does not plainly say so keeps the SPIFFE validator."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     node = {"id": "x", "metadata": {OPT_OUT: said}}
     await stream.write({"resource_names": ["ROOTCA"], "type_url": SECRET, "node": node})
-    secrets = _secrets(await stream.read())
+    secrets = secrets_of(await stream.read())
     stream.cancel()
     assert secrets["ROOTCA"].validation_context.HasField("custom_validator_config")
 
@@ -138,23 +112,23 @@ async def test_all_bundles_need_the_validator(server: ServerUnderTest, channel: 
     request = {"resource_names": ["ALL"], "type_url": SECRET, "node": {"id": "x", "metadata": {OPT_OUT: True}}}
     if method == "FetchSecrets":
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await _call(channel, method, "unary_unary")(request)
+            await sds(channel, method, "unary_unary")(request)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     else:
-        stream = _call(channel, method)()
+        stream = sds(channel, method)()
         await stream.write(request)
-        assert await _end(stream) is grpc.StatusCode.INVALID_ARGUMENT
+        assert await end_of(stream) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_an_opt_out_is_told_once(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """The node comes with the first request only, and later requests stay plain."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     node = {"id": "x", "metadata": {OPT_OUT: True}}
     await stream.write({"type_url": SECRET, "resource_names": [ID], "node": node})
     nonce = (await stream.read()).nonce
     await stream.write({"type_url": SECRET, "resource_names": [ID, "ROOTCA"], "response_nonce": nonce})
-    secrets = _secrets(await stream.read())
+    secrets = secrets_of(await stream.read())
     stream.cancel()
     assert secrets["ROOTCA"].validation_context.HasField("trusted_ca")
 
@@ -162,27 +136,27 @@ async def test_an_opt_out_is_told_once(server: ServerUnderTest, channel: grpc.ai
 async def test_no_names_after_an_opt_out_are_all_but_all(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """`ALL` is left out where it would be refused."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     await stream.write({"type_url": SECRET, "node": {"id": "x", "metadata": {OPT_OUT: True}}})
-    assert sorted(_secrets(await stream.read())) == ["ROOTCA", "default", "spiffe://example.org", ID]
+    assert sorted(secrets_of(await stream.read())) == ["ROOTCA", "default", "spiffe://example.org", ID]
     stream.cancel()
 
 
-async def test_no_names_are_all_secrets(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
+async def test_no_names_are_allsecrets_of(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """A request without names gets everything that the caller is entitled to."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     await stream.write({"type_url": SECRET})
-    assert sorted(_secrets(await stream.read())) == ["ALL", "ROOTCA", "default", "spiffe://example.org", ID]
+    assert sorted(secrets_of(await stream.read())) == ["ALL", "ROOTCA", "default", "spiffe://example.org", ID]
     stream.cancel()
 
 
 async def test_a_name_that_can_never_be_is_refused_at_once(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """A name that no entry could bring ends the stream with InvalidArgument."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     await stream.write({"resource_names": ["no such secret"], "type_url": SECRET})
-    assert await _end(stream) is grpc.StatusCode.INVALID_ARGUMENT
+    assert await end_of(stream) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("method", ["StreamSecrets", "DeltaSecrets"])
@@ -191,20 +165,20 @@ async def test_an_id_of_others_is_refused_after_the_hold(
 ) -> None:
     """An ID that the caller is not entitled to is waited for, then InvalidArgument."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, method)()
+    stream = sds(channel, method)()
     names = {"resource_names_subscribe": [OTHER]} if method == "DeltaSecrets" else {"resource_names": [OTHER]}
     await stream.write({**names, "type_url": SECRET})
-    assert await _end(stream) is grpc.StatusCode.INVALID_ARGUMENT
+    assert await end_of(stream) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_an_id_that_comes_in_time_is_given(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """A proxy that starts before its entry waits on its stream and gets the secret by push."""
-    stream = _call(channel, "StreamSecrets")()
+    stream = sds(channel, "StreamSecrets")()
     await stream.write({"resource_names": [ID], "type_url": SECRET})
     reading = asyncio.create_task(stream.read())
     await asyncio.sleep(0)
     await server.create_entry(ID, OWN_UID)
-    assert list(_secrets(await reading)) == [ID]
+    assert list(secrets_of(await reading)) == [ID]
     stream.cancel()
 
 
@@ -215,18 +189,18 @@ async def test_a_withdrawn_identity_ends_the_stream(
     """When the entry goes, the stream that gave its secret ends with PermissionDenied."""
     entry = await server.create_entry(ID, OWN_UID)
     await server.create_entry(OTHER, OWN_UID)
-    stream = _call(channel, method)()
+    stream = sds(channel, method)()
     names = {"resource_names_subscribe": [ID]} if method == "DeltaSecrets" else {"resource_names": [ID]}
     await stream.write({**names, "type_url": SECRET})
     assert await stream.read()
     await server.delete_entry(entry.id)
-    assert await _end(stream) is grpc.StatusCode.PERMISSION_DENIED
+    assert await end_of(stream) is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_delta_gives_and_names(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """DeltaSecrets, which SPIRE's agent lacks, gives resources by name."""
     await server.create_entry(ID, OWN_UID)
-    stream = _call(channel, "DeltaSecrets")()
+    stream = sds(channel, "DeltaSecrets")()
     await stream.write({"resource_names_subscribe": [ID, "ALL"], "type_url": SECRET})
     response = await stream.read()
     stream.cancel()
@@ -236,5 +210,5 @@ async def test_delta_gives_and_names(server: ServerUnderTest, channel: grpc.aio.
 async def test_fetch_secrets_is_unary(server: ServerUnderTest, channel: grpc.aio.Channel) -> None:
     """FetchSecrets answers once with the names asked for."""
     await server.create_entry(ID, OWN_UID)
-    response = await _call(channel, "FetchSecrets", "unary_unary")({"resource_names": [ID, "ALL"]})
-    assert sorted(_secrets(response)) == ["ALL", ID]
+    response = await sds(channel, "FetchSecrets", "unary_unary")({"resource_names": [ID, "ALL"]})
+    assert sorted(secrets_of(response)) == ["ALL", ID]
