@@ -118,6 +118,7 @@ class Mesh:
     log: MemoryLog = field(default_factory=MemoryLog)
     domain: Domain = field(default_factory=lambda: Domain("example.test"))
     port: int = field(default_factory=free_port)
+    others: tuple[str, ...] = ()  # HOST:PORT of servers that are as good
     fleet: Fleet = field(init=False)
     lane: Lane = field(init=False)
     _served: set[str] = field(default_factory=set)
@@ -155,7 +156,7 @@ class Mesh:
             who=who,
             node_id=f"{key}/{node}",
             spiffe_id=str(spiffe_id),
-            launch=Launch(f"127.0.0.1:{self.port}", str(self.domain.name), await self._agent(spiffe_id)),
+            launch=Launch(f"127.0.0.1:{self.port}", str(self.domain.name), await self._agent(spiffe_id), self.others),
             served={},
             inbound={name: f"{inbound_host}:{port}" for name, port in (inbound or {}).items()},
             upstream={name: f"127.0.0.1:{port}" for name, port in (upstream or {}).items()},

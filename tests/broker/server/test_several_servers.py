@@ -25,8 +25,7 @@ from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 from tests.broker.server.harness import ServerUnderTest, running_server
-from tests.broker.server.node import Node
-from tests.broker.server.test_agent_api import _drain, csr, joined
+from tests.broker.server.node import Node, csr, drain, joined
 from tests.broker.server.test_revocation import heard, issued
 from tests.broker.world import Clock
 from tests.postgres import Cluster
@@ -117,7 +116,7 @@ async def test_an_agent_put_out_at_one_is_put_out_at_the_other(tmp_path: Path, l
             else:
                 await a.admin.BanNodes(pb.BanNodesRequest(spiffe_ids=[node.spiffe_id]))
             with pytest.raises(grpc.aio.AioRpcError) as failure:
-                await _drain(stream.call)
+                await drain(stream.call)
         assert failure.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -245,6 +244,18 @@ async def test_servers_are_listed_and_one_that_is_gone_can_be_forgotten(tmp_path
         # 4. It is not to be had back.
         with pytest.raises(grpc.aio.AioRpcError, match="no server"):
             await a.admin.ForgetServer(pb.ForgetServerRequest(id=gone))
+
+
+async def test_a_server_that_was_restarted_holds_up_no_rotation(tmp_path: Path, location: Location) -> None:
+    """It says anew what it shows, though nothing was published since."""
+    async with both(location, tmp_path) as (a, b):
+        restarted = b.parts.servers.me.id
+    async with (
+        running_server(tmp_path / "a", database=location) as a,
+        running_server(tmp_path / "b", database=location),
+    ):
+        sequence = a.parts.trust.bundle.sequence
+        await seen(a, lambda: a.parts.servers.known[restarted].shows == sequence)
 
 
 async def test_a_forgotten_server_does_not_start_while_its_authorities_are_shown(

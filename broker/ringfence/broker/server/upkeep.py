@@ -41,6 +41,7 @@ async def look(parts: Parts) -> None:
     if parts.registry.ended(parts.clock().timestamp()):
         # What grants nothing any more, to the server and to agents, also goes from the disk and from lists.
         await parts.admin_api.entries.prune_ended(parts.audit)
+    await parts.servers.show(parts.trust.bundle.sequence)  # after a start, or when that failed before
     await parts.revoker.keep()
     for _ in range(_MOST_STEPS):
         if (step := await parts.trust.step()) is Step.ACTIVATE:
