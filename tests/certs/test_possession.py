@@ -18,7 +18,8 @@ from ringfence.certs import possession
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import Possession, challenge, possess, prove
 from ringfence.certs.spiffe_id import TrustDomain
-from tests.certs.material import HOUR, NOW, TD, new_key
+from tests.certs.factory import Ca, builder
+from tests.certs.material import NOW, TD, new_key
 
 DATA = challenge(TD, b"n" * 32, b"request")
 _USAGE = x509.KeyUsage(
@@ -43,42 +44,6 @@ _NO_SIGNING = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
-
-
-class Ca:
-    """An authority of somebody else, which knows nothing of Ringfence."""
-
-    def __init__(self, name: str = "Factory", parent: Ca | None = None, **extension: Any) -> None:
-        self.key = new_key()
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        issuer = parent or self
-        constraints = x509.BasicConstraints(ca=extension.get("ca", True), path_length=None)
-        self.certificate = _builder(self.name, issuer.name, self.key.public_key(), constraints).sign(
-            issuer.key, hashes.SHA256()
-        )
-
-    def issue(self, key: Any, name: str = "node-1", *extensions: x509.ExtensionType, **times: Any) -> bytes:
-        """A leaf for *key*."""
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(subject, self.name, key.public_key(), *extensions, **times)
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: Any, *extensions: x509.ExtensionType, **times: Any
-) -> x509.CertificateBuilder:
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(times.get("start", NOW - HOUR))
-        .not_valid_after(times.get("end", NOW + 24 * HOUR))
-    )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=True)
-    return builder
 
 
 CA = Ca()
@@ -236,7 +201,7 @@ def test_a_name_that_is_several_names_is_none() -> None:
     """With two common names, which one an entry means would be anybody's guess."""
     key = new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in ("a", "b")])
-    leaf = _builder(subject, CA.name, key.public_key()).sign(CA.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    leaf = builder(subject, CA.name, key.public_key()).sign(CA.key, hashes.SHA256()).public_bytes(Encoding.DER)
     assert prove(Possession((leaf,), possess(key, DATA)), DATA, [CA.certificate], now=NOW).common_name == ""
 
 

@@ -22,8 +22,8 @@ from ringfence.certs.profile import new_csr
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.broker.attest.agent_pod import AgentPod
+from tests.certs.factory import Ca
 from tests.certs.material import NOW, TD, new_key
-from tests.certs.test_possession import Ca
 
 CSR = new_csr(new_key())
 _CA = Ca()

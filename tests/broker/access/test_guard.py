@@ -22,8 +22,7 @@ from ringfence.broker.access.table import NEEDS
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Call
 from tests.broker.access.callers import editor, viewer
-from tests.broker.server.harness import ServerUnderTest, running_server
-from tests.broker.server.test_admin_api import failure
+from tests.broker.server.harness import ServerUnderTest, failure, running_server
 
 NAME = "spiffe://example.org/ns/{}/sa/x"
 

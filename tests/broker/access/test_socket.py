@@ -18,8 +18,7 @@ from ringfence.certs.errors import Kind
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
 from tests import parts
-from tests.broker.server.harness import ServerUnderTest, running_server
-from tests.broker.server.test_admin_api import failure
+from tests.broker.server.harness import ServerUnderTest, failure, running_server
 
 ANN, STRANGER = 54321, 54322
 EDITOR = Grant(Role.EDITOR, Match(uid=ANN), frozenset({"team-a"}), "access.grant[0]")

@@ -30,8 +30,8 @@ from tests.broker.agent.harness import (
     workload_client,
 )
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
+from tests.certs.factory import Ca
 from tests.certs.material import new_key
-from tests.certs.test_possession import Ca
 
 ID = "spiffe://example.org/ns/a/sa/w"
 

@@ -19,8 +19,8 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import challenge, possess
 from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import SpiffeId
+from tests.certs.factory import Ca
 from tests.certs.material import HOUR, NOW, OTHER_TD, TD, new_authority, new_key
-from tests.certs.test_possession import Ca
 
 CSR = new_csr(new_key())
 NONCE = bytes(range(NONCE_BYTES))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.broker.cli.operator import ringfence
 from tests.broker.server.harness import running_server
-from tests.broker.server.test_agent_api import joined
+from tests.broker.server.node import joined
 
 pytestmark = pytest.mark.e2e
 

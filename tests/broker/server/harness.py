@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.config import Address, ServerConfig
 from ringfence.broker.server.daemon import Running, system_clock
 from ringfence.broker.server.daemon import running_server as _running_server
 from ringfence.broker.server.parts import Clock, Parts
+from ringfence.broker.status import error_of
 from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
@@ -167,3 +170,10 @@ async def _until_ready(client: Client, process: asyncio.subprocess.Process) -> N
             except grpc.aio.AioRpcError:
                 continue
             return
+
+
+async def failure(call: Any) -> RingfenceError:
+    """What a client of ours would show for a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return error_of(caught.value, where="socket")

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import grpc.aio
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -15,7 +17,9 @@ from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.certs.profile import new_csr
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
+from tests.broker.server.harness import ServerUnderTest
 
+TRAINER = "spiffe://example.org/ns/team-a/sa/trainer"
 _SERVICE = service_of(pb, "Agent")
 _OPTIONS = (("grpc.ssl_target_name_override", "ringfence-server"), ("grpc.use_local_subchannel_pool", 1))
 
@@ -79,3 +83,35 @@ class Stream:
             assert message is not grpc.aio.EOF, f"ended before {kind}"  # type: ignore[attr-defined]  # the stubs lack it
             if message.WhichOneof("message") == kind:
                 return getattr(message, kind)
+
+
+async def joined(server: ServerUnderTest) -> Node:
+    """An attested node."""
+    node = Node(server.address, server.bundle_pem)
+    await node.attest(await server.token())
+    return node
+
+
+def csr() -> bytes:
+    """A request with a key of its own."""
+    return new_csr(ec.generate_private_key(ec.SECP256R1()))
+
+
+async def refusal(call: object) -> grpc.aio.AioRpcError:
+    """The failure that awaiting *call* ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call  # type: ignore[misc]
+    return caught.value
+
+
+async def ended(node: Node) -> grpc.StatusCode:
+    """How the stream of *node* ends when it is refused, which needs no word from the node."""
+    async with node.client() as client:
+        code: grpc.StatusCode = await client.Connect(timeout=10).code()
+        return code
+
+
+async def drain(call: Any) -> None:
+    """Read *call* to its end: its status comes only after every message."""
+    while await call.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
+        pass

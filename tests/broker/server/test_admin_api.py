@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
-from ringfence.broker.status import error_of
 from ringfence.certs.bundle import SpiffeBundle
-from ringfence.certs.errors import Kind, RingfenceError
-from tests.broker.server.harness import TRUST_DOMAIN, running_server
+from ringfence.certs.errors import Kind
+from tests.broker.server.harness import TRUST_DOMAIN, failure, running_server
 from tests.broker.test_intent import RULE, WORKLOADS
 
 INTENT = {"intent/w.yaml": WORKLOADS, "intent/r.yaml": RULE}
 TRAINER = "spiffe://example.org/ns/a/sa/by-hand"
-
-
-async def failure(call: Any) -> RingfenceError:
-    """What a client of ours would show for a call that fails."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return error_of(caught.value, where="socket")
 
 
 def asks(**fields: str) -> pb.CheckAuthzRequest:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.agent.v1 import agent_pb2 as pb
@@ -21,29 +19,8 @@ from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid, spiffe_id_of, verify_peer
 from ringfence.certs.wit_svid import validate_wit
-from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
-from tests.broker.server.node import Node
-
-TRAINER = "spiffe://example.org/ns/team-a/sa/trainer"
-
-
-async def joined(server: ServerUnderTest) -> Node:
-    """An attested node."""
-    node = Node(server.address, server.bundle_pem)
-    await node.attest(await server.token())
-    return node
-
-
-def csr() -> bytes:
-    """A request with a key of its own."""
-    return new_csr(ec.generate_private_key(ec.SECP256R1()))
-
-
-async def refusal(call: object) -> grpc.aio.AioRpcError:
-    """The failure that awaiting *call* ends with."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call  # type: ignore[misc]
-    return caught.value
+from tests.broker.server.harness import TRUST_DOMAIN, running_server
+from tests.broker.server.node import TRAINER, Node, csr, drain, ended, joined, refusal
 
 
 async def test_a_join_token_becomes_an_identity_that_verifies(tmp_path: Path) -> None:
@@ -235,13 +212,6 @@ async def test_only_admitted_agents_connect(tmp_path: Path, who: str) -> None:
         assert await ended(node) is expected
 
 
-async def ended(node: Node) -> grpc.StatusCode:
-    """How the stream of *node* ends when it is refused, which needs no word from the node."""
-    async with node.client() as client:
-        code: grpc.StatusCode = await client.Connect(timeout=10).code()
-        return code
-
-
 async def test_a_stream_ends_with_the_svid_it_was_opened_with(tmp_path: Path) -> None:
     """An agent whose SVID has ended by the server's clock is not served on, however long its connection lived."""
     now = [system_clock()]
@@ -262,12 +232,6 @@ async def test_a_stopping_server_ends_streams_with_unavailable(tmp_path: Path) -
         await call.read()
         stopping = asyncio.create_task(running.__aexit__(None, None, None))
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await _drain(call)
+            await drain(call)
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
         await stopping
-
-
-async def _drain(call: Any) -> None:
-    # A status comes only after every message was read.
-    while await call.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
-        pass

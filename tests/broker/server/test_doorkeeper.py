@@ -10,8 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.broker.server.harness import running_server
-from tests.broker.server.node import Node
-from tests.broker.server.test_agent_api import TRAINER, joined
+from tests.broker.server.node import TRAINER, Node, joined
 from tests.broker.server.test_revocation import issued, revoke
 
 

@@ -12,8 +12,7 @@ import pytest
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.server.upkeep import look
 from ringfence.certs.errors import Kind
-from tests.broker.server.harness import ServerUnderTest, running_server
-from tests.broker.server.test_admin_api import failure
+from tests.broker.server.harness import ServerUnderTest, failure, running_server
 from tests.broker.world import Clock
 
 NAME = "spiffe://example.org/ns/a/sa/"

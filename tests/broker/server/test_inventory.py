@@ -15,9 +15,9 @@ from ringfence.broker.server import upkeep
 from ringfence.broker.server.main import config_of
 from ringfence.certs.errors import Kind
 from ringfence.certs.profile import new_csr
-from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.broker.server.harness import ServerUnderTest, failure, running_server
 from tests.broker.server.node import Node
-from tests.broker.server.test_admin_api import INTENT, TRAINER, failure
+from tests.broker.server.test_admin_api import INTENT, TRAINER
 from tests.broker.world import Clock
 
 

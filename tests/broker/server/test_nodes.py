@@ -19,8 +19,7 @@ from ringfence.broker.server.node_api import NodeApi
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
-from tests.broker.server.node import Node
-from tests.broker.server.test_agent_api import _drain, csr, ended, joined
+from tests.broker.server.node import Node, csr, drain, ended, joined
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 
@@ -43,7 +42,7 @@ async def _nodes(server: ServerUnderTest, **asked: Any) -> list[admin.Node]:
 
 async def _end(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await _drain(call)
+        await drain(call)
     return failure.value
 
 

@@ -19,8 +19,7 @@ from ringfence.certs.crl import read_crl
 from ringfence.certs.profile import new_csr
 from ringfence.certs.revocation import serial_of
 from tests.broker.server.harness import ServerUnderTest, running_server
-from tests.broker.server.node import Node, Stream
-from tests.broker.server.test_agent_api import TRAINER, _drain, csr, ended, joined, refusal
+from tests.broker.server.node import TRAINER, Node, Stream, csr, drain, ended, joined, refusal
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 
@@ -113,7 +112,7 @@ async def test_a_revoked_node_is_out_with_all_that_it_got(tmp_path: Path) -> Non
             assert (result.kind, result.action, result.documents) == ("node", "revoked", 2)  # with its own SVID
             assert done.connections == 1
             with pytest.raises(grpc.aio.AioRpcError) as failure:
-                await _drain(stream.call)
+                await drain(stream.call)
             assert failure.value.code() is DENIED
             assert await ended(node) is DENIED
             await issued(neighbour, entry.id)

@@ -18,7 +18,7 @@ from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import HEAD
 from ringfence.certs.spiffe_id import TrustDomain
-from tests.certs.test_possession import Ca
+from tests.certs.factory import Ca
 from tests.kubernetes import kubeconfig_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

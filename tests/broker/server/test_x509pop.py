@@ -18,10 +18,9 @@ from ringfence.broker.store import ledger
 from ringfence.certs.possession import challenge, possess
 from ringfence.certs.profile import new_csr
 from tests.broker.server.harness import TRUST_DOMAIN, running_server
-from tests.broker.server.node import Node
-from tests.broker.server.test_agent_api import _drain, csr, refusal
+from tests.broker.server.node import Node, csr, drain, refusal
+from tests.certs.factory import Ca
 from tests.certs.material import new_key
-from tests.certs.test_possession import Ca
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
@@ -125,7 +124,7 @@ async def test_of_two_agents_with_one_certificate_the_later_one_stays(tmp_path: 
                 stream = await stack.enter_async_context(node.connected())
                 await stream.hear("entries")
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await _drain(stream.call)
+            await drain(stream.call)
         assert failure.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert "attested again elsewhere" in str(failure.value.details())
         async with second.connected() as stream:
