@@ -17,6 +17,7 @@ FIGURES = (
     "encode_rbac_1000",
     "issue_x509",
     "issue_batch",
+    "issue_scale",
     "fetch_x509_fresh",
     "fetch_rate_reused",
     "fetch_rate_fresh",
