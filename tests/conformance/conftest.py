@@ -1,4 +1,4 @@
-"""What tests of the Workload API's socket share: a server, its agent, and a client."""
+"""What tests of the agent's sockets share: a server, its agent, a client, and where brokers are served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from ringfence.proto.client import Client
 from tests.broker.agent.harness import AgentUnderTest, running_agent, workload_client
-from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.broker.broker_api.harness import broker_socket
+from tests.broker.server.harness import ServerUnderTest, free_port, running_server
 
 
 @pytest.fixture
@@ -37,3 +38,16 @@ async def client(agent: AgentUnderTest) -> AsyncIterator[Client]:
     """A client on one connection."""
     async with workload_client(agent.socket) as made:
         yield made
+
+
+@pytest.fixture
+def port() -> int:
+    """Where the agent serves brokers over TCP."""
+    return free_port()
+
+
+@pytest.fixture
+def socket(tmp_path: Path, agent: AgentUnderTest) -> Path:
+    """Where it serves them by a Unix socket."""
+    assert agent.agent is not None
+    return broker_socket(tmp_path)

@@ -26,7 +26,6 @@ from tests.broker.broker_api.harness import (
     STREAMS,
     Ended,
     broker_config,
-    broker_socket,
     by_pid,
     credential,
     dial,
@@ -35,7 +34,7 @@ from tests.broker.broker_api.harness import (
     shown,
     workload,
 )
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest
 
 ID = "spiffe://example.org/ns/a/sa/w"
 OTHER = "spiffe://example.org/ns/a/sa/other"
@@ -44,19 +43,6 @@ NARROW = "spiffe://example.org/narrow"
 REFERENCE_INVALID = Ended(grpc.StatusCode.INVALID_ARGUMENT, "WORKLOAD_REFERENCE_INVALID", "spiffe.io")
 NOT_FOUND = Ended(grpc.StatusCode.NOT_FOUND, "WORKLOAD_NOT_FOUND", "spiffe.io")
 NOT_ENTITLED = Ended(grpc.StatusCode.PERMISSION_DENIED, "WORKLOAD_NOT_ENTITLED", "spiffe.io")
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
-    """A server."""
-    async with running_server(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def port() -> int:
-    """Where the agent serves brokers over TCP."""
-    return free_port()
 
 
 @pytest.fixture
@@ -69,13 +55,6 @@ async def agent(tmp_path: Path, server: ServerUnderTest, port: int) -> AsyncIter
     )
     async with running_agent(tmp_path, server, hold=0.5, broker=broker_config(tmp_path, *brokers, port=port)) as up:
         yield up
-
-
-@pytest.fixture
-def socket(tmp_path: Path, agent: AgentUnderTest) -> Path:
-    """Where it serves them by a Unix socket."""
-    assert agent.agent is not None
-    return broker_socket(tmp_path)
 
 
 @pytest.fixture

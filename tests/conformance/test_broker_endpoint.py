@@ -41,7 +41,7 @@ from tests.broker.broker_api.harness import (
     workload,
 )
 from tests.broker.federation.endpoint import THEIRS, authority
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, running_server
 
 ID = "spiffe://example.org/ns/a/sa/w"
 PARTNER = "spiffe://b.test/node-proxy"
@@ -57,25 +57,12 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
 
 
 @pytest.fixture
-def port() -> int:
-    """Where the agent serves brokers over TCP."""
-    return free_port()
-
-
-@pytest.fixture
 async def agent(tmp_path: Path, server: ServerUnderTest, port: int) -> AsyncIterator[AgentUnderTest]:
     """Its agent, which serves our node proxy, and one of a partner."""
     ours = Broker(SpiffeId.parse(PROXY), {PID: True})
     theirs = Broker(SpiffeId.parse(PARTNER), {PID: False})
     async with running_agent(tmp_path, server, hold=0.5, broker=broker_config(tmp_path, ours, theirs, port=port)) as up:
         yield up
-
-
-@pytest.fixture
-def socket(tmp_path: Path, agent: AgentUnderTest) -> Path:
-    """Where it serves them by a Unix socket."""
-    assert agent.agent is not None
-    return broker_socket(tmp_path)
 
 
 async def _first(server: ServerUnderTest, at: Path | int, spiffe_id: str = PROXY) -> list[str]:

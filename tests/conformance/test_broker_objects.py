@@ -15,7 +15,7 @@ from ringfence.broker.attest.k8s_pods import Pods
 from ringfence.broker.broker_api.endpoint import serve_brokers
 from ringfence.proto import broker as wire
 from ringfence.proto.client import Client
-from tests.broker.agent.harness import AgentUnderTest, running_agent
+from tests.broker.agent.harness import AgentUnderTest
 from tests.broker.attest.pods import OTHER_UID, UID, pod
 from tests.broker.broker_api.harness import (
     HEADER,
@@ -28,7 +28,7 @@ from tests.broker.broker_api.harness import (
     ended,
     request,
 )
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, running_server
 
 ID = "spiffe://example.org/ns/team-a/sa/trainer"
 OTHER = "spiffe://example.org/ns/team-a/sa/other"
@@ -53,10 +53,9 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
 
 
 @pytest.fixture
-async def agent(tmp_path: Path, server: ServerUnderTest) -> AsyncIterator[AgentUnderTest]:
-    """Its agent."""
-    async with running_agent(tmp_path, server, hold=0.5) as up:
-        yield up
+def hold() -> float:
+    """Short: a pod without an identity is refused, and nothing comes of waiting."""
+    return 0.5
 
 
 @pytest.fixture
@@ -66,12 +65,6 @@ def pods() -> Pods:
     found.outage = ""
     found.put(pod())
     return found
-
-
-@pytest.fixture
-def port() -> int:
-    """Where brokers are served over TCP."""
-    return free_port()
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,6 +56,21 @@ class Factory:
 def _pem(key: Any) -> bytes:
     pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pem
+
+
+@asynccontextmanager
+async def streaming(tmp_path: Path, factory: Factory) -> AsyncIterator[tuple[ServerUnderTest, SpiffeId, Any]]:
+    """A server, its agent, and a workload's open stream that has its SVID."""
+    async with (
+        running_server(tmp_path, x509pop_ca=(factory.ca,)) as server,
+        running_agent(tmp_path, server, **factory.proof(server)) as agent,
+        workload_client(agent.socket) as client,
+    ):
+        await server.create_entry(ID, OWN_UID)
+        call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+        await call.read()
+        [(node, _)] = server.parts.agent_api.agents.every()
+        yield server, SpiffeId.parse(node.spiffe_id), call
 
 
 @pytest.fixture
@@ -111,17 +127,9 @@ async def test_an_evicted_agent_comes_back_by_itself_and_learns_what_it_missed(
 
 async def test_streams_outlast_an_eviction_that_the_agent_comes_back_from(tmp_path: Path, factory: Factory) -> None:
     """Its workloads notice nothing: it was told to prove itself anew, and could."""
-    async with (
-        running_server(tmp_path, x509pop_ca=(factory.ca,)) as server,
-        running_agent(tmp_path, server, **factory.proof(server)) as agent,
-        workload_client(agent.socket) as client,
-    ):
-        await server.create_entry(ID, OWN_UID)
-        call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
-        await call.read()
+    async with streaming(tmp_path, factory) as (server, node, call):
         agents = server.parts.agent_api.agents
-        [(node, _)] = agents.every()
-        await agents.evict(SpiffeId.parse(node.spiffe_id))
+        await agents.evict(node)
         await _until(lambda: agents.connected == 1)
         other = "spiffe://example.org/ns/a/sa/other"
         await server.create_entry(other, OWN_UID)
@@ -131,17 +139,8 @@ async def test_streams_outlast_an_eviction_that_the_agent_comes_back_from(tmp_pa
 
 async def test_a_banned_agent_that_proves_itself_in_vain_serves_nothing(tmp_path: Path, factory: Factory) -> None:
     """Its streams end once the server has said no to the proof too."""
-    async with (
-        running_server(tmp_path, x509pop_ca=(factory.ca,)) as server,
-        running_agent(tmp_path, server, **factory.proof(server)) as agent,
-        workload_client(agent.socket) as client,
-    ):
-        await server.create_entry(ID, OWN_UID)
-        call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
-        await call.read()
-        agents = server.parts.agent_api.agents
-        [(node, _)] = agents.every()
-        await agents.ban(SpiffeId.parse(node.spiffe_id))
+    async with streaming(tmp_path, factory) as (server, node, call):
+        await server.parts.agent_api.agents.ban(node)
         assert (await status_of(call))[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
