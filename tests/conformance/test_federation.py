@@ -33,7 +33,16 @@ from tests.broker.world import TD, Clock
 
 _NOW = datetime.now(UTC)
 _KEY = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}
+_WEAK = "ECDHE-ECDSA-AES128-SHA256"  # CBC, which Mozilla's intermediate list leaves out
 _WEB = Relation(THEIRS, "https://b.test/", Profile.WEB)
+
+
+def _anyone() -> ssl.SSLContext:
+    """Somebody without certificate, who believes whatever is shown."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @pytest.fixture
@@ -73,6 +82,18 @@ def test_1_7_1_the_sequence_grows_with_every_change() -> None:
     assert first["keys"] != document(made.bundle(2))["keys"]
     assert first["spiffe_sequence"] == 1
     assert parse(keys=[], spiffe_sequence=(1 << 63) - 1).sequence == (1 << 63) - 1
+
+
+async def test_1_7_1_a_server_counts_its_changes(tmp_path: Path) -> None:
+    """Whatever changes the keys is published under a higher number, which a restart does not forget."""
+    async with running_server(tmp_path) as server:
+        first = await server.bundle()
+        await server.parts.trust.replace(lead_seconds=0)
+        second = await server.bundle()
+        assert second.x509_authorities != first.x509_authorities
+        assert second.sequence > first.sequence
+    async with running_server(tmp_path) as server:
+        assert (await server.bundle()).sequence >= second.sequence
 
 
 def test_1_7_2_the_refresh_hint_is_whole_seconds() -> None:
@@ -164,6 +185,19 @@ async def test_1_8_3_both_profiles_are_fetched_by_tls_1_2_or_later(
             assert await fetch(Relation(THEIRS, url, Profile.SPIFFE, ENDPOINT), theirs.bundle(1)) == b"id"
 
 
+async def test_1_8_3_our_endpoint_speaks_no_weaker_cipher(tmp_path: Path) -> None:
+    """Without authenticated encryption there is no connection to it."""
+    anyone = _anyone()
+    anyone.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with running_server(tmp_path, bundle_endpoint=Web(Address("127.0.0.1", 0))) as server:
+        assert server.running is not None
+        address = str(server.running.bundle_endpoint)
+        assert (await request(address, "/", tls=anyone)).status == 200
+        anyone.set_ciphers(_WEAK)
+        with pytest.raises(ssl.SSLError):
+            await request(address, "/", tls=anyone)
+
+
 def test_1_8_4_nothing_is_inferred() -> None:
     """URL, profile and trust domain have no default, and one says nothing of another."""
     assert check_relation(replace(_WEB, url="https://mirror.example/"), TD).trust_domain == THEIRS
@@ -180,11 +214,24 @@ def test_1_8_5_urls_are_https_without_user(url: str) -> None:
         check_relation(replace(_WEB, endpoint_id=ENDPOINT), TD)
 
 
+async def test_1_8_5_https_web_checks_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that the system trusts is good for its own names only."""
+    web = WebAuthority()
+    await asyncio.to_thread((tmp_path / "roots.pem").write_bytes, web.root())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+    for name, serves in (("127.0.0.1", True), ("b.test", False)):
+        tls = by_files(*await asyncio.to_thread(web.issue, tmp_path, name))
+        async with serving([page(b"web")], tls) as (url, _):
+            if serves:
+                assert await fetch(replace(_WEB, url=url), None) == b"web"
+            else:
+                with pytest.raises(RingfenceError, match="does not verify"):
+                    await fetch(replace(_WEB, url=url), None)
+
+
 async def test_1_8_6_the_endpoint_serves_everyone_the_latest_bundle(tmp_path: Path) -> None:
     """No client authentication, UTF-8 as application/json, 405 for other methods."""
-    anyone = ssl.create_default_context()
-    anyone.check_hostname = False
-    anyone.verify_mode = ssl.CERT_NONE
+    anyone = _anyone()
     async with running_server(tmp_path, bundle_endpoint=Web(Address("127.0.0.1", 0))) as server:
         assert server.running is not None
         address = str(server.running.bundle_endpoint)

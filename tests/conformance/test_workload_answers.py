@@ -25,7 +25,7 @@ from ringfence.certs.jwt_svid import sign_jwt
 from ringfence.certs.revocation import serial_of
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.certs.svid import verify_peer
+from ringfence.certs.svid import spiffe_id_of, verify_peer
 from ringfence.proto import workload
 from ringfence.proto.client import Client
 from tests.broker.agent.harness import HEADER, OWN_UID, AgentUnderTest, first_svids, status_of, workload_client
@@ -63,6 +63,18 @@ async def _federate(server: ServerUnderTest, issuer: Authority) -> None:
 def _foreign_token(issuer: Authority) -> str:
     holder = SpiffeId(THEIRS, "/w")
     return issuer.issue_jwt(holder, ["db"], now=datetime.now(UTC), ttl=timedelta(minutes=5))[0]
+
+
+async def test_1_1_7_the_longest_id_is_registered_and_issued(server: ServerUnderTest, client: Client) -> None:
+    """2048 bytes, from the registration to certificate and token; one more is refused."""
+    longest = "spiffe://example.org/" + "a" * (2048 - len("spiffe://example.org/"))
+    await server.create_entry(longest, OWN_UID)
+    [svid] = (await _first(client, "FetchX509SVID", workload.X509SVIDRequest())).svids
+    assert svid.spiffe_id == str(spiffe_id_of(split_der(svid.x509_svid)[0])) == longest
+    [token] = (await client.FetchJWTSVID(workload.JWTSVIDRequest(audience=["db"]), metadata=HEADER)).svids
+    assert await _validated(client, token.svid) == longest
+    with pytest.raises(grpc.aio.AioRpcError):
+        await server.create_entry(longest + "a", OWN_UID)
 
 
 async def test_1_6_1_both_profiles_are_served(server: ServerUnderTest, client: Client) -> None:

@@ -102,18 +102,24 @@ def test_1_2_2_a_leaf_names_a_workload() -> None:
 
 
 def test_1_2_3_names_are_critical_where_the_subject_is_empty() -> None:
-    """Ours have a subject always, and theirs need none."""
+    """Ours have a subject always, and theirs need none, but then the names have to be critical."""
     for certificate in (_issued(), _issued("x" * 63 + ".local"), _ROOT):
         assert len(certificate.subject.rdns) > 0
-    empty = (
-        x509.CertificateBuilder(_ROOT.subject, x509.Name([]), _KEY, 1)
-        .not_valid_before(_NOW - _HOUR)
-        .not_valid_after(_NOW + _HOUR)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(_TRAINER))]), critical=True)
-        .add_extension(LEAF_USAGE, critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(_ROOT.public_key()), critical=False)  # type: ignore[arg-type]
-    )
-    _accepted(empty.sign(_KEYS._keys[_AUTHORITY.current.x509.key_id], hashes.SHA256()).public_bytes(Encoding.DER))
+    signer = _KEYS._keys[_AUTHORITY.current.x509.key_id]
+    for critical in (True, False):
+        empty = (
+            x509.CertificateBuilder(_ROOT.subject, x509.Name([]), _KEY, 1)
+            .not_valid_before(_NOW - _HOUR)
+            .not_valid_after(_NOW + _HOUR)
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(_TRAINER))]), critical)
+            .add_extension(LEAF_USAGE, critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        )
+        leaf = empty.sign(signer, hashes.SHA256()).public_bytes(Encoding.DER)
+        if critical:
+            _accepted(leaf)
+        else:
+            _refused(leaf, "does not verify")
 
 
 def test_1_2_4_the_signing_certificate_is_an_svid_of_the_domain() -> None:
