@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.broker_options import broker_config, broker_options
+from ringfence.broker.cli.daemon_options import feature_option, log_level_option
 from ringfence.broker.cli.failure import ANSWER_IS_NO
-from ringfence.broker.cli.feature_option import feature_option
 from ringfence.broker.cli.output import output_option, show_one
+
+_FILE, _PATH = click.Path(dir_okay=False, path_type=Path), click.Path(path_type=Path)
 
 
 @click.group()
@@ -37,7 +39,7 @@ def command() -> None:
 @click.option(
     "--socket",
     required=True,
-    type=click.Path(path_type=Path),
+    type=_PATH,
     envvar="RINGFENCE_AGENT_SOCKET",
     help="Unix socket of the Workload API and SDS; launchers reach SOCKET.admin.",
 )
@@ -60,13 +62,13 @@ def command() -> None:
 )
 @click.option(
     "--x509pop-cert",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_FILE,
     envvar="RINGFENCE_X509POP_CERT",
     help="This node's certificate in PEM, intermediates after it.",
 )
 @click.option(
     "--x509pop-key",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_FILE,
     envvar="RINGFENCE_X509POP_KEY",
     help="Its private key in PEM, 0600.",
 )
@@ -78,7 +80,7 @@ def command() -> None:
 )
 @click.option(
     "--k8s-psat-token",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_FILE,
     default="/var/run/secrets/tokens/ringfence-agent",
     show_default=True,
     envvar="RINGFENCE_K8S_PSAT_TOKEN",
@@ -92,13 +94,13 @@ def command() -> None:
 )
 @click.option(
     "--k8s-kubeconfig",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_FILE,
     envvar="RINGFENCE_K8S_KUBECONFIG",
     help="How to reach the Kubernetes API.  [default: the pod's service account]",
 )
 @click.option(
     "--bootstrap-bundle",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     envvar="RINGFENCE_BOOTSTRAP_BUNDLE",
     help="The server's trust bundle, PEM or SPIFFE JSON.",
 )
@@ -116,14 +118,7 @@ def command() -> None:
 )
 @broker_options
 @feature_option("agent", "RINGFENCE_AGENT_FEATURES")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    envvar="RINGFENCE_LOG_LEVEL",
-    help="What to log.",
-)
+@log_level_option
 def run(**options: Any) -> None:
     """Run the agent until it is told to stop."""
     from ringfence.broker.collector import importing

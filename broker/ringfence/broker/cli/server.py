@@ -9,14 +9,14 @@ import click
 
 from ringfence.broker.cli.access_table import ACCESS
 from ringfence.broker.cli.admin_client import Where, ask, with_admin
+from ringfence.broker.cli.daemon_options import feature_option, log_level_option
 from ringfence.broker.cli.duration import DURATION
-from ringfence.broker.cli.feature_option import feature_option
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 from ringfence.broker.cli.server_store import backup, migrate, restore, validation_of
 from ringfence.broker.cli.servers import forget
 from ringfence.broker.cli.servers import list_ as list_servers
 
-_FOLDER = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path)
 
 
 @click.group()
@@ -26,20 +26,20 @@ def command() -> None:
 
 @command.command()
 @click.option("--trust-domain", required=True, envvar="RINGFENCE_TRUST_DOMAIN", help="Name of the trust domain.")
-@click.option("--data-dir", required=True, type=_FOLDER, envvar="RINGFENCE_DATA_DIR", help="Where state is kept, 0700.")
+@click.option("--data-dir", required=True, type=_PATH, envvar="RINGFENCE_DATA_DIR", help="Where state is kept, 0700.")
 @click.option("--listen", required=True, envvar="RINGFENCE_LISTEN", help="HOST:PORT for agents, proxies and evidence.")
 @click.option(
     "--database", default="", envvar="RINGFENCE_DATABASE", help="URL of a PostgreSQL.  [default: SQLite in DATA_DIR]"
 )
-@click.option("--intent", type=_FOLDER, envvar="RINGFENCE_INTENT", help="Folder of intent to apply at start.")
-@click.option("--admin-socket", type=_FOLDER, envvar="RINGFENCE_ADMIN_SOCKET", help="[default: DATA_DIR/admin.sock]")
+@click.option("--intent", type=_PATH, envvar="RINGFENCE_INTENT", help="Folder of intent to apply at start.")
+@click.option("--admin-socket", type=_PATH, envvar="RINGFENCE_ADMIN_SOCKET", help="[default: DATA_DIR/admin.sock]")
 @click.option("--http-listen", envvar="RINGFENCE_HTTP_LISTEN", help="HOST:PORT of /live /ready /metrics /version.")
 @click.option("--otlp-listen", envvar="RINGFENCE_OTLP_LISTEN", help="One more HOST:PORT, for evidence only.")
 @click.option("--otlp-forward", default="", envvar="RINGFENCE_OTLP_FORWARD", help="OTLP collector to pass evidence to.")
 @click.option("--oidc-listen", envvar="RINGFENCE_OIDC_LISTEN", help="HOST:PORT of OIDC discovery, for cloud services.")
 @click.option("--oidc-issuer", default="", envvar="RINGFENCE_OIDC_ISSUER", help="URL that JWT-SVIDs carry as `iss`.")
-@click.option("--oidc-cert", type=_FOLDER, envvar="RINGFENCE_OIDC_CERT", help="Its certificate chain, PEM.")
-@click.option("--oidc-key", type=_FOLDER, envvar="RINGFENCE_OIDC_KEY", help="The key of --oidc-cert, PEM.")
+@click.option("--oidc-cert", type=_PATH, envvar="RINGFENCE_OIDC_CERT", help="Its certificate chain, PEM.")
+@click.option("--oidc-key", type=_PATH, envvar="RINGFENCE_OIDC_KEY", help="The key of --oidc-cert, PEM.")
 @click.option("--bundle-listen", envvar="RINGFENCE_BUNDLE_LISTEN", help="HOST:PORT where partners fetch our bundle.")
 @click.option(
     "--bundle-profile",
@@ -49,8 +49,8 @@ def command() -> None:
     envvar="RINGFENCE_BUNDLE_PROFILE",
     help="What partners know it by: the server's SVID, or a web certificate.",
 )
-@click.option("--bundle-cert", type=_FOLDER, envvar="RINGFENCE_BUNDLE_CERT", help="Web certificate chain, PEM.")
-@click.option("--bundle-key", type=_FOLDER, envvar="RINGFENCE_BUNDLE_KEY", help="The key of --bundle-cert, PEM.")
+@click.option("--bundle-cert", type=_PATH, envvar="RINGFENCE_BUNDLE_CERT", help="Web certificate chain, PEM.")
+@click.option("--bundle-key", type=_PATH, envvar="RINGFENCE_BUNDLE_KEY", help="The key of --bundle-cert, PEM.")
 @click.option(
     "--ca-ttl", type=DURATION, default="24h", show_default=True, envvar="RINGFENCE_CA_TTL", help="Life of an authority."
 )
@@ -80,15 +80,15 @@ def command() -> None:
 )
 @click.option(
     "--key-passphrase-file",
-    type=_FOLDER,
+    type=_PATH,
     envvar="RINGFENCE_KEY_PASSPHRASE_FILE",
     help="Passphrase that encrypts the keys on disk.  [default: systemd credential ringfence.key-passphrase, if any]",
 )
-@click.option("--pkcs11-module", type=_FOLDER, envvar="RINGFENCE_PKCS11_MODULE", help="PKCS#11 library of the token.")
+@click.option("--pkcs11-module", type=_PATH, envvar="RINGFENCE_PKCS11_MODULE", help="PKCS#11 library of the token.")
 @click.option("--pkcs11-token", default="", envvar="RINGFENCE_PKCS11_TOKEN", help="Label of the token.")
 @click.option(
     "--pkcs11-pin-file",
-    type=_FOLDER,
+    type=_PATH,
     envvar="RINGFENCE_PKCS11_PIN_FILE",
     help="User PIN of the token.  [default: systemd credential ringfence.pkcs11-pin]",
 )
@@ -102,7 +102,7 @@ def command() -> None:
 )
 @click.option(
     "--x509pop-ca",
-    type=_FOLDER,
+    type=_PATH,
     multiple=True,
     envvar="RINGFENCE_X509POP_CA",
     help="PEM file of an authority whose certificates are nodes'; may be given again.",
@@ -115,20 +115,20 @@ def command() -> None:
 )
 @click.option(
     "--k8s-clusters",
-    type=_FOLDER,
+    type=_PATH,
     envvar="RINGFENCE_K8S_CLUSTERS",
     help="TOML file of the Kubernetes clusters whose nodes may attest by k8s_psat.",
 )
 @click.option(
     "--upstream-cert",
-    type=_FOLDER,
+    type=_PATH,
     envvar="RINGFENCE_UPSTREAM_CERT",
     help="Certificate, PEM, of the authority that signs ours; then those between it and the root.",
 )
-@click.option("--upstream-key", type=_FOLDER, envvar="RINGFENCE_UPSTREAM_KEY", help="The key of --upstream-cert, PEM.")
+@click.option("--upstream-key", type=_PATH, envvar="RINGFENCE_UPSTREAM_KEY", help="The key of --upstream-cert, PEM.")
 @click.option(
     "--upstream-roots",
-    type=_FOLDER,
+    type=_PATH,
     envvar="RINGFENCE_UPSTREAM_ROOTS",
     help="Roots above it, PEM.  [default: the last of --upstream-cert]",
 )
@@ -166,14 +166,7 @@ def command() -> None:
     envvar="RINGFENCE_ACCESS",
     help="TOML file whose [access] says who may use the admin API.  [default: [access] of --config, if any]",
 )
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    envvar="RINGFENCE_LOG_LEVEL",
-    help="What to log.",
-)
+@log_level_option
 def run(**given: Any) -> None:
     """Run the server until SIGTERM or SIGINT."""
     from ringfence.broker.collector import importing

@@ -14,22 +14,29 @@ from ringfence.broker.cli.svid_write import write
 if TYPE_CHECKING:
     from ringfence.broker.agent.fetching import FetchedSvid
 
-_socket_option: Callable[[Any], Any] = click.option(
-    "--socket",
-    required=True,
-    envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],
-    help="The agent's socket: a path, or unix:///PATH.",
+_FETCH_OPTIONS = (
+    click.option(
+        "--socket",
+        required=True,
+        envvar=["RINGFENCE_SOCKET", "SPIFFE_ENDPOINT_SOCKET"],
+        help="The agent's socket: a path, or unix:///PATH.",
+    ),
+    click.option("--timeout", default=35.0, show_default=True, help="Seconds to wait."),
+    click.option(
+        "--write", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files; keys are written 0600."
+    ),
+    output_option,
 )
-_timeout_option: Callable[[Any], Any] = click.option(
-    "--timeout", default=35.0, show_default=True, help="Seconds to wait."
-)
-_write_option: Callable[[Any], Any] = click.option(
-    "--write", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files; keys are written 0600."
-)
-
 _id_option: Callable[[Any], Any] = click.option(
     "--spiffe-id", default="", help="Which of this process's identities; default: all."
 )
+
+
+def _fetch_options(command: Any) -> Any:
+    """Adds what every way of fetching is told: from where, how long to wait, whereto, and how to print."""
+    for option in reversed(_FETCH_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -46,10 +53,7 @@ def fetch() -> None:
 
 
 @fetch.command()
-@_socket_option
-@_timeout_option
-@_write_option
-@output_option
+@_fetch_options
 def x509(socket: str, timeout: float, write: Path | None, output: str) -> None:
     """Fetch the X.509-SVIDs, their keys and the trust bundles."""
     import asyncio
@@ -60,10 +64,7 @@ def x509(socket: str, timeout: float, write: Path | None, output: str) -> None:
 
 
 @fetch.command()
-@_socket_option
-@_timeout_option
-@_write_option
-@output_option
+@_fetch_options
 @click.option("--audience", multiple=True, required=True, help="Who is to accept the token; may be repeated.")
 @_id_option
 def jwt(
@@ -76,17 +77,13 @@ def jwt(
 
     found = asyncio.run(fetch_jwt(socket, audience, spiffe_id, timeout))
     if write is not None:
-        for path in write_jwt(found, write):
-            click.echo(path)
+        _name(write_jwt(found, write))
         return
     show_list("JwtSvid", found, columns=("spiffe_id", "svid"), output=output, name="spiffe_id")
 
 
 @fetch.command()
-@_socket_option
-@_timeout_option
-@_write_option
-@output_option
+@_fetch_options
 @_id_option
 def wit(socket: str, timeout: float, write: Path | None, output: str, spiffe_id: str) -> None:
     """Fetch WIT-SVIDs and their private keys, of an agent with --feature wit-svid."""
@@ -96,12 +93,9 @@ def wit(socket: str, timeout: float, write: Path | None, output: str, spiffe_id:
 
     found = asyncio.run(fetch_wit(socket, spiffe_id, timeout))
     if write is not None:
-        for path in write_wit(found, write):
-            click.echo(path)
+        _name(write_wit(found, write))
         return
-    columns = ("spiffe_id", "hint", "wit_svid")
-    secret = output in {"json", "jsonl", "yaml"}
-    rows = found if secret else [{name: svid[name] for name in columns} for svid in found]
+    rows = _public(found, ("spiffe_id", "hint", "wit_svid"), output)
     show_list("WitSvid", rows, columns=("spiffe_id", "wit_svid"), output=output, name="spiffe_id")
 
 
@@ -114,10 +108,7 @@ def wit(socket: str, timeout: float, write: Path | None, output: str, spiffe_id:
     help="The agent's Broker API: unix:///PATH or tcp://HOST:PORT.",
 )
 @click.option("--agent-id", required=True, help="SPIFFE ID that the agent has to prove.")
-@_socket_option
-@_timeout_option
-@_write_option
-@output_option
+@_fetch_options
 def fetch_for(
     pid: int, broker_api: str, agent_id: str, socket: str, timeout: float, write: Path | None, output: str
 ) -> None:
@@ -133,14 +124,22 @@ def fetch_for(
 
 
 def _show_x509(found: Sequence[FetchedSvid], write: Path | None, output: str) -> None:
-    """Into files below *write*, or on the screen: keys only where they are asked for."""
+    """Into files below *write*, or on the screen."""
     from ringfence.broker.agent.fetching import write_x509
 
     if write is not None:
-        for path in write_x509(found, write):
-            click.echo(path)
+        _name(write_x509(found, write))
         return
     columns = ("spiffe_id", "expires_at", "hint")
-    secret = output in {"json", "jsonl", "yaml"}
-    rows = [svid.row() if secret else {name: svid.row()[name] for name in columns} for svid in found]
+    rows = _public([svid.row() for svid in found], columns, output)
     show_list("X509Svid", rows, columns=columns, output=output, name="spiffe_id")
+
+
+def _name(written: Sequence[Path]) -> None:
+    for path in written:
+        click.echo(path)
+
+
+def _public(rows: Sequence[dict[str, Any]], fields: Sequence[str], output: str) -> Sequence[dict[str, Any]]:
+    """What is shown of *rows*: private keys only in the forms that programs read."""
+    return rows if output in {"json", "jsonl", "yaml"} else [{name: row[name] for name in fields} for row in rows]

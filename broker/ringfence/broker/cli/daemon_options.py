@@ -1,4 +1,4 @@
-"""`--feature NAME`, for the commands that run a daemon."""
+"""Options that the commands have in common which run a daemon."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 import click
 
 from ringfence.broker.features import features_of
+
+log_level_option: Callable[[Any], Any] = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="RINGFENCE_LOG_LEVEL",
+    help="What to log.",
+)
 
 
 def feature_option(daemon: str, envvar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
