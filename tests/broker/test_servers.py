@@ -120,7 +120,7 @@ async def test_a_new_authority_is_not_used_before_the_other_server_shows_it(
     location: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By hand it is refused in words, by itself it is put off; one that died is waited for by nobody."""
-    monkeypatch.setattr("ringfence.broker.trust._PATIENCE", 0.2)
+    monkeypatch.setattr("ringfence.broker.spread._PATIENCE", 0.2)
     clock = Clock()
     async with server(location, tmp_path / "a", keys=MemoryKeys(), clock=clock) as a:
         async with server(location, tmp_path / "b", keys=MemoryKeys(), clock=clock) as b:

@@ -18,6 +18,7 @@ from ringfence.broker.files import write_atomically
 from ringfence.broker.log import log
 from ringfence.broker.others import Others
 from ringfence.broker.servers import Servers
+from ringfence.broker.spread import LEAD_SECONDS, Spread
 from ringfence.broker.store import authority as stored
 from ringfence.broker.store.authority import SERVER, Kept, sequence_of
 from ringfence.broker.store.engine import Store
@@ -33,8 +34,6 @@ from ringfence.certs.slot import X509Authority
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.certs.upstream import Upstream
 
-LEAD_SECONDS = 1.0  # a pushed bundle is in every connected Envoy well before
-_PATIENCE = 10.0  # seconds for other servers to push what was published here
 SPREAD_MS = 2_000  # over which agents renew after a rotation, so that they do not ask at once
 
 
@@ -68,8 +67,7 @@ class Trust:
         self._one_at_a_time = asyncio.Lock()
         self._taking = asyncio.Lock()  # from what the store says to what `bundle` is
         self._unpublished = False
-        self._published_at = 0.0  # of the event loop
-        self._published_as = sequence  # the sequence of the bundle that first showed what we published last
+        self._spread = Spread(servers, sequence)
         self._issuers: tuple[int, frozenset[str]] = (-1, frozenset())
         self._own = authority.bundle(0)  # as published
         self.bundle: SpiffeBundle = self.others.merged(self._me, self._own, sequence)
@@ -143,7 +141,8 @@ class Trust:
                     self._unpublished = True  # one kind may be made and the other fail
                     await asyncio.to_thread(self.authority.prepare, now, self.authority.due(due, now))
                 case Step.ACTIVATE:
-                    if not await self._is_known():
+                    # When it ends, it is too late to wait for servers that do not follow.
+                    if now < self.authority.current.x509.not_after and not await self._spread.is_done():
                         return Step.WAIT
                     self.authority.activate(now, self.authority.due(due, now))
                 case Step.PRUNE:
@@ -162,7 +161,7 @@ class Trust:
                 self._unpublished = True
                 await asyncio.to_thread(self.authority.prepare, now, missing)
                 await self._publish()
-            await self._let_spread(lead_seconds)
+            await self._spread.wait(lead_seconds)
             self.authority.activate(now)
             await self._publish()
             events.authority_step("replace", self.authority.current.x509.subject_key_id)
@@ -181,7 +180,7 @@ class Trust:
                 case "prepare":
                     taken = await asyncio.to_thread(self.authority.prepare_one, now, kind)
                 case "activate":
-                    await self._let_spread(lead_seconds)
+                    await self._spread.wait(lead_seconds)
                     taken = line.activate(now, authority_id)
                 case "taint":
                     taken = line.taint(authority_id)
@@ -273,8 +272,8 @@ class Trust:
                 lambda connection: stored.save(connection, self._me, state),
                 lambda kept: [published(self._published, keys, sequence_of(kept))],
             )
-            self._published, self._own, self._published_as = keys, own, sequence_of(kept)
-            self._published_at = asyncio.get_running_loop().time()
+            self._published, self._own = keys, own
+            self._spread.begin(sequence_of(kept))
             self._unpublished = False
             await self._take(kept)
 
@@ -286,34 +285,13 @@ class Trust:
         if self._servers is not None:
             await self._servers.show(self.bundle.sequence)
 
-    async def _let_spread(self, lead_seconds: float) -> None:
-        """Wait until whoever verifies knows the new authority; raises UNAVAILABLE when another server is too slow."""
-        since = self._published_at
-        if self._servers is not None:
-            if not await self._servers.wait_shown(self._published_as, _PATIENCE):
-                raise RingfenceError(
-                    Kind.UNAVAILABLE,
-                    "another server does not show the new authority yet",
-                    hint="See `ringfence server list`: stop one that hangs",
-                )
-            since = max(since, self._servers.heard_at)
-        left = since + lead_seconds - asyncio.get_running_loop().time()
-        if left > 0:
-            await asyncio.sleep(left)
-
     async def _let_others_show(self) -> None:
         """Before the first SVID of a new server: others' agents and proxies are to know who signed it."""
         if self.others.authorities:
             try:
-                await self._let_spread(LEAD_SECONDS)
+                await self._spread.wait(LEAD_SECONDS)
             except RingfenceError as error:
                 log.warning("serving all the same", detail=error.detail, hint=error.hint)
-
-    async def _is_known(self) -> bool:
-        """Whether the other servers show what we published, or it is too late to wait for them."""
-        if self._servers is None or self._clock() >= self.authority.current.x509.not_after:
-            return True
-        return await self._servers.is_shown(self._published_as)
 
     async def _after(self, step: str) -> None:
         if step == "activate":
