@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.agent.v1 import agent_pb2
-from ringfence.broker.agent.entries import Entry, EntryBook, unique_hints
+from ringfence.broker.agent.entries import EntryBook
+from ringfence.broker.agent.entry import Entry, unique_hints
 from ringfence.certs.selectors import Selector
 
 UID = Selector("unix", "uid:1")

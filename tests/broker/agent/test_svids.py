@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.svids import HeldSvid, SvidStore, new_key
 from ringfence.certs.authority import Authority
 from ringfence.certs.errors import Kind, RingfenceError

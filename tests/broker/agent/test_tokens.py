@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ringfence.agent.v1 import agent_pb2
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector

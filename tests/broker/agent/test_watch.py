@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from ringfence.agent.v1 import agent_pb2
-from ringfence.broker.agent.cache import Cache, View
+from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.callers import Caller
 from ringfence.broker.agent.svids import HeldSvid, new_key
+from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import Watch, Watches
 from ringfence.broker.agent.workload_api import has_svids, is_entitled
 from ringfence.broker.attest import procfs

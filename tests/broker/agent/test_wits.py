@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.cache import Cache
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.wits import HeldWit, Wits
 from ringfence.broker.server.daemon import system_clock
 from ringfence.certs.authority import Authority

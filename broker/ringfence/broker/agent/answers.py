@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from ringfence.broker.agent.cache import View
-from ringfence.broker.agent.entries import unique_hints
+from ringfence.broker.agent.entry import unique_hints
+from ringfence.broker.agent.view import View
 from ringfence.proto import workload
 from ringfence.proto.lane import Framed, frame
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Protocol
 
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent import events
-from ringfence.broker.agent.entries import Applied, Entry, EntryBook
+from ringfence.broker.agent.entries import Applied, EntryBook
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.revoked import Revoked
 from ringfence.broker.agent.storage import Kept
 from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter
+from ringfence.broker.agent.view import Bundles, View
 from ringfence.broker.version import VERSION
 from ringfence.certs.bundle import SpiffeBundle, digest_of
 from ringfence.certs.certificate import read_certificate, subject_key_id
@@ -29,53 +30,6 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The time, aware."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Bundles:
-    """The trust domain's bundle and revocation lists, and bundles of others; the number changes with any of them."""
-
-    own: SpiffeBundle
-    federated: Mapping[TrustDomain, SpiffeBundle]
-    version: int
-    crls: tuple[bytes, ...] = ()
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Equal keys, equal bundles."""
-        return (self.version, *self.federated)
-
-    def of(self, entries: Iterable[Entry]) -> Bundles:
-        """What the holder of *entries* may see: our own bundle, and those that one of the entries federates with."""
-        if not self.federated:
-            return self
-        named = {domain for entry in entries for domain in entry.federates_with}
-        return replace(self, federated={td: bundle for td, bundle in self.federated.items() if td in named})
-
-    @property
-    def all(self) -> dict[TrustDomain, SpiffeBundle]:
-        """Every bundle by its trust domain, sorted."""
-        return dict(sorted({**self.federated, self.own.trust_domain: self.own}.items()))
-
-
-@dataclass(frozen=True)
-class View:
-    """What one caller is entitled to at one moment; `held` lacks entries whose SVID is not there yet."""
-
-    entries: tuple[Entry, ...]
-    held: tuple[tuple[Entry, HeldSvid], ...] = field(repr=False)
-    bundles: Bundles = field(repr=False)
-    waits: bool  # some entry's SVID is still to come
-
-    @cached_property
-    def key(self) -> tuple[object, ...]:
-        """Equal keys, equal answers."""
-        return (self.bundles.key, tuple((entry.id, entry.hint, svid.serial) for entry, svid in self.held))
-
-    @property
-    def entitled(self) -> tuple[object, ...]:
-        """Equal while no bundle and no entitlement changes, whatever SVIDs do."""
-        return (self.bundles.key, bool(self.entries))
 
 
 class Listener(Protocol):

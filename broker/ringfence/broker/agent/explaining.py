@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.callers import Callers
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.attest.named import held
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.errors import Kind, RingfenceError

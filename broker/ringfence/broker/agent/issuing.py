@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.link import MAX_BATCH, Link
 from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter, new_key
 from ringfence.certs.errors import RingfenceError

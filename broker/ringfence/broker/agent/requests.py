@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ringfence.broker.agent.cache import View
-from ringfence.broker.agent.entries import Entry, unique_hints
+from ringfence.broker.agent.entry import Entry, unique_hints
 from ringfence.broker.agent.tokens import Tokens
+from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import NO_IDENTITY, Watch
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ringfence.broker.agent import events
-from ringfence.broker.agent.cache import View
 from ringfence.broker.agent.secrets import ALL_BUNDLES, SPECIAL, Secrets, opted_out
+from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import Watch, Watches
 from ringfence.broker.agent.workload_api import has_some, has_svids
 from ringfence.certs.errors import RingfenceError

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ringfence.broker.agent.cache import View
 from ringfence.broker.agent.svids import HeldSvid
+from ringfence.broker.agent.view import View
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.xds.codec import build, extension, resource

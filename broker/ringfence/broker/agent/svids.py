@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from cryptography.x509 import load_der_x509_certificate
 
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.certs.certificate import issuer_key_id
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.rotation import renew_at

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.cache import Clock
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.storage import KeptToken
 from ringfence.broker.status import kind_of
 from ringfence.certs.errors import Kind, RingfenceError

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from ringfence.broker.agent.cache import View
+from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import Watch
 from ringfence.certs.jwt_svid import missing_key
 from ringfence.certs.spiffe_id import TrustDomain

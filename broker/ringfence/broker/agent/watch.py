@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ringfence.broker.agent.cache import Cache, View
+from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.callers import Caller, Callers
-from ringfence.broker.agent.entries import Applied, Entry
+from ringfence.broker.agent.entries import Applied
+from ringfence.broker.agent.entry import Entry
+from ringfence.broker.agent.view import View
 from ringfence.broker.attest.launch import Launch
 from ringfence.certs.selectors import Selector
 from ringfence.proto.lane import Connection

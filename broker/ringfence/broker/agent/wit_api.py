@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ringfence.broker.agent.cache import View
-from ringfence.broker.agent.entries import Entry, unique_hints
+from ringfence.broker.agent.entry import Entry, unique_hints
 from ringfence.broker.agent.requests import asked_id, read_request
+from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import Watches
 from ringfence.broker.agent.wits import HeldWit, Wits
 from ringfence.broker.agent.workload_api import is_entitled

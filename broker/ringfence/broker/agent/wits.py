@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
-from ringfence.broker.agent.entries import Entry
+from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.issuing import PATIENCE, PAUSE, TRANSIENT, until_due
 from ringfence.broker.agent.svids import SvidStore, draw_jitter, new_key
 from ringfence.certs.bundle import SpiffeBundle

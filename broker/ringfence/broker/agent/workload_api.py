@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ringfence.broker.agent.answers import Answers
-from ringfence.broker.agent.cache import View
 from ringfence.broker.agent.requests import TokenRequest, jwt_svids, read_request
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.unknown import UnknownKeys
+from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import Watches
 from ringfence.certs.errors import RingfenceError
 from ringfence.proto import workload

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ringfence.broker.agent.answers import Answers
-from ringfence.broker.agent.cache import View
 from ringfence.broker.agent.requests import TokenRequest, check_header, jwt_svids, read_request
 from ringfence.broker.agent.tokens import Tokens
+from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import NO_IDENTITY, Watch, Watches
 from ringfence.broker.agent.workload_api import has_some, has_svids, is_entitled
 from ringfence.broker.broker_api.references import References
