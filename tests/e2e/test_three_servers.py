@@ -56,12 +56,16 @@ async def test_killing_any_server_costs_no_identity_and_no_entry(tmp_path: Path,
                 await place.start()
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
-            await _agree(places, load)
-            assert all(not one.ended for one in held)
+            listed = await _agree(places, load)
+            async with asyncio.timeout(PATIENCE):
+                for one in held:
+                    while await one.entries() != listed:
+                        pass
+            assert [(one.ended, one.lost) for one in held] == [("", set())] * AGENTS
 
 
-async def _agree(places: list[Place], load: Load) -> None:
-    """Every server lists every entry that was acknowledged, once, and nothing that nobody asked for."""
+async def _agree(places: list[Place], load: Load) -> int:
+    """Every server lists every entry that was acknowledged, once, and nothing that nobody asked for; how many."""
     lists = [await _listed(place) for place in places]
     async with asyncio.timeout(PATIENCE):
         while lists[0] != lists[1] or lists[1] != lists[2]:  # the last call may still have been on its way
@@ -72,6 +76,7 @@ async def _agree(places: list[Place], load: Load) -> None:
     expected = {(ID % name, entry_id) for name, entry_id in load.acknowledged.items()}
     assert expected <= set(lists[0])
     assert set(names) - {name for name, _ in expected} <= {ID % name for name in load.unknown}
+    return len(names)
 
 
 async def _listed(place: Place) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ import grpc.aio
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.certs.svid import parse_svid
 from ringfence.proto import workload
+from ringfence.proto.client import Client
+from ringfence.proto.service import service_of
 from tests.broker.agent.harness import HEADER, OWN_UID, agent_process, workload_client
 from tests.broker.server.harness import ServerUnderTest, free_port, server_process
 
@@ -65,15 +67,23 @@ class Workload:
     """A process with an open stream, which notes what it holds and anything that it must never see."""
 
     name: str
+    socket: Path
     held: dict[str, bytes] = field(default_factory=dict)  # leaf by SPIFFE ID
+    lost: set[str] = field(default_factory=set)  # names that it held and then did not
     renewals: int = 0
     answers: int = 0
     ended: str = ""
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def follow(self, socket: Path) -> None:
+    async def entries(self) -> int:
+        """How many entries its agent holds."""
+        async with grpc.aio.insecure_channel(f"unix:{self.socket}.admin") as channel:
+            info = await Client(channel, service_of(pb, "Launcher")).Info(pb.InfoRequest())
+            return int(info.entries)
+
+    async def follow(self) -> None:
         """Read the stream; its end is a failure of its own."""
-        async with workload_client(socket) as client:
+        async with workload_client(self.socket) as client:
             call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER)
             try:
                 while (answer := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
@@ -86,6 +96,7 @@ class Workload:
     def _take(self, answer: Any) -> None:
         now = {svid.spiffe_id: svid.x509_svid for svid in answer.svids}
         self.renewals += sum(self.held.get(name, leaf) != leaf for name, leaf in now.items())
+        self.lost |= self.held.keys() - now.keys()
         self.held = now
         self.answers += 1
         self.news.set()
@@ -152,8 +163,8 @@ async def workloads(folder: Path, places: list[Place], number: int) -> AsyncIter
             await asyncio.to_thread(bundle.write_bytes, server.bundle_pem)
             told = ("--bootstrap-bundle", str(bundle), "--join-token", await server.token())
             agent = await stack.enter_async_context(agent_process(home, addresses, *told, http_port=free_port()))
-            made.append(Workload(f"agent{each}"))
-            tasks.append(streams.create_task(made[-1].follow(agent.socket)))
+            made.append(Workload(f"agent{each}", agent.socket))
+            tasks.append(streams.create_task(made[-1].follow()))
         yield made
         for task in tasks:
             task.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.answers import Answers
 from ringfence.broker.agent.cache import Cache
@@ -65,3 +67,12 @@ def test_the_server_is_told_what_is_held() -> None:
     assert cache.hello().federated_digest == digest_of(FOREIGN.values())
     cache.on_bundle(agent_pb2.BundleUpdate())
     assert cache.hello().federated_digest == b""
+
+
+def test_a_bundle_that_is_older_than_ours_takes_nothing_away() -> None:
+    """It comes from a server that has not heard of an authority which another one has shown us already."""
+    cache, now = _cache(), authority(OWN).bundle(5)
+    cache.on_bundle(agent_pb2.BundleUpdate(bundle=now.to_json()))
+    cache.on_bundle(agent_pb2.BundleUpdate(bundle=SpiffeBundle(OWN, sequence=4).to_json()))
+    assert cache.bundles.own == now
+    assert cache.hello().bundle_digest == hashlib.sha256(now.to_json()).digest()

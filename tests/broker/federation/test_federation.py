@@ -259,3 +259,42 @@ async def test_nothing_is_believed_that_could_not_be_kept(store: Store) -> None:
     assert not made.held
     assert not made.states
     await let_write(store, allowed=True)
+
+
+async def test_what_another_server_changed_is_followed(store: Store) -> None:
+    """Bundles and relations, made and ended; how a relation stands here is not forgotten for it."""
+    here, there = federation(store), federation(store)
+    await here.load()
+    await there.create(WEB, None)
+    await there.set_bundle(authority().bundle(3))
+    before = here.version
+    await here.follow()
+    assert here.held[THEIRS].bundle.sequence == 3
+    assert here.version > before
+    known = here.state(THEIRS)
+    await here.follow()
+    assert here.state(THEIRS) is known
+    await there.delete(THEIRS)
+    await here.follow()
+    assert (here.held, here.states) == ({}, ())
+
+
+async def test_of_several_servers_one_fetches(store: Store) -> None:
+    """The others wait for the next time, when it may be theirs."""
+    clock, on_duty = Clock(), asyncio.Event()
+
+    async def duty() -> bool:
+        return on_duty.is_set()
+
+    endpoint = Endpoint([authority().bundle(1).to_json()])
+    made = Federation(lambda: OWN, store, Bell(), clock=clock, fetch=endpoint, on_duty=duty)
+    await made.create(WEB, None)
+    running = asyncio.create_task(made.run())
+    await until(lambda: made.state(THEIRS).next_at > clock())
+    assert not endpoint.asked
+    on_duty.set()
+    clock.turn(hours=25)
+    made._wake.set()
+    await until(lambda: bool(endpoint.asked))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

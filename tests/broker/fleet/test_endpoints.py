@@ -89,3 +89,39 @@ def test_changes_told_are_the_changes_made(steps: list[tuple[str, str, int]]) ->
 
     for port in ("http", "db"):
         assert followed.get((KEY, port), ()) == found.of(KEY, port)
+
+
+def test_a_proxy_of_another_server_is_an_endpoint_until_that_server_lets_go_of_it() -> None:
+    """Its time is not ours to keep."""
+    found = Endpoints()
+    assert found.hear("n1", KEY, {"http": ("127.0.0.1", 1)}) == {(KEY, "http")}
+    assert found.hear("n1", KEY, {"http": ("127.0.0.1", 1)}) == set()
+    assert (found.elsewhere(), found.next_lapse()) == ({"n1"}, None)
+    assert found.lose("n1") == {(KEY, "http")}
+    assert found.lose("n1") == set()
+    assert found.of(KEY, "http") == ()
+
+
+def test_a_proxy_that_comes_over_is_ours_and_its_endpoint_never_goes_away() -> None:
+    """What the server that it left says afterwards takes nothing from it."""
+    found = Endpoints()
+    found.hear("n1", KEY, {"http": ("127.0.0.1", 1)})
+    assert found.join("n1", KEY, {"http": ("127.0.0.1", 1)}) == set()
+    assert not found.is_elsewhere("n1")
+    assert found.lose("n1") == set()
+    assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1),)
+
+
+def test_a_proxy_that_goes_over_leaves_no_grace_behind() -> None:
+    """Heard of elsewhere before or after its stream here ends, it stays an endpoint for as long as it is there."""
+    found = Endpoints()
+    for heard_first in (True, False):
+        found.join("n1", KEY, {"http": ("127.0.0.1", 1)})
+        if not heard_first:
+            found.leave("n1", NOW)
+        found.hear("n1", KEY, {"http": ("127.0.0.1", 1)})
+        if heard_first:
+            found.leave("n1", NOW)
+        assert found.next_lapse() is None
+        assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1),)
+        assert found.lose("n1") == {(KEY, "http")}
