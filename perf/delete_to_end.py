@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from perf.figure import p99
-from perf.rounds import Operator, operator
+from perf.rounds import Acting, operator
+from perf.spire_rounds import beside_spire
 from perf.stand import Stand, stand
 
 NAME = "delete_to_end"
@@ -18,10 +20,9 @@ GOAL = 50.0  # ms
 ROUNDS = 100
 
 
-async def _round(acting: Operator, number: int) -> float:
+async def _round(acting: Acting, number: int) -> float:
     entry_id = await acting.create(f"gone-{number}")
-    call = acting.fetch()
-    await call.read()
+    call = await acting.opened()
     begun = time.perf_counter()
     deleting = asyncio.create_task(acting.delete(entry_id))
     try:
@@ -36,13 +37,17 @@ async def _round(acting: Operator, number: int) -> float:
     return milliseconds
 
 
+async def _rounds(acting: Acting, _: Path, rounds: int) -> list[float]:
+    return [await _round(acting, number) for number in range(rounds)]
+
+
 async def _measure(place: Stand) -> list[float]:
     async with operator(place) as acting:
-        return [await _round(acting, number) for number in range(ROUNDS)]
+        return await _rounds(acting, place.socket, ROUNDS)
 
 
 def measure() -> dict[str, Any]:
     """The figure `delete_to_end`."""
     with stand() as place, place.agent():
         times = asyncio.run(_measure(place))
-    return p99(NAME, "entry deleted to the stream's PERMISSION_DENIED", times, GOAL)
+    return beside_spire(p99(NAME, "entry deleted to the stream's PERMISSION_DENIED", times, GOAL), _rounds)

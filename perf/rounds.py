@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 
@@ -14,6 +14,22 @@ from ringfence.admin.v1 import admin_pb2
 from ringfence.proto import workload
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
+
+
+class Acting(Protocol):
+    """Whoever makes entries and watches a stream, of ours or of a peer."""
+
+    async def create(self, name: str) -> str:
+        """An entry `/ns/perf/sa/NAME` for processes of our own user; its id."""
+        ...
+
+    async def delete(self, entry_id: str) -> None:
+        """Delete that entry."""
+        ...
+
+    async def opened(self) -> Any:
+        """A stream of FetchX509SVID, its first message read."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,12 @@ class Operator:
     def fetch(self) -> Any:
         """A stream of FetchX509SVID."""
         return self.workload.FetchX509SVID(workload.X509SVIDRequest(), metadata=(workload.SECURITY_HEADER,))
+
+    async def opened(self) -> Any:
+        """Such a stream, its first message read."""
+        call = self.fetch()
+        await call.read()
+        return call
 
 
 @asynccontextmanager

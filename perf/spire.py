@@ -73,14 +73,15 @@ class Spire:
         """The agent's Workload API."""
         return self.folder / "agent.sock"
 
-    def command(self, *arguments: str, check: bool = True) -> str:
+    def command(self, *arguments: str, check: bool = True, patience: float = _PATIENCE) -> str:
         """What `spire-server ...` prints."""
-        return _server_command(self.folder, *arguments, check=check)
+        return _server_command(self.folder, *arguments, check=check, patience=patience)
 
-    def entry(self, name: str, selector: str) -> None:
-        """Create an entry for the agent; it is on its way then."""
+    def entry(self, name: str, selector: str) -> str:
+        """Create an entry for the agent, which is on its way then; its id."""
         spiffe_id = f"spiffe://{TRUST_DOMAIN}/{name}"
-        self.command("entry", "create", "-parentID", AGENT_ID, "-spiffeID", spiffe_id, "-selector", selector)
+        said = self.command("entry", "create", "-parentID", AGENT_ID, "-spiffeID", spiffe_id, "-selector", selector)
+        return next(line.split()[-1] for line in said.splitlines() if line.startswith("Entry ID"))
 
 
 @contextmanager
@@ -104,9 +105,9 @@ def spire() -> Iterator[Spire]:
                 yield Spire(folder, serving.pid, attesting.pid)
 
 
-def _server_command(folder: Path, *arguments: str, check: bool = True) -> str:
+def _server_command(folder: Path, *arguments: str, check: bool = True, patience: float = _PATIENCE) -> str:
     command = [str(BIN / "spire-server"), *arguments, "-socketPath", str(folder / "server.sock")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience)
     if check and done.returncode:
         raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
     return done.stdout
