@@ -75,8 +75,10 @@ def error_of(failure: grpc.aio.AioRpcError, *, where: str) -> RingfenceError:
     kind = Kind[str(kind_name)] if kind_name in Kind.__members__ else kind_of(failure.code().value[0])
     detail = failure.details() or failure.code().name
     if kind_name is None and kind is Kind.UNAVAILABLE:
-        reason = detail.rpartition("error: ")[2]  # grpc wraps the system's text in several layers of its own
+        reason = detail.rpartition(": ")[2]  # grpc wraps the system's text in several layers of its own
         return RingfenceError(kind, f"no answer ({reason})", where=where, hint="Check that it runs and is reachable")
+    if kind_name is None and kind is Kind.TIMEOUT:  # by grpc's clock or by the other side's: in different words
+        return RingfenceError(kind, "no answer in time", where=where, hint="Check that it is well, or try again")
     return RingfenceError(kind, detail, where=_text(sent.get(_WHERE)), hint=_text(sent.get(_HINT)))
 
 

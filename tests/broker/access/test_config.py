@@ -81,7 +81,7 @@ GRANT = "network = true\n[[grant]]\n"
 @pytest.mark.parametrize(
     ("text", "where", "says"),
     [
-        ("nonsense = 1", "access.nonsense", "Extra inputs"),
+        ("nonsense = 1", "access.nonsense", "no such setting"),
         ("[[grant]]\nrole = 'root'\nunix.uid = 1", "access.grant[0].role", "'admin', 'editor' or 'viewer'"),
         ("[[grant]]\nrole = 'admin'", "access.grant[0]", "exactly one of unix, spiffe_id and oidc"),
         (f"{GRANT}role = 'admin'\nunix.uid = 1\n{SVID}", "access.grant[0]", "exactly one"),

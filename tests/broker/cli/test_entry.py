@@ -88,7 +88,7 @@ async def test_entries_are_filtered_and_counted(tmp_path: Path) -> None:
         (("--spiffe-id", "spiffe://example.org/a", "--selector", "unix:shoe:1"), 4, "uid"),
         (("--spiffe-id", "spiffe://example.org/a"), 2, "--selector"),
         (("--spiffe-id", "spiffe://example.org/a", "--selector", "unix:uid:1", "--ttl", "soon"), 2, "duration"),
-        (("--spiffe-id", "spiffe://example.org/a", "--selector", "unix:uid:1", "--expires-at", "soon"), 2, "duration"),
+        (("--spiffe-id", "spiffe://example.org/a", "--selector", "unix:uid:1", "--expires-at", "soon"), 2, "no time"),
         (("--spiffe-id", "spiffe://example.org/a/{k8s.shoe}"), 4, "k8s:shoe"),
     ],
 )

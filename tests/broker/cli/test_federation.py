@@ -69,7 +69,7 @@ async def test_bundles_are_kept_by_hand(tmp_path: Path) -> None:
         [row] = (await ringfence("bundle", "list", *where, "-o", "json")).json["items"]
         assert (row["trustDomain"], row["sequence"], row["entries"]) == ("b.test", 7, 1)
         refused = await ringfence("bundle", "delete", "b.test", *where)
-        assert (refused.code, "1 entries federate" in refused.err) == (1, True)
+        assert (refused.code, "1 entry federates" in refused.err) == (1, True)
         forced = await ringfence("bundle", "delete", "b.test", "--force", *where, "-o", "json")
         assert forced.json["action"] == "deleted"
         gone = await ringfence("bundle", "delete", "b.test", *where, "-o", "json")

@@ -37,7 +37,7 @@ async def test_an_identity_is_revoked_shown_and_lifted(tmp_path: Path) -> None:
         assert why.json["items"][0]["why"] == "revoked: laptop lost"
         found = (await ringfence("identity", "revocations", *where, "-o", "json")).json["items"]
         assert [(one["subject"], one["kind"]) for one in found] == [(TRAINER, "identity"), (serial, "certificate")]
-        assert found[0]["until"] == "lifted"
+        assert found[0]["until"] == "it is lifted"
         assert found[0]["by"].startswith("uid:")
         lifted = await ringfence("identity", "lift", TRAINER, *where, "-o", "json")
         assert lifted.json["items"][0]["action"] == "lifted"

@@ -92,7 +92,7 @@ async def test_intent_is_judged_as_a_server_would(tmp_path: Path) -> None:
 async def test_access_is_counted_and_its_keys_are_read(tmp_path: Path) -> None:
     """A file of an issuer's keys that holds none would deny everybody who comes with a token."""
     found = await checks(tmp_path / "data", access=AccessConfig(network=True))
-    assert found["access"].detail == "0 grants, 0 issuers, on the admin socket and --listen"
+    assert found["access"].detail == "grants: 0, issuers: 0, on the admin socket and --listen"
     (tmp_path / "keys.json").write_text('{"keys": []}')
     issuer = IssuerConfig("https://idp.example.org", "ringfence", ("RS256",), tmp_path / "keys.json")
     found = await checks(tmp_path / "data", access=AccessConfig(network=True, issuers=(issuer,)))

@@ -88,7 +88,9 @@ def access_of(given: Mapping[str, Any], trust_domain: TrustDomain) -> AccessConf
         read = _Access.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _invalid(_place(first["loc"]), str(first["msg"]).removeprefix("Value error, ")) from None
+        unknown = first["type"] == "extra_forbidden"
+        said = "there is no such setting" if unknown else str(first["msg"]).removeprefix("Value error, ")
+        raise _invalid(_place(first["loc"]), said) from None
     issuers = tuple(_issuer(each, f"access.issuer[{i}]") for i, each in enumerate(read.issuer))
     urls = [issuer.url for issuer in issuers]
     if len(set(urls)) < len(urls):

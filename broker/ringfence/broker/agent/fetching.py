@@ -23,8 +23,12 @@ from ringfence.proto import workload
 from ringfence.proto.client import Client
 
 _HEADER = (workload.SECURITY_HEADER,)
+_MANDATORY = ("spiffe_id", "x509_svid", "x509_svid_key", "bundle")  # section 5.2.1; a hint need not be there
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 _HINT = "Register it: `ringfence entry create`, or a Workload whose match has this process's selectors"
+_REVOKED = "It is given again after `ringfence identity lift`"
+_LATE = "`ringfence entry explain PID`, on this node, says what an entry asks for that this process lacks"
+_AWAY = "Check the path, and that `ringfence agent run` serves there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,15 @@ def _explained(socket: str) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         found = error_of(error, where=socket)
-        hint = _HINT if found.kind is Kind.DENIED else found.hint
-        raise RingfenceError(found.kind, found.detail, where=found.where or socket, hint=hint) from None
+        raise RingfenceError(found.kind, found.detail, where=found.where or socket, hint=_next_step(found)) from None
+
+
+def _next_step(found: RingfenceError) -> str:
+    if found.kind is Kind.DENIED:
+        return _REVOKED if found.detail.endswith("was revoked") else _HINT
+    if found.kind is Kind.TIMEOUT:
+        return _LATE
+    return _AWAY if found.detail.startswith("no answer") else found.hint
 
 
 async def messages(
@@ -194,7 +205,13 @@ def _write(path: Path, text: str, mode: int) -> Path:
 
 
 def delivery(answer: Any) -> Delivery:
-    """What a message says, of the Workload API or of the Broker API."""
+    """What a message says, of the Workload API or of the Broker API; raises INVALID for one without a mandatory field.
+
+    It is discarded whole then (SPIFFE_Workload_API.md section 4.5).
+    """
+    missing = {name for svid in answer.svids for name in _MANDATORY if not getattr(svid, name)}
+    if missing or not answer.svids:
+        raise RingfenceError(Kind.INVALID, f"the agent's answer lacks {', '.join(sorted(missing)) or 'svids'}")
     federated = {
         domain.removeprefix("spiffe://"): _pem("CERTIFICATE", split_der(der))
         for domain, der in sorted(answer.federated_bundles.items())

@@ -68,7 +68,13 @@ def set_(socket: Where, trust_domain: str, file: Path, output: str) -> None:
     from ringfence.admin.v1 import admin_pb2 as pb
 
     asked = pb.SetBundleRequest(trust_domain=trust_domain, bundle=read(file))
-    done = ask(socket, lambda server: server.SetBundle(asked, timeout=10))
+    try:
+        done = ask(socket, lambda server: server.SetBundle(asked, timeout=10))
+    except RingfenceError as error:
+        if error.kind is not Kind.INVALID or error.where:
+            raise
+        hint = f"Write it there with: ringfence bundle show --format spiffe > {file.name}"
+        raise RingfenceError(error.kind, error.detail, where=str(file), hint=error.hint or hint) from None
     show_one("Bundle", {**_row(done), "action": done.action}, output=output, name="trustDomain")
 
 

@@ -57,7 +57,7 @@ def row(entry: Any) -> dict[str, Any]:
         "downstream": entry.downstream,
         "storeSvid": entry.store_svid,
         "jwtJti": entry.jwt_jti,
-        "createdAt": rfc3339(entry.created_at),
+        "createdAt": rfc3339(entry.created_at) if entry.created_at else "",  # a dry run makes none
         "revision": entry.revision,
         "origin": entry.origin,
     }

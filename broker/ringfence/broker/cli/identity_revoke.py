@@ -95,7 +95,7 @@ def _identity(one: Any) -> dict[str, Any]:
         "kind": "identity",
         "spiffeId": one.spiffe_id,
         "revokedAt": rfc3339(one.revoked_at),
-        "until": rfc3339(one.until) if one.until else "lifted",
+        "until": rfc3339(one.until) if one.until else "it is lifted",
         "by": one.by,
         "node": "",
         "authority": "",

@@ -20,7 +20,7 @@ NOUNS = {
     "authz": ("authz", "Ask, explain and follow authorisation decisions."),
     "bundle": ("bundle", "Show the trust bundle, and keep those of others."),
     "demo": ("demo", "Run the whole story on this machine."),
-    "entry": ("entry", "Create, list, show and delete registration entries."),
+    "entry": ("entry", "Create, list, change, apply and explain registration entries."),
     "federation": ("federation", "Federate with other trust domains."),
     "identity": ("identity", "List, show and explain the identities that were given."),
     "node": ("node", "List, evict and ban nodes."),

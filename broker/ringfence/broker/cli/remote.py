@@ -39,7 +39,7 @@ class Remote:
         # 1. A token, over TLS to a server that the bundle vouches for: nobody else gets to see it.
         if self.token is not None:
             if self.bundle is None:
-                raise _invalid("--token-file needs --server-bundle: whom may the token be shown to?")
+                raise _invalid("--token-file needs --server-bundle, which says whom the token may be shown to")
             roots, token = await asyncio.to_thread(_read_all, self.bundle, self.token)
             shown = grpc.access_token_call_credentials(token.decode("ascii", "replace").strip())
             return grpc.composite_channel_credentials(grpc.ssl_channel_credentials(roots), shown)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from ringfence.broker.cli.duration import DURATION
+from ringfence.broker.cli.duration import seconds
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d([Zz]|[+-]\d\d:\d\d)")
 
@@ -40,7 +40,12 @@ class Moment(click.ParamType[int]):
         if isinstance(value, int):
             return value
         found = moment(str(value))
-        return found if found is not None else int(time.time()) + DURATION.convert(value, param, ctx)
+        if found is not None:
+            return found
+        wait = seconds(str(value))
+        if wait is None:
+            self.fail(f"{value!r} is no time; write 2026-12-24T12:00:00Z, never, or from now 90s, 10m, 8h", param, ctx)
+        return int(time.time()) + wait
 
 
 MOMENT = Moment()

@@ -133,7 +133,7 @@ def _refuse_while(held: list[Entry], domain: TrustDomain) -> None:
     if held:
         raise RingfenceError(
             Kind.CONFLICT,
-            f"{len(held)} entries federate with {domain}",
+            f"{'1 entry federates' if len(held) == 1 else f'{len(held)} entries federate'} with {domain}",
             hint="See `ringfence entry list --federates-with`, and --mode for what may become of them",
         )
 

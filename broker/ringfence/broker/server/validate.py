@@ -93,7 +93,7 @@ def _access(access: AccessConfig) -> str:
     for issuer in access.issuers:
         open_issuer(issuer)
     where = "the admin socket and --listen" if access.network else "the admin socket"
-    return f"{len(access.grants)} grants, {len(access.issuers)} issuers, on {where}"
+    return f"grants: {len(access.grants)}, issuers: {len(access.issuers)}, on {where}"
 
 
 def _certificates(config: ServerConfig) -> str:

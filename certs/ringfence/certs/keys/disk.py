@@ -134,9 +134,9 @@ def _read(path: Path, passphrase: bytes | None) -> tuple[ec.EllipticCurvePrivate
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise RingfenceError(
             Kind.INVALID,
-            "the key file cannot be read with this passphrase",
+            "the key file cannot be read " + ("with this passphrase" if passphrase else "without a passphrase"),
             where=str(path),
-            hint="Give the passphrase it was written with, or restore the file from a backup",
+            hint="Give the passphrase it was written with (--key-passphrase-file), or restore the file from a backup",
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise RingfenceError(Kind.INVALID, "the file holds no elliptic curve key", where=str(path))
