@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from spiffe import WorkloadApiClient
 
 from ringfence.admin.v1 import admin_pb2 as admin
+from ringfence.broker.agent.fetching import delivery
 from ringfence.broker.attest.procfs import Process
 from ringfence.broker.run.identity import split_der
 from ringfence.certs.authority import Authority
@@ -100,6 +101,19 @@ async def test_1_6_3_a_client_of_ours_unloads_what_is_no_longer_there(
         await server.admin.DeleteBundle(admin.DeleteBundleRequest(trust_domain=THEIRS.name, mode="dissociate"))
         await until(lambda: not file.is_symlink() and not file.exists())
         assert await asyncio.to_thread((tmp_path / "files" / "svid.pem").read_bytes)
+
+
+@pytest.mark.parametrize("field", ["svids", "spiffe_id", "x509_svid", "x509_svid_key", "bundle"])
+async def test_1_6_4_a_client_discards_a_message_without_a_mandatory_field(
+    server: ServerUnderTest, agent: AgentUnderTest, field: str
+) -> None:
+    """Ours says which; the same message with it is taken."""
+    await server.create_entry(ID, OWN_UID)
+    answer = await first_svids(agent.socket)
+    assert len(delivery(answer).svids) == 1
+    (answer if field == "svids" else answer.svids[0]).ClearField(field)
+    with pytest.raises(RingfenceError, match=f"lacks {field}"):
+        delivery(answer)
 
 
 async def test_1_6_5_only_the_subjects_own_domain_is_asked(server: ServerUnderTest, client: Client) -> None:
