@@ -159,3 +159,10 @@ def test_an_option_that_may_be_given_again_is_a_list_or_one(
     path = tmp_path / "ringfence.toml"
     path.write_text(f'trust-domain = "a.test"\ndata-dir = "d"\nlisten = "127.0.0.1:1"\n{text}\n')
     assert tuple(map(str, given(monkeypatch, path)["x509pop_ca"])) == expected
+
+
+def test_help_names_the_variables_that_nobody_could_guess() -> None:
+    """Those of a name of their own; the others follow from noun, verb and option."""
+    shown = " ".join(CliRunner().invoke(cli, ["svid", "fetch", "x509", "--help"]).output.split())
+    assert "[env var: RINGFENCE_SOCKET, SPIFFE_ENDPOINT_SOCKET; required]" in shown
+    assert "RINGFENCE_SVID_FETCH" not in shown

@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.broker.access.access import AccessConfig, IssuerConfig
 from ringfence.broker.config import DATABASE, Address, ServerConfig
+from ringfence.broker.keys.choice import KeyChoice
 from ringfence.broker.server.validate import Check, validate
 from ringfence.broker.store import authority
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import HEAD
+from ringfence.certs.keys.disk import DiskKeys
 from ringfence.certs.spiffe_id import TrustDomain
 from tests.certs.factory import Ca
 from tests.kubernetes import kubeconfig_of
@@ -87,6 +89,22 @@ async def test_intent_is_judged_as_a_server_would(tmp_path: Path) -> None:
     found = await checks(tmp_path / "data", intent=tmp_path)
     assert "other.org" in found["intent"].detail
     assert not found["intent"].ok
+
+
+async def test_keys_have_to_open_with_the_passphrase_given(tmp_path: Path) -> None:
+    """With another one, or none, a server would not start; and nothing is made or encrypted on the way."""
+    data, given, other = tmp_path / "data", tmp_path / "given", tmp_path / "other"
+    for path in (given, other):
+        path.write_text(path.name)
+        path.chmod(0o600)
+    with_given = KeyChoice(passphrase_file=given)
+    assert "will be made" in (await checks(data, keys=with_given))["keys"].detail
+    assert not data.exists()
+    DiskKeys(data / "keys", b"given").generate("a")
+    assert (await checks(data, keys=with_given))["keys"].detail == f"{data / 'keys'}: 1, encrypted"
+    for choice, why in ((KeyChoice(), "without a passphrase"), (KeyChoice(passphrase_file=other), "with this")):
+        found = await checks(data, keys=choice)
+        assert (found["keys"].ok, why in found["keys"].detail) == (False, True)
 
 
 async def test_access_is_counted_and_its_keys_are_read(tmp_path: Path) -> None:

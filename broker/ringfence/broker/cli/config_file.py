@@ -30,6 +30,9 @@ def add_config(command: click.Command) -> click.Command:
             return command
     if not any(parameter.name == "config" for parameter in command.params):
         command.params.insert(0, _option())
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.envvar:
+            parameter.show_envvar = True  # a variable with a name of its own can be guessed by nobody
     return command
 
 

@@ -13,6 +13,7 @@ from ringfence.broker.access.access import AccessConfig
 from ringfence.broker.config import DATABASE, ServerConfig
 from ringfence.broker.intent import judged, refused
 from ringfence.broker.intent_files import read_documents
+from ringfence.broker.keys.choice import DISK, unlock
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.migrate import HEAD
 from ringfence.broker.store.offline import Found, look
@@ -36,6 +37,8 @@ def validate(config: ServerConfig, now: datetime) -> tuple[Check, ...]:
 def _checks(config: ServerConfig, now: datetime) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "data directory", partial(_data_dir, config)
     yield "database", partial(_database, config)
+    if config.keys.manager == DISK:
+        yield "keys", partial(_keys, config)
     if config.access is not None:
         yield "access", partial(_access, config.access)
     if config.x509pop_ca:
@@ -85,6 +88,14 @@ def _state(found: Found) -> str:
     if found.schema != HEAD:
         return f"schema {found.schema or 'before the first'} becomes {HEAD} at start"
     return f"schema {HEAD}, {found.entries} entries"
+
+
+def _keys(config: ServerConfig) -> str:
+    found = unlock(config.keys, config.data_dir)  # reads the passphrase, which has to be there in any case
+    if not found.folder.is_dir():
+        return f"{found.folder} will be made"
+    held = len(found.open(alone=False).key_ids())
+    return f"{found.folder}: {held}, {'encrypted' if found.secret else 'not encrypted'}"
 
 
 def _access(access: AccessConfig) -> str:
