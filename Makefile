@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test parts cover lint format types bench docs proto lock clean
+.PHONY: help demo test fuzz parts cover lint format types bench docs conformance proto lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -23,6 +23,10 @@ demo: $(STAMP) ## run the whole story on this machine (JSON=FILE writes what it 
 
 test: $(STAMP) ## run all tests (T=PATH for some of them)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(T)
+
+fuzz: $(STAMP) ## fuzz every parser, guided by coverage (SECONDS=60 for all of them)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	$(BIN)/python -W ignore -m tests.fuzz.run $(or $(SECONDS),60) $(ONLY)
 
 parts: ## build the programs of others that deeper tests run against (needs Go)
 	tests/tools/build.sh .parts/bin
@@ -45,8 +49,11 @@ types: $(STAMP) ## mypy, strict
 bench: $(STAMP) ## measure every figure into perf/results/latest.json (ONLY=name for one)
 	$(BIN)/python -m perf $(ONLY)
 
-docs: $(STAMP) ## regenerate the pages that are made from the code
+docs: conformance ## regenerate the pages that are made from the code
 	$(BIN)/python -m docs.generate
+
+conformance: $(STAMP) ## run the tests of the standards' lines into docs/conformance.json
+	-$(BIN)/python -m pytest tests/conformance -p tests.conformance.record -n $(JOBS) --dist loadgroup
 
 proto: $(STAMP) ## regenerate the wire code and the descriptor sets
 	$(BIN)/python proto/generate.py

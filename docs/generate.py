@@ -1,4 +1,4 @@
-"""Makes the pages that come from the code: the command line, the finding codes, the figures."""
+"""Makes the pages that come from the code: the command line, the finding codes, the figures, the standards."""
 
 from __future__ import annotations
 
@@ -112,8 +112,16 @@ def _figure_row(figure: dict[str, Any]) -> str:
     return "| " + " | ".join((f"`{cells[0]}`", *cells[1:], str(figure["goal"]), met)) + " |"
 
 
+def conformance_page() -> str:
+    """The lines of the standards, with the tests that hold them and how these last ended."""
+    from docs.conformance import page
+
+    return page(MADE)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
+    "conformance.md": conformance_page,
     "findings.md": findings_page,
     "performance.md": performance_page,
 }

@@ -1,0 +1,42 @@
+"""A pytest plugin that writes how the tests of lines ended: `pytest tests/conformance -p tests.conformance.record`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.lines import FOLDER, numbered
+
+RESULTS = FOLDER.parents[1] / "docs" / "conformance.json"
+_WORST = ("passed", "skipped", "failed")
+_found: dict[str, dict[str, Any]] = {}
+
+
+def keep(found: dict[str, dict[str, Any]], report: pytest.TestReport) -> None:
+    """Add a report: of a test's cases the worst counts, set-up and end included."""
+    kept = found.setdefault(Path(report.nodeid.partition("[")[0]).name, {"outcome": "passed", "cases": 0})
+    kept["cases"] += report.when == "setup"
+    if _WORST.index(report.outcome) > _WORST.index(kept["outcome"]):
+        kept["outcome"] = report.outcome
+        if isinstance(report.longrepr, tuple):  # of a skipped test: file, line, and why
+            kept["reason"] = report.longrepr[2].removeprefix("Skipped: ")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what pytest reports."""
+    keep(_found, report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write it beside the page that shows it; workers of xdist leave that to their controller."""
+    if hasattr(session.config, "workerinput"):
+        return
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=False)
+    known = {name: _found[name] for name in numbered() if name in _found}
+    document = {"commit": commit.stdout.strip(), "python": platform.python_version(), "tests": known}
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

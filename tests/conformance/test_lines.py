@@ -1,0 +1,39 @@
+"""The table of lines is whole: every line has a test or says why not, and every test is about a line."""
+
+from __future__ import annotations
+
+from tests.conformance.lines import LEVELS, Line, numbered, read, unheld, unknown
+
+REVISION, SECTIONS = read()
+LINES = [line for section in SECTIONS for line in section.lines]
+
+
+def test_every_line_has_a_test_or_says_why_not() -> None:
+    """Whoever adds a line adds its test, or the reason why it is not met."""
+    assert unheld(LINES, numbered()) == []
+
+
+def test_every_test_with_a_number_is_about_a_line() -> None:
+    """A slip of the pen would leave another line unheld and nobody the wiser."""
+    assert unknown(LINES, numbered()) == []
+
+
+def test_gaps_are_found() -> None:
+    """The two questions above have the answer no, too."""
+    lines = [Line("1.1.1", "2", "must", "x"), Line("1.1.2", "2", "must", "x", why="not yet"), LINES[2]]
+    assert unheld(lines, {"a.py::test_1_1_3_x": "1.1.3"}) == ["1.1.1"]
+    assert unknown(lines, {"a.py::test_1_1_4_x": "1.1.4", "a.py::test_1_1_1_x": "1.1.1"}) == ["a.py::test_1_1_4_x"]
+
+
+def test_lines_are_numbered_through_and_say_what_they_ask() -> None:
+    """From 1 in each section, with a level that the table knows; the revision of the standard is named."""
+    assert "665a28f" in REVISION
+    for section in SECTIONS:
+        assert [line.number for line in section.lines] == [
+            f"{section.number}.{n}" for n in range(1, len(section.lines) + 1)
+        ]
+    for line in LINES:
+        assert line.level in LEVELS
+        assert line.spec
+        assert line.says.endswith(".")
+        assert not line.why.endswith(".")  # it ends a cell, not a sentence
