@@ -85,16 +85,16 @@ class Spire:
 
 
 @contextmanager
-def spire() -> Iterator[Spire]:
-    """A SPIRE that is ready, gone at the end with all that it made."""
+def spire(server: str = "") -> Iterator[Spire]:
+    """A SPIRE that is ready, gone at the end with all that it made; *server* is added to its server's configuration."""
     if not (BIN / "spire-agent").exists():
         sys.exit("PEERS=1 needs SPIRE: run make parts first")
     with TemporaryDirectory(prefix="ringfence-spire-") as name:
         folder, port = Path(name), free_address().rpartition(":")[2]
         values = {"folder": folder, "port": port, "trust_domain": TRUST_DOMAIN}
-        (folder / "server.conf").write_text(_SERVER.format(**values))
-        server = [str(BIN / "spire-server"), "run", "-config", str(folder / "server.conf")]
-        with started(server, folder / "server.log") as serving:
+        (folder / "server.conf").write_text(_SERVER.format(**values) + server)
+        command = [str(BIN / "spire-server"), "run", "-config", str(folder / "server.conf")]
+        with started(command, folder / "server.log") as serving:
             wait_until(lambda: "healthy" in _server_command(folder, "healthcheck", check=False), serving)
             (folder / "bundle.pem").write_text(_server_command(folder, "bundle", "show"))
             token = _server_command(folder, "token", "generate", "-spiffeID", AGENT_ID).split()[-1]
