@@ -43,7 +43,7 @@ def test_what_a_revoked_root_signed_is_renewed_even_if_nobody_said_taint() -> No
     authority.x509.revoke()
     cache.on_bundle(agent_pb2.BundleUpdate(bundle=authority.bundle(3).to_json()))
     assert {entry: svid.renew_at for entry, svid in cache.svids} == {"old": NOW, "new": new.renew_at}
-    assert cache.wake.is_set()
+    assert cache.needs.wake.is_set()
 
 
 @pytest.mark.e2e

@@ -123,7 +123,7 @@ async def test_nothing_is_sent_to_a_process_that_has_gone(world: World) -> None:
     world.update(_entry("a"))
     with world.watches.open(world.caller) as watch:
         views = _views(watch)
-        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.cache.needs.add(world.cache.matching(frozenset({UID}))[0])
         world.issue()
         await anext(views)
         world.caller.gone = True
@@ -147,13 +147,13 @@ async def test_equal_views_are_sent_once(world: World) -> None:
     world.update(_entry("a"))
     with world.watches.open(world.caller) as watch:
         views = _views(watch)
-        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.cache.needs.add(world.cache.matching(frozenset({UID}))[0])
         world.issue()
         first = await anext(views)
         watch.mark(match=True)
         watch.wake()
         world.update(_entry("b"))
-        world.cache.need(world.cache.matching(frozenset({UID}))[1])
+        world.cache.needs.add(world.cache.matching(frozenset({UID}))[1])
         world.issue()
         assert (_ids(first), _ids(await anext(views))) == (["a"], ["a", "b"])
 
@@ -196,7 +196,7 @@ async def test_a_refused_svid_does_not_hold_up_the_others(world: World) -> None:
         world.watches.rematch(watch)
         world.cache.view(watch.entries)
         world.cache.refuse("b", "no")
-        world.cache.need(watch.entries[0])
+        world.cache.needs.add(watch.entries[0])
         assert "a" in world.issue()
         assert "a" in _ids(await anext(_views(watch)))
 
@@ -206,7 +206,7 @@ async def test_a_revoked_identity_is_served_no_longer(world: World) -> None:
     world.update(_entry("a"))
     with world.watches.open(world.caller) as watch:
         views = _views(watch)
-        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.cache.needs.add(world.cache.matching(frozenset({UID}))[0])
         world.issue()
         await anext(views)
         world.cache.on_revocations(agent_pb2.Revocations(spiffe_ids=["spiffe://example.org/a"]))
@@ -231,7 +231,7 @@ async def test_a_revoked_serial_is_issued_again(world: World) -> None:
     world.update(_entry("a"))
     with world.watches.open(world.caller) as watch:
         views = _views(watch)
-        world.cache.need(world.cache.matching(frozenset({UID}))[0])
+        world.cache.needs.add(world.cache.matching(frozenset({UID}))[0])
         world.issue()
         first = (await anext(views)).held[0][1]
         serial = first.serial.to_bytes(16, "big")

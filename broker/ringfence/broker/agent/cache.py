@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.entries import Applied, EntryBook
 from ringfence.broker.agent.entry import Entry
+from ringfence.broker.agent.listener import Hooks, Listener
+from ringfence.broker.agent.needs import Needs
 from ringfence.broker.agent.revoked import Revoked
 from ringfence.broker.agent.storage import Kept
 from ringfence.broker.agent.svids import HeldSvid, SvidStore, draw_jitter
@@ -22,49 +23,12 @@ from ringfence.certs.bundle import SpiffeBundle, digest_of
 from ringfence.certs.certificate import read_certificate, subject_key_id
 from ringfence.certs.spiffe_id import TrustDomain
 
-_REFUSED_FOR = timedelta(seconds=30)  # before an entry that the server refused is asked for again
-
 Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
     """The time, aware."""
     return datetime.now(UTC)
-
-
-class Listener(Protocol):
-    """Who is to know of changes: the watches of the open streams."""
-
-    def on_entries(self, applied: Applied, *, facts_changed: bool) -> None:
-        """Entries came or went; `facts_changed`: other facts about callers are wanted than before."""
-        ...
-
-    def on_svids(self, entry_ids: frozenset[str]) -> None:
-        """The SVIDs of these entries changed."""
-        ...
-
-    def on_bundles(self) -> None:
-        """A bundle or a revocation list changed."""
-        ...
-
-    def on_revoked(self, revoked: frozenset[str], *, lifted: bool) -> None:
-        """These identities were revoked; *lifted*: others are no longer."""
-        ...
-
-    def watched(self) -> frozenset[str]:
-        """The entries that some open stream shows."""
-        ...
-
-
-@dataclass(slots=True)
-class Hooks:
-    """Who else is to know, beside the open streams."""
-
-    gone: Callable[[frozenset[str]], None] = lambda _: None  # entries that went or changed
-    entries: Callable[[], None] = lambda: None
-    bundle: Callable[[bytes], None] = lambda _: None  # our own trust domain's, as JSON
-    rotate: Callable[[timedelta, frozenset[str]], None] = lambda _, __: None
-    revoked: Callable[[], None] = lambda: None  # other things are revoked than before
 
 
 class Cache:
@@ -78,7 +42,7 @@ class Cache:
         self.revoked = Revoked()
         self.bundles = Bundles(bundle, {}, 1)
         self.synced = False  # whether entries were ever heard of, from the server or from disk
-        self.wake = asyncio.Event()  # something is to be asked of the server
+        self.needs = Needs()
         self.dirty = asyncio.Event()  # something is to be kept on disk
         self.ends = asyncio.Event()  # some entry may end at another time than before
         self.clock = clock
@@ -86,8 +50,6 @@ class Cache:
         self._draw = draw
         self._bundle_digest = b""
         self._listener: Listener | None = None
-        self._needs: dict[str, Entry] = {}
-        self._refused: dict[str, datetime] = {}
         self._ended: set[str] = set()  # identities that lost their last entry
 
     def listen(self, listener: Listener) -> None:
@@ -104,9 +66,9 @@ class Cache:
             svid = self.svids.use(entry, now)
             if svid is not None:
                 held.append((entry, svid))
-            elif not self._is_refused(entry.id, now):
+            elif not self.needs.is_refused(entry.id, now):
                 waits = True
-                self.need(entry)
+                self.needs.add(entry)
         return View(entries, tuple(held), self.bundles.of(entries), waits)
 
     def matching(self, selectors: frozenset[object]) -> tuple[Entry, ...]:
@@ -145,40 +107,33 @@ class Cache:
 
     # What the server is to be asked
 
-    def need(self, entry: Entry) -> None:
-        """Ask for the SVID of *entry* at the next turn."""
-        if entry.id not in self._needs:
-            self._needs[entry.id] = entry
-            self.wake.set()
-
     def take_needs(self) -> tuple[Entry, ...]:
         """All that is to be asked for now: SVIDs that are missing and SVIDs that are due. Each is given out once."""
         now = self.clock()
-        needs = dict(self._needs)
-        self._needs.clear()
+        needs = self.needs.take()
         for entry_id in self.svids.due(now, self.watched()):
-            if (entry := self.book.get(entry_id)) and not self._is_refused(entry_id, now):
+            if (entry := self.book.get(entry_id)) and not self.needs.is_refused(entry_id, now):
                 needs[entry_id] = entry
         return tuple(entry for entry in needs.values() if self.book.get(entry.id))
 
     def put(self, entry: Entry, svid: HeldSvid) -> None:
         """An SVID that the server issued; left out if the entry changed or it was revoked meanwhile."""
         if self.revoked.takes(svid):
-            self.need(entry)
+            self.needs.add(entry)
             return
         current = self.book.get(entry.id)
         if current is None or entry.is_reissued_by(current):
             if current is not None:
-                self.need(current)
+                self.needs.add(current)
             return
-        self._refused.pop(entry.id, None)
+        self.needs.issued(entry.id)
         self.svids.put(entry.id, svid, self.clock())
         events.svid_issued(svid.spiffe_id, svid.not_after)
         self.changed(frozenset({entry.id}))
 
     def refuse(self, entry_id: str, detail: str) -> None:
         """The server will not issue it: say so to whoever waits, and ask again later."""
-        self._refused[entry_id] = self.clock() + _REFUSED_FOR
+        self.needs.refuse(entry_id, self.clock())
         events.svid_refused(entry_id, detail)
         self.changed(frozenset({entry_id}))
 
@@ -202,9 +157,7 @@ class Cache:
             self._ended.clear()
         self._ended -= {str(entry.spiffe_id) for entry in applied.upserted}
         self.svids.drop(applied.removed | applied.outdated)
-        for entry_id in (*applied.removed, *applied.outdated, *(entry.id for entry in applied.upserted)):
-            self._needs.pop(entry_id, None)
-            self._refused.pop(entry_id, None)
+        self.needs.forget((*applied.removed, *applied.outdated, *(entry.id for entry in applied.upserted)))
         self.synced = True
         self.dirty.set()
         self.ends.set()
@@ -263,9 +216,7 @@ class Cache:
         hit = frozenset(entry_id for entry_id, svid in self.svids if self.revoked.takes(svid))
         self.svids.drop(hit)
         touched = hit | self.book.ids_of(fresh | lifted)
-        for entry_id in touched:
-            self._needs.pop(entry_id, None)
-            self._refused.pop(entry_id, None)
+        self.needs.forget(touched)
         self.hooks.gone(touched)
         events.revoked(len(fresh), len(lifted), len(hit))
         if self._listener:
@@ -291,7 +242,7 @@ class Cache:
     def _renew(self, spread: timedelta, authorities: frozenset[str]) -> None:
         draw = self._draw
         self.svids.spread(self.clock(), spread, lambda: (draw() + 1) / 2, authorities)
-        self.wake.set()
+        self.needs.wake.set()
 
     # What is kept on disk
 
@@ -312,14 +263,10 @@ class Cache:
 
     def _with_instances(self, applied: Applied) -> Applied:
         """*applied* with the instances of its rules that are in use, which are to be made anew."""
-        held = {*self.watched(), *self._needs, *self._refused, *(entry_id for entry_id, _ in self.svids)}
+        held = {*self.watched(), *self.needs.ids(), *(entry_id for entry_id, _ in self.svids)}
         instances = {entry_id for entry_id in held if "#" in entry_id}
         if not instances:
             return applied
         touched = {*applied.removed, *applied.outdated, *(entry.id for entry in applied.upserted)}
         hit = {entry_id for entry_id in instances if entry_id.partition("#")[0] in touched}
         return replace(applied, outdated=applied.outdated | hit)
-
-    def _is_refused(self, entry_id: str, now: datetime) -> bool:
-        until = self._refused.get(entry_id)
-        return until is not None and now < until

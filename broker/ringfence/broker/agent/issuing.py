@@ -41,13 +41,13 @@ class Issuer:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._link.connected.wait()
-                self._cache.wake.clear()
+                self._cache.needs.wake.clear()
                 due = [entry for entry in self._cache.take_needs() if entry.id not in self._asked]
                 for start in range(0, len(due), MAX_BATCH):
                     batch = due[start : start + MAX_BATCH]
                     self._asked.update(entry.id for entry in batch)
                     tasks.create_task(self._ask(batch))
-                await until_due(self._cache.svids, self._cache.clock(), self._cache.wake)
+                await until_due(self._cache.svids, self._cache.clock(), self._cache.needs.wake)
 
     async def _ask(self, batch: Sequence[Entry]) -> None:
         keys = [new_key() for _ in batch]
@@ -62,7 +62,7 @@ class Issuer:
         answers = {result.entry_id: result for result in results}
         for entry, key in zip(batch, keys, strict=True):
             self._take(entry, key, answers.get(entry.id))
-        self._cache.wake.set()  # what came may fall due before the sleep that began without it would end
+        self._cache.needs.wake.set()  # what came may fall due before the sleep that began without it would end
 
     def _take(self, entry: Entry, key: ec.EllipticCurvePrivateKey, result: agent_pb2.SvidResult | None) -> None:
         if result is None or result.code in TRANSIENT:
@@ -85,7 +85,7 @@ class Issuer:
 
     def _release(self, entry: Entry) -> None:
         self._asked.discard(entry.id)
-        self._cache.need(entry)
+        self._cache.needs.add(entry)
 
 
 async def until_due(svids: SvidStore[Any], now: datetime, wake: asyncio.Event) -> None:
