@@ -150,6 +150,7 @@ class Agent:
                 served = await serve_brokers(self._config.broker, lambda: node.identity.svid, watches, tokens, known)
                 lanes.append(served)
             self._listening = True
+            events.serving(self._config.socket)
             warming = asyncio.create_task(_after_start(load_secrets, self._folders.sweep))
             await self._follow(stop, cache, link, tokens)
             warming.cancel()

@@ -55,9 +55,9 @@ def _emit(level: str, event: str, **facts: Any) -> None:
     _HELD.append((time.time(), level, event, facts))
 
 
-def ready(**facts: object) -> None:
-    """The agent serves."""
-    _emit("info", "agent ready", **facts)
+def serving(socket: object) -> None:
+    """Workloads can connect."""
+    _emit("info", "serving", socket=str(socket))
 
 
 def enrolled(spiffe_id: object, how: str) -> None:
@@ -110,7 +110,8 @@ def svid_refused(entry_id: str, detail: str) -> None:
 def revoked(identities: int, lifted: int, svids: int) -> None:
     """The server said what is revoked now; so many SVIDs that were held here are served no more."""
     COUNTS["revoked_svids", ""] += svids
-    _emit("warning", "revocations", identities=identities, lifted=lifted, svids_dropped=svids)
+    if identities or lifted or svids:  # nothing of ours, otherwise: a list that was signed anew, or our first one
+        _emit("warning", "revocations", identities=identities, lifted=lifted, svids_dropped=svids)
 
 
 def turned_away(error: RingfenceError) -> None:
