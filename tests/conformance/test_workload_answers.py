@@ -221,20 +221,25 @@ async def test_1_6_13_validation_gives_all_claims(server: ServerUnderTest, clien
 
 
 async def test_1_6_15_the_first_is_the_default_and_stays_it(server: ServerUnderTest, agent: AgentUnderTest) -> None:
-    """The oldest entry's, on each new connection; it is what py-spiffe takes for a workload that names none."""
-    await server.create_entry(OTHER, OWN_UID)
-    await server.create_entry(ID, OWN_UID)
+    """In the same order on each new connection and for tokens; py-spiffe takes the first for who names none."""
+    wanted = {ID, OTHER, f"{ID}-2"}
+    for spiffe_id in sorted(wanted):
+        await server.create_entry(spiffe_id, OWN_UID)
     async with asyncio.timeout(5):
-        while len((await first_svids(agent.socket)).svids) < 2:
+        while {svid.spiffe_id for svid in (answer := await first_svids(agent.socket)).svids} != wanted:
             pass
+    order = [svid.spiffe_id for svid in answer.svids]
     for _ in range(3):
-        assert [svid.spiffe_id for svid in (await first_svids(agent.socket)).svids] == [OTHER, ID]
+        assert [svid.spiffe_id for svid in (await first_svids(agent.socket)).svids] == order
+    async with workload_client(agent.socket) as client:
+        tokens = (await client.FetchJWTSVID(workload.JWTSVIDRequest(audience=["db"]), metadata=HEADER)).svids
+        assert [token.spiffe_id for token in tokens] == order
 
     def taken() -> str:
         with WorkloadApiClient(f"unix://{agent.socket}") as theirs:
             return str(theirs.fetch_x509_svid().spiffe_id)
 
-    assert await asyncio.to_thread(taken) == OTHER
+    assert await asyncio.to_thread(taken) == order[0]
 
 
 class _Blind:
