@@ -62,7 +62,8 @@ def test_what_is_read_is_what_was_made() -> None:
     authority, _ = new_authority()
     made = sign_crl(authority.current.x509, [revoked(leaf_of(authority))], number=1, now=NOW)
     assert read_crl(made.der) == made
-    for damaged in (b"", made.der[:-1], leaf_of(authority)):
+    other_version = made.der.replace(b"\x02\x01\x01", b"\x02\x01\x02", 1)
+    for damaged in (b"", made.der[:-1], leaf_of(authority), other_version):
         with pytest.raises(RingfenceError) as caught:
             read_crl(damaged)
         assert caught.value.kind is Kind.INVALID

@@ -48,7 +48,7 @@ def read_crl(encoded: bytes) -> Crl:
         key_id = found.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
         number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         serials = frozenset(serial_of(one.serial_number) for one in found)
-    except (ValueError, x509.ExtensionNotFound):
+    except (ValueError, x509.InvalidVersion, x509.ExtensionNotFound, x509.DuplicateExtension):
         raise _not_ours() from None
     if key_id is None or found.next_update_utc is None:
         raise _not_ours()

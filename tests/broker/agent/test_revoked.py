@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from google.protobuf.message import DecodeError
 
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.revoked import Revoked
+from ringfence.certs.errors import RingfenceError
 from ringfence.certs.revocation import serial_of
 from ringfence.certs.spiffe_id import SpiffeId
 
@@ -37,5 +37,6 @@ def test_nothing_revoked_is_nothing_kept() -> None:
 
 def test_nonsense_is_not_taken_for_nothing() -> None:
     """Whoever reads it hears that it is damaged."""
-    with pytest.raises((DecodeError, ValueError)):
-        Revoked.parse(b"\xff\xff")
+    for damaged in (b"\xff\xff", agent_pb2.Revoked(serials=["no number"]).SerializeToString()):
+        with pytest.raises(RingfenceError):
+            Revoked.parse(damaged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,6 +68,12 @@ def test_a_damaged_cache_is_said_and_left(folder: DataFolder, tmp_path: Path, te
     """A damaged cache costs the cache: it is INVALID or nothing, never a crash."""
     (tmp_path / "agent" / "cache.json").write_text(text)
     assert _loaded(folder) in {None, Kind.INVALID}
+
+
+def test_a_cache_whose_revocations_are_damaged_is_left(folder: DataFolder, tmp_path: Path) -> None:
+    """Nothing of the rest is served by it: some of that may be revoked."""
+    folder.save(replace(_kept(), revoked=b"\xff\xff"))
+    assert _loaded(folder) is Kind.INVALID
 
 
 def _loaded(folder: DataFolder) -> Kept | Kind | None:

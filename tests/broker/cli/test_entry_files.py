@@ -115,6 +115,17 @@ async def test_a_file_that_is_no_list_changes_nothing(tmp_path: Path, text: str,
         assert says in done.err
 
 
+@pytest.mark.parametrize("command", [("apply",), ("import", "--any-node", "--from-spire")])
+async def test_a_file_that_is_no_text_is_said_to_be_none(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """With its name, the place and the exit code of bad input."""
+    path = tmp_path / "f.yaml"
+    path.write_bytes(b"- \xff\xfe")
+    async with running_server(tmp_path) as server:
+        done = await ringfence("entry", *command, path, "--data-dir", server.data_dir)
+    assert done.code == 4
+    assert f"{path}: this is no UTF-8 text (byte 2). Give YAML or JSON" in done.err
+
+
 async def test_more_entries_than_a_message_holds_are_one_transaction(tmp_path: Path) -> None:
     """4,001 of them, then all unchanged."""
     lines = [f'{{"spiffeId": "/n/{n}", "selectors": ["unix:uid:{n}"]}}' for n in range(4_001)]

@@ -6,8 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.svids import HeldSvid
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 
 
@@ -22,10 +25,13 @@ class Revoked:
 
     @classmethod
     def parse(cls, encoded: bytes) -> Revoked:
-        """From the wire or the disk; raises ValueError for what is no such message."""
-        message = agent_pb2.Revoked.FromString(encoded)
+        """From the wire or the disk; raises INVALID for what is no such message."""
+        try:
+            message = agent_pb2.Revoked.FromString(encoded)
+            serials = frozenset(int(serial, 16) for serial in message.serials)
+        except (DecodeError, ValueError) as error:
+            raise RingfenceError(Kind.INVALID, "what is said to be revoked can't be read") from error
         identities = {one.spiffe_id: one.reason for one in message.identities}
-        serials = frozenset(int(serial, 16) for serial in message.serials)
         return cls(encoded, identities, serials, tuple(message.crls))
 
     @property

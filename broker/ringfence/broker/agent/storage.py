@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent.revoked import Revoked
 from ringfence.broker.agent.svids import HeldSvid
 from ringfence.certs.errors import Kind, RingfenceError
 
@@ -99,7 +100,7 @@ class DataFolder:
             kept = self._read(_CACHE)
             if not kept:
                 return None
-            return Kept(
+            found = Kept(
                 agent_pb2.EntriesUpdate.FromString(base64.b64decode(kept["entries"])),
                 {name: base64.b64decode(bundle) for name, bundle in kept["federated"].items()},
                 {entry_id: HeldSvid.load(svid) for entry_id, svid in kept["svids"].items()},
@@ -107,6 +108,7 @@ class DataFolder:
                 kept.get("wits", {}),
                 revoked=base64.b64decode(kept.get("revoked", "")),
             )
+            Revoked.parse(found.revoked)  # without it nothing of the rest may be served
         except Exception as error:  # a damaged cache must cost nobody more than the cache
             raise RingfenceError(
                 Kind.INVALID,
@@ -114,6 +116,7 @@ class DataFolder:
                 where=str(self._path / _CACHE),
                 hint=f"It is fetched again from the server ({type(error).__name__})",
             ) from error
+        return found
 
     def save(self, kept: Kept) -> None:
         """Keep it, on the disk when this returns; raises OSError. Runs in a thread."""

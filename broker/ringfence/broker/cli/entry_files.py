@@ -32,7 +32,7 @@ def apply(file: IO[str], socket: Where, *, prune: bool, dry_run: bool, output: s
     """Make entries be as FILE (- for standard input) says: all of them, or none if any has an error."""
     from ringfence.broker.cli.entry_text import read_entries
 
-    read = read_entries(file.read(), _name(file), trust_domain(socket))
+    read = read_entries(_text(file), _name(file), trust_domain(socket))
     _fail_on(read.errors)
     if prune and not read.written:
         raise click.UsageError("An empty file with --prune would delete every entry: use `ringfence entry delete`")
@@ -56,14 +56,14 @@ def import_(file: IO[str], socket: Where, *, any_node: bool, skip_unmapped: bool
     domain = trust_domain(socket)
     named = dict(_pair(each) for each in given["parents"])
     others = f"{domain.id}{ANY_NODE}" if any_node else ""
-    dump = read_dump(file.read(), _name(file), domain, Parents(named, others))
+    dump = read_dump(_text(file), _name(file), domain, Parents(named, others))
     output = given["output"]
     if output in {"table", "wide"}:
         for note in dump.notes:
             click.echo(f"{note.where}: {note.level}: {note.spiffe_id or 'an entry'}: {note.message}", err=True)
     if dump.left_out and not skip_unmapped:
         click.echo(
-            f"Error: {dump.left_out} entries cannot be imported, so none was. "
+            f"Error: {dump.left_out} of the entries cannot be imported, so none was. "
             "Give --parent OLD=NEW or --any-node for their nodes, or leave them out with --skip-unmapped",
             err=True,
         )
@@ -92,6 +92,18 @@ def _show_import(results: Sequence[Any], notes: Sequence[Any], output: str) -> N
         for note in notes
     ]
     show_list("EntryImport", rows, columns=[*_COLUMNS, "detail"], output=output, name="id")
+
+
+def _text(file: IO[str]) -> str:
+    """What *file* holds; raises INVALID for what is no text."""
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        from ringfence.certs.errors import Kind, RingfenceError
+
+        raise RingfenceError(
+            Kind.INVALID, f"this is no UTF-8 text (byte {error.start})", where=_name(file), hint="Give YAML or JSON"
+        ) from error
 
 
 def trust_domain(socket: Where) -> Any:
