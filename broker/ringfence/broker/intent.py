@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -15,12 +15,13 @@ from ringfence.broker import events, metrics
 from ringfence.broker.entry import Entry, any_node, check_entry
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.feed import Feed
+from ringfence.broker.intent_documents import changed, judged, refused
 from ringfence.broker.log import log
 from ringfence.broker.registry import Registry
 from ringfence.broker.store import entries as stored_entries
 from ringfence.broker.store import intent as stored
 from ringfence.broker.store.engine import Store
-from ringfence.broker.store.entries import CONFIGURED, CREATED, PRUNED, UNCHANGED
+from ringfence.broker.store.entries import UNCHANGED
 from ringfence.broker.store.intent import Apply, Document, RuleOrigin
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
@@ -158,7 +159,7 @@ class Intent:
                 from ringfence.broker.access.documents import Intended  # at start nobody has to be permitted
 
                 permit.check(Intended(self._documents, self.model), Intended(loaded.documents, model))
-            changes = tuple(_changes(self._documents, loaded.documents))
+            changes = tuple(changed(self._documents, loaded.documents))
             if dry_run:
                 return Outcome(model.revision, changes, loaded.findings, 0)
             # 2. On disk as one transaction: documents, where rules stand, entries and their revisions.
@@ -167,8 +168,8 @@ class Intent:
             # 3. In memory, from there to agents, and to the proxies that it touches.
             proxies = await self._enforce(model, loaded, tuple(texts))
             metrics.APPLY_SECONDS.observe(time.perf_counter() - started)
-            changed = sum(action != UNCHANGED for _, action in changes)
-            events.applied(model.revision, changed=changed, rules=len(model.rules), proxies=proxies)
+            touched = sum(action != UNCHANGED for _, action in changes)
+            events.applied(model.revision, changed=touched, rules=len(model.rules), proxies=proxies)
             return Outcome(model.revision, changes, loaded.findings, proxies)
 
     def _load(self, texts: Sequence[Document]) -> Loaded:
@@ -219,31 +220,6 @@ class Intent:
         return check_entry(entry, self._trust_domain)
 
 
-def judged(texts: Sequence[Document], trust_domain: TrustDomain, now: datetime) -> Loaded:
-    """What *texts* mean to a server of *trust_domain*; raises INVALID when they are for another one."""
-    from ringfence.policy.load import load_documents  # 0.1 s of YAML and pydantic that an empty server saves
-
-    pairs = [(document.path, document.text) for document in texts]
-    loaded = load_documents(pairs, default_trust_domain=trust_domain, now=now)
-    if loaded.model is not None and loaded.model.mesh.trust_domain != trust_domain:
-        mesh = next(document for document in loaded.documents if document.kind == "Mesh")
-        raise RingfenceError(
-            Kind.INVALID,
-            f"the documents are for {loaded.model.mesh.trust_domain}, this server is of {trust_domain}",
-            where=str(mesh.origin),
-            hint="Correct spec.trustDomain, or apply them to another server",
-        )
-    return loaded
-
-
-def refused(findings: Iterable[Finding]) -> RingfenceError:
-    """The first error of *findings* as a failure, with how many more there are."""
-    errors = [finding for finding in findings if finding.level == "error"]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    first = errors[0]
-    return RingfenceError(Kind.INVALID, f"{first.code} {first.message}{more}", where=first.where, hint=first.hint)
-
-
 def _record(
     connection: Connection,
     apply: Apply,
@@ -281,13 +257,3 @@ def _origin(rule: Rule, apply: Apply) -> RuleOrigin:
         owner=rule.owner,
         reason=rule.reason,
     )
-
-
-def _changes(before: Iterable[LoadedDocument], after: Iterable[LoadedDocument]) -> Iterable[tuple[str, str]]:
-    held = {str(document): document.hash for document in before}
-    for document in after:
-        known = held.pop(str(document), None)
-        action = CREATED if known is None else UNCHANGED if known == document.hash else CONFIGURED
-        yield str(document), action
-    for name in held:
-        yield name, PRUNED

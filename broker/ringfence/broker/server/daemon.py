@@ -17,7 +17,7 @@ from ringfence.broker.audit.transaction import record
 from ringfence.broker.config import LOCK, Address, ServerConfig
 from ringfence.broker.files import private_folder
 from ringfence.broker.http import JSON, Page, Routes, cannot_listen, serve_pages
-from ringfence.broker.intent import refused
+from ringfence.broker.intent_documents import refused
 from ringfence.broker.intent_files import authorship, read_documents
 from ringfence.broker.log import log
 from ringfence.broker.server.admin_lane import admission, guarded, on_network

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ringfence.broker.access.access import AccessConfig
 from ringfence.broker.config import DATABASE, ServerConfig
-from ringfence.broker.intent import judged, refused
+from ringfence.broker.intent_documents import judged, refused
 from ringfence.broker.intent_files import read_documents
 from ringfence.broker.keys.choice import DISK, unlock
 from ringfence.broker.store.location import Location

@@ -1,0 +1,52 @@
+"""What documents of intent mean to this server, what is wrong with them, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ringfence.broker.store.entries import CONFIGURED, CREATED, PRUNED, UNCHANGED
+from ringfence.broker.store.intent import Document
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.spiffe_id import TrustDomain
+
+if TYPE_CHECKING:
+    from ringfence.policy.findings import Finding
+    from ringfence.policy.load import Loaded, LoadedDocument
+
+
+def judged(texts: Sequence[Document], trust_domain: TrustDomain, now: datetime) -> Loaded:
+    """What *texts* mean to a server of *trust_domain*; raises INVALID when they are for another one."""
+    from ringfence.policy.load import load_documents  # 0.1 s of YAML and pydantic that an empty server saves
+
+    pairs = [(document.path, document.text) for document in texts]
+    loaded = load_documents(pairs, default_trust_domain=trust_domain, now=now)
+    if loaded.model is not None and loaded.model.mesh.trust_domain != trust_domain:
+        mesh = next(document for document in loaded.documents if document.kind == "Mesh")
+        raise RingfenceError(
+            Kind.INVALID,
+            f"the documents are for {loaded.model.mesh.trust_domain}, this server is of {trust_domain}",
+            where=str(mesh.origin),
+            hint="Correct spec.trustDomain, or apply them to another server",
+        )
+    return loaded
+
+
+def refused(findings: Iterable[Finding]) -> RingfenceError:
+    """The first error of *findings* as a failure, with how many more there are."""
+    errors = [finding for finding in findings if finding.level == "error"]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    first = errors[0]
+    return RingfenceError(Kind.INVALID, f"{first.code} {first.message}{more}", where=first.where, hint=first.hint)
+
+
+def changed(before: Iterable[LoadedDocument], after: Iterable[LoadedDocument]) -> Iterable[tuple[str, str]]:
+    """Each document of either, with what becomes of it when *after* replaces *before*."""
+    held = {str(document): document.hash for document in before}
+    for document in after:
+        known = held.pop(str(document), None)
+        action = CREATED if known is None else UNCHANGED if known == document.hash else CONFIGURED
+        yield str(document), action
+    for name in held:
+        yield name, PRUNED
