@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from ringfence.broker.attest import procfs
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.keys.choice import MEMORY, KeyChoice
 from ringfence.broker.signing.pool import Signers
@@ -21,7 +23,7 @@ from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.profile import LeafDraft, new_csr
 from ringfence.certs.slot import X509Authority
 from ringfence.certs.spiffe_id import SpiffeId
-from tests.broker.server.harness import TRUST_DOMAIN, running_server
+from tests.broker.server.harness import TRUST_DOMAIN, free_port, running_server, server_process
 from tests.broker.world import AGENT, world
 from tests.certs.material import new_key
 
@@ -75,3 +77,17 @@ async def test_intents_are_on_record_before_work_leaves(tmp_path: Path) -> None:
         await issuer.workload_svids(AGENT, [Wanted(entry.id, new_csr(new_key()))] * 3)
         assert [list(states.values()) for states in seen] == [[ledger.INTENT] * 3]
         assert set(await w.store.run(ledger.states)) == set(seen[0])
+
+
+async def test_signers_die_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    """A kill -9 of the server ends their input: no process with the keys is left behind."""
+    port, http_port = free_port(), free_port()
+    async with server_process(tmp_path, port=port, http_port=http_port, arguments=["--signers", "1"]) as server:
+        assert server.process is not None
+        while not (signers := await asyncio.to_thread(procfs.children, server.process.pid)):
+            pass
+        watched = [os.pidfd_open(pid) for pid in signers]
+        server.process.kill()
+        for pidfd in watched:
+            await asyncio.to_thread(select.select, [pidfd], [], [])
+            os.close(pidfd)
