@@ -1,8 +1,8 @@
-"""What a rule concerns, and what a workload may reach."""
+"""Whom a rule means, and what a workload may reach."""
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.model import Protocol, Source
-from ringfence.policy.scope import Upstream, breadth, matches, rules_into, source_prefix, upstreams_of
+from ringfence.policy.scope import Upstream, breadth, matches, source_prefix, upstreams_of
 from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, model_of
 
 DOMAIN = TrustDomain("example.test")
@@ -19,15 +19,6 @@ def test_a_source_is_an_identity_or_a_prefix_that_ends_in_a_slash():
     for other in ("/ns/team-ab/sa/trainer", "/ns/team-a", "/ringfence/server"):
         assert not matches(sources[1], SpiffeId(DOMAIN, other), DOMAIN)
     assert not matches(sources[2], SpiffeId(DOMAIN, "/ringfence/server"), DOMAIN)
-
-
-def test_rules_are_found_by_destination():
-    """Every rule that names a port of the destination, and no other."""
-    model = model_of(
-        MESH, TRAINER, REGISTRY, HUB, PULL, PULL.replace("name: pull", "name: deny").replace("Allow", "Deny")
-    )
-    assert [rule.id for rule in rules_into(model, "shared/registry")] == ["team-a/deny", "team-a/pull"]
-    assert rules_into(model, "shared/hub") == ()
 
 
 def test_upstreams_are_what_some_allow_names():

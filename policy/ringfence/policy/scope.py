@@ -1,4 +1,4 @@
-"""Who a rule speaks of: which rules concern a destination, and which destinations a workload may reach."""
+"""Who a rule speaks of, and which destinations a workload may reach."""
 
 from __future__ import annotations
 
@@ -51,11 +51,6 @@ def breadth(source: Source) -> int:
 def narrowest(rule: Rule, spiffe_id: SpiffeId, trust_domain: TrustDomain) -> int | None:
     """The smallest breadth by which *rule* means *spiffe_id*; None when it does not mean it."""
     return min((breadth(s) for s in rule.sources if matches(s, spiffe_id, trust_domain)), default=None)
-
-
-def rules_into(model: Model, key: str) -> tuple[Rule, ...]:
-    """Every rule, of any effect and mode, that names a port of the workload or external host *key*, sorted by id."""
-    return tuple(rule for rule in model.rules if any(d.key == key for d in rule.destinations))
 
 
 def upstreams_of(model: Model, workload: Workload) -> tuple[Upstream, ...]:

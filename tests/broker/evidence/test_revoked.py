@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from ringfence.admin.v1.admin_pb2 import Decision
-from ringfence.broker.evidence.book import NoRules
 from ringfence.broker.evidence.judge import Question
 from ringfence.broker.evidence.revoked import tell_revoked
 from ringfence.broker.evidence.service import Evidence
 from ringfence.broker.evidence.story import tell
 from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial
 from ringfence.xds import decision as envoy
+from tests.broker.evidence.books import NoRules
 from tests.broker.evidence.test_judge import MODEL
 from tests.broker.evidence.test_receive import TRACE, denied_request, export
 from tests.broker.evidence.test_service import report

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from ringfence.broker.evidence.book import NoRules, RuleFacts
+from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.evidence.forward import Forwarder
 from ringfence.broker.evidence.judge import Question
 from ringfence.broker.evidence.record import Filter
@@ -26,6 +26,7 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.proto.lane import Call, Lane, Method
 from ringfence.proto.status import Code, Status
 from ringfence.xds import decision as envoy
+from tests.broker.evidence.books import NoRules
 from tests.broker.evidence.records import TRACE, WEB, denied_request, export, record
 from tests.policy.intent import MESH, NOW, PULL, REGISTRY, TRAINER, model_of
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.broker.fleet.scope import Scopes
-from ringfence.policy.model import Model
-from ringfence.policy.scope import rules_into, upstreams_of
+from ringfence.policy.model import Model, Rule
+from ringfence.policy.scope import upstreams_of
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
 from tests.broker.fleet.world import MESH, NOW, PULL, model
@@ -52,6 +52,11 @@ TEXTS = st.lists(st.sampled_from(PARTS), unique=True).map(lambda chosen: MESH + 
 def compiled(whole: Model, key: str) -> Any:
     """What the real compiler makes of a workload."""
     return compile_snapshot(whole, whole.workloads[key], INSTANCE, {}, now=NOW).resources
+
+
+def rules_into(model: Model, key: str) -> tuple[Rule, ...]:
+    """Every rule that names a port of that workload."""
+    return tuple(rule for rule in model.rules if any(d.key == key for d in rule.destinations))
 
 
 @given(TEXTS, st.sampled_from(KEYS))

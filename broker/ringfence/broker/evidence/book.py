@@ -28,13 +28,3 @@ class RuleBook(Protocol):
     @property
     def revision(self) -> str:
         """The revision of the intent in force: what a named default is reported with; empty before the first."""
-
-
-class NoRules:
-    """The book of a server without intent."""
-
-    revision = ""
-
-    def lookup(self, rule_id: str, rule_hash: str) -> RuleFacts | None:  # noqa: ARG002  # the Protocol's signature
-        """Nothing was ever applied."""
-        return None

@@ -17,7 +17,6 @@ from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.keys.port import KeyManager
 
 DISK, MEMORY, PKCS11 = "disk", "memory", "pkcs11"
-KEY_MANAGERS = (DISK, MEMORY, PKCS11)
 PASSPHRASE_CREDENTIAL, PIN_CREDENTIAL = "ringfence.key-passphrase", "ringfence.pkcs11-pin"
 FOLDER, OWNER = "keys", "pkcs11-owner"  # in the data folder
 

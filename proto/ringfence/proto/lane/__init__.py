@@ -1,4 +1,4 @@
-"""The lane: a gRPC server over h2 on asyncio that sees who connects and shares equal bytes between streams."""
+"""The lane: a gRPC server over HTTP/2 on asyncio that sees who connects and shares equal bytes between streams."""
 
 from ringfence.proto.lane.call import Call
 from ringfence.proto.lane.connection import Connection
