@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc.aio
 
+from ringfence.broker.agent.cache import Clock, utc_now
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.daemon import Agent
 from ringfence.broker.agent.launch_folders import LaunchFolders
@@ -57,6 +58,7 @@ async def running_agent(
     address: str = "",
     joined: bool = False,
     folders: LaunchFolders | None = None,
+    clock: Clock = utc_now,
     **fields: Any,
 ) -> AsyncIterator[AgentUnderTest]:
     """An agent in this process, ready; *joined*: it has its state from before and needs no token."""
@@ -64,7 +66,8 @@ async def running_agent(
     if server is not None and not joined:
         bootstrap = await asyncio.to_thread(_write_bundle, tmp_path, server)
         fields.setdefault("bootstrap_bundle", bootstrap)
-    agent = Agent(config(tmp_path, address or (server.address if server else ""), token, **fields), folders=folders)
+    told = config(tmp_path, address or (server.address if server else ""), token, **fields)
+    agent = Agent(told, clock=clock, folders=folders)
     stop = asyncio.Event()
     running = asyncio.create_task(agent.run(stop))
     try:

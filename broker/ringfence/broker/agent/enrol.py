@@ -76,9 +76,21 @@ async def enrol(address: Address, trust: Trust, prover: NodeProver, *, now: date
     name = parse_svid(tuple(answer.chain)).spiffe_id
     _check_name(name, answer.spiffe_id)
     svid = HeldSvid.of(answer.chain, key, name, draw_jitter())
+    _check_clock(svid, now)
     verify_peer(svid.chain, bundle, now=now)
     prover.accepted()
     return Identity(svid, answer.bundle)
+
+
+def _check_clock(svid: HeldSvid, now: datetime) -> None:
+    """Raise UNAUTHENTICATED when what was issued just now begins later: its peers would not believe us either."""
+    if svid.not_before > now:
+        behind = int((svid.not_before - now).total_seconds())
+        raise RingfenceError(
+            Kind.UNAUTHENTICATED,
+            f"this node's clock is more than {behind} s behind the server's",
+            hint="Set it right, and give a new --join-token if that is how this node joins",
+        )
 
 
 def refusal(error: grpc.aio.AioRpcError, address: Address) -> RingfenceError:

@@ -68,14 +68,26 @@ class Issuer:
         if result is None or result.code in TRANSIENT:
             self._ask_later(entry)
             return
-        self._asked.discard(entry.id)
         if result.code:
+            self._asked.discard(entry.id)
             self._cache.refuse(entry.id, result.detail)
             return
         try:
-            self._cache.put(entry, HeldSvid.of(result.chain, key, entry.spiffe_id, draw_jitter()))
+            svid = HeldSvid.of(result.chain, key, entry.spiffe_id, draw_jitter())
         except RingfenceError as error:
+            self._asked.discard(entry.id)
             self._cache.refuse(entry.id, error.detail)
+            return
+        self._cache.put(entry, svid)
+        if rest := svid.rest(self._cache.clock()):
+            asyncio.get_running_loop().call_later(rest, self._wake, entry.id)
+        else:
+            self._asked.discard(entry.id)
+
+    def _wake(self, entry_id: str) -> None:
+        """It may be asked for again, if anybody uses it."""
+        self._asked.discard(entry_id)
+        self._cache.needs.wake.set()
 
     def _ask_later(self, entry: Entry) -> None:
         """Once more after a pause; whoever waits goes on waiting."""

@@ -86,6 +86,8 @@ class Node:
             except (RingfenceError, OSError, TimeoutError) as error:
                 events.renewal_failed(error)
                 await asyncio.sleep(_RETRY.total_seconds() * (1 + random.random()))  # noqa: S311  # it spreads load
+            else:
+                await asyncio.sleep(self.identity.svid.rest(self._clock()))
 
     def note_bundle(self, text: bytes) -> None:
         """A newer bundle; `save` keeps it, since after a restart the server is known by it."""

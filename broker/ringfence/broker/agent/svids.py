@@ -21,8 +21,6 @@ from ringfence.certs.rotation import renew_at
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import parse_svid
 
-Jitter = Callable[[], float]
-
 
 class Held(Protocol):
     """A document with its key, as the store below sees it."""
@@ -47,6 +45,8 @@ class Held(Protocol):
 
 
 H = TypeVar("H", bound=Held)
+
+_LONGEST_REST = 5.0  # seconds
 
 
 def draw_jitter() -> float:
@@ -100,6 +100,17 @@ class HeldSvid:
     def is_valid(self, now: datetime) -> bool:
         """Whether peers accept it now, ends included."""
         return now <= self.not_after
+
+    def rest(self, now: datetime) -> float:
+        """Seconds to leave the server alone now that this came; none, unless it is due already.
+
+        It is by a clock that is ahead of the server's, or when little is left of the authority: asking again at once
+        would bring the same.
+        """
+        if self.renew_at > now:
+            return 0.0
+        left = (self.not_after - now).total_seconds()
+        return min(left / 3, _LONGEST_REST) if left > 0 else _LONGEST_REST
 
     def renewed_by(self, when: datetime) -> HeldSvid:
         """The same, to be renewed no later than *when*."""
