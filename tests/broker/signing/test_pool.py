@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from ringfence.broker.keys.choice import MEMORY, PKCS11, Unlocked
+from ringfence.broker.signing import signer as signer_module
 from ringfence.broker.signing.pool import Signers
 from ringfence.certs.authority import Authority
 from ringfence.certs.errors import Kind, RingfenceError
@@ -71,6 +72,19 @@ async def test_no_answer_is_lost_when_signers_are_killed(tmp_path: Path) -> None
         signed = [leaf for done in await asyncio.gather(*tasks) for leaf in done]
         serials = [x509.load_der_x509_certificate(leaf).serial_number for leaf in signed if isinstance(leaf, bytes)]
         assert serials == [draft.serial for drafts in batches for draft in drafts]
+
+
+async def test_a_signer_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the middle of a batch it is killed after a while, and the batch done here."""
+    async with crew(tmp_path) as c:
+        (pid,) = c.signers.pids
+        monkeypatch.setattr(signer_module, "ANSWER_SECONDS", 0.05)
+        os.kill(pid, signal.SIGSTOP)
+        drafts = c.drafts(2)
+        done = await c.signers.sign(c.authority.x509.current, drafts)
+        assert [isinstance(leaf, bytes) for leaf in done] == [True, True]
+        assert c.signers.pids == []
+        await c.signers._signers[0]._process.wait()
 
 
 async def test_a_signer_that_died_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

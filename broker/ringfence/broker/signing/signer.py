@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import deque
 from typing import Any
@@ -13,6 +14,7 @@ from ringfence.certs.spiffe_id import TrustDomain
 
 _COMMAND = (sys.executable, "-m", "ringfence.broker.signing.child")
 _START_SECONDS = 30.0
+ANSWER_SECONDS = 30.0  # a token on a network may take some for 500 signatures
 _END_SECONDS = 5.0
 
 
@@ -74,14 +76,25 @@ class Signer:
         answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._asked.append(answered)
         try:
-            self._process.stdin.write(wire.frame(message))
-            await self._process.stdin.drain()
-        except (ConnectionError, RuntimeError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._send(self._process.stdin, message)
+                answer = await answered
+        except TimeoutError:
+            # It hangs, or was stopped: whatever it still makes of this reaches nobody.
             self._lose()
-        answer = await answered
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            raise GoneError from None
         if "failed" in answer:
             raise wire.hear_error(answer["failed"])
         return list(answer["answers"])
+
+    async def _send(self, pipe: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+        try:
+            pipe.write(wire.frame(message))
+            await pipe.drain()
+        except (ConnectionError, RuntimeError):
+            self._lose()
 
     async def close(self) -> None:
         """End it: its input ends, and if that is not enough, it is killed."""
