@@ -16,6 +16,8 @@ import pytest
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.agent.v1 import agent_pb2 as agent
 from ringfence.broker.audit.chain import ACTIVE, files_of, verify
+from ringfence.broker.feed import Feed
+from ringfence.broker.server import parts
 from ringfence.broker.server.daemon import system_clock
 from ringfence.broker.server.upkeep import tend
 from ringfence.broker.store.connect import LIVING
@@ -87,6 +89,24 @@ async def test_an_entry_made_at_one_is_pushed_by_the_other(tmp_path: Path, locat
             assert [entry.id for entry in update.upserts] == [made.id]
             await a.delete_entry(made.id)
             assert list((await stream.hear("entries")).removed) == [made.id]
+
+
+async def test_an_authority_made_while_another_starts_is_known_to_it(
+    tmp_path: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After that one read the bundle and before it reads the feed, which then goes on behind the change."""
+    for name in "ab":
+        await asyncio.to_thread((tmp_path / name).mkdir)
+    async with running_server(tmp_path / "a", database=location) as a:
+
+        class Later(Feed):
+            async def load(self) -> None:
+                await a.parts.trust.take("x509", "prepare")
+                await super().load()
+
+        monkeypatch.setattr(parts, "Feed", Later)
+        async with running_server(tmp_path / "b", database=location) as b:
+            assert b.parts.trust.bundle.to_json() == a.parts.trust.bundle.to_json()
 
 
 async def test_an_agent_that_moves_is_sent_nothing_that_it_has(tmp_path: Path, location: Location) -> None:

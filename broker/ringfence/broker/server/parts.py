@@ -197,6 +197,9 @@ async def _load(
     }
     for kind, take in followers.items():
         feed.tell(kind, take)
+    if servers.shared:  # these were read before the revision that the feed goes on from, and may be older
+        await servers.follow()
+        await trust.follow()
     # 4. The server's own identity.
     issuer = Issuer(
         trust.authority,
