@@ -17,6 +17,7 @@ from ringfence.broker.audit.issuing import Issued, Refusal, batch
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.transaction import recorded
 from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
+from ringfence.broker.job import Job, about
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.signing.port import Here, Signing, attempt
@@ -24,8 +25,8 @@ from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.ledger import Issuance
 from ringfence.broker.store.ledger import Refusal as Refused
-from ringfence.broker.telemetry.names import COUNT, ENTRY, ISSUE, SPIFFE_ID
-from ringfence.broker.telemetry.spans import Attributes, span
+from ringfence.broker.telemetry.names import ENTRY, ISSUE, SPIFFE_ID
+from ringfence.broker.telemetry.spans import span
 from ringfence.certs.authority import Authority, X509Authority
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import LeafDraft, csr_public_key
@@ -51,22 +52,6 @@ class Answer:
     entry_id: str
     chain: tuple[bytes, ...] = ()
     refused: RingfenceError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    entry_id: str  # as it was asked for: an instance of a rule has a path behind a #
-    draft: LeafDraft
-    serial: str
-    spiffe_id: str
-
-    @classmethod
-    def of(cls, entry_id: str, draft: LeafDraft) -> _Job:
-        return cls(entry_id, draft, f"{draft.serial:032x}", str(draft.spiffe_id))
-
-    @property
-    def issued(self) -> Issued:
-        return self.serial, self.spiffe_id, self.entry_id
 
 
 class Issuer:
@@ -102,7 +87,7 @@ class Issuer:
             raise RingfenceError(Kind.INVALID, f"{len(wanted)} SVIDs in one request; at most {MAX_BATCH}")
         # 1. Authorise, draft and check each: only the agent's own entries, only the key of the request.
         prepared = await self._prepare(agent, wanted)
-        jobs = [job for job in prepared if isinstance(job, _Job)]
+        jobs = [job for job in prepared if isinstance(job, Job)]
         # 2. Record, sign, check and record again, the batch at once.
         refused = [
             (answer.entry_id, answer.refused) for answer in prepared if isinstance(answer, Answer) and answer.refused
@@ -126,7 +111,7 @@ class Issuer:
             spiffe_id, public_key, timedelta(seconds=ttl), dns_names=dns_names, ip_addresses=ip_addresses
         )
         on_draft(draft)
-        job = _Job.of("", draft)
+        job = Job.of("", draft)
         answer = (await self._sign(str(spiffe_id), [job]))[job.serial]
         if answer.refused is not None:
             raise answer.refused
@@ -192,7 +177,7 @@ class Issuer:
             events.issued(kind, str(agent), done)
             return token, expires_at
 
-    async def _prepare(self, agent: SpiffeId, wanted: Sequence[Wanted]) -> list[_Job | Answer]:
+    async def _prepare(self, agent: SpiffeId, wanted: Sequence[Wanted]) -> list[Job | Answer]:
         granted = [attempt(lambda item: self._granted(agent, item.entry_id), item) for item in wanted]
         proven = iter(
             await self._signing.keys(
@@ -207,7 +192,7 @@ class Issuer:
         entry_id: str,
         entry: Entry | RingfenceError,
         keys: Iterator[ec.EllipticCurvePublicKey | RingfenceError],
-    ) -> _Job | Answer:
+    ) -> Job | Answer:
         """The job for what was granted and its key, the next of *keys*; an answer for what is refused."""
         try:
             if isinstance(entry, RingfenceError):
@@ -216,7 +201,7 @@ class Issuer:
             if isinstance(key, RingfenceError):
                 raise key
             ttl = self._life(entry, _seconds("x509", entry))
-            return _Job.of(entry_id, self._draft(entry.spiffe_id, key, ttl, dns_names=entry.dns_names))
+            return Job.of(entry_id, self._draft(entry.spiffe_id, key, ttl, dns_names=entry.dns_names))
         except RingfenceError as error:
             events.refused("x509", agent, error)
             return Answer(entry_id, refused=error)
@@ -259,19 +244,20 @@ class Issuer:
             spiffe_id, key, now=self._clock(), ttl=ttl, dns_names=dns_names, ip_addresses=ip_addresses
         )
 
-    async def _sign(self, agent_id: str, jobs: Sequence[_Job], refused: Sequence[Refusal] = ()) -> dict[str, Answer]:
+    async def _sign(self, agent_id: str, jobs: Sequence[Job], refused: Sequence[Refusal] = ()) -> dict[str, Answer]:
         if not jobs:
             await self._close("x509", agent_id, [], refused)
             return {}
         # The root by which they were drafted signs them, even if it is replaced while the disk is waited for.
         root = self._authority.current.x509
         # 1. Record the intents, durable before anything is signed.
-        traces = [_trace(job, agent_id, root.subject_key_id) for job in jobs]
+        by = root.subject_key_id
+        traces = [job.intent(agent_id, by) for job in jobs]
         await self._store.run(ledger.intend, traces, int(self._clock().timestamp()))
         # 2. Sign; the authority checks the draft before and the certificate after. Of an identity that was revoked
         # before the intents were on disk nothing is signed, and who revokes one later finds them there.
         answers = {job.serial: Answer(job.entry_id, refused=error) for job in jobs if (error := self._withheld(job))}
-        with span(ISSUE, _about(jobs)):
+        with span(ISSUE, about(jobs)):
             answers |= await self._signed([job for job in jobs if job.serial not in answers], root)
         # 3. Record what was signed, durable before it is delivered; what failed keeps its open intent.
         signed = [job.issued for job in jobs if answers[job.serial].refused is None]
@@ -304,7 +290,7 @@ class Issuer:
         entry_id, spiffe_id = ("", "") if entry is None else (entry.id, entry.name)
         return Refused(kind, spiffe_id, entry_id, agent_id, error.kind.value, error.detail)
 
-    def _withheld(self, job: _Job) -> RingfenceError | None:
+    def _withheld(self, job: Job) -> RingfenceError | None:
         """Why nothing is signed for *job*, if its identity was revoked meanwhile."""
         try:
             self._revoked.check(job.draft.spiffe_id)
@@ -313,7 +299,7 @@ class Issuer:
             return error
         return None
 
-    async def _signed(self, jobs: Sequence[_Job], root: X509Authority) -> dict[str, Answer]:
+    async def _signed(self, jobs: Sequence[Job], root: X509Authority) -> dict[str, Answer]:
         """What became of each of *jobs*, by its serial."""
         begun = perf_counter()
         made = await self._signing.sign(root, [job.draft for job in jobs])
@@ -329,13 +315,6 @@ class Issuer:
         return answers
 
 
-def _about(jobs: Sequence[_Job]) -> Attributes:
-    """What the span of a batch says: who one is for, or how many there are."""
-    if len(jobs) == 1:
-        return {SPIFFE_ID: jobs[0].spiffe_id, ENTRY: jobs[0].entry_id}
-    return {COUNT: len(jobs)}
-
-
 def _seconds(kind: str, entry: Entry) -> int:
     """How long a document of *kind* lives by its entry."""
     return entry.jwt_ttl or DEFAULT_JWT_TTL if kind == "jwt" else entry.x509_ttl or DEFAULT_X509_TTL
@@ -344,8 +323,3 @@ def _seconds(kind: str, entry: Entry) -> int:
 def _check_audience(audience: Sequence[str]) -> None:
     if not audience or not all(audience):
         raise RingfenceError(Kind.INVALID, "a JWT-SVID needs an audience", hint="Name who is to accept it")
-
-
-def _trace(job: _Job, agent_id: str, authority: str) -> Issuance:
-    end = int(job.draft.not_after.timestamp())
-    return Issuance(job.serial, "x509", job.spiffe_id, job.entry_id.partition("#")[0], agent_id, authority, end)
