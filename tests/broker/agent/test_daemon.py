@@ -42,7 +42,7 @@ async def test_a_restarted_agent_serves_with_the_server_down(tmp_path: Path) -> 
 @pytest.mark.parametrize(("how", "hint"), [("evict", "ringfence token generate"), ("ban", "ringfence node unban")])
 async def test_an_agent_that_was_put_out_says_what_to_do(tmp_path: Path, how: str, hint: str) -> None:
     """It tries on, in the server's words, and serves nothing of what it held."""
-    async with running_server(tmp_path) as server, running_agent(tmp_path, server) as agent:
+    async with running_server(tmp_path) as server, running_agent(tmp_path, server, hold=1.0) as agent:
         await server.create_entry("spiffe://example.org/ns/a/sa/w", OWN_UID)
         await first_svids(agent.socket)
         agents = server.parts.agent_api.agents
