@@ -47,7 +47,7 @@ async def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     silent = Location.parse("postgresql://me:hunter2@127.0.0.1:1/d")
     found = await checks(tmp_path / "data", database=silent, intent=tmp_path / "intent")
     assert [name for name, check in found.items() if not check.ok] == ["data directory", "database", "intent"]
-    assert "does not answer" in found["database"].detail
+    assert "does not answer (Connection refused)" in found["database"].detail
     assert "hunter2" not in str(found)
 
 

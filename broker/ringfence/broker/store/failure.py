@@ -51,14 +51,14 @@ def in_words(error: Exception, location: Location) -> RingfenceError:
         for fragment, kind, detail, hint in _WORDS:
             if fragment in text:
                 return RingfenceError(kind, detail, where=where, hint=hint)
-    # 3. A network between us and it.
+    first = location.without_password(text.partition("\n")[0])
+    # 3. A network between us and it; the last words are the system's, or the database's own.
     if location.file is None and (code.startswith(_GONE) or not code):
         return RingfenceError(
             Kind.UNAVAILABLE,
-            "the database does not answer",
+            f"the database does not answer ({first.rpartition(': ')[2].strip()})",
             where=where,
             hint="Check that it runs and can be reached; nothing acknowledged is lost",
         )
     # 4. Its first line, which names tables and columns but no values.
-    first = location.without_password(text.partition("\n")[0])
     return RingfenceError(Kind.UNAVAILABLE, f"the database refused: {first}", where=where)
