@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from ringfence.broker.bell import Bell
 from ringfence.broker.entry import Entry
-from ringfence.broker.federation.relation import Profile, Relation, check_relation
+from ringfence.broker.federation.relation import Profile, Relation, check_bootstrap, check_relation, check_same
 from ringfence.broker.log import log
 from ringfence.broker.store import federation as stored
 from ringfence.broker.store.engine import Store
@@ -131,11 +131,12 @@ class Federation:
     async def create(self, relation: Relation, bootstrap: SpiffeBundle | None) -> str:
         """A relation, fetched at once by `run`; what was done. Raises INVALID, or CONFLICT for another of that name."""
         check_relation(relation, self._own().trust_domain)
-        self._check_bootstrap(relation, bootstrap)
+        check_bootstrap(relation, bootstrap, self._endpoint_bundle(relation))
         async with self._one_at_a_time:
             known = self._states.get(relation.trust_domain)
             if known is not None:
-                return _same(known.relation, relation)
+                check_same(known.relation, relation)
+                return "unchanged"
             now = self._clock()
             relation = replace(relation, created_at=int(now.timestamp()))
             held = None if bootstrap is None else Held(bootstrap, relation.created_at)
@@ -275,31 +276,6 @@ class Federation:
     def _check_foreign(self, trust_domain: TrustDomain) -> None:
         if trust_domain == self._own().trust_domain:
             raise RingfenceError(Kind.INVALID, f"{trust_domain} is this server's own trust domain")
-
-    def _check_bootstrap(self, relation: Relation, bootstrap: SpiffeBundle | None) -> None:
-        own_endpoint = relation.endpoint_id is not None and relation.endpoint_id.trust_domain == relation.trust_domain
-        if bootstrap is not None and not own_endpoint:
-            raise RingfenceError(
-                Kind.INVALID,
-                "a bootstrap bundle is for an endpoint of the trust domain itself",
-                hint="Leave --bootstrap-bundle out; the endpoint's trust domain is set by: ringfence bundle set",
-            )
-        if relation.profile is Profile.SPIFFE and bootstrap is None and self._endpoint_bundle(relation) is None:
-            raise RingfenceError(
-                Kind.INVALID,
-                f"nothing is known to verify {relation.endpoint_id} by",
-                hint="Give --bootstrap-bundle FILE, what `ringfence bundle show --format spiffe` prints over there",
-            )
-
-
-def _same(known: Relation, wanted: Relation) -> str:
-    if known.same_as(wanted):
-        return "unchanged"
-    raise RingfenceError(
-        Kind.CONFLICT,
-        f"there is a relation with {known.trust_domain} by another URL, profile or endpoint",
-        hint=f"Run `ringfence federation delete {known.trust_domain}` first",
-    )
 
 
 async def _always() -> bool:

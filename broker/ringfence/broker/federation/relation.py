@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
 
+from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
@@ -57,6 +58,33 @@ def check_relation(relation: Relation, own: TrustDomain) -> Relation:
             hint=f"--endpoint-id {relation.trust_domain.id}/ringfence/server, if a Ringfence server is there",
         )
     return relation
+
+
+def check_bootstrap(relation: Relation, bootstrap: SpiffeBundle | None, known: SpiffeBundle | None) -> None:
+    """Raise INVALID unless the endpoint can be verified: by *bootstrap*, or by what is *known* of its trust domain."""
+    own_endpoint = relation.endpoint_id is not None and relation.endpoint_id.trust_domain == relation.trust_domain
+    if bootstrap is not None and not own_endpoint:
+        raise RingfenceError(
+            Kind.INVALID,
+            "a bootstrap bundle is for an endpoint of the trust domain itself",
+            hint="Leave --bootstrap-bundle out; the endpoint's trust domain is set by: ringfence bundle set",
+        )
+    if relation.profile is Profile.SPIFFE and bootstrap is None and known is None:
+        raise RingfenceError(
+            Kind.INVALID,
+            f"nothing is known to verify {relation.endpoint_id} by",
+            hint="Give --bootstrap-bundle FILE, what `ringfence bundle show --format spiffe` prints over there",
+        )
+
+
+def check_same(known: Relation, wanted: Relation) -> None:
+    """Raise CONFLICT when *known* is another relation with the same trust domain."""
+    if not known.same_as(wanted):
+        raise RingfenceError(
+            Kind.CONFLICT,
+            f"there is a relation with {known.trust_domain} by another URL, profile or endpoint",
+            hint=f"Run `ringfence federation delete {known.trust_domain}` first",
+        )
 
 
 def check_url(url: str) -> str:
