@@ -19,7 +19,7 @@ from ringfence.broker.config import Address
 from ringfence.broker.status import error_of
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.profile import new_csr
+from ringfence.certs.profile import BACKDATE, new_csr
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import parse_svid, verify_peer
 from ringfence.proto.client import Client
@@ -85,10 +85,10 @@ async def enrol(address: Address, trust: Trust, prover: NodeProver, *, now: date
 def _check_clock(svid: HeldSvid, now: datetime) -> None:
     """Raise UNAUTHENTICATED when what was issued just now begins later: its peers would not believe us either."""
     if svid.not_before > now:
-        behind = int((svid.not_before - now).total_seconds())
+        behind = round((svid.not_before + BACKDATE - now).total_seconds())
         raise RingfenceError(
             Kind.UNAUTHENTICATED,
-            f"this node's clock is more than {behind} s behind the server's",
+            f"this node's clock is {behind} s behind the server's",
             hint="Set it right, and give a new --join-token if that is how this node joins",
         )
 
