@@ -82,11 +82,20 @@ class Presence:
         except psycopg.Error as error:
             raise in_words(error, self._location) from error
         try:
+            await self._announce(connection)
+        except BaseException:  # also when we are cancelled before anybody holds it
+            await connection.close()
+            raise
+        return connection
+
+    async def _announce(self, connection: AsyncConnection[Any]) -> None:
+        import psycopg
+
+        try:
             # Waits a while: what is left of this server's last connection may not have been noticed yet.
             await connection.execute("SELECT pg_advisory_lock(%s, %s)", (LIVING, self._number))
             await connection.execute(f"LISTEN {CHANNEL}")
         except psycopg.errors.LockNotAvailable as error:
-            await connection.close()
             raise RingfenceError(
                 Kind.CONFLICT,
                 "this server runs already, in another process",
@@ -94,6 +103,4 @@ class Presence:
                 hint="Of a copied data directory remove `server-id` and the keys: a copy is another server",
             ) from error
         except psycopg.Error as error:
-            await connection.close()
             raise in_words(error, self._location) from error
-        return connection
