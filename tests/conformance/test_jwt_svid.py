@@ -32,7 +32,7 @@ _TD, _OTHER = TrustDomain("example.org"), TrustDomain("other.org")
 _NOW = datetime.now(UTC)
 _AUTHORITY = Authority.create(_TD, MemoryKeys(), now=_NOW)
 _TRAINER = SpiffeId(_TD, "/ns/team-a/sa/trainer")
-_TOKEN, _ = _AUTHORITY.issue_jwt(_TRAINER, ["db"], now=_NOW, ttl=timedelta(minutes=5))
+_TOKEN, _ = _AUTHORITY.issue_jwt(_TRAINER, ["db"], now=_NOW, ttl=timedelta(hours=1))  # a run of all tests is shorter
 _FOREIGN = SpiffeBundle(_TD, jwt_authorities=foreign.AUTHORITIES)
 _CLAIMS = {"sub": str(_TRAINER), "aud": ["db"], "exp": int((_NOW + timedelta(hours=1)).timestamp())}
 
