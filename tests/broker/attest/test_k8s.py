@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -14,9 +15,9 @@ from ringfence.broker.attest.port import Partly
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.selectors import Selector
 from tests.broker.attest import cgroups
-from tests.broker.attest.pods import CONTAINER_ID, DEBUG_ID, IMAGE, OTHER_UID, UID, pod
+from tests.broker.attest.pods import CONTAINER_ID, DEBUG_ID, IMAGE, OTHER_UID, pod
 
-pytestmark = pytest.mark.xdist_group("kubepods")  # a cgroup has one name on a machine
+UID = str(uuid4())  # a cgroup has one name on a machine, where others may run this too
 ACCOUNT = frozenset({"k8s:sa", "k8s:container-name"})
 UID_FACT = Selector("k8s", f"pod-uid:{UID}")
 FULL = {UID_FACT, Selector("k8s", "sa:trainer"), Selector("k8s", "container-name:main")}
@@ -69,7 +70,7 @@ async def test_the_uid_alone_needs_no_api(process: Process) -> None:
 async def test_a_container_is_waited_for(pods: Pods, process: Process) -> None:
     """The pod comes by a watch, then the kubelet's report of the container; the workload may be faster."""
     asking = asyncio.create_task(KubernetesAttestor(pods).attest(process, ACCOUNT))
-    for seen in (None, pod(), _running(container_id="")):
+    for seen in (None, pod(UID), _running(container_id="")):
         if seen is not None:
             pods.put(seen)
         await asyncio.sleep(0)
@@ -94,6 +95,7 @@ async def test_a_pod_that_went_is_not_waited_for(pods: Pods, process: Process) -
         (_running(OTHER_UID), f"no pod {UID}"),
         (_running(container_id=DEBUG_ID), f"does not show the container {CONTAINER_ID}"),
     ],
+    ids=["none", "another pod", "another container"],
 )
 async def test_a_pod_or_container_that_does_not_show_tells_nothing(
     pods: Pods, process: Process, known: Pod | None, says: str
@@ -123,7 +125,7 @@ async def test_an_api_that_never_answered_is_what_failed(process: Process) -> No
 
 async def test_a_static_pod_has_its_hash_and_no_more(pods: Pods) -> None:
     """Whoever may write pods to the API could give one that hash as its UID's annotation, or name."""
-    static = "0f" * 16
+    static = uuid4().hex
     pods.put(_running(static))
     with cgroups.container_cgroup(static, CONTAINER_ID) as folder, cgroups.doer() as doer:
         cgroups.move(doer.pid, folder)
