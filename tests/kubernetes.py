@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,7 @@ from lightkube.types import PatchType
 
 from tests import parts
 from tests.ca import new_key, openssl
+from tests.ports import free_port
 
 ISSUER = "https://kubernetes.default.svc"
 ADMIN = "an-administrator-of-a-throw-away-cluster"
@@ -41,7 +41,7 @@ class Kubernetes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        etcd, peer, port = _free_ports(3)
+        etcd, peer, port = free_port(), free_port(), free_port()
         self.address = f"https://127.0.0.1:{port}"
         self.ca = folder / "certs" / "apiserver.crt"
         self.signing_key = new_key(folder / "sa.key", "RSA")
@@ -196,12 +196,3 @@ def _store_flags(folder: Path, url: str, peer: str) -> tuple[str, ...]:
         *(f"--listen-client-urls={url}", f"--advertise-client-urls={url}", f"--listen-peer-urls={peer}"),
         *(f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=t={peer}"),
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; the programs cannot be handed a socket."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports

@@ -10,7 +10,8 @@ import pytest
 from ringfence.proto.client import Client
 from tests.broker.agent.harness import AgentUnderTest, running_agent, workload_client
 from tests.broker.broker_api.harness import broker_socket
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from tests.broker.server.harness import ServerUnderTest
 from tests.conformance.envoy import NODE, envoy, greeter, greets, passage, said, upstream
 from tests.e2e.identities import Domain, Identity, secrets, web_server
 from tests.e2e.plane import Plane, until
-from tests.e2e.proxies import free_port, listening
+from tests.e2e.proxies import listening
+from tests.ports import free_port
 from tests.xds.intent import TRAINER, snapshot_of
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]

@@ -28,7 +28,8 @@ from tests.broker.agent.harness import (
     workload_client,
 )
 from tests.broker.cli.operator import ringfence
-from tests.broker.server.harness import ServerUnderTest, free_port
+from tests.broker.server.harness import ServerUnderTest
+from tests.ports import free_port
 
 ID = "spiffe://example.org/ns/a/sa/w"
 

@@ -19,8 +19,9 @@ from ringfence.broker.run.bootstrap import bootstrap
 from ringfence.broker.run.envoy import envoy_arguments, find_envoy
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who
 from tests.e2e.identities import Identity
-from tests.e2e.proxies import free_port, http_app
+from tests.e2e.proxies import http_app
 from tests.e2e.stack import TRUST_DOMAIN, Stack, running_stack
+from tests.ports import free_port
 
 PREFIX = f"spiffe://{TRUST_DOMAIN}/ns"
 CLIENT, NOTEBOOK, WEB, LATE = (

@@ -36,8 +36,8 @@ from ringfence.xds.subscription import SDS
 from tests import parts
 from tests.broker.fleet.world import MemoryLog
 from tests.e2e.identities import Domain, secrets
-from tests.e2e.proxies import free_port
 from tests.policy import intent
+from tests.ports import free_port
 
 _SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 _PATIENCE = 20.0  # seconds until a test gives up

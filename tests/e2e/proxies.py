@@ -24,12 +24,6 @@ from tests.e2e.plane import until
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 @contextmanager
 def envoy(node_id: str, plane_port: int, agent_socket: str, folder: Path) -> Iterator[Path]:
     """A running Envoy of that node id; yields the path of its log, which is shown when it ends by itself."""

@@ -17,8 +17,9 @@ from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
 from tests.e2e.identities import Domain, Identity, secrets
 from tests.e2e.plane import Plane
-from tests.e2e.proxies import envoy, free_port, http_app, listening, tcp_app
+from tests.e2e.proxies import envoy, http_app, listening, tcp_app
 from tests.policy import intent
+from tests.ports import free_port
 
 WORKLOADS = """
 kind: Workload

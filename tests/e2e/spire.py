@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import parts
-from tests.broker.server.harness import free_port
+from tests.ports import free_port
 
 _SERVER = """\
 server {{

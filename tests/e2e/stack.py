@@ -33,7 +33,7 @@ from ringfence.proto.service import service_of
 from tests import parts
 from tests.e2e.identities import Domain
 from tests.e2e.plane import until
-from tests.e2e.proxies import free_port
+from tests.ports import free_port
 
 TRUST_DOMAIN = "example.org"
 RINGFENCE = (sys.executable, "-m", "ringfence.broker.cli")

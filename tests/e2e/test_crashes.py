@@ -23,9 +23,10 @@ from ringfence.agent.v1 import agent_pb2
 from ringfence.certs.profile import new_csr
 from tests import parts
 from tests.broker.agent.harness import OWN_UID, agent_process, first_svids
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server, server_process
+from tests.broker.server.harness import ServerUnderTest, running_server, server_process
 from tests.broker.server.node import Node
 from tests.e2e.command import INTENT
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -13,8 +13,9 @@ from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
 from ringfence.xds.snapshot import Snapshot
 from tests.e2e.plane import until
-from tests.e2e.proxies import Caller, envoy, free_port, listening, stat
+from tests.e2e.proxies import Caller, envoy, listening, stat
 from tests.e2e.registry import NODE, REVOKED, RULES, Bench, closed, connect, model_of, registry
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.mesh import running_mesh, until
-from tests.e2e.proxies import free_port
 from tests.e2e.test_fleet_envoy import INTENT, UPSTREAM, connected, synced, variants
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 

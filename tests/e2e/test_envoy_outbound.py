@@ -21,8 +21,9 @@ from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Endpoint, Instance
 from tests.e2e.identities import Domain, secrets, web_server
 from tests.e2e.plane import Plane, until
-from tests.e2e.proxies import Answer, Caller, envoy, free_port, http_app, listening, tcp_app
+from tests.e2e.proxies import Answer, Caller, envoy, http_app, listening, tcp_app
 from tests.policy import intent
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 

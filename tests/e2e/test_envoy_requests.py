@@ -12,8 +12,9 @@ import pytest
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.xds import decision
 from tests.e2e.plane import until
-from tests.e2e.proxies import Caller, free_port
+from tests.e2e.proxies import Caller
 from tests.e2e.registry import RULES, Bench, model_of, registry
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 

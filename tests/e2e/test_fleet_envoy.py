@@ -15,8 +15,8 @@ from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.types import CLUSTER
 from tests.e2e.mesh import Envoy, Http, Mesh, application, model_of, running_mesh, until
-from tests.e2e.proxies import free_port
 from tests.policy import intent
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 

@@ -16,9 +16,9 @@ import pytest
 
 from ringfence.certs.revocation import Revocations, RevokedIdentity
 from tests.e2e.mesh import Envoy, Http, Mesh, running_mesh, until
-from tests.e2e.proxies import free_port
 from tests.e2e.test_fleet_envoy import connected, synced
 from tests.policy import intent
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 

@@ -22,7 +22,8 @@ import pytest
 from ringfence.admin.v1 import admin_pb2
 from tests import parts
 from tests.broker.agent.harness import running_agent
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow]
 

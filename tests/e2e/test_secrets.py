@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.broker.agent.harness import OWN_UID, AgentUnderTest, agent_process, page
-from tests.broker.server.harness import ServerUnderTest, free_port, server_process
+from tests.broker.server.harness import ServerUnderTest, server_process
 from tests.e2e.command import INTENT, Done, ringfence
 from tests.e2e.secrets import Secrets, key_of_agent, keys_in
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

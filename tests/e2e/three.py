@@ -18,7 +18,8 @@ from ringfence.proto import workload
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
 from tests.broker.agent.harness import HEADER, OWN_UID, agent_process, workload_client
-from tests.broker.server.harness import ServerUnderTest, free_port, server_process
+from tests.broker.server.harness import ServerUnderTest, server_process
+from tests.ports import free_port
 
 ID = "spiffe://example.org/ns/load/sa/%s"
 TTL = 8  # seconds: every SVID is renewed several times while servers die

@@ -22,10 +22,11 @@ from ringfence.certs.errors import Kind
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.broker.access.keys import AUDIENCE, EC, RSA, URL, claims, forged, key_set, token
 from tests.broker.access.operators import admin, bearer, with_nothing, with_svid
-from tests.broker.server.harness import ServerUnderTest, failure, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, failure, running_server
 from tests.broker.server.test_public import token_of
 from tests.broker.web import WebAuthority
 from tests.broker.world import Clock
+from tests.ports import free_port
 
 DEPLOYER = "spiffe://example.org/ns/team-a/sa/deployer"
 EDITOR = Grant(Role.EDITOR, Match(spiffe_id=SpiffeId.parse(DEPLOYER)), frozenset({"team-a"}), "access.grant[0]")

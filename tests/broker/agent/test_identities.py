@@ -31,7 +31,8 @@ from tests.broker.agent.harness import (
     workload_client,
 )
 from tests.broker.attest.children import FETCHER, child
-from tests.broker.server.harness import TRUST_DOMAIN, free_port, running_server, server_process
+from tests.broker.server.harness import TRUST_DOMAIN, running_server, server_process
+from tests.ports import free_port
 
 ID = "spiffe://example.org/ns/a/sa/w"
 OTHER = "spiffe://example.org/ns/a/sa/other"

@@ -18,8 +18,9 @@ from tests.broker.agent.harness import OWN_UID, agent_process, config, first_svi
 from tests.broker.agent.test_pod_identities import RULE, TRAINER, inside, workload_on
 from tests.broker.attest import cgroups
 from tests.broker.attest.agent_pod import ACCOUNT, NAMESPACE, AgentPod
-from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, free_port, running_server, server_process
+from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server, server_process
 from tests.kubernetes import ISSUER, Kubernetes
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.k8s, pytest.mark.slow, pytest.mark.xdist_group("kubernetes")]
 ID = "spiffe://example.org/ns/a/sa/w"

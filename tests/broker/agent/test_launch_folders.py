@@ -19,7 +19,8 @@ from ringfence.broker.attest.launch_folder import LaunchFolder
 from tests.broker.agent.harness import agent_process, page
 from tests.broker.attest.cgroups import NOWHERE, Doer, clear, doer, gone, move, unified
 from tests.broker.attest.children import LAUNCHER, child
-from tests.broker.server.harness import free_port, running_server
+from tests.broker.server.harness import running_server
+from tests.ports import free_port
 
 INTENT = f"""
 apiVersion: ringfence.dev/v1alpha1

@@ -16,7 +16,8 @@ from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.proto import workload
 from tests.broker.agent.harness import HEADER, OWN_UID, running_agent, workload_client
-from tests.broker.server.harness import TRUST_DOMAIN, free_port, running_server, system_clock
+from tests.broker.server.harness import TRUST_DOMAIN, running_server, system_clock
+from tests.ports import free_port
 
 ID = "spiffe://example.org/ns/a/sa/w"
 OTHER = "spiffe://example.org/ns/a/sa/other"

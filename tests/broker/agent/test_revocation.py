@@ -24,7 +24,8 @@ from ringfence.xds.types import SECRET
 from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, status_of, workload_client
 from tests.broker.agent.sds import sds
 from tests.broker.agent.test_explaining import explain
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.ports import free_port
 
 ID = "spiffe://example.org/ns/a/sa/w"
 DENIED = grpc.StatusCode.PERMISSION_DENIED

@@ -15,7 +15,8 @@ from ringfence.certs.spiffe_id import SpiffeId
 from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
 from tests.broker.broker_api.harness import PROXY, broker_config, broker_socket, workload
 from tests.broker.cli.operator import ringfence
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.ports import free_port
 
 STRANGER = "spiffe://example.org/somebody"
 

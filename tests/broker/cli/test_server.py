@@ -8,7 +8,8 @@ import pytest
 
 from ringfence.certs.bundle import SpiffeBundle
 from tests.broker.cli.operator import ringfence
-from tests.broker.server.harness import TRUST_DOMAIN, free_port, running_server, server_process
+from tests.broker.server.harness import TRUST_DOMAIN, running_server, server_process
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

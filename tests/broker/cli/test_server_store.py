@@ -9,7 +9,8 @@ import pytest
 from ringfence.broker.store import connect
 from ringfence.broker.store.migrate import HEAD
 from tests.broker.cli.operator import ringfence
-from tests.broker.server.harness import free_port, server_process
+from tests.broker.server.harness import server_process
+from tests.ports import free_port
 from tests.postgres import PASSWORD, Cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

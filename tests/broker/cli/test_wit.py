@@ -13,8 +13,9 @@ from ringfence.certs.bundle_map import parse_map
 from ringfence.certs.spiffe_id import TrustDomain
 from tests.broker.agent.harness import OWN_UID, agent_process, running_agent
 from tests.broker.cli.operator import ringfence
-from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, free_port, running_server, server_process
+from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server, server_process
 from tests.certs.material import OTHER_TD, new_authority
+from tests.ports import free_port
 
 ON = frozenset({"wit-svid"})
 ID = "spiffe://example.org/ns/a/sa/w"

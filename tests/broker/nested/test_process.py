@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.broker.nested.tiers import BELOW, tier
-from tests.broker.server.harness import free_port, server_process
+from tests.broker.server.harness import server_process
 from tests.e2e.command import ringfence
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -25,11 +25,12 @@ from ringfence.certs.profile import new_csr
 from ringfence.proto.lane import Method
 from ringfence.proto.lane.peer import Peer
 from ringfence.proto.status import Code, Status
-from tests.broker.server.harness import free_port, running_server, server_process
+from tests.broker.server.harness import running_server, server_process
 from tests.broker.server.node import Node
 from tests.broker.server.test_admin_api import INTENT, TRAINER
 from tests.broker.server.test_kill import Traffic
 from tests.broker.world import Clock
+from tests.ports import free_port
 
 
 async def records(folder: Path, action: str = "") -> list[Record]:

@@ -17,8 +17,9 @@ from ringfence.broker.server.daemon import system_clock
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.profile import new_csr
 from ringfence.certs.svid import verify_peer
-from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, free_port, running_server, server_process
+from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server, server_process
 from tests.broker.server.node import Node
+from tests.ports import free_port
 
 KINDS = ("x509", "jwt")
 

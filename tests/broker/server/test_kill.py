@@ -16,8 +16,9 @@ from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.agent.v1 import agent_pb2 as agent
 from ringfence.certs.crl import read_crl
 from ringfence.certs.profile import new_csr
-from tests.broker.server.harness import ServerUnderTest, free_port, server_process
+from tests.broker.server.harness import ServerUnderTest, server_process
 from tests.broker.server.node import Node
+from tests.ports import free_port
 
 ROUNDS = 5
 SEED = 20261124

@@ -15,9 +15,10 @@ from ringfence.broker.cli.server import run
 from ringfence.broker.config import Address, Web
 from ringfence.broker.server.main import config_of
 from ringfence.certs.errors import Kind, RingfenceError
-from tests.broker.server.harness import ServerUnderTest, free_port, running_server
+from tests.broker.server.harness import ServerUnderTest, running_server
 from tests.broker.server.node import Node
 from tests.broker.web import WebAuthority, request, trusting
+from tests.ports import free_port
 
 
 def given(*flags: str) -> dict[str, Any]:

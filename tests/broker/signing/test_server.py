@@ -23,9 +23,10 @@ from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.profile import LeafDraft, new_csr
 from ringfence.certs.slot import X509Authority
 from ringfence.certs.spiffe_id import SpiffeId
-from tests.broker.server.harness import TRUST_DOMAIN, free_port, running_server, server_process
+from tests.broker.server.harness import TRUST_DOMAIN, running_server, server_process
 from tests.broker.world import AGENT, world
 from tests.certs.material import new_key
+from tests.ports import free_port
 
 NODE = SpiffeId(TRUST_DOMAIN, "/ringfence/agent/join_token/one")
 

@@ -19,8 +19,9 @@ import pytest
 from ringfence.broker.demo.workloads import features
 from tests import parts
 from tests.broker.agent.harness import OWN_UID, running_agent
-from tests.broker.server.harness import free_port, running_server
+from tests.broker.server.harness import running_server
 from tests.broker.svidfiles.harness import SOON, until
+from tests.ports import free_port
 
 DATABASE, TRAINER = "spiffe://example.org/ns/data/sa/features", "spiffe://example.org/ns/team-a/sa/trainer"
 HBA = "local all all trust\nhostssl all all 127.0.0.1/32 cert clientcert=verify-full map=mesh\n"
