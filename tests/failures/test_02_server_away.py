@@ -36,19 +36,17 @@ async def test_an_outage_longer_than_half_of_a_life_takes_nothing_away(tmp_path:
 
 
 async def test_after_an_outage_longer_than_a_life_nothing_that_has_ended_is_served(tmp_path: Path) -> None:
-    """Who comes is told to try again; when the server and the time are back so is the SVID."""
+    """Who comes is held, and then told to try again."""
     clock = Skewed()
     async with running_server(tmp_path) as server:
         running = running_agent(tmp_path, server, clock=clock, hold=0.3)
         agent = await running.__aenter__()
         await server.create_entry(ID, OWN_UID)
-        before = await first_svids(agent.socket)
+        assert len((await first_svids(agent.socket)).svids) == 1
     clock.by = timedelta(minutes=61)
     async with workload_client(agent.socket) as client:
         call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
         assert (await status_of(call))[0] is grpc.StatusCode.UNAVAILABLE
-    clock.by = timedelta()
-    assert await first_svids(agent.socket) == before
     await running.__aexit__(None, None, None)
 
 
