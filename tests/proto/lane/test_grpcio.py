@@ -181,8 +181,8 @@ async def test_deadline(serve: Serve, channel: grpc.aio.Channel) -> None:
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.wait_for(watched.cancelled.wait(), 5)
     deadline = watched.calls[0].deadline
-    assert deadline is not None
-    assert deadline <= asyncio.get_running_loop().time()
+    # The client's own clock may have ended it a little before.
+    assert deadline == pytest.approx(asyncio.get_running_loop().time(), abs=2)
 
 
 async def test_no_deadline(serve: Serve, channel: grpc.aio.Channel) -> None:

