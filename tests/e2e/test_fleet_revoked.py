@@ -23,7 +23,8 @@ from tests.ports import free_port
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
 TRAINER, REGISTRY = "spiffe://example.test/ns/team-a/sa/trainer", "spiffe://example.test/ns/shared/sa/registry"
-DRAIN = 2.0  # seconds: `--drain-time-s 1`, and Envoy's own steps
+DRAIN = 5.0  # seconds: `--drain-time-s 1`, Envoy's own steps, and a machine that is busy
+AT_ONCE = 0.9  # seconds: before a drain can have ended anything
 RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
@@ -218,7 +219,7 @@ async def test_a_revoked_caller_is_refused_at_once_and_all_that_it_has_open_ends
         assert here.mesh.fleet.revoke(revoked(TRAINER)) == 2
         status, took = await refusal(held.direct)
         assert status in {403, 0}  # 0: the answer before said that the connection is closed after it
-        assert took < 0.5
+        assert took < AT_ONCE
         past = await Http.connect(here.registry.inbound["http"], here.mesh.client("/ns/team-a/sa/trainer"))
         with closing(past):
             assert await past.get() == 403
@@ -239,7 +240,7 @@ async def test_a_revoked_server_is_called_no_more_and_all_that_is_open_ends(tmp_
         assert here.mesh.fleet.revoke(revoked(REGISTRY)) == 2
         status, took = await refusal(held.short)
         assert status != 200
-        assert took < 0.5
+        assert took < AT_ONCE
         await held.ends()
         await synced(here.mesh)
         with closing(await Http.connect(here.trainer.upstream["registry.shared/http"])) as fresh:
