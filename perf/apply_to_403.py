@@ -15,8 +15,8 @@ from typing import Any
 
 import structlog
 from tests.e2e.mesh import Http, Mesh, application, model_of, running_mesh, until
-from tests.e2e.proxies import free_port
 from tests.policy import intent
+from tests.ports import free_port
 
 from perf.figure import figure
 from ringfence.certs.spiffe_id import SpiffeId

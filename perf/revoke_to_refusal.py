@@ -19,8 +19,8 @@ import grpc
 import grpc.aio
 from tests.e2e.identities import Identity
 from tests.e2e.mesh import Http
-from tests.e2e.proxies import free_port
 from tests.e2e.stack import running_stack
+from tests.ports import free_port
 
 from perf.figure import p99
 from perf.rounds import Operator, operator
