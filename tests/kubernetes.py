@@ -5,6 +5,7 @@ No kubelet and no scheduler: tests bind pods to nodes, and report their containe
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -47,7 +48,7 @@ class Kubernetes:
         self.signing_key = new_key(folder / "sa.key", "RSA")
         openssl("pkey", "-in", self.signing_key, "-pubout", "-out", folder / "sa.pub")
         (folder / "tokens.csv").write_text(f"{ADMIN},admin,1,system:masters\n")
-        store = f"http://127.0.0.1:{etcd}"
+        self._store = store = f"http://127.0.0.1:{etcd}"
         self._flags = {
             "etcd": _store_flags(folder, store, f"http://127.0.0.1:{peer}"),
             "kube-apiserver": _api_flags(folder, store, port),
@@ -72,6 +73,13 @@ class Kubernetes:
         process = self._running.pop(name)
         process.kill()
         process.wait()
+
+    def forget(self) -> None:
+        """Nothing that was before now can be told again, neither from the store nor from what the API remembers."""
+        self.stop()
+        now = self._ask_store("range", {"key": base64.b64encode(b"/").decode()})["header"]["revision"]
+        self._ask_store("compaction", {"revision": now, "physical": True})
+        self.start()
 
     def end(self) -> None:
         """All of it."""
@@ -133,6 +141,10 @@ class Kubernetes:
         """At once, as after its grace period."""
         meta = _meta(pod)
         self.admin.delete(Pod, meta.name or "", namespace=meta.namespace, grace_period=0)
+
+    def _ask_store(self, what: str, fields: dict[str, Any]) -> Any:
+        with urllib.request.urlopen(f"{self._store}/v3/kv/{what}", json.dumps(fields).encode(), timeout=30) as answer:  # noqa: S310  # loopback
+            return json.load(answer)
 
     def _ready(self) -> bool:
         asked = urllib.request.Request(f"{self.address}/readyz", headers={"Authorization": f"Bearer {ADMIN}"})  # noqa: S310  # https
