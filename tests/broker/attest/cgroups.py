@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ class Doer:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._started: list[int] = []  # pidfds: a pid may be another's by the end
         self.pid = process.pid
 
     @property
@@ -63,7 +65,10 @@ class Doer:
     def start(self, what: str) -> int:
         """Start a `child` or an `orphan`; its pid."""
         self._say(what)
-        return int(self._line())
+        pid = int(self._line())
+        with suppress(ProcessLookupError):  # an agent may have ended it by now
+            self._started.append(os.pidfd_open(pid))
+        return pid
 
     def up(self) -> None:
         """Wait until it runs."""
@@ -86,6 +91,15 @@ class Doer:
         self._process.kill()
         self._process.wait()
 
+    def clear(self) -> None:
+        """End it, and what it started."""
+        self.end()
+        for pidfd in self._started:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            gone(pidfd)
+            os.close(pidfd)
+
 
 @contextmanager
 def doer() -> Iterator[Doer]:
@@ -97,7 +111,7 @@ def doer() -> Iterator[Doer]:
         try:
             yield found
         finally:
-            found.end()
+            found.clear()
 
 
 @contextmanager
