@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.certs.crl import read_crl
 from ringfence.certs.profile import new_csr
 from ringfence.certs.revocation import serial_of
+from ringfence.proto.client import Client
 from tests.broker.server.harness import ServerUnderTest, running_server
 from tests.broker.server.node import TRAINER, Node, Stream, csr, drain, ended, joined, refusal
 
@@ -43,6 +46,15 @@ async def issued(stream: Stream, entry_id: str, server: ServerUnderTest | None =
     assert not result.code, result.detail
     workload.chain = list(result.chain)
     return workload, serial_of(x509.load_der_x509_certificate(result.chain[0]).serial_number)
+
+
+@asynccontextmanager
+async def calling(server: ServerUnderTest, stream: Stream, entry_id: str) -> AsyncIterator[tuple[Client, str]]:
+    """A connection of a new workload, which was served a call, and the serial of its SVID."""
+    workload, serial = await issued(stream, entry_id, server)
+    async with workload.client() as client:
+        await client.Challenge(pb.ChallengeRequest(), timeout=5)
+        yield client, serial
 
 
 async def test_an_agent_is_told_at_once_and_refused_the_rest(tmp_path: Path) -> None:
@@ -153,9 +165,7 @@ async def test_an_open_connection_ends_with_its_certificate(tmp_path: Path) -> N
     async with running_server(tmp_path) as server:
         entry, node = await server.create_entry(TRAINER, "unix:uid:1"), await joined(server)
         async with node.connected() as stream:
-            workload, serial = await issued(stream, entry.id, server)
-            async with workload.client() as client:
-                await client.Challenge(pb.ChallengeRequest(), timeout=5)
+            async with calling(server, stream, entry.id) as (client, serial):
                 assert (await revoke(server, serials=[serial])).connections == 1
                 failure = await refusal(client.Challenge(pb.ChallengeRequest(), timeout=5))
                 assert failure.code() is DENIED
@@ -172,9 +182,7 @@ async def test_a_revoked_authority_ends_what_was_opened_by_it(tmp_path: Path) ->
     async with running_server(tmp_path) as server:
         entry, node = await server.create_entry(TRAINER, "unix:uid:1"), await joined(server)
         async with node.connected() as stream:
-            workload, _ = await issued(stream, entry.id, server)
-            async with workload.client() as client:
-                await client.Challenge(pb.ChallengeRequest(), timeout=5)
+            async with calling(server, stream, entry.id):
                 for step in ("prepare", "activate", "taint"):
                     await server.admin.StepAuthority(admin.StepAuthorityRequest(kind="x509", step=step))
                 await stream.say(renew=pb.RenewRequest(id=1, csr=csr()))
