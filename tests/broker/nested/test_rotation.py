@@ -12,6 +12,7 @@ import pytest
 from tests.broker.agent.harness import OWN_UID
 from tests.broker.nested.test_nested import TRAINER, bundles_of, trainer_at, until, verifies
 from tests.broker.nested.tiers import Tier, tier
+from tests.ports import free_port
 
 LIFE = timedelta(seconds=30)  # prepared after 10 and replaced after 24, by a look at the clock every 5
 GENERATIONS = 3
@@ -32,7 +33,8 @@ async def test_authorities_of_every_tier_rotate_without_a_gap(tmp_path: Path) ->
     async with AsyncExitStack() as outer:
         root = await outer.enter_async_context(tier(tmp_path / "root", ca_ttl=LIFE))
         middle_life = await outer.enter_async_context(AsyncExitStack())
-        middle = await middle_life.enter_async_context(tier(tmp_path / "middle", root, ca_ttl=LIFE))
+        listen = f"127.0.0.1:{free_port()}"  # one that nobody takes while it is away
+        middle = await middle_life.enter_async_context(tier(tmp_path / "middle", root, ca_ttl=LIFE, listen=listen))
         bottom = await outer.enter_async_context(tier(tmp_path / "bottom", middle, ca_ttl=LIFE))
         tiers = [root, middle, bottom]
         for one in tiers:
@@ -41,7 +43,7 @@ async def test_authorities_of_every_tier_rotate_without_a_gap(tmp_path: Path) ->
         # 1. A root is prepared; the middle goes away and comes back.
         await until(lambda: root.server.parts.trust.authority.x509.next is not None)
         await middle_life.aclose()
-        again = tier(tmp_path / "middle", root, joined=True, ca_ttl=LIFE, listen=middle.server.address)
+        again = tier(tmp_path / "middle", root, joined=True, ca_ttl=LIFE, listen=listen)
         tiers[1] = await outer.enter_async_context(again)
         await until(lambda: len(set(bundles_of(tiers))) == 1)
         # 2. From here on everyone is believed by everyone, whatever is replaced.
