@@ -59,7 +59,7 @@ async def test_they_run_at_the_same_time(process: Process) -> None:
     """Each waits here until the other has begun."""
     one, two = Fake("one"), Fake("two")
     one.after, two.after = two.begun, one.begun
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         found, _ = await ask_all((one, two), process, frozenset())
     assert _users(found) == {"one", "two"}
 

@@ -182,7 +182,7 @@ def cache_of(agent: AgentUnderTest) -> Any:
 
 async def shown(call: Any, *spiffe_ids: str) -> Any:
     """The first message from here that shows these identities; a list or a bundle may have brought others before."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             answer = await call.read()
             if sorted(svid.spiffe_id for svid in answer.svids) == sorted(spiffe_ids):
@@ -191,6 +191,6 @@ async def shown(call: Any, *spiffe_ids: str) -> Any:
 
 async def until(holds: Callable[[], object]) -> None:
     """Return once *holds*."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110  # what it waits for tells nobody
             await asyncio.sleep(0.005)
