@@ -266,10 +266,11 @@ async def test_an_instance_of_a_rule_is_served_and_ends_with_the_rule(world: Wor
             async with asyncio.timeout(0.01):
                 await anext(views)
         assert world.issue() == ["r#/u/1"]
-        assert _ids(await anext(_views(watch))) == ["r#/u/1"]
+        views = _views(watch)
+        assert _ids(await anext(views)) == ["r#/u/1"]
         world.update(removed=["r"])
         assert len(world.cache.svids) == 0
-        assert await _status(_views(watch)) is Code.PERMISSION_DENIED
+        assert await _status(views) is Code.PERMISSION_DENIED
 
 
 async def test_a_rule_that_changes_makes_its_instances_anew(world: World) -> None:
@@ -295,14 +296,15 @@ async def test_an_entry_ends_on_time_without_the_server(world: World) -> None:
         world.watches.rematch(watch)
         world.cache.view(watch.entries)
         world.issue()
-        assert _ids(await anext(_views(watch))) == ["a"]
+        views = _views(watch)
+        assert _ids(await anext(views)) == ["a"]
         world.cache.end_entries()
         assert len(world.cache.book) == 1
         now += timedelta(seconds=60)
         assert world.cache.matching(frozenset({UID})) == ()
         world.cache.end_entries()
         assert (len(world.cache.book), len(world.cache.svids)) == (0, 0)
-        assert await _status(_views(watch)) is Code.PERMISSION_DENIED
+        assert await _status(views) is Code.PERMISSION_DENIED
 
 
 async def test_what_is_for_a_store_is_not_served_to_workloads(world: World) -> None:
