@@ -231,6 +231,13 @@ async def listed(server: ServerUnderTest) -> list[tuple[str, bool, bool, bool]]:
     return [(one.id, one.living, one.here, one.on_duty) for one in found.servers]
 
 
+async def ended(server_id: str, at: ServerUnderTest) -> None:
+    """Wait until the database has noticed that this server closed its connection: *at* lists it as gone."""
+    async with asyncio.timeout(20):
+        while any(one == server_id and living for one, living, _, _ in await listed(at)):
+            pass
+
+
 async def test_servers_are_listed_and_one_that_is_gone_can_be_forgotten(tmp_path: Path, location: Location) -> None:
     """Not while it lives. What it signed stays good until it ends, then its authorities leave the bundle."""
     clock = Clock()
@@ -246,6 +253,7 @@ async def test_servers_are_listed_and_one_that_is_gone_can_be_forgotten(tmp_path
                 await a.admin.ForgetServer(pb.ForgetServerRequest(id=gone))
         both_roots = a.parts.trust.bundle.x509_authorities
         assert len(both_roots) == 2
+        await ended(gone, a)
         # 1. A rehearsal changes nothing.
         asked = await a.admin.ForgetServer(pb.ForgetServerRequest(id=gone, dry_run=True))
         assert len(await listed(a)) == 2
@@ -285,6 +293,7 @@ async def test_a_forgotten_server_does_not_start_while_its_authorities_are_shown
     async with both(location, tmp_path) as (a, _):
         pass
     async with running_server(tmp_path / "b", database=location) as b:
+        await ended(a.parts.servers.me.id, b)
         await b.admin.ForgetServer(pb.ForgetServerRequest(id=a.parts.servers.me.id))
         with pytest.raises(RingfenceError, match="forgotten"):
             async with running_server(tmp_path / "a", database=location):
