@@ -14,7 +14,7 @@ from tests.broker.nested.test_nested import TRAINER, bundles_of, trainer_at, unt
 from tests.broker.nested.tiers import Tier, tier
 from tests.ports import free_port
 
-LIFE = timedelta(seconds=30)  # prepared after 10 and replaced after 24, by a look at the clock every 5
+LIFE = timedelta(seconds=30)  # prepared after 10 and replaced after 24, by a look at the clock every half second
 GENERATIONS = 3
 
 
@@ -28,6 +28,7 @@ async def check_every_tier(tiers: list[Tier]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.timeout(300)
 async def test_authorities_of_every_tier_rotate_without_a_gap(tmp_path: Path) -> None:
     """By themselves, three generations of each; the server in the middle is restarted while a new root spreads."""
     async with AsyncExitStack() as outer:
@@ -48,7 +49,7 @@ async def test_authorities_of_every_tier_rotate_without_a_gap(tmp_path: Path) ->
         await until(lambda: len(set(bundles_of(tiers))) == 1)
         # 2. From here on everyone is believed by everyone, whatever is replaced.
         signed: list[set[str]] = [set(), set(), set()]
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(200):
             while min(map(len, signed)) < GENERATIONS:
                 await check_every_tier(tiers)
                 for one, seen in zip(tiers, signed, strict=True):

@@ -61,6 +61,7 @@ class Traffic:
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_no_acknowledged_revocation_is_lost(tmp_path: Path) -> None:
     """Killed between record and push, the server refuses after its restart what it confirmed, and lists all of it."""
     draw = random.Random(SEED)  # noqa: S311  # no secret
@@ -103,6 +104,7 @@ async def _revoke_all(server: ServerUnderTest, traffic: Traffic, revoked: set[st
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_no_acknowledged_registration_is_lost_and_every_svid_is_in_the_ledger(tmp_path: Path) -> None:
     """Five rounds: the server is killed while it registers and issues, and must still know all that it confirmed."""
     draw = random.Random(SEED)  # noqa: S311  # no secret

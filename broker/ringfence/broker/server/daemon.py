@@ -24,7 +24,7 @@ from ringfence.broker.server.admin_lane import admission, guarded, on_network
 from ringfence.broker.server.lock import DirectoryLock
 from ringfence.broker.server.metered import metered
 from ringfence.broker.server.parts import Clock, Parts, load
-from ringfence.broker.server.upkeep import keep_up
+from ringfence.broker.server.upkeep import interval_for, keep_up
 from ringfence.broker.status import hidden
 from ringfence.broker.version import VERSION
 from ringfence.proto.lane import Lane, Method
@@ -165,7 +165,9 @@ async def _tcp(
 
 
 async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStack) -> None:
-    keep = partial(keep_up, parts, retention=config.ledger_retention.total_seconds())
+    keep = partial(
+        keep_up, parts, retention=config.ledger_retention.total_seconds(), interval=interval_for(config.ca_ttl)
+    )
     running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run, parts.doorkeeper.run)
     shared = parts.revoker.run, partial(parts.servers.run, parts.feed)
     tasks = [asyncio.create_task(_watched(task)) for task in (*running, *shared)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from ringfence.broker.log import log
 from ringfence.broker.server.parts import Parts
@@ -11,10 +12,16 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.rotation import Step
 
 INTERVAL = 5.0  # seconds between two looks at the clock, as SPIRE's
+_LOOKS_A_LIFE = 60  # at least: an authority of seconds is not to end between two of them
 _FORGET_EVERY, _TEND_EVERY = 60, 12  # looks: five minutes, one minute
 _BREATH = 0.05  # seconds between two batches that are forgotten: issuing goes first
 _MOST_STEPS = 3  # of the authority at one look: what one kind prepares does not keep the other from being activated
 _KEPT = 24 * 3600  # seconds past the end of its SVID that an agent is remembered
+
+
+def interval_for(ca_ttl: timedelta) -> float:
+    """Seconds between two looks, for authorities that live *ca_ttl*."""
+    return min(INTERVAL, ca_ttl.total_seconds() / _LOOKS_A_LIFE)
 
 
 async def keep_up(parts: Parts, *, retention: float, interval: float = INTERVAL) -> None:
