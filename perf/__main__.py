@@ -64,12 +64,16 @@ def main(only: list[str]) -> None:
         figure = import_module(f"perf.{name}").measure()
         _show(figure)
         kept[name] = figure
+        _write(kept)  # at once: a figure that cannot be measured loses no other
+
+
+def _write(figures: dict[str, Any]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     report = {
         "commit": _commit(),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
-        "figures": [kept[name] for name in FIGURES if name in kept],
+        "figures": [figures[name] for name in FIGURES if name in figures],
     }
     RESULTS.write_text(json.dumps(report, indent=2) + "\n")
 
