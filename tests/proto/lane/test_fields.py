@@ -67,6 +67,18 @@ def test_who_somebody_is_is_not_remembered(name: bytes) -> None:
     assert first.decode(sent) is not second.decode(sent)
 
 
+def test_a_table_that_holds_a_credential_is_not_remembered() -> None:
+    """What a client says after it has shown who it is leads from a table with the credential: that goes with it."""
+    limit = LIMIT - 4
+    said = [([(b"authorization", b"secret")], None), ([(b"x-a", b"later")], None), ([(b"x-a", b"later")], None)]
+    connection = Fields(limit)
+    for block in blocks(said):
+        connection.decode(block)
+    held = fields._memory(limit)._holding
+    kept = [state for each in held for state in (each, *(after for _, after in each.known.values()))]
+    assert not any(b"secret" in value for state in kept for _, value in state.entries)
+
+
 def test_the_memory_is_bounded() -> None:
     """A client that says something new each time, on many connections in turn, fills no memory."""
     memory = fields._memory(LIMIT - 3)

@@ -25,6 +25,10 @@ _LONGEST, _MOST = 512, 256
 _PRIVATE = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 
 
+def _is_private(fields: tuple[tuple[bytes, bytes], ...]) -> bool:
+    return any(name in _PRIVATE for name, _ in fields)
+
+
 class Block:
     """The fields of one header block, and the request that they are if they are one."""
 
@@ -71,7 +75,8 @@ class Memory:
 
     def keep(self, state: State, block: bytes, met: Block, after: State) -> None:
         """Remember that *block* leads from *state* to *after*."""
-        if len(block) > _LONGEST or any(name in _PRIVATE for name, _ in met.fields):
+        # What is remembered outlives its connection, and the tables before and after with it.
+        if len(block) > _LONGEST or any(map(_is_private, (met.fields, state.entries, after.entries))):
             return
         if self._count >= _MOST:
             for each in self._holding:
