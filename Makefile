@@ -14,7 +14,7 @@ help: ## list the commands
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ringfence needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -25,7 +25,7 @@ test: $(STAMP) ## run all tests (T=PATH for some of them)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(T)
 
 fuzz: $(STAMP) ## fuzz every parser, guided by coverage (SECONDS=60 for all of them)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -W ignore -m tests.fuzz.run $(or $(SECONDS),60) $(ONLY)
 
 parts: ## build the programs of others that deeper tests run against (needs Go)
