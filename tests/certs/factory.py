@@ -19,10 +19,9 @@ class Ca:
         self.key = new_key()
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer = parent or self
-        constraints = x509.BasicConstraints(ca=extension.get("ca", True), path_length=None)
-        self.certificate = builder(self.name, issuer.name, self.key.public_key(), constraints).sign(
-            issuer.key, hashes.SHA256()
-        )
+        constraints = x509.BasicConstraints(ca=extension.pop("ca", True), path_length=None)
+        made = builder(self.name, issuer.name, self.key.public_key(), constraints, **extension)
+        self.certificate = made.sign(issuer.key, hashes.SHA256())
 
     def issue(self, key: Any, name: str = "node-1", *extensions: x509.ExtensionType, **times: Any) -> bytes:
         """A leaf for *key*."""

@@ -77,8 +77,9 @@ async def streaming(tmp_path: Path, factory: Factory) -> AsyncIterator[tuple[Ser
 def factory(tmp_path: Path) -> Factory:
     """With one node, `gpu-7`."""
     made = Factory(tmp_path / "ca.pem", tmp_path / "node.pem", tmp_path / "node.key")
-    ca, key, now = Ca(), new_key(), datetime.now(UTC)
-    leaf = ca.issue(key, "gpu-7", start=now - timedelta(hours=1), end=now + timedelta(hours=1))
+    hour, now = timedelta(hours=1), datetime.now(UTC)
+    ca, key = Ca(start=now - hour, end=now + hour), new_key()
+    leaf = ca.issue(key, "gpu-7", start=now - hour, end=now + hour)
     made.ca.write_bytes(ca.certificate.public_bytes(Encoding.PEM))
     made.certificate.write_bytes(x509.load_der_x509_certificate(leaf).public_bytes(Encoding.PEM))
     made.key.write_bytes(_pem(key))

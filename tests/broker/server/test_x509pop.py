@@ -30,7 +30,7 @@ class Device:
 
     def __init__(self, folder: Path) -> None:
         now = datetime.now(UTC)
-        ca = Ca()
+        ca = Ca(start=now - timedelta(hours=1), end=now + timedelta(hours=1))
         self.key = new_key()
         self.leaf = ca.issue(self.key, start=now - timedelta(hours=1), end=now + timedelta(hours=1))
         self.ca = folder / "ca.pem"
