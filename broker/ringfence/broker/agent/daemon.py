@@ -7,45 +7,29 @@ import resource
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringfence.broker.agent import events, pages
 from ringfence.broker.agent.cache import Cache, Clock, utc_now
-from ringfence.broker.agent.callers import Callers
 from ringfence.broker.agent.config import AgentConfig
-from ringfence.broker.agent.dial import Dialler
 from ringfence.broker.agent.ending import end_entries
-from ringfence.broker.agent.explaining import Explainer
 from ringfence.broker.agent.issuing import Issuer
+from ringfence.broker.agent.keeping import Keeper
 from ringfence.broker.agent.launch_folders import LaunchFolders
-from ringfence.broker.agent.launcher import Launcher
-from ringfence.broker.agent.lazily import reflection
-from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.node import Node
-from ringfence.broker.agent.sds import secret_discovery
-from ringfence.broker.agent.storage import DataFolder, Kept
-from ringfence.broker.agent.tokens import Tokens
+from ringfence.broker.agent.parts import Known, Serving, serving
+from ringfence.broker.agent.storage import DataFolder
 from ringfence.broker.agent.watch import Watches
-from ringfence.broker.agent.workload_api import WorkloadApi
-from ringfence.broker.attest.cgroup import CgroupAttestor
-from ringfence.broker.attest.from_cgroup import path_attestors
-from ringfence.broker.attest.launch import LaunchAttestor
-from ringfence.broker.attest.systemd import SystemdAttestor
-from ringfence.broker.attest.unix import UnixAttestor
-from ringfence.broker.features import WIT_SVID
 from ringfence.broker.http import cannot_listen, serve_pages
 from ringfence.broker.status import hidden
 from ringfence.certs.errors import RingfenceError
-from ringfence.proto.lane import Lane, Limits, Method
+from ringfence.proto.lane import Lane, Limits
 
 if TYPE_CHECKING:
     from ringfence.broker.agent.pods import NodePods
-    from ringfence.broker.agent.wits import Wits
 
 _OPEN_TO_ALL = 0o777  # the socket attests; who may reach it is the folder's business
-_SAVE_PAUSE = 0.2  # seconds in which changes of the kept state come together
 _WARM_UP_AFTER = 0.5  # seconds
 _LIMITS = Limits(connections=65_536)
 
@@ -58,29 +42,30 @@ class Agent:
         self._clock = clock
         self._folder = DataFolder(config.data_dir)
         self._node = Node(config, self._folder, clock)
-        self._launches = LaunchAttestor()
         self._folders = folders or LaunchFolders()
         self._pods = _pods_of(config)
-        self._cache: Cache | None = None
-        self._watches: Watches | None = None
-        self._link: Link | None = None
+        self._known: Known | None = None  # once it has joined
+        self._serves: Serving | None = None
         self._listening = False
-        self._wits: Wits | None = None
+
+    @property
+    def _cache(self) -> Cache | None:
+        return self._known.cache if self._known is not None else None
 
     @property
     def ready(self) -> bool:
         """Whether workloads are served what the server said."""
-        return self._listening and self._cache is not None and self._cache.synced
+        return self._listening and self._known is not None and self._known.cache.synced
 
     @property
     def last_failure(self) -> RingfenceError | None:
         """Why the server is not connected, if it is not."""
-        return self._link.last_failure if self._link is not None else None
+        return self._known.link.last_failure if self._known is not None else None
 
     @property
     def watches(self) -> Watches | None:
         """The open streams, once it serves."""
-        return self._watches
+        return self._serves.watches if self._serves is not None else None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until *stop*; raises RingfenceError or OSError for what keeps it from serving at all."""
@@ -88,7 +73,7 @@ class Agent:
         http = None
         try:
             if (address := self._config.http_listen) is not None:
-                found = pages.routes(lambda: self._cache, lambda: self.ready, lambda: len(self._watches or ()))
+                found = pages.routes(lambda: self._cache, lambda: self.ready, lambda: len(self.watches or ()))
                 http = await serve_pages(address.host, address.port, found)
             if await _unless(stop, self._node.join()):
                 await self._serve(stop)
@@ -98,61 +83,25 @@ class Agent:
             self._folder.close()
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        cache = self._cache = Cache(self._node.bundle, clock=self._clock)
-        node = self._node
-        dialler = Dialler(node.ring.address, lambda: node.trust, lambda: node.identity.svid)
-        link = self._link = Link(dialler, cache, ring=node.ring)
-        if node.joined_anew:
-            link.rejoined()
-        tokens = Tokens(link, self._clock)
-        if WIT_SVID in self._config.features:
-            self._wits = await asyncio.to_thread(_wits_of, cache, link)
-        await self._restore(cache, tokens)
-        pods = self._pods
-        attestors = (*path_attestors(k8s=pods is None), *((await pods.open(),) if pods else ()))
-        callers = Callers(
-            (UnixAttestor(), SystemdAttestor(), CgroupAttestor(), *attestors),
-            self._launches,
-            lambda: cache.book.wanted,
-        )
-        watches = self._watches = Watches(cache, callers, hold=self._config.hold)
-        if pods is not None:
-            callers.follow(pods.pods, watches.on_pods)
-        cache.listen(watches)
-        self._launches.on_change(watches.on_launch)
-        launcher = Launcher(
-            cache,
-            callers,
-            self._launches,
-            self._folders,
-            servers=lambda: node.ring.every,
-            socket=self._config.socket,
-            hold=self._config.hold,
-        )
-        cache.hooks.gone = tokens.forget
-        cache.hooks.entries = launcher.rules_changed
-        cache.hooks.bundle = node.note_bundle
-        node.turned_away = cache.turned_away
-        cache.hooks.rotate = lambda spread, named: _rotate(node, tokens, spread, named)
-        secrets, load_secrets = secret_discovery(watches)
-        methods = WorkloadApi(watches, tokens, link.unknown_key).methods() | self._serve_wits(watches)
+        # 1. What was known before, and who serves it.
+        known = self._known = await Known.of(self._config, self._node, self._clock)
+        keeper = Keeper(self._folder, self._node, known)
+        await keeper.restore()
+        serves = self._serves = await serving(self._config, self._node, known, folders=self._folders, pods=self._pods)
         lanes = [
-            Lane(methods | secrets | reflection(), limits=_LIMITS, on_error=hidden),
-            Lane(launcher.methods() | Explainer(cache, callers).methods(), on_error=hidden),
+            Lane(serves.workload_methods, limits=_LIMITS, on_error=hidden),
+            Lane(serves.admin_methods, on_error=hidden),
         ]
         try:
+            # 2. The sockets.
             await _listen(lanes[0], self._config.socket)
             await _listen(lanes[1], self._config.admin_socket)
-            if self._config.broker is not None:
-                from ringfence.broker.broker_api.endpoint import serve_brokers  # most agents serve none
-
-                known = pods.pods if pods is not None else None
-                served = await serve_brokers(self._config.broker, lambda: node.identity.svid, watches, tokens, known)
-                lanes.append(served)
+            lanes += await self._serve_brokers(known, serves)
             self._listening = True
             events.serving(self._config.socket)
-            warming = asyncio.create_task(_after_start(load_secrets, self._folders.sweep))
-            await self._follow(stop, cache, link, tokens)
+            # 3. Everything beside them.
+            warming = asyncio.create_task(_after_start(serves.load_secrets, self._folders.sweep))
+            await self._follow(stop, known, keeper)
             warming.cancel()
         finally:
             self._listening = False
@@ -160,64 +109,35 @@ class Agent:
             for lane in lanes:
                 await lane.drain(self._config.drain_seconds)
             await self._folders.close()
-            await self._save(cache, tokens)
+            await keeper.save()
 
-    def _serve_wits(self, watches: Watches) -> dict[str, Method]:
-        """The calls for WIT-SVIDs; none without the feature."""
-        if self._wits is None:
-            return {}
-        from ringfence.broker.agent.wit_api import WitApi  # read already, with what it serves
+    async def _serve_brokers(self, known: Known, serves: Serving) -> list[Lane]:
+        """The lane of the Broker API; none unless it is wanted."""
+        if self._config.broker is None:
+            return []
+        from ringfence.broker.broker_api.endpoint import serve_brokers  # most agents serve none
 
-        self._wits.attach()
-        return WitApi(watches, self._wits).methods()
+        node, pods = self._node, self._pods.pods if self._pods is not None else None
+        return [
+            await serve_brokers(self._config.broker, lambda: node.identity.svid, serves.watches, known.tokens, pods)
+        ]
 
-    async def _follow(self, stop: asyncio.Event, cache: Cache, link: Link, tokens: Tokens) -> None:
+    async def _follow(self, stop: asyncio.Event, known: Known, keeper: Keeper) -> None:
         """Everything that goes on beside the sockets, until *stop*."""
-        issuer = Issuer(cache, link)
+        cache, link = known.cache, known.link
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(link.run()),
-                tasks.create_task(issuer.run()),
+                tasks.create_task(Issuer(cache, link).run()),
                 tasks.create_task(end_entries(cache)),
                 tasks.create_task(self._node.keep_renewed(link)),
-                tasks.create_task(self._keep(cache, tokens)),
-                *((tasks.create_task(self._wits.run()),) if self._wits is not None else ()),
+                tasks.create_task(keeper.run()),
+                *((tasks.create_task(known.wits.run()),) if known.wits is not None else ()),
                 *((tasks.create_task(self._pods.run()),) if self._pods else ()),
             ]
             await stop.wait()
             for task in running:
                 task.cancel()
-
-    async def _restore(self, cache: Cache, tokens: Tokens) -> None:
-        try:
-            kept = await asyncio.to_thread(self._folder.load)
-        except (RingfenceError, OSError) as error:
-            events.not_kept(error)
-            return
-        if kept is not None:
-            cache.restore(kept)
-            tokens.restore(kept.tokens)
-            if self._wits is not None:
-                self._wits.restore(kept.wits)
-
-    async def _keep(self, cache: Cache, tokens: Tokens) -> None:
-        while True:
-            await cache.dirty.wait()
-            await asyncio.sleep(_SAVE_PAUSE)
-            await self._save(cache, tokens)
-
-    async def _save(self, cache: Cache, tokens: Tokens) -> None:
-        cache.dirty.clear()
-        await self._node.save()
-        federated = {td.name: bundle.to_json() for td, bundle in cache.bundles.federated.items()}
-        wits = self._wits.dump() if self._wits is not None else {}
-        kept = Kept(
-            cache.book.as_update(), federated, dict(cache.svids), tokens.dump(), wits, revoked=cache.revoked.encoded
-        )
-        try:
-            await asyncio.to_thread(self._folder.save, kept)
-        except (OSError, RingfenceError) as error:
-            events.not_kept(error)
 
 
 def _pods_of(config: AgentConfig) -> NodePods | None:
@@ -226,13 +146,6 @@ def _pods_of(config: AgentConfig) -> NodePods | None:
     from ringfence.broker.agent.pods import NodePods  # most agents ask no API
 
     return NodePods(config.k8s_node, config.k8s_kubeconfig)
-
-
-def _wits_of(cache: Cache, link: Link) -> Wits:
-    import ringfence.broker.agent.wit_api  # noqa: F401  # most agents serve none; no file is read in the event loop
-    from ringfence.broker.agent.wits import Wits
-
-    return Wits(cache, link)
 
 
 async def _listen(lane: Lane, path: Path) -> None:
@@ -248,12 +161,6 @@ async def _after_start(*steps: Callable[[], object]) -> None:
     await asyncio.sleep(_WARM_UP_AFTER)
     for step in (*steps, events.flush):
         await asyncio.to_thread(step)
-
-
-def _rotate(node: Node, tokens: Tokens, spread: timedelta, authorities: frozenset[str]) -> None:
-    tokens.forget_all()
-    if not authorities or node.identity.svid.authority in authorities:
-        node.rotate(spread)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
