@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ringfence.broker.bell import Bell
-from ringfence.broker.federation.federation import LATEST, SOONEST, Federation
+from ringfence.broker.federation.federation import Federation
 from ringfence.broker.federation.relation import Profile, Relation
+from ringfence.broker.federation.schedule import LATEST, SOONEST
 from ringfence.broker.store.engine import Store
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
@@ -214,7 +215,7 @@ async def test_it_fetches_by_itself_when_it_is_due(store: Store) -> None:
         await until(lambda: bool(made.state(THEIRS).failure))
         endpoint.again.clear()
         made._clock.turn(minutes=6)  # type: ignore[attr-defined]  # the test's clock
-        made._wake.set()
+        made._rounds.wake()
         await endpoint.again.wait()
         await until(lambda: THEIRS in made.held)
     task.cancel()
@@ -294,7 +295,7 @@ async def test_of_several_servers_one_fetches(store: Store) -> None:
     assert not endpoint.asked
     on_duty.set()
     clock.turn(hours=25)
-    made._wake.set()
+    made._rounds.wake()
     await until(lambda: bool(endpoint.asked))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

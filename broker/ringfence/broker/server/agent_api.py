@@ -247,7 +247,7 @@ class _AgentStream:
     def _look_for(self, name: str) -> None:
         """Have the bundle of a trust domain fetched that an entry of this agent federates with."""
         domain = next((known for known in self._api.federation.held if known.name == name), None)
-        if domain is None or not self._api.federation.may_hasten(domain):
+        if domain is None:
             return
         if any(domain in entry.federates_with for entry in self._api.registry.entitled(self._agent)):
             self._api.federation.hasten(domain)
