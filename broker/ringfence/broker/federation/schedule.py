@@ -1,4 +1,4 @@
-"""When each relation's bundle is fetched next: when its hint says so, or sooner when somebody missed a key of it. Pure."""
+"""When each bundle is fetched next: when its hint says so, or sooner when somebody missed a key of it. Pure."""
 
 from __future__ import annotations
 
