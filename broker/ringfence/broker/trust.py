@@ -189,11 +189,32 @@ class Trust:
                     taken = line.revoke(authority_id)
                     self.authority.withdraw(taken)
                 case _:
-                    raise RingfenceError(Kind.INVALID, f"{step!r} is no step of an authority", hint="See --help")
+                    raise _no_step(step)
             await self._publish()
             await self._after(step)
             events.authority_step(f"{step} {kind}", taken.id)
             return taken
+
+    async def rehearse(self, kind: str, step: str, authority_id: str = "") -> Part | None:
+        """The one that `take` would take; None for one that it would make. Raises what `take` raises of the order.
+
+        Nothing is waited for, neither keys nor an upstream are asked.
+        """
+        async with self._one_at_a_time:
+            line, now = self.authority.line(kind), self._clock()
+            match step:
+                case "prepare":
+                    line.check_unprepared(now)
+                    return None
+                case "activate":
+                    return line.to_activate(now, authority_id)
+                case "taint":
+                    return line.to_taint(authority_id)
+                case "revoke":
+                    self.authority.check_revocable(kind)
+                    return line.to_revoke(authority_id)
+                case _:
+                    raise _no_step(step)
 
     @property
     def follows(self) -> bool:
@@ -303,6 +324,10 @@ class Trust:
         await asyncio.to_thread(write_atomically, self._pem, self.bundle.x509_pem(), mode=0o644)
         for line in self.authority.lines:
             metrics.CA_EXPIRY.labels(line.kind).set(line.current.not_after.timestamp())
+
+
+def _no_step(step: str) -> RingfenceError:
+    return RingfenceError(Kind.INVALID, f"{step!r} is no step of an authority", hint="See --help")
 
 
 def _want_wit(authority: Authority, now: datetime, wanted: bool) -> bool:  # noqa: FBT001  # run in a thread

@@ -88,17 +88,27 @@ class Line(Generic[P]):
 
     def prepare(self, make: Callable[[], P], now: datetime) -> P:
         """Have a next one, to be published; raises CONFLICT when there is one that has not ended."""
+        self.check_unprepared(now)
+        self.next = made = make()
+        return made
+
+    def check_unprepared(self, now: datetime) -> None:
+        """Raise CONFLICT when there is a next one that has not ended."""
         if self.next is not None and now < self.next.not_after:
             raise RingfenceError(
                 Kind.CONFLICT,
                 f"the next {self.kind} authority is prepared already: {self.next.id}",
                 hint="Activate it",
             )
-        self.next = made = make()
-        return made
 
     def activate(self, now: datetime, authority_id: str = "") -> P:
-        """Sign with the next one from now on; raises CONFLICT unless it is the one named, prepared and alive."""
+        """Sign with the next one from now on; raises what `to_activate` raises."""
+        following = self.to_activate(now, authority_id)
+        self.current, self.next, self.old = following, None, (self.current, *self.old)
+        return following
+
+    def to_activate(self, now: datetime, authority_id: str = "") -> P:
+        """The one that `activate` would take; raises CONFLICT unless it is the one named, prepared and alive."""
         # 1. Only the next one is ever activated: what retired never signs again.
         if authority_id and (state := self.state_of(authority_id)) != "prepared":
             raise self._order(authority_id, state, "activated", "a prepared one")
@@ -107,23 +117,32 @@ class Line(Generic[P]):
             raise RingfenceError(
                 Kind.CONFLICT, f"no next {self.kind} authority is prepared", hint="Prepare one and publish it first"
             )
-        self.current, self.next, self.old = self.next, None, (self.current, *self.old)
-        return self.current
+        return self.next
 
     def taint(self, authority_id: str = "") -> P:
-        """Mark an old one as not to be relied on: what it signed is to be renewed. Raises CONFLICT for any other."""
-        found = self._one("old", authority_id)
-        if (state := self.state_of(found.id)) != "old":
-            raise self._order(found.id, state, "tainted", "an old one")
+        """Mark an old one as not to be relied on: what it signed is to be renewed. Raises what `to_taint` raises."""
+        found = self.to_taint(authority_id)
         self.tainted |= {found.id}
         return found
 
+    def to_taint(self, authority_id: str = "") -> P:
+        """The one that `taint` would mark; raises CONFLICT for any but an old one."""
+        found = self._one("old", authority_id)
+        if (state := self.state_of(found.id)) != "old":
+            raise self._order(found.id, state, "tainted", "an old one")
+        return found
+
     def revoke(self, authority_id: str = "") -> P:
-        """Take a tainted one out for good: nothing that it signed is accepted any more. Raises CONFLICT for others."""
+        """Take a tainted one out for good: what it signed is accepted no more. Raises what `to_revoke` raises."""
+        found = self.to_revoke(authority_id)
+        self._drop(lambda one: one is found)
+        return found
+
+    def to_revoke(self, authority_id: str = "") -> P:
+        """The one that `revoke` would take out; raises CONFLICT for any but a tainted one."""
         found = self._one("tainted", authority_id)
         if (state := self.state_of(found.id)) != "tainted":
             raise self._order(found.id, state, "revoked", "a tainted one")
-        self._drop(lambda one: one is found)
         return found
 
     def prune(self, now: datetime) -> None:

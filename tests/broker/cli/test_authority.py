@@ -27,6 +27,9 @@ async def test_an_operator_takes_the_five_steps(tmp_path: Path, kind: str) -> No
         early = await ringfence("authority", kind, "activate", *where)
         assert early.code != 0
         assert f"no next {kind} authority is prepared" in early.err
+        tried = await ringfence("authority", kind, "prepare", "--dry-run", *where, "-o", "json")
+        assert (tried.json["id"], tried.json["state"], tried.json["notBefore"]) == ("", "prepared", "")
+        assert list(await states()) == [first]
         prepared = await ringfence("authority", kind, "prepare", *where, "-o", "json")
         second = prepared.json["id"]
         assert prepared.json["state"] == "prepared"

@@ -34,6 +34,9 @@ async def test_two_servers_federate_by_what_one_prints(tmp_path: Path) -> None:
         command = ("federation", "create", "b.test", "--url", url, *profile, *where, "-o", "json")
         without = await ringfence(*command)
         assert (without.code, "--bootstrap-bundle" in without.err) == (4, True)
+        tried = await ringfence(*command, "--bootstrap-bundle", file, "--dry-run")
+        assert (tried.json["action"], tried.json["createdAt"], tried.json["nextAt"]) == ("created", "", "")
+        assert (await ringfence("federation", "show", "b.test", *where)).code == 1
         made = await ringfence(*command, "--bootstrap-bundle", file)
         assert (made.code, made.json["action"]) == (0, "created")
         again = await ringfence(*command, "--bootstrap-bundle", file)
@@ -49,6 +52,9 @@ async def test_two_servers_federate_by_what_one_prints(tmp_path: Path) -> None:
         assert pem.out.encode() == there.bundle_pem
         kept = await ringfence("bundle", "delete", "b.test", *where)
         assert kept.code != 0
+        tried = await ringfence("federation", "delete", "b.test", "--dry-run", *where, "-o", "json")
+        assert tried.json["action"] == "deleted"
+        assert (await ringfence("federation", "show", "b.test", *where)).code == 0
         ended = await ringfence("federation", "delete", "b.test", *where, "-o", "json")
         assert ended.json["action"] == "deleted"
         assert (await ringfence("federation", "show", "b.test", *where)).code == 1
@@ -63,13 +69,16 @@ async def test_bundles_are_kept_by_hand(tmp_path: Path) -> None:
     async with running_server(tmp_path) as server:
         where = ("--data-dir", server.data_dir)
         for action in ("created", "unchanged"):
+            tried = await ringfence("bundle", "set", "b.test", file, *where, "--dry-run", "-o", "json")
             done = await ringfence("bundle", "set", "b.test", file, *where, "-o", "json")
-            assert (done.code, done.json["action"]) == (0, action)
+            assert (tried.json["action"], done.code, done.json["action"]) == (action, 0, action)
         await server.create_entry("spiffe://example.org/w", "unix:uid:1", federates_with=[THEIRS.name])
         [row] = (await ringfence("bundle", "list", *where, "-o", "json")).json["items"]
         assert (row["trustDomain"], row["sequence"], row["entries"]) == ("b.test", 7, 1)
         refused = await ringfence("bundle", "delete", "b.test", *where)
         assert (refused.code, "1 entry federates" in refused.err) == (1, True)
+        apart = await ringfence("bundle", "delete", "b.test", "--mode", "delete", "--dry-run", *where, "-o", "json")
+        assert (apart.json["action"], apart.json["entries"]) == ("deleted", 1)
         forced = await ringfence("bundle", "delete", "b.test", "--force", *where, "-o", "json")
         assert forced.json["action"] == "deleted"
         gone = await ringfence("bundle", "delete", "b.test", *where, "-o", "json")

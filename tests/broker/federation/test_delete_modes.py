@@ -11,6 +11,7 @@ import pytest
 from ringfence.admin.v1 import admin_pb2 as pb
 from tests.broker.federation.endpoint import THEIRS, authority
 from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.broker.server.test_audit import records
 
 OTHER = "c.test"
 
@@ -82,3 +83,19 @@ async def test_no_entry_changes_when_the_bundle_stays(tmp_path: Path, mode: str)
         with pytest.raises(grpc.aio.AioRpcError, match="no mode"):
             await server.admin.DeleteBundle(deletion("forget"))
         assert await left(server) == before
+
+
+async def test_each_mode_can_be_tried_first(tmp_path: Path) -> None:
+    """A dry run counts the entries that would change, refuses as the deletion would, and leaves all as it is."""
+    async with running_server(tmp_path) as server:
+        await prepared(server)
+        before = await left(server), dict(server.parts.federation.held), await records(server.data_dir)
+        for mode, force, entries in (("dissociate", False, 2), ("delete", False, 2), ("restrict", True, 0)):
+            asked = pb.DeleteBundleRequest(trust_domain=THEIRS.name, mode=mode, force=force, dry_run=True)
+            done = await server.admin.DeleteBundle(asked)
+            assert (done.deleted, done.entries) == (True, entries)
+        with pytest.raises(grpc.aio.AioRpcError, match="2 entries federate"):
+            await server.admin.DeleteBundle(pb.DeleteBundleRequest(trust_domain=THEIRS.name, dry_run=True))
+        none = await server.admin.DeleteBundle(pb.DeleteBundleRequest(trust_domain=OTHER, force=True, dry_run=True))
+        assert not none.deleted
+        assert before == (await left(server), dict(server.parts.federation.held), await records(server.data_dir))

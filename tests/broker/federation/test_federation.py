@@ -14,6 +14,7 @@ from ringfence.broker.bell import Bell
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.federation.relation import Profile, Relation
 from ringfence.broker.federation.schedule import LATEST, SOONEST
+from ringfence.broker.store import federation as stored
 from ringfence.broker.store.engine import Store
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
@@ -260,6 +261,33 @@ async def test_nothing_is_believed_that_could_not_be_kept(store: Store) -> None:
     assert not made.held
     assert not made.states
     await let_write(store, allowed=True)
+
+
+async def test_what_is_only_tried_is_neither_kept_nor_shown(store: Store) -> None:
+    """Each change of bundles and relations says what it would do, refuses what it would, and leaves all alone."""
+    made, bundle = federation(store), authority().bundle(1)
+    web = Relation(THEIRS, "https://b.test/", Profile.WEB)
+    assert await made.set_bundle(bundle, dry_run=True) == "created"
+    assert await made.create(web, None, dry_run=True) == "created"
+    assert (made.held, made.states, made.version) == ({}, (), 0)
+    assert await store.run(stored.every) == ([], [])
+    await made.set_bundle(bundle)
+    assert await made.set_bundle(bundle, dry_run=True) == "unchanged"
+    assert await made.set_bundle(authority().bundle(2), dry_run=True) == "configured"
+    assert await made.delete_bundle(THEIRS, dry_run=True)
+    await made.create(web, None)
+    assert await made.create(web, None, dry_run=True) == "unchanged"
+    for refused in (
+        made.create(replace(web, url="https://c.test/"), None, dry_run=True),
+        made.delete_bundle(THEIRS, dry_run=True),
+        made.set_bundle(authority(TD).bundle(1), dry_run=True),
+    ):
+        with pytest.raises(RingfenceError):
+            await refused
+    assert await made.delete(THEIRS, dry_run=True)
+    assert (made.held[THEIRS].bundle, len(made.states)) == (bundle, 1)
+    held, relations = await store.run(stored.every)
+    assert (len(held), len(relations)) == (1, 1)
 
 
 async def test_what_another_server_changed_is_followed(store: Store) -> None:

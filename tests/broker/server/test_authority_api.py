@@ -19,6 +19,7 @@ from ringfence.certs.profile import new_csr
 from ringfence.certs.svid import verify_peer
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server, server_process
 from tests.broker.server.node import Node
+from tests.broker.server.test_audit import records
 from tests.ports import free_port
 
 KINDS = ("x509", "jwt")
@@ -223,3 +224,33 @@ async def _some_traffic(server: ServerUnderTest, turns: int) -> Any:
     """A number of calls that differs from round to round, so that the kill comes at another moment."""
     for _ in range(turns):
         await server.admin.Info(pb.InfoRequest())
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "wit"])
+async def test_each_step_can_be_tried_first(tmp_path: Path, kind: str) -> None:
+    """A dry run says what the step would leave, or refuses as the step would, and changes and records nothing."""
+    async with running_server(tmp_path, features=frozenset({"wit-svid"})) as server:
+
+        async def tried(name: str) -> pb.StepAuthorityResponse:
+            before = await shown(server, kind), server.parts.trust.bundle, await records(server.data_dir)
+            request = pb.StepAuthorityRequest(kind=kind, step=name, dry_run=True)
+            try:
+                said: pb.StepAuthorityResponse = await server.admin.StepAuthority(request, timeout=20)
+            finally:
+                assert before == (await shown(server, kind), server.parts.trust.bundle, await records(server.data_dir))
+            return said
+
+        refusals = {"activate": "prepared", "taint": "are old", "revoke": "are tainted", "burn": "no step"}
+        for name, why in refusals.items():
+            with pytest.raises(grpc.aio.AioRpcError, match=why):
+                await tried(name)
+        states = {"prepare": "prepared", "activate": "active", "taint": "tainted", "revoke": "revoked"}
+        for name, after in states.items():
+            said, done = await tried(name), await step(server, kind, name)
+            assert said.sequence == done.sequence - 1
+            unmade = pb.Authority(kind=kind, slot="next", state="prepared")
+            assert said.authority == (unmade if name == "prepare" else done.authority)
+            assert said.authority.state == after
+            if name == "prepare":
+                with pytest.raises(grpc.aio.AioRpcError, match="prepared already"):
+                    await tried(name)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import Where, ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
 from ringfence.broker.cli.output import output_option, show_list, show_one
 
 _STEPS = {
@@ -29,8 +29,8 @@ def _row(authority: Any) -> dict[str, Any]:
         "kind": authority.kind,
         "id": authority.id,
         "state": authority.state,
-        "notBefore": rfc3339(authority.not_before),
-        "notAfter": rfc3339(authority.not_after),
+        "notBefore": rfc3339(authority.not_before) if authority.not_before else "",  # a dry run makes none
+        "notAfter": rfc3339(authority.not_after) if authority.not_after else "",
         "upstream": authority.upstream,
     }
 
@@ -50,15 +50,15 @@ def _show(kind: str) -> click.Command:
 
 
 def _step(kind: str, step: str, text: str) -> click.Command:
-    def take(socket: Where, output: str, authority_id: str = "") -> None:
+    def take(socket: Where, output: str, *, dry_run: bool, authority_id: str = "") -> None:
         from ringfence.admin.v1 import admin_pb2 as pb
 
-        asked = pb.StepAuthorityRequest(kind=kind, step=step, id=authority_id)
+        asked = pb.StepAuthorityRequest(kind=kind, step=step, id=authority_id, dry_run=dry_run)
         done = ask(socket, lambda server: server.StepAuthority(asked, timeout=30))
         row = {**_row(done.authority), "sequence": done.sequence, "agents": done.agents}
         show_one("Authority", row, output=output, name="id")
 
-    taken: Any = with_admin(output_option(take))
+    taken: Any = with_admin(dry_run_option(output_option(take)))
     if step != "prepare":
         taken = click.argument("authority_id", metavar="[ID]", default="")(taken)
         text += " ID may be left out where only one can be meant."

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import Where, ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 from ringfence.certs.errors import Kind, RingfenceError
 
@@ -62,12 +62,13 @@ def list_(socket: Where, output: str) -> None:
 @click.argument("trust_domain")
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
 @with_admin
+@dry_run_option
 @output_option
-def set_(socket: Where, trust_domain: str, file: Path, output: str) -> None:
+def set_(socket: Where, trust_domain: str, file: Path, *, dry_run: bool, output: str) -> None:
     """Believe the SPIFFE bundle (JSON) in FILE of TRUST_DOMAIN from now on, in place of the one before."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.SetBundleRequest(trust_domain=trust_domain, bundle=read(file))
+    asked = pb.SetBundleRequest(trust_domain=trust_domain, bundle=read(file), dry_run=dry_run)
     try:
         done = ask(socket, lambda server: server.SetBundle(asked, timeout=10))
     except RingfenceError as error:
@@ -89,12 +90,13 @@ def set_(socket: Where, trust_domain: str, file: Path, output: str) -> None:
     help="While entries federate with it: refuse, end that of these entries, or delete them too.",
 )
 @click.option("--force", is_flag=True, help="Although entries federate with it: they stay, without its bundle.")
+@dry_run_option
 @output_option
-def delete(socket: Where, trust_domain: str, output: str, mode: str, *, force: bool) -> None:
+def delete(socket: Where, trust_domain: str, output: str, *, dry_run: bool, **how: Any) -> None:
     """Believe nothing of TRUST_DOMAIN any more; one that is not held changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.DeleteBundleRequest(trust_domain=trust_domain, force=force, mode=mode)
+    asked = pb.DeleteBundleRequest(trust_domain=trust_domain, dry_run=dry_run, **how)
     done = ask(socket, lambda server: server.DeleteBundle(asked, timeout=10))
     action = "deleted" if done.deleted else "unchanged"
     row = {"trustDomain": trust_domain, "action": action, "entries": done.entries}
@@ -162,5 +164,5 @@ def _row(held: Any) -> dict[str, Any]:
         "x509Authorities": len(bundle.x509_authorities),
         "jwtAuthorities": len(bundle.jwt_authorities),
         "entries": held.entries,
-        "changedAt": rfc3339(held.changed_at),
+        "changedAt": rfc3339(held.changed_at) if held.changed_at else "",  # a dry run changes none
     }

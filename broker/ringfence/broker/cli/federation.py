@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.admin_client import Where, ask, with_admin
+from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
 from ringfence.broker.cli.bundle import read
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 
@@ -32,6 +32,7 @@ def command() -> None:
     type=click.Path(path_type=Path, readable=False),
     help="https_spiffe: SPIFFE bundle (JSON) to know the endpoint by at first.",
 )
+@dry_run_option
 @output_option
 def create(socket: Where, *, bootstrap_bundle: Path | None, output: str, **given: Any) -> None:
     """Fetch the bundle of TRUST_DOMAIN from now on; the same again changes nothing."""
@@ -84,12 +85,13 @@ def refresh(socket: Where, trust_domain: str, output: str) -> None:
 @command.command()
 @click.argument("trust_domain")
 @with_admin
+@dry_run_option
 @output_option
-def delete(socket: Where, trust_domain: str, output: str) -> None:
+def delete(socket: Where, trust_domain: str, *, dry_run: bool, output: str) -> None:
     """End a relation and forget the bundle; one that is not there changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.DeleteFederationRequest(trust_domain=trust_domain)
+    asked = pb.DeleteFederationRequest(trust_domain=trust_domain, dry_run=dry_run)
     done = ask(socket, lambda server: server.DeleteFederation(asked, timeout=10))
     row = {"trustDomain": trust_domain, "action": "deleted" if done.deleted else "unchanged"}
     show_one("Federation", row, output=output, name="trustDomain")
@@ -103,9 +105,9 @@ def _row(found: Any) -> dict[str, Any]:
         "url": found.url,
         "profile": found.profile,
         "endpointId": found.endpoint_id,
-        "createdAt": rfc3339(found.created_at),
+        "createdAt": rfc3339(found.created_at) if found.created_at else "",  # a dry run makes none
         "sequence": found.sequence,
         "refreshedAt": rfc3339(found.refreshed_at) if found.refreshed_at else "",
-        "nextAt": rfc3339(found.next_at),
+        "nextAt": rfc3339(found.next_at) if found.next_at else "",
         "failure": found.failure,
     }

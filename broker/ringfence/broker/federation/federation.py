@@ -84,24 +84,29 @@ class Federation:
         wanted = {domain for entry in entries for domain in entry.federates_with}
         return {domain: self.held[domain].bundle for domain in sorted(wanted & self.held.keys())}
 
-    async def set_bundle(self, bundle: SpiffeBundle) -> str:
-        """Believe *bundle* from now on, whatever its sequence: an operator knows why. What was done; raises INVALID."""
+    async def set_bundle(self, bundle: SpiffeBundle, *, dry_run: bool = False) -> str:
+        """Believe *bundle* from now on, whatever its sequence: an operator knows why. What was done; raises INVALID.
+
+        Here and below, with *dry_run* it is what would be done: nothing changes, in memory or in the store.
+        """
         self._check_foreign(bundle.trust_domain)
         async with self._one_at_a_time:
             before = self.held.get(bundle.trust_domain)
             if before is not None and before.bundle == bundle:
                 return "unchanged"
-            await self._put(bundle)
+            if not dry_run:
+                await self._put(bundle)
             return "created" if before is None else "configured"
 
-    async def delete_bundle(self, trust_domain: TrustDomain) -> bool:
+    async def delete_bundle(self, trust_domain: TrustDomain, *, dry_run: bool = False) -> bool:
         """Believe nothing of it any more; whether anything was. Raises CONFLICT while a relation fetches it."""
         async with self._one_at_a_time:
             self.check_unrelated(trust_domain)
             if trust_domain not in self.held:
                 return False
-            await self._store.run(stored.remove_bundle, trust_domain)
-            self._forget(trust_domain)
+            if not dry_run:
+                await self._store.run(stored.remove_bundle, trust_domain)
+                self._forget(trust_domain)
             return True
 
     def check_unrelated(self, trust_domain: TrustDomain) -> None:
@@ -113,7 +118,7 @@ class Federation:
                 hint=f"End the relation: ringfence federation delete {trust_domain}",
             )
 
-    async def create(self, relation: Relation, bootstrap: SpiffeBundle | None) -> str:
+    async def create(self, relation: Relation, bootstrap: SpiffeBundle | None, *, dry_run: bool = False) -> str:
         """A relation, fetched at once by `run`; what was done. Raises INVALID, or CONFLICT for another of that name."""
         check_relation(relation, self._own().trust_domain)
         check_bootstrap(relation, bootstrap, self._endpoint_bundle(relation))
@@ -121,25 +126,30 @@ class Federation:
             if self.is_related(relation.trust_domain):
                 check_same(self.state(relation.trust_domain).relation, relation)
                 return "unchanged"
-            now = self._clock()
-            relation = replace(relation, created_at=int(now.timestamp()))
-            held = None if bootstrap is None else Held(bootstrap, relation.created_at)
-            await self._store.run(stored.put_relation, relation, held)
-            self._timetable.add(relation, now)
-            if held is not None:
-                self._remember(held)
-            self._rounds.wake()
+            if not dry_run:
+                await self._make(relation, bootstrap)
             return "created"
 
-    async def delete(self, trust_domain: TrustDomain) -> bool:
+    async def _make(self, relation: Relation, bootstrap: SpiffeBundle | None) -> None:
+        now = self._clock()
+        relation = replace(relation, created_at=int(now.timestamp()))
+        held = None if bootstrap is None else Held(bootstrap, relation.created_at)
+        await self._store.run(stored.put_relation, relation, held)
+        self._timetable.add(relation, now)
+        if held is not None:
+            self._remember(held)
+        self._rounds.wake()
+
+    async def delete(self, trust_domain: TrustDomain, *, dry_run: bool = False) -> bool:
         """End a relation and forget its bundle (SPIFFE_Federation.md section 6.3); whether there was one."""
         async with self._one_at_a_time:
             if not self.is_related(trust_domain):
                 return False
-            await self._store.run(stored.remove_relation, trust_domain)
-            self._timetable.remove(trust_domain)
-            if trust_domain in self.held:
-                self._forget(trust_domain)
+            if not dry_run:
+                await self._store.run(stored.remove_relation, trust_domain)
+                self._timetable.remove(trust_domain)
+                if trust_domain in self.held:
+                    self._forget(trust_domain)
             return True
 
     async def refresh(self, trust_domain: TrustDomain) -> State:

@@ -14,6 +14,7 @@ from ringfence.certs.authority import Authority
 from ringfence.certs.line import Part
 
 _SLOTS = {"active": "current", "prepared": "next", "old": "old", "tainted": "old"}
+_AFTER = {"prepare": "prepared", "activate": "active", "taint": "tainted", "revoke": "revoked"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,18 @@ class AuthorityApi:
         return pb.ShowAuthoritiesResponse(authorities=_messages(self.trust.authority))
 
     async def step(self, asked: pb.StepAuthorityRequest) -> pb.StepAuthorityResponse:
-        """Prepare, activate, taint or revoke; raises what `Trust.take` raises."""
-        taken = await self.trust.take(asked.kind, asked.step, asked.id)
-        if asked.step == "activate":
-            await self.identity.renew()
-        state = "revoked" if asked.step == "revoke" else self.trust.authority.line(asked.kind).state_of(taken.id)
+        """Prepare, activate, taint or revoke, or only try to; raises what `Trust.take` raises."""
+        taken: Part | None
+        if asked.dry_run:
+            taken = await self.trust.rehearse(asked.kind, asked.step, asked.id)
+        else:
+            taken = await self.trust.take(asked.kind, asked.step, asked.id)
+            if asked.step == "activate":
+                await self.identity.renew()
+        state = _AFTER[asked.step]
+        unmade = pb.Authority(kind=asked.kind, slot=_SLOTS["prepared"], state=state)
         return pb.StepAuthorityResponse(
-            authority=_message(asked.kind, taken, state),
+            authority=unmade if taken is None else _message(asked.kind, taken, state),
             sequence=self.trust.bundle.sequence,
             agents=self.agents.connected,
         )

@@ -47,29 +47,32 @@ class FederationApi:
 
     async def set_bundle(self, asked: pb.SetBundleRequest) -> pb.FederatedBundle:
         """Believe a bundle that an operator brought."""
-        domain = TrustDomain(asked.trust_domain)
-        action = await self.federation.set_bundle(SpiffeBundle.parse(domain, asked.bundle))
-        return self._bundle(self.federation.held[domain], action)
+        bundle = SpiffeBundle.parse(TrustDomain(asked.trust_domain), asked.bundle)
+        action = await self.federation.set_bundle(bundle, dry_run=asked.dry_run)
+        tried = asked.dry_run and action != "unchanged"
+        return self._bundle(Held(bundle, 0) if tried else self.federation.held[bundle.trust_domain], action)
 
     async def delete_bundle(self, asked: pb.DeleteBundleRequest) -> pb.DeleteBundleResponse:
         """Believe it no longer; raises CONFLICT while entries federate with it, unless *mode* says what of them."""
         domain = TrustDomain(asked.trust_domain)
-        changed = 0 if asked.force else await self._let_go(domain, asked.mode or "restrict")
-        return pb.DeleteBundleResponse(deleted=await self.federation.delete_bundle(domain), entries=changed)
+        changed = 0 if asked.force else await self._let_go(domain, asked.mode or "restrict", dry_run=asked.dry_run)
+        deleted = await self.federation.delete_bundle(domain, dry_run=asked.dry_run)
+        return pb.DeleteBundleResponse(deleted=deleted, entries=changed)
 
-    async def _let_go(self, domain: TrustDomain, mode: str) -> int:
+    async def _let_go(self, domain: TrustDomain, mode: str, *, dry_run: bool) -> int:
         """Do with the entries that federate with *domain* what *mode* says, all or none; how many."""
         # 1. What would keep the bundle is said before an entry changes.
         self.federation.check_unrelated(domain)
         held = [entry for entry in self.registry.every() if domain in entry.federates_with]
+        run = self.store.rehearse if dry_run else self.store.run
         match mode:
             case "restrict":
                 _refuse_while(held, domain)
             case "dissociate":
                 apart = [replace(entry, federates_with=_without(entry, domain)) for entry in held]
-                await self.store.run(stored.update, apart)
+                await run(stored.update, apart)
             case "delete":
-                await self.store.run(stored.remove, [entry.id for entry in held], stored.refuse_intents)
+                await run(stored.remove, [entry.id for entry in held], stored.refuse_intents)
             case _:
                 raise RingfenceError(Kind.INVALID, f"{mode!r} is no mode", hint="restrict, dissociate or delete")
         # 2. Known everywhere before the bundle goes.
@@ -81,7 +84,9 @@ class FederationApi:
         domain = TrustDomain(asked.trust_domain)
         relation = Relation(domain, asked.url, _profile(asked.profile), _endpoint(asked.endpoint_id))
         bootstrap = SpiffeBundle.parse(domain, asked.bootstrap) if asked.bootstrap else None
-        action = await self.federation.create(relation, bootstrap)
+        action = await self.federation.create(relation, bootstrap, dry_run=asked.dry_run)
+        if asked.dry_run and action == "created":
+            return pb.Federation(**_written(relation), sequence=bootstrap.sequence if bootstrap else 0, action=action)
         return self._relation(self.federation.state(domain), action)
 
     async def list(self, asked: pb.ListFederationsRequest) -> pb.ListFederationsResponse:
@@ -97,7 +102,8 @@ class FederationApi:
 
     async def delete(self, asked: pb.DeleteFederationRequest) -> pb.DeleteFederationResponse:
         """End a relation."""
-        return pb.DeleteFederationResponse(deleted=await self.federation.delete(TrustDomain(asked.trust_domain)))
+        domain = TrustDomain(asked.trust_domain)
+        return pb.DeleteFederationResponse(deleted=await self.federation.delete(domain, dry_run=asked.dry_run))
 
     def _bundle(self, held: Held, action: str = "") -> pb.FederatedBundle:
         domain = held.bundle.trust_domain
@@ -113,10 +119,7 @@ class FederationApi:
         relation = state.relation
         held = self.federation.held.get(relation.trust_domain)
         return pb.Federation(
-            trust_domain=relation.trust_domain.name,
-            url=relation.url,
-            profile=relation.profile.value,
-            endpoint_id=str(relation.endpoint_id or ""),
+            **_written(relation),
             created_at=relation.created_at,
             refreshed_at=int(state.refreshed_at.timestamp()) if state.refreshed_at else 0,
             next_at=int(state.next_at.timestamp()),
@@ -127,6 +130,16 @@ class FederationApi:
 
     def _entries(self, domain: TrustDomain) -> int:
         return sum(domain in entry.federates_with for entry in self.registry.every())
+
+
+def _written(relation: Relation) -> dict[str, Any]:
+    """What an operator wrote."""
+    return {
+        "trust_domain": relation.trust_domain.name,
+        "url": relation.url,
+        "profile": relation.profile.value,
+        "endpoint_id": str(relation.endpoint_id or ""),
+    }
 
 
 def _refuse_while(held: list[Entry], domain: TrustDomain) -> None:

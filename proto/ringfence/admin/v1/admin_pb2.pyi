@@ -496,14 +496,16 @@ class Authority(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., slot: _Optional[str] = ..., id: _Optional[str] = ..., not_before: _Optional[int] = ..., not_after: _Optional[int] = ..., state: _Optional[str] = ..., upstream: _Optional[str] = ...) -> None: ...
 
 class StepAuthorityRequest(_message.Message):
-    __slots__ = ("kind", "step", "id")
+    __slots__ = ("kind", "step", "id", "dry_run")
     KIND_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     kind: str
     step: str
     id: str
-    def __init__(self, kind: _Optional[str] = ..., step: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, kind: _Optional[str] = ..., step: _Optional[str] = ..., id: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class StepAuthorityResponse(_message.Message):
     __slots__ = ("authority", "sequence", "agents")
@@ -552,7 +554,7 @@ class ListNodesResponse(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("spiffe_id", "attestor", "attested_at", "expires_at", "serial", "banned", "streams", "selectors", "can_reattest")
+    __slots__ = ("spiffe_id", "attestor", "attested_at", "expires_at", "serial", "banned", "streams", "selectors", "can_reattest", "reason")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTESTOR_FIELD_NUMBER: _ClassVar[int]
     ATTESTED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -562,6 +564,7 @@ class Node(_message.Message):
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
     CAN_REATTEST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     attestor: str
     attested_at: int
@@ -571,7 +574,8 @@ class Node(_message.Message):
     streams: int
     selectors: _containers.RepeatedScalarFieldContainer[str]
     can_reattest: bool
-    def __init__(self, spiffe_id: _Optional[str] = ..., attestor: _Optional[str] = ..., attested_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., serial: _Optional[str] = ..., banned: _Optional[bool] = ..., streams: _Optional[int] = ..., selectors: _Optional[_Iterable[str]] = ..., can_reattest: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, spiffe_id: _Optional[str] = ..., attestor: _Optional[str] = ..., attested_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., serial: _Optional[str] = ..., banned: _Optional[bool] = ..., streams: _Optional[int] = ..., selectors: _Optional[_Iterable[str]] = ..., can_reattest: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class EvictNodesRequest(_message.Message):
     __slots__ = ("spiffe_ids", "dry_run")
@@ -582,14 +586,16 @@ class EvictNodesRequest(_message.Message):
     def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class BanNodesRequest(_message.Message):
-    __slots__ = ("spiffe_ids", "lift", "dry_run")
+    __slots__ = ("spiffe_ids", "lift", "dry_run", "reason")
     SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
     LIFT_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
     lift: bool
     dry_run: bool
-    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., lift: _Optional[bool] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, spiffe_ids: _Optional[_Iterable[str]] = ..., lift: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class NodeResults(_message.Message):
     __slots__ = ("results",)
@@ -632,22 +638,26 @@ class ListBundlesResponse(_message.Message):
     def __init__(self, bundles: _Optional[_Iterable[_Union[FederatedBundle, _Mapping]]] = ...) -> None: ...
 
 class SetBundleRequest(_message.Message):
-    __slots__ = ("trust_domain", "bundle")
+    __slots__ = ("trust_domain", "bundle", "dry_run")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     bundle: bytes
-    def __init__(self, trust_domain: _Optional[str] = ..., bundle: _Optional[bytes] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, trust_domain: _Optional[str] = ..., bundle: _Optional[bytes] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class DeleteBundleRequest(_message.Message):
-    __slots__ = ("trust_domain", "force", "mode")
+    __slots__ = ("trust_domain", "force", "mode", "dry_run")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     force: bool
     mode: str
-    def __init__(self, trust_domain: _Optional[str] = ..., force: _Optional[bool] = ..., mode: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, trust_domain: _Optional[str] = ..., force: _Optional[bool] = ..., mode: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class DeleteBundleResponse(_message.Message):
     __slots__ = ("deleted", "entries")
@@ -658,7 +668,7 @@ class DeleteBundleResponse(_message.Message):
     def __init__(self, deleted: _Optional[bool] = ..., entries: _Optional[int] = ...) -> None: ...
 
 class Federation(_message.Message):
-    __slots__ = ("trust_domain", "url", "profile", "endpoint_id", "bootstrap", "created_at", "refreshed_at", "next_at", "sequence", "failure", "action")
+    __slots__ = ("trust_domain", "url", "profile", "endpoint_id", "bootstrap", "created_at", "refreshed_at", "next_at", "sequence", "failure", "action", "dry_run")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
@@ -670,6 +680,7 @@ class Federation(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     url: str
     profile: str
@@ -681,7 +692,8 @@ class Federation(_message.Message):
     sequence: int
     failure: str
     action: str
-    def __init__(self, trust_domain: _Optional[str] = ..., url: _Optional[str] = ..., profile: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., bootstrap: _Optional[bytes] = ..., created_at: _Optional[int] = ..., refreshed_at: _Optional[int] = ..., next_at: _Optional[int] = ..., sequence: _Optional[int] = ..., failure: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, trust_domain: _Optional[str] = ..., url: _Optional[str] = ..., profile: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., bootstrap: _Optional[bytes] = ..., created_at: _Optional[int] = ..., refreshed_at: _Optional[int] = ..., next_at: _Optional[int] = ..., sequence: _Optional[int] = ..., failure: _Optional[str] = ..., action: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class ListFederationsRequest(_message.Message):
     __slots__ = ("trust_domain",)
@@ -702,10 +714,12 @@ class RefreshFederationRequest(_message.Message):
     def __init__(self, trust_domain: _Optional[str] = ...) -> None: ...
 
 class DeleteFederationRequest(_message.Message):
-    __slots__ = ("trust_domain",)
+    __slots__ = ("trust_domain", "dry_run")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
-    def __init__(self, trust_domain: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, trust_domain: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class DeleteFederationResponse(_message.Message):
     __slots__ = ("deleted",)
