@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, field_validator, model_validator
 
 from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.policy.fields import (
     Address,
     Duration,
     Host,
-    Method,
     Name,
-    Path,
     PortNumber,
     SelectorSet,
     SocketName,
@@ -23,53 +20,37 @@ from ringfence.policy.fields import (
     TrustDomainName,
     problem,
 )
-
-API_VERSION: Literal["ringfence.dev/v1alpha1"] = "ringfence.dev/v1alpha1"
-
-# An empty list would leave open whether it means everything or nothing, so none is taken.
-_SOME = Field(min_length=1, max_length=1000)
+from ringfence.policy.part import SOME, DestinationRef, DocumentPart, HttpRef, Metadata, Part
+from ringfence.policy.traffic_document import TrafficDocument
 
 
-class _Part(BaseModel):
-    """Unknown fields are refused and values are taken as they are written, never converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel)
-
-
-class Metadata(_Part):
-    """The name of a document, unique in its namespace."""
-
-    name: Name
-    namespace: Name
-
-
-class MeshMetadata(_Part):
+class MeshMetadata(Part):
     """The name of the Mesh document; it has no namespace."""
 
     name: Name = "mesh"
 
 
-class Ttl(_Part):
+class Ttl(Part):
     """How long SVIDs live; what is left out comes from the Mesh, else 1h for X.509 and 5m for JWT."""
 
     x509: Duration | None = None
     jwt: Duration | None = None
 
 
-class MeshDefaults(_Part):
+class MeshDefaults(Part):
     """What holds where a workload says nothing."""
 
     ttl: Ttl = Ttl()
 
 
-class MeshSpec(_Part):
+class MeshSpec(Part):
     """The mesh as a whole."""
 
     trust_domain: TrustDomainName
     defaults: MeshDefaults = MeshDefaults()
 
 
-class Serve(_Part):
+class Serve(Part):
     """A port that a workload serves: a TCP port number, or the name of a Unix socket in its private folder."""
 
     name: Name
@@ -86,21 +67,21 @@ class Serve(_Part):
         return self
 
 
-class Launch(_Part):
+class Launch(Part):
     """Who may start this workload with `ringfence run` and vouch for its processes."""
 
-    by: Annotated[list[SelectorSet], _SOME]
+    by: Annotated[list[SelectorSet], SOME]
 
 
-class WorkloadSpec(_Part):
+class WorkloadSpec(Part):
     """What a workload is, how it is recognised and what it serves."""
 
     role: Literal["training", "serving", "registry", "data", "gateway", "other"] = "other"
-    match: Annotated[list[SelectorSet], _SOME] | None = None
-    serves: Annotated[list[Serve], _SOME] | None = None
+    match: Annotated[list[SelectorSet], SOME] | None = None
+    serves: Annotated[list[Serve], SOME] | None = None
     launch: Launch | None = None
     ttl: Ttl = Ttl()
-    dns_names: Annotated[list[Host], _SOME] | None = None
+    dns_names: Annotated[list[Host], SOME] | None = None
 
     @field_validator("dns_names")
     @classmethod
@@ -110,7 +91,7 @@ class WorkloadSpec(_Part):
         return names
 
 
-class HostPort(_Part):
+class HostPort(Part):
     """A port of a host outside; with tls the proxy originates TLS and checks the host's name."""
 
     name: Name
@@ -119,12 +100,12 @@ class HostPort(_Part):
     tls: bool = True
 
 
-class ExternalSpec(_Part):
+class ExternalSpec(Part):
     """A host outside the mesh that rules may name."""
 
     host: Host
     address: Address | None = None
-    ports: Annotated[list[HostPort], _SOME]
+    ports: Annotated[list[HostPort], SOME]
     ca: Annotated[str, Field(min_length=1)] | None = None
     ca_file: Annotated[str, Field(min_length=1)] | None = None
 
@@ -140,7 +121,7 @@ class ExternalSpec(_Part):
         return self
 
 
-class SourceRef(_Part):
+class SourceRef(Part):
     """Callers: one workload, every workload of a namespace, or every workload of the mesh."""
 
     workload: Name | None = None
@@ -158,57 +139,19 @@ class SourceRef(_Part):
         return self
 
 
-class DestinationRef(_Part):
-    """One port of a workload or of an external host; the port may be left out where there is only one."""
-
-    workload: Name | None = None
-    external: Name | None = None
-    namespace: Name | None = None
-    port: Name | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if (self.workload is None) == (self.external is None):
-            raise problem(
-                "RF1104",
-                "a destination is a workload or an external host",
-                "Write {workload: NAME, port: PORT} or {external: NAME, port: PORT}",
-            )
-        return self
-
-
-class HttpRef(_Part):
-    """Requests: any of the methods on any of the paths."""
-
-    methods: Annotated[list[Method], _SOME] | None = None
-    paths: Annotated[list[Path], _SOME] | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.methods is None and self.paths is None:
-            raise problem("RF1104", "an http entry has methods, paths or both", "Remove http to mean every request")
-        return self
-
-
-class RuleSpec(_Part):
+class RuleSpec(Part):
     """Who may, or may not, reach what, and who answers for it."""
 
-    sources: Annotated[list[SourceRef], _SOME] = Field(alias="from")
-    destinations: Annotated[list[DestinationRef], _SOME] = Field(alias="to")
-    http: Annotated[list[HttpRef], _SOME] | None = None
+    sources: Annotated[list[SourceRef], SOME] = Field(alias="from")
+    destinations: Annotated[list[DestinationRef], SOME] = Field(alias="to")
+    http: Annotated[list[HttpRef], SOME] | None = None
     mode: Literal["enforce", "shadow"] = "enforce"
     expires: Time | None = None
     owner: Text
     reason: Text
 
 
-class _Document(_Part):
-    """What every document has."""
-
-    api_version: Literal["ringfence.dev/v1alpha1"] = API_VERSION
-
-
-class MeshDocument(_Document):
+class MeshDocument(DocumentPart):
     """The one document about the mesh itself."""
 
     kind: Literal["Mesh"]
@@ -216,7 +159,7 @@ class MeshDocument(_Document):
     spec: MeshSpec
 
 
-class WorkloadDocument(_Document):
+class WorkloadDocument(DocumentPart):
     """A workload; its identity is `/ns/NAMESPACE/sa/NAME`."""
 
     kind: Literal["Workload"]
@@ -224,7 +167,7 @@ class WorkloadDocument(_Document):
     spec: WorkloadSpec
 
 
-class ExternalDocument(_Document):
+class ExternalDocument(DocumentPart):
     """A host outside the mesh."""
 
     kind: Literal["External"]
@@ -232,7 +175,7 @@ class ExternalDocument(_Document):
     spec: ExternalSpec
 
 
-class AllowDocument(_Document):
+class AllowDocument(DocumentPart):
     """Permits; what no Allow permits is denied."""
 
     kind: Literal["Allow"]
@@ -240,7 +183,7 @@ class AllowDocument(_Document):
     spec: RuleSpec
 
 
-class DenyDocument(_Document):
+class DenyDocument(DocumentPart):
     """Forbids, whatever any Allow permits."""
 
     kind: Literal["Deny"]
@@ -248,7 +191,7 @@ class DenyDocument(_Document):
     spec: RuleSpec
 
 
-Document = MeshDocument | WorkloadDocument | ExternalDocument | AllowDocument | DenyDocument
+Document = MeshDocument | WorkloadDocument | ExternalDocument | AllowDocument | DenyDocument | TrafficDocument
 
 KINDS: dict[str, type[Document]] = {
     "Mesh": MeshDocument,
@@ -256,10 +199,5 @@ KINDS: dict[str, type[Document]] = {
     "External": ExternalDocument,
     "Allow": AllowDocument,
     "Deny": DenyDocument,
+    "Traffic": TrafficDocument,
 }
-
-
-def field_names(part: type[BaseModel] = _Part) -> frozenset[str]:
-    """Every field of every part below *part*, as it is written."""
-    names: set[Any] = {field.alias or name for name, field in part.model_fields.items()}
-    return frozenset(names).union(*(field_names(below) for below in part.__subclasses__()))

@@ -21,6 +21,9 @@ _ADDRESS = rf"(?:{_HOST}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
 _DURATION = re.compile(r"(?=.)(?:([0-9]{1,3})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[Zz]|[+-]\d\d:\d\d)")
 _METHOD = r"[A-Z]{1,32}"
+_HEADER = r"[a-z0-9](?:[-a-z0-9]{0,126}[a-z0-9])?"  # no underscore: proxies refuse such headers
+_SPAN = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
 MIN_TTL = timedelta(seconds=5)
 MAX_TTL = timedelta(days=7)
@@ -65,6 +68,17 @@ def _duration(value: object) -> timedelta:
     return span
 
 
+def _span(value: object) -> timedelta:
+    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        hint = "Write a number with ms, s, m or h, such as 250ms or 2s"
+        raise problem("RF1108", f"{value!r} is no span of time", hint)
+    span = timedelta(milliseconds=int(found[1]) * _MILLISECONDS[found[2]])
+    if not timedelta(0) < span <= MAX_TTL:
+        raise problem("RF1108", f"{value} is out of range", "A span is between 1ms and 168h")
+    return span
+
+
 def _time(value: object) -> datetime:
     hint = "Write a date, a time and an offset, such as 2026-12-31T00:00:00Z"
     if not isinstance(value, str) or not _TIME.fullmatch(value):
@@ -94,6 +108,7 @@ Host = _text(_HOST, "RF1105", "host name in lower case")
 SocketName = _text(_SOCKET, "RF1105", "file name of a socket")
 Address = _text(_ADDRESS, "RF1104", "address HOST or HOST:PORT")
 Method = _text(_METHOD, "RF1104", "HTTP method in upper case")
+HeaderName = _text(_HEADER, "RF1104", "header name in lower case, without underscores")
 Path = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 TrustDomainName = Annotated[
     str, AfterValidator(_trust_domain), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9._-]{1,255}$"})
@@ -103,7 +118,14 @@ Duration = Annotated[
     BeforeValidator(_duration),
     WithJsonSchema({"type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2}),
 ]
+Span = Annotated[
+    timedelta,
+    BeforeValidator(_span),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
+]
 Time = Annotated[datetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 SelectorSet = Annotated[dict[str, str | int], Field(min_length=1, max_length=32)]

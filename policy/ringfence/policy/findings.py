@@ -65,6 +65,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "RF1206": Code(ERROR, "two ports of one workload clash", "Give each port its own name and number or socket"),
         "RF1207": Code(ERROR, "there is more than one Mesh", "Keep one Mesh document"),
         "RF1208": Code(ERROR, "no trust domain is known", "Add a Mesh document with spec.trustDomain"),
+        "RF1209": Code(ERROR, "a port has more than one Traffic", "Keep one Traffic for each port"),
+        "RF1210": Code(
+            ERROR,
+            "a Traffic asks for what its port cannot do",
+            "Leave the field out, or point the Traffic at a port whose protocol has it",
+        ),
         # 13xx: right, but worth a look
         "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
         "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),

@@ -9,7 +9,7 @@ from ringfence.certs.selectors import Selector
 from ringfence.policy.evaluate import in_force
 from ringfence.policy.findings import Findings
 from ringfence.policy.model import Rule, Workload
-from ringfence.policy.rules import Names
+from ringfence.policy.references import Names
 from ringfence.policy.scope import narrowest
 
 

@@ -17,11 +17,15 @@ from ringfence.policy.documents import (
 )
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.lint import lint
-from ringfence.policy.meaning import digest, external_meaning, mesh_meaning, revision, workload_meaning
-from ringfence.policy.model import External, Mesh, Model, Origin, Rule, Workload
+from ringfence.policy.meaning import digest, external_meaning, mesh_meaning, revision, traffic_meaning, workload_meaning
+from ringfence.policy.model import Destination, External, Mesh, Model, Origin, Rule, Workload
 from ringfence.policy.parse import Parsed, parse_files
+from ringfence.policy.references import Names
 from ringfence.policy.resolve import Reader, external_of, mesh_of, selectors_of, workload_of
-from ringfence.policy.rules import Names, check_references, rule_of
+from ringfence.policy.rules import check_references, rule_of
+from ringfence.policy.traffic import Traffic
+from ringfence.policy.traffic_document import TrafficDocument
+from ringfence.policy.traffic_rules import by_port, traffic_of
 
 # Certificates that documents name by `caFile` may be given among the texts, so that a server need not read files.
 _ATTACHMENTS = (".pem", ".crt", ".cer")
@@ -69,6 +73,7 @@ def load_documents(
     mesh = _mesh(parsed, default_trust_domain, findings)
     names = _names(parsed, mesh, _reader(texts, read), findings)
     rules = _rules(parsed, names, findings)
+    traffic = _traffic(parsed, names, findings)
     lint(names, rules, now, findings)
     if findings.failed:
         return Loaded(None, findings.in_order(), ())
@@ -77,7 +82,8 @@ def load_documents(
         MappingProxyType(names.workloads),
         MappingProxyType(names.externals),
         rules,
-        revision(mesh, names.workloads.values(), names.externals.values(), rules),
+        revision(mesh, names.workloads.values(), names.externals.values(), rules, traffic.values()),
+        traffic=MappingProxyType(traffic),
     )
     return Loaded(model, findings.in_order(), _listed(parsed, model))
 
@@ -136,6 +142,13 @@ def _rules(parsed: tuple[Parsed, ...], names: Names, findings: Findings) -> tupl
     return tuple(sorted(rules, key=lambda rule: rule.id))
 
 
+def _traffic(parsed: tuple[Parsed, ...], names: Names, findings: Findings) -> dict[Destination, Traffic]:
+    found = (
+        traffic_of(one.document, one, names, findings) for one in parsed if isinstance(one.document, TrafficDocument)
+    )
+    return by_port((traffic for traffic in found if traffic is not None), findings)
+
+
 def _reader(texts: Sequence[tuple[str, str | bytes]], read: Reader | None) -> Reader:
     given = {path: text for path, text in texts if path.endswith(_ATTACHMENTS)}
 
@@ -152,6 +165,7 @@ def _reader(texts: Sequence[tuple[str, str | bytes]], read: Reader | None) -> Re
 
 def _listed(parsed: tuple[Parsed, ...], model: Model) -> tuple[LoadedDocument, ...]:
     rules = {rule.id: rule for rule in model.rules}
+    traffic = {each.key: each for each in model.traffic.values()}
 
     def meaning(one: Parsed) -> object:
         if one.kind == "Workload":
@@ -160,6 +174,8 @@ def _listed(parsed: tuple[Parsed, ...], model: Model) -> tuple[LoadedDocument, .
             return external_meaning(model.externals[one.key])
         if one.kind == "Mesh":
             return mesh_meaning(model.mesh)
+        if one.kind == "Traffic":
+            return traffic_meaning(traffic[one.key])
         rule = rules[one.key]
         return [rule.hash, rule.owner, rule.reason]
 

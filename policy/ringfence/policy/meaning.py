@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from enum import Enum
 from typing import Any
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.model import Destination, External, HttpMatch, Mesh, Rule, Source, Workload
+from ringfence.policy.paths import PathPattern
 from ringfence.policy.scope import source_prefix
+from ringfence.policy.traffic import Traffic
 
 
 def digest(meaning: object) -> str:
@@ -73,16 +78,27 @@ def mesh_meaning(mesh: Mesh) -> dict[str, Any]:
     }
 
 
-def revision(mesh: Mesh, workloads: Iterable[Workload], externals: Iterable[External], rules: Iterable[Rule]) -> str:
+def traffic_meaning(traffic: Traffic) -> dict[str, Any]:
+    """Everything about the traffic of a port but where it was written."""
+    return {each.name: _plain(getattr(traffic, each.name)) for each in fields(traffic) if each.name != "origin"}
+
+
+def revision(
+    mesh: Mesh,
+    workloads: Iterable[Workload],
+    externals: Iterable[External],
+    rules: Iterable[Rule],
+    traffic: Iterable[Traffic] = (),
+) -> str:
     """The content hash of a whole model, owners and reasons included, places not."""
-    return digest(
-        {
-            "mesh": mesh_meaning(mesh),
-            "workloads": sorted((workload_meaning(w) for w in workloads), key=digest),
-            "externals": sorted((external_meaning(e) for e in externals), key=digest),
-            "rules": sorted([rule.id, rule.hash, rule.owner, rule.reason] for rule in rules),
-        }
-    )
+    meaning = {
+        "mesh": mesh_meaning(mesh),
+        "workloads": sorted((workload_meaning(w) for w in workloads), key=digest),
+        "externals": sorted((external_meaning(e) for e in externals), key=digest),
+        "rules": sorted([rule.id, rule.hash, rule.owner, rule.reason] for rule in rules),
+    }
+    spoken = sorted((traffic_meaning(each) for each in traffic), key=digest)
+    return digest(meaning | ({"traffic": spoken} if spoken else {}))  # a set without any keeps the revision it had
 
 
 def _http(match: HttpMatch) -> dict[str, list[str]]:
@@ -91,3 +107,18 @@ def _http(match: HttpMatch) -> dict[str, list[str]]:
 
 def _sets(alternatives: Iterable[Iterable[Selector]]) -> list[list[str]]:
     return sorted(sorted(str(selector) for selector in one) for one in alternatives)
+
+
+def _plain(value: object) -> object:
+    """A frozen value as JSON has it; sets are sorted, tuples keep their order, since it may mean something."""
+    if is_dataclass(value) and not isinstance(value, PathPattern):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, PathPattern):
+        return value.text
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, frozenset):
+        return sorted(str(one) for one in value)
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.paths import PathPattern
+
+if TYPE_CHECKING:
+    from ringfence.policy.traffic import Traffic
 
 # Names of the decisions that no rule makes; a rule's id always holds a slash, so they never clash.
 DEFAULT_DENY = "default-deny"
@@ -219,6 +223,7 @@ class Model:
     revoked: Mapping[str, RevokedCaller] = field(default_factory=lambda: NOBODY)
     # Key ids of X.509 authorities that are tainted. When that changes, what was opened before is to end.
     tainted: frozenset[str] = frozenset()
+    traffic: Mapping[Destination, Traffic] = field(default_factory=lambda: MappingProxyType({}))  # at most one a port
 
     def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
         """The workload with that identity."""

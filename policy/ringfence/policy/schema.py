@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from ringfence.policy.documents import API_VERSION, Document
+from ringfence.policy.documents import Document
+from ringfence.policy.part import API_VERSION
 
 
 def json_schema() -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the policy room costs 0.1 s that a server without intent sa
     from ringfence.policy.load import LoadedDocument
     from ringfence.policy.model import Model, Rule, Workload
 
-_NAMESPACED = frozenset({"Workload", "External", "Allow", "Deny"})
+_NAMESPACED = frozenset({"Workload", "External", "Allow", "Deny", "Traffic"})
 
 
 @dataclass(frozen=True, slots=True)

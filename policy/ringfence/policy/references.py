@@ -1,0 +1,104 @@
+"""The names that documents refer to each other by: what they lead to, and what is said of those that lead nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.documents import SourceRef
+from ringfence.policy.findings import Findings, did_you_mean
+from ringfence.policy.model import Destination, External, ExternalPort, Mesh, Port, Source, Workload
+from ringfence.policy.parse import Parsed
+from ringfence.policy.part import DestinationRef
+
+Steps = tuple[str | int, ...]  # from a document's root to a value
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What rules may name. `unread` holds what is declared but has errors of its own; None: some file is unreadable."""
+
+    mesh: Mesh
+    workloads: Mapping[str, Workload]
+    externals: Mapping[str, External]
+    unread: frozenset[str] | None = field(default_factory=frozenset)
+
+    def excuses(self, key: str) -> bool:
+        """Whether *key* may well be declared where an error already says why it is not known."""
+        return self.unread is None or key in self.unread
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What the references of one document lead to; what leads nowhere is noted and gives None."""
+
+    parsed: Parsed
+    names: Names
+    findings: Findings
+
+    def source(self, at: Steps, ref: SourceRef) -> Source | None:
+        """The callers that the reference at *at* means."""
+        if ref.all:
+            return Source(None, None)
+        namespace = ref.namespace or self.parsed.namespace
+        if ref.workload is None:
+            known = {workload.namespace for workload in self.names.workloads.values()}
+            if namespace not in known and not self._excused(f"{namespace}/"):
+                self._unknown((*at, "namespace"), f"namespace {namespace!r}", namespace, known)
+            return Source(None, namespace)
+        key = f"{namespace}/{ref.workload}"
+        if key not in self.names.workloads:
+            if not self.names.excuses(key):
+                self._unknown((*at, "workload"), f"workload {key!r}", key, self.names.workloads)
+            return None
+        return Source(SpiffeId(self.names.mesh.trust_domain, f"/ns/{namespace}/sa/{ref.workload}"), None)
+
+    def destination(self, at: Steps, ref: DestinationRef) -> Destination | None:
+        """The port that the reference at *at* means."""
+        kind = "workload" if ref.workload is not None else "external"
+        key = f"{ref.namespace or self.parsed.namespace}/{ref.workload or ref.external}"
+        known: Mapping[str, Workload] | Mapping[str, External]
+        known = self.names.workloads if kind == "workload" else self.names.externals
+        if key not in known:
+            if not self.names.excuses(key):
+                self._unknown((*at, kind), f"{kind} {key!r}", key, known)
+            return None
+        thing = known[key]
+        port = self._port(at, ref, key, thing.serves if isinstance(thing, Workload) else thing.ports)
+        return Destination(key, port) if port is not None else None
+
+    def _port(
+        self, at: Steps, ref: DestinationRef, key: str, ports: tuple[Port, ...] | tuple[ExternalPort, ...]
+    ) -> str | None:
+        place = self.parsed.node.at(*at, "port")
+        by_name = {port.name: port for port in ports}
+        if ref.port is None and len(ports) != 1:
+            choice = f"Add port: {' or '.join(sorted(by_name))}" if ports else f"Declare what {key} serves"
+            self.findings.add("RF1204", place, f"{key} serves {len(ports)} ports, and the rule names none", choice)
+            return None
+        found = ports[0] if ref.port is None else by_name.get(ref.port)
+        if found is None:
+            self.findings.add(
+                "RF1203", place, f"{key} serves no port {ref.port!r}", did_you_mean(ref.port or "", by_name)
+            )
+            return None
+        if not found.protocol.is_http and self._looks_at_requests():
+            self.findings.add(
+                "RF1205",
+                self.parsed.node.key_at("spec", "http"),
+                f"{key} speaks {found.protocol.value} on port {found.name!r}, so methods and paths cannot be seen",
+            )
+        return found.name
+
+    def _looks_at_requests(self) -> bool:
+        spec = self.parsed.node.child("spec")
+        return spec is not None and spec.child("http") is not None
+
+    def _excused(self, prefix: str) -> bool:
+        return self.names.unread is None or any(key.startswith(prefix) for key in self.names.unread)
+
+    def _unknown(self, steps: Steps, what: str, word: str, known: Mapping[str, object] | set[str]) -> None:
+        self.findings.add(
+            "RF1202", self.parsed.node.at(*steps), f"no document declares the {what}", did_you_mean(word, known)
+        )
