@@ -60,7 +60,7 @@ def test_every_field_reaches_the_model():
 
 
 def test_traffic_is_part_of_the_revision():
-    """A change of a weight is another revision; one without Traffic keeps its own."""
+    """Another weight is another revision; a set without any Traffic keeps the revision that it always had."""
     without, with_it = model_of(*WHOLE), model_of(*WHOLE, TRAFFIC)
     changed = model_of(*WHOLE, TRAFFIC.replace("weight: 9", "weight: 8"))
     assert len({without.revision, with_it.revision, changed.revision}) == 3
