@@ -8,8 +8,9 @@ from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.entry import Entry
-from ringfence.broker.federation.federation import Federation, State
+from ringfence.broker.federation.federation import Federation
 from ringfence.broker.federation.relation import Profile, Relation
+from ringfence.broker.federation.schedule import State
 from ringfence.broker.feed import Feed
 from ringfence.broker.registry import Registry
 from ringfence.broker.store import entries as stored
