@@ -43,6 +43,12 @@ STORE_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2),
     registry=REGISTRY,
 )
+MISSED_KEYS = Counter(
+    "ringfence_missed_keys",
+    "Keys that a bundle lacks, by what showed them (docs/federation.md) and what was done about it.",
+    ["seen_in", "done"],
+    registry=REGISTRY,
+)
 EVIDENCE = Gauge(
     "ringfence_evidence",
     "Decisions, spans and exports since the start, by what became of them (docs/evidence.md).",

@@ -1,4 +1,4 @@
-"""Keys that no bundle here has: the server is told, seldom, so that nobody waits for a key that a partner just made."""
+"""Keys that no bundle here has: the server is asked, seldom, so that nobody waits for a key that was just made."""
 
 from __future__ import annotations
 
@@ -12,34 +12,41 @@ from ringfence.certs.jwt_svid import missing_key
 from ringfence.certs.spiffe_id import TrustDomain
 
 PAUSE = 10.0  # seconds between two questions about one trust domain: tokens with made-up keys cost nobody much
-PATIENCE = 3.0  # seconds for the server to fetch a bundle and push it
+PATIENCE = 3.0  # seconds for the server to fetch a bundle, if it is not ours, and push it
 
 
 class UnknownKeys:
-    """*tell* has the server look for a key of a trust domain; False when it cannot be told now."""
+    """*tell* has the server look for a key of a trust domain, ours too; False when it cannot be told now."""
 
     def __init__(self, tell: Callable[[str, str], bool], *, patience: float = PATIENCE) -> None:
         self._tell = tell
         self._patience = patience
-        self._told: dict[TrustDomain, float] = {}  # of the event loop
+        self._told: dict[TrustDomain, float] = {}  # of the event loop; of domains that are trusted here, so few
 
     async def view_for(self, token: str, watch: Watch, view: View) -> View:
         """*view*, or a newer one with the key that *token* names, once the server has looked for it."""
         missing = missing_key(token, view.bundles.all)
-        if missing is None or not self._ask(*missing):
+        if missing is None or (until := self._asked(*missing)) is None:
             return view
         domain, kid = missing
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout_at(until):
                 return await watch.first(lambda newer: _has(newer, domain, kid))
         return view
 
-    def _ask(self, domain: TrustDomain, kid: str) -> bool:
+    def _asked(self, domain: TrustDomain, kid: str) -> float | None:
+        """Until when an answer may come; None when nothing is or can be asked now.
+
+        Whoever misses a key while a question about its trust domain is open waits for that one's answer.
+        """
         now = asyncio.get_running_loop().time()
-        if now < self._told.get(domain, -PAUSE) + PAUSE or not self._tell(domain.name, kid):
-            return False
-        self._told[domain] = now  # of domains that are trusted here, so there are few
-        return True
+        told = self._told.get(domain)
+        if told is not None and now < told + self._patience:
+            return told + self._patience
+        if (told is not None and now < told + PAUSE) or not self._tell(domain.name, kid):
+            return None
+        self._told[domain] = now
+        return now + self._patience
 
 
 def _has(view: View, domain: TrustDomain, kid: str) -> bool:

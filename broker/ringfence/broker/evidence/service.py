@@ -26,9 +26,10 @@ from ringfence.broker.evidence.record import HTTP, Filter, Record
 from ringfence.broker.evidence.revoked import tell_revoked
 from ringfence.broker.evidence.spans import SpanStore
 from ringfence.broker.evidence.store import CAPACITY, DecisionStore
+from ringfence.broker.evidence.unvouched import unvouched
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.revocation import Revocations
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import spiffe_id_of
 from ringfence.policy.model import Model
 from ringfence.policy.revoked import with_revoked
@@ -45,7 +46,8 @@ class Evidence:
     """Decisions and spans of the mesh, bounded, joined to the intent by *rules* when they are read.
 
     `model` gives the intent in force, for what would allow a denied call, `revocations` what is revoked now; `forward`
-    gets everything that comes in.
+    gets everything that comes in. `on_unvouched` hears which workload's proxy refused a peer of which trust domain
+    because nobody vouched for it, as far as the peer says the truth.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Evidence:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         capacity: int = CAPACITY,
         forward: Forwarder | None = None,
+        on_unvouched: Callable[[SpiffeId, TrustDomain], None] = lambda *_: None,
     ) -> None:
         self.decisions = DecisionStore(capacity)
         self.spans = SpanStore(capacity)
@@ -65,6 +68,7 @@ class Evidence:
         self._revocations = revocations
         self._clock = clock
         self._forward = forward
+        self._on_unvouched = on_unvouched
         self.undecided = 0  # log records that report no decision
         self.refused = 0  # exports of senders that are no workload, or that do not parse
 
@@ -123,6 +127,8 @@ class Evidence:
         for record in records_of(request, reporter):
             seen -= 1
             self.add(record)
+            if (domain := unvouched(record)) is not None:
+                self._on_unvouched(reporter, domain)
         self.undecided += seen
         await call.send(ExportLogsServiceResponse())
 

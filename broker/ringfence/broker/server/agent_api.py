@@ -6,19 +6,22 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import events
-from ringfence.broker.attest.node_port import NONCE_BYTES
+from ringfence.broker.attest.node_port import NONCE_BYTES, Asked, Evidence
 from ringfence.broker.audit.actor import acting
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import record
 from ringfence.broker.bell import Bell
 from ringfence.broker.federation.federation import Federation
+from ringfence.broker.federation.hastening import TOKEN, Hastening
+from ringfence.broker.federation.schedule import SOONEST
 from ringfence.broker.feed import Feed
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.registry import Registry
@@ -41,7 +44,7 @@ from ringfence.proto.lane.peer import Peer
 from ringfence.proto.service import service_of
 
 _SERVICE = service_of(pb, "Agent")
-_NONCE = "nonce"  # in Connection.context
+_NONCE, _PENDING = "nonce", "pending"  # in Connection.context
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class AgentApi:
     federation: Federation
     audit: AuditLog | None = None
     revoked: Revoked = field(default_factory=Revoked)
+    hastening: Hastening | None = None
     feed: Feed | None = None  # with other servers: what they know and we may not, yet
 
     def methods(self) -> dict[str, Method]:
@@ -71,19 +75,25 @@ class AgentApi:
         await call.send(pb.ChallengeResponse(nonce=nonce))
 
     async def attest(self, call: Call) -> None:
-        """Turn evidence into the agent's first SVID."""
+        """Turn evidence into the agent's first SVID, or into what is asked of it first."""
         request = await call.receive() or pb.AttestRequest()
         # Good for one try, however that ends.
-        nonce = call.connection.context.pop(_NONCE, b"")
+        context = call.connection.context
+        nonce, pending = context.pop(_NONCE, b""), context.pop(_PENDING, None)
         kind = request.WhichOneof("evidence") or ""
         with span(ATTEST, {ATTESTOR_NAME: kind}):
             try:
                 given = getattr(request, kind) if kind else None
                 with acting(call.peer.address):
-                    node, chain = await self.admission.admit(kind, given, request.csr, nonce)
+                    admitted = await self.admission.admit(kind, Evidence(given, request.csr, nonce, pending))
             except RingfenceError as error:
                 events.attestation_failed(kind, call.peer.address, error)
                 raise
+        if isinstance(admitted, Asked):
+            context[_PENDING] = admitted.pending
+            await call.send(admitted.answer)
+            return
+        node, chain = admitted
         proof = {"attestor": node.attestor, "serial": node.serial, "address": call.peer.address}
         await record(self.audit, Event("node.attest", node.spiffe_id, detail=proof, actor=node.spiffe_id))
         events.attested(kind, node.spiffe_id, call.peer.address)
@@ -132,6 +142,8 @@ class _AgentStream:
         self._rotations = api.trust.rotations
         self._tainted: frozenset[str] = frozenset()
         self._issuer = _issuer_of(call.peer.certificate or b"")
+        self._changed = asyncio.Event()
+        self._again_after = 0.0  # of the event loop: no bundle is sent again before
 
     async def serve(self, ended: Ended) -> None:
         """Until the agent half-closes; raises UNAUTHENTICATED at the end of its SVID, and what *ended* says."""
@@ -153,6 +165,7 @@ class _AgentStream:
     async def _watch(self) -> None:
         first = True
         with self._api.bell.listen() as changed:
+            self._changed = changed
             while True:
                 changed.clear()
                 await self._tell(first=first)
@@ -238,19 +251,32 @@ class _AgentStream:
                 case "renew":
                     answer = await self._renew(message.renew)
                 case "unknown_key":
-                    self._look_for(message.unknown_key.trust_domain)
+                    await self._look_for(message.unknown_key.trust_domain)
                     continue  # what is found is pushed
                 case _:
                     continue  # a newer agent's message: it has to do without an answer
             await self._call.send(answer)
 
-    def _look_for(self, name: str) -> None:
-        """Have the bundle of a trust domain fetched that an entry of this agent federates with."""
-        domain = next((known for known in self._api.federation.held if known.name == name), None)
-        if domain is None:
+    async def _look_for(self, name: str) -> None:
+        """Have a key found that this agent misses: in our own bundle, or in that of a trust domain named *name*."""
+        if name == self._agent.trust_domain.name:
+            await self._bundle_again()
+        elif self._api.hastening is not None:
+            self._api.hastening.missed_by_agent(self._agent, name)
+
+    async def _bundle_again(self) -> None:
+        """Send our bundle, the newest, whatever the agent was sent before; seldom, for it may ask without need."""
+        now = asyncio.get_running_loop().time()
+        if now < self._again_after:
+            events.key_missed(TOKEN, "waits")
             return
-        if any(domain in entry.federates_with for entry in self._api.registry.entitled(self._agent)):
-            self._api.federation.hasten(domain)
+        self._again_after = now + SOONEST.total_seconds()
+        if self._api.feed is not None:
+            with suppress(RingfenceError):  # the database is away: then what we know is the newest there is
+                await self._api.feed.catch_up()
+        self._digest = b""
+        self._changed.set()
+        events.bundle_sent_again(self._agent)
 
     async def _svids(self, request: Any) -> Any:
         wanted = [Wanted(item.entry_id, item.csr) for item in request.items]

@@ -14,6 +14,7 @@ from ringfence.broker.evidence.forward import Forwarder
 from ringfence.broker.evidence.judge import Question
 from ringfence.broker.evidence.record import Filter
 from ringfence.broker.evidence.service import Evidence
+from ringfence.broker.federation.hastening import Hastening
 from ringfence.broker.intent import Intent
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.telemetry.export import telemetry
@@ -24,7 +25,15 @@ from ringfence.proto.lane import Method
 class ServerEvidence:
     """Decisions and spans of this server, joined to *intent*; *forward* is a collector that gets them too, or empty."""
 
-    def __init__(self, intent: Intent, revoked: Revoked, *, forward: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        intent: Intent,
+        revoked: Revoked,
+        *,
+        forward: str,
+        clock: Callable[[], datetime],
+        hastening: Hastening,
+    ) -> None:
         self._intent = intent
         self._forwarder = Forwarder(forward) if forward else None
         self.evidence = Evidence(
@@ -33,6 +42,7 @@ class ServerEvidence:
             revocations=lambda: revoked.current,
             clock=clock,
             forward=self._forwarder,
+            on_unvouched=hastening.missed_by_proxy,
         )
         for what in self.evidence.counters():
             metrics.EVIDENCE.labels(what).set_function(partial(self._count, what))

@@ -17,6 +17,7 @@ from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, DATABASE, ServerConfig
 from ringfence.broker.features import WIT_SVID
 from ringfence.broker.federation.federation import Federation
+from ringfence.broker.federation.hastening import Hastening
 from ringfence.broker.feed import Feed, Take
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
@@ -216,7 +217,8 @@ async def _load(
     tokens = JoinTokens(store, clock=clock, audit=audit)
     attestors = [tokens, *await asyncio.to_thread(lambda: list(_node_attestors(config, clock)))]
     admission = Admission(config.trust_domain, attestors, agents, issuer, clock=clock)
-    evidence = ServerEvidence(intent, feed.revoked, forward=config.otlp_forward, clock=clock)
+    hastening = Hastening(federation, registry)
+    evidence = ServerEvidence(intent, feed.revoked, forward=config.otlp_forward, clock=clock, hastening=hastening)
     # 5. What was revoked, which a crash may have left without its list.
     revoker = Revoker(store, feed, trust.authority, clock=clock, audit=audit)
     await revoker.make_lists()
@@ -230,6 +232,7 @@ async def _load(
         intent=intent,
         agent_api=AgentApi(
             *(registry, trust, issuer, admission, agents, bell, clock, federation, audit, feed.revoked),
+            hastening=hastening,
             feed=feed if servers.shared else None,
         ),
         admin_api=AdminApi(
