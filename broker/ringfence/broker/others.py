@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ringfence.broker.store.authority import Kept
-from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle
+from ringfence.certs.generations import Generations
 from ringfence.certs.slot import X509Authority
 
 
@@ -15,13 +15,13 @@ from ringfence.certs.slot import X509Authority
 class Others:
     """By server; they show and sign nothing here. Frozen: what another server publishes makes another one."""
 
-    authorities: Mapping[str, Authority] = field(default_factory=dict)
+    authorities: Mapping[str, Generations] = field(default_factory=dict)
 
     @classmethod
     def of(cls, kept: Mapping[str, Kept], me: str) -> Others:
         """Those of all servers but *me*; raises INVALID for one that cannot be read."""
         states = {server: one.state for server, one in kept.items() if server != me and one.state}
-        return cls({server: Authority.shown(state) for server, state in states.items()})
+        return cls({server: Generations.shown(state) for server, state in states.items()})
 
     def merged(self, me: str, own: SpiffeBundle, sequence: int) -> SpiffeBundle:
         """*own* and all of theirs: the same bytes on every server, or agents that move would be sent it anew."""

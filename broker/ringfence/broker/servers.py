@@ -23,8 +23,8 @@ from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.store.presence import Presence
 from ringfence.broker.store.servers import Server
-from ringfence.certs.authority import Authority
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.generations import Generations
 from ringfence.certs.keys.port import KeyManager
 
 SERVER_ID = "server-id"  # in the data directory of a server with a PostgreSQL
@@ -185,7 +185,7 @@ def _forget(connection: Connection, server: str, now: int) -> int:
     # 2. What it signed is good until it ends.
     kept = authority.every(connection).get(server)
     if kept is not None and kept.state:
-        lines = Authority.shown(kept.state).lines
+        lines = Generations.shown(kept.state).lines
         now = authority.retire(connection, server, [one.id for line in lines for one in line.every()], now)
     # 3. Where its proxies were served, nobody is sent any more.
     endpoints.remove_of(connection, server)

@@ -16,10 +16,10 @@ from ringfence.broker.log import log
 from ringfence.broker.nested.above import Above, identity_in
 from ringfence.broker.svidfiles.writer import Pauses
 from ringfence.broker.trust import Trust
-from ringfence.certs.authority import JWT, X509
 from ringfence.certs.bundle import PublicKey, SpiffeBundle
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.shared import spki_of
+from ringfence.certs.slot_state import JWT, X509
 from ringfence.proto import workload
 
 _AGAIN = 60.0  # seconds after which a key that is not shown above is published once more
