@@ -16,7 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.profile import LeafDraft, check_draft, csr_public_key, draft_leaf, new_csr, new_serial
+from ringfence.certs.profile import (
+    LeafDraft,
+    check_draft,
+    csr_public_key,
+    csr_public_keys,
+    draft_leaf,
+    new_csr,
+    new_serial,
+)
 from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
 from tests.certs.material import HOUR, MINUTE, NOW, OTHER_TD, SECOND, TD, TRAINER, new_key
 
@@ -131,6 +139,17 @@ def test_a_request_signed_by_another_key_is_refused() -> None:
     der[-1] ^= 1
     with pytest.raises(RingfenceError, match="not signed by its own key"):
         csr_public_key(bytes(der))
+
+
+def test_of_a_batch_every_request_is_proven() -> None:
+    """One that another key signed is refused among those that are in order, and in its own place."""
+    keys = [new_key() for _ in range(3)]
+    requests = [bytearray(new_csr(key)) for key in keys]
+    requests[1][-1] ^= 1
+    first, forged, last = csr_public_keys(map(bytes, requests))
+    assert [first, last] == [keys[0].public_key(), keys[2].public_key()]
+    assert isinstance(forged, RingfenceError)
+    assert "not signed by its own key" in forged.detail
 
 
 @pytest.mark.parametrize(

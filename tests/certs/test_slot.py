@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,8 @@ from cryptography import x509
 
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
+from ringfence.certs.leaf_check import check_leaf
+from ringfence.certs.profile import LeafDraft, draft_leaf
 from ringfence.certs.slot import JwtAuthority, X509Authority
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.certs.material import HOUR, NOW, OTHER_TD, TD, TRAINER, new_authority, new_key
@@ -71,6 +74,52 @@ def test_what_was_signed_is_checked_before_it_leaves() -> None:
     keys.generate(root.key_id)
     with pytest.raises(RingfenceError, match="signature does not verify"):
         root.sign(draft)
+
+
+class FaultyKeys(MemoryKeys):
+    """A key manager that counts its signatures; those numbered in `faulty` are not over what was to be signed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+        self.faulty: set[int] = set()
+
+    def sign(self, key_id: str, data: bytes) -> bytes:
+        """A signature by the right key, now and then over other bytes."""
+        self.made += 1
+        return super().sign(key_id, data[:-1] if self.made in self.faulty else data)
+
+
+def _drafts(root: X509Authority, count: int) -> list[LeafDraft]:
+    return [
+        draft_leaf(TRAINER, new_key().public_key(), now=NOW, ttl=HOUR, issuer_not_after=root.not_after)
+        for _ in range(count)
+    ]
+
+
+def test_of_a_batch_every_certificate_is_checked() -> None:
+    """Faults among good signatures are found, each, and cost the others nothing."""
+    keys = FaultyKeys()
+    root = X509Authority.create(TD, keys, now=NOW, ttl=HOUR)
+    keys.faulty = {keys.made + 2, keys.made + 5}
+    drafts = _drafts(root, 5)
+    made = root.sign_all(drafts)
+    assert [isinstance(one, bytes) for one in made] == [True, False, True, True, False]
+    assert all("does not verify" in one.detail for one in made if isinstance(one, RingfenceError))
+    for draft, signed in zip(drafts, made, strict=True):
+        if isinstance(signed, bytes):
+            check_leaf(signed, draft, root.certificate)
+
+
+def test_a_draft_that_is_refused_is_not_signed_at_all() -> None:
+    """In a batch too the key manager sees only what was checked."""
+    keys = FaultyKeys()
+    root = X509Authority.create(TD, keys, now=NOW, ttl=HOUR)
+    before, (bad, good) = keys.made, _drafts(root, 2)
+    refused, signed = root.sign_all([replace(bad, spiffe_id=SpiffeId(OTHER_TD, "/x")), good])
+    assert isinstance(refused, RingfenceError)
+    assert isinstance(signed, bytes)
+    assert keys.made == before + 1
 
 
 def test_x509_and_jwt_keys_are_never_the_same() -> None:

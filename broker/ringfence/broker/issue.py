@@ -20,13 +20,14 @@ from ringfence.broker.entry import DEFAULT_JWT_TTL, DEFAULT_X509_TTL, Entry
 from ringfence.broker.job import Job, about
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
-from ringfence.broker.signing.port import Here, Signing, attempt
+from ringfence.broker.signing.port import Here, Signing
 from ringfence.broker.store import ledger
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.ledger import Issuance
 from ringfence.broker.store.ledger import Refusal as Refused
 from ringfence.broker.telemetry.names import ENTRY, ISSUE, SPIFFE_ID
 from ringfence.broker.telemetry.spans import span
+from ringfence.certs.attempt import attempt
 from ringfence.certs.authority import Authority, X509Authority
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import LeafDraft, csr_public_key

@@ -7,6 +7,7 @@ compared with what cryptography lays out for the same values. Byte for byte is s
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.certs import der
+from ringfence.certs.attempt import each, only
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.profile import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, LeafDraft
 
@@ -77,7 +79,23 @@ class LeafCheck:
 
     def check(self, signed: bytes, draft: LeafDraft) -> None:
         """Refuse *signed* (DER) unless it is *draft* under this issuer's signature; raises INVALID."""
-        signature, tbs = self.check_content(signed, draft)
+        only(self.check_all([signed], [draft]))
+
+    def check_all(
+        self, signed: Sequence[bytes | RingfenceError], drafts: Sequence[LeafDraft]
+    ) -> list[bytes | RingfenceError]:
+        """Each of *signed* that is its draft under this issuer's signature, or why not."""
+        pairs = [
+            one if isinstance(one, RingfenceError) else (one, draft) for one, draft in zip(signed, drafts, strict=True)
+        ]
+        return each(self._verified, each(self._content_checked, pairs))
+
+    def _content_checked(self, pair: tuple[bytes, LeafDraft]) -> tuple[bytes, bytes, bytes]:
+        signed, draft = pair
+        return signed, *self.check_content(signed, draft)
+
+    def _verified(self, read: tuple[bytes, bytes, bytes]) -> bytes:
+        signed, signature, tbs = read
         # 4. The issuer's key made the signature, over the very bytes that are handed out.
         try:
             self.issuer_key.verify(signature, tbs, _ECDSA)
@@ -85,6 +103,7 @@ class LeafCheck:
             raise RingfenceError(
                 Kind.INVALID, "the authority's signature does not verify", hint="Check the key manager's key"
             ) from None
+        return signed
 
     def check_content(self, signed: bytes, draft: LeafDraft) -> tuple[bytes, bytes]:
         """All of `check` but the signature: that, and the bytes that it is over."""

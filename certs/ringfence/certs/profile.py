@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ringfence.certs.attempt import each, only
 from ringfence.certs.der import parts
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId, TrustDomain
@@ -127,6 +129,35 @@ def check_draft(draft: LeafDraft, *, trust_domain: TrustDomain) -> None:
 
 def csr_public_key(der: bytes) -> ec.EllipticCurvePublicKey:
     """The key a request was signed with, its possession proven; subject and extensions of the request are not read."""
+    return only(csr_public_keys([der]))
+
+
+def csr_public_keys(requests: Iterable[bytes]) -> list[ec.EllipticCurvePublicKey | RingfenceError]:
+    """The same of each of *requests* (PKCS #10 DER), or why it is refused."""
+    return each(_proven, each(_read_request, requests))
+
+
+def new_csr(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A request (PKCS #10 DER) that says nothing but its key."""
+    return x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def new_serial() -> int:
+    """A positive serial number of 128 random bits (RFC 5280 4.1.2.2)."""
+    return int.from_bytes(os.urandom(SERIAL_BITS // 8), "big") or new_serial()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that was read: nothing of it is proven yet."""
+
+    key: ec.EllipticCurvePublicKey
+    scheme: ec.ECDSA
+    signature: bytes
+    signed: bytes
+
+
+def _read_request(der: bytes) -> _Request:
     # 1. It is a PKCS #10 request with a key that we certify.
     try:
         request = x509.load_der_x509_csr(der)
@@ -140,22 +171,16 @@ def csr_public_key(der: bytes) -> ec.EllipticCurvePublicKey:
     scheme = _DIGESTS.get(type(digest))
     if scheme is None:
         raise RingfenceError(Kind.INVALID, "the certificate signing request is signed over a weak digest")
+    return _Request(key, scheme, request.signature, parts(der)[0])
+
+
+def _proven(request: _Request) -> ec.EllipticCurvePublicKey:
     # 3. Whoever sent it holds the key.
     try:
-        key.verify(request.signature, parts(der)[0], scheme)
+        request.key.verify(request.signature, request.signed, request.scheme)
     except InvalidSignature:
         raise RingfenceError(Kind.INVALID, "the certificate signing request is not signed by its own key") from None
-    return key
-
-
-def new_csr(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """A request (PKCS #10 DER) that says nothing but its key."""
-    return x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-def new_serial() -> int:
-    """A positive serial number of 128 random bits (RFC 5280 4.1.2.2)."""
-    return int.from_bytes(os.urandom(SERIAL_BITS // 8), "big") or new_serial()
+    return request.key
 
 
 def _check_curve(key: ec.EllipticCurvePublicKey) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.certs import tbs
+from ringfence.certs.attempt import each, only
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.certificate import issuer_key_id, read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
@@ -111,14 +113,16 @@ class X509Authority:
 
     def sign(self, draft: LeafDraft) -> bytes:
         """The certificate (DER) that *draft* asks for; raises INVALID or DENIED, and then nothing was handed out."""
+        return only(self.sign_all([draft]))
+
+    def sign_all(self, drafts: Sequence[LeafDraft]) -> list[bytes | RingfenceError]:
+        """The same of each of *drafts*, or why it is refused."""
         # 1. Only what was checked is signed.
-        check_draft(draft, trust_domain=self.trust_domain)
+        checked = each(self._check_draft, drafts)
         # 2. The layout is ours, the signature the key manager's.
-        layout = self._template.fill(draft)
-        signed = tbs.certificate(layout, self._keys.sign(self.key_id, layout))
+        signed = each(self._certificate, each(self._template.fill, checked))
         # 3. Only what reads back as the draft leaves this house.
-        self._check.check(signed, draft)
-        return signed
+        return self._check.check_all(signed, drafts)
 
     def check_content(self, signed: bytes, draft: LeafDraft) -> None:
         """Raise INVALID unless *signed* says what *draft* says; whoever signed it has checked the signature."""
@@ -151,6 +155,13 @@ class X509Authority:
         )
         if self.chain:
             self._prove_chain(leaf, now)
+
+    def _check_draft(self, draft: LeafDraft) -> LeafDraft:
+        check_draft(draft, trust_domain=self.trust_domain)
+        return draft
+
+    def _certificate(self, layout: bytes) -> bytes:
+        return tbs.certificate(layout, self._keys.sign(self.key_id, layout))
 
     def _prove_root(self) -> None:
         try:

@@ -10,17 +10,19 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from ringfence.broker.keys.choice import MEMORY, Unlocked
 from ringfence.broker.signing import wire
-from ringfence.broker.signing.port import attempt
+from ringfence.certs.attempt import attempt
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.port import KeyManager
-from ringfence.certs.profile import csr_public_key
+from ringfence.certs.profile import csr_public_keys
 from ringfence.certs.slot import X509Authority
 from ringfence.certs.spiffe_id import TrustDomain
 
+A = TypeVar("A")
+B = TypeVar("B")
 _AUTHORITIES = 2  # that are held ready: the one that signs, and the one before while its last batches are under way
 
 
@@ -44,10 +46,11 @@ class Work:
         """The answers to what *message* asks, in its order; or why there is none at all."""
         try:
             if "requests" in message:
-                return {"answers": [_said(_prove, each) for each in message["requests"]]}
+                return {"answers": _answers(message["requests"], wire.unbinary, csr_public_keys, wire.say_key)}
             if "drafts" in message:
                 authority = self._authority(message["authority"], message["key_id"])
-                return {"answers": [_said(partial(_sign, authority), each) for each in message["drafts"]]}
+                # The drafts are checked before and the certificates after, their signatures too: see X509Authority.
+                return {"answers": _answers(message["drafts"], wire.hear_draft, authority.sign_all, wire.binary)}
         except RingfenceError as error:
             return {"failed": wire.say_error(error)}
         return {"failed": wire.say_error(RingfenceError(Kind.UNIMPLEMENTED, "a signer proves and signs"))}
@@ -64,21 +67,24 @@ class Work:
         return self._authorities[certificate]
 
 
-def _prove(request: str) -> str:
-    return wire.say_key(csr_public_key(wire.unbinary(request)))
+def _answers(
+    items: list[Any],
+    hear: Callable[[Any], A],
+    work: Callable[[list[A]], list[B | RingfenceError]],
+    say: Callable[[B], str],
+) -> list[str | dict[str, str]]:
+    """What *work* makes of those of *items* that can be read; for each of the others, that it cannot."""
+    heard = [attempt(partial(_readable, hear), item) for item in items]
+    made = iter(work([one for one in heard if not isinstance(one, RingfenceError)]))
+    done = [one if isinstance(one, RingfenceError) else next(made) for one in heard]
+    return [wire.say_error(one) if isinstance(one, RingfenceError) else say(one) for one in done]
 
 
-def _sign(authority: X509Authority, draft: list[Any]) -> str:
-    # The draft is checked before and the certificate after, its signature too: see X509Authority.
-    return wire.binary(authority.sign(wire.hear_draft(draft)))
-
-
-def _said(work: Callable[[Any], str], item: Any) -> str | dict[str, str]:
+def _readable(hear: Callable[[Any], A], item: Any) -> A:
     try:
-        done = attempt(work, item)
+        return hear(item)
     except (ValueError, TypeError):
-        done = RingfenceError(Kind.INVALID, "a signer was told what it cannot read")
-    return wire.say_error(done) if isinstance(done, RingfenceError) else done
+        raise RingfenceError(Kind.INVALID, "a signer was told what it cannot read") from None
 
 
 def _read(source: BinaryIO) -> dict[str, Any] | None:
