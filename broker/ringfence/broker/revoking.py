@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +28,7 @@ from ringfence.certs.spiffe_id import SpiffeId
 IDENTITY, SERIAL, NODE = "identity", "serial", "node"
 _CODES = {IDENTITY: "privilegeWithdrawn", SERIAL: "keyCompromise", NODE: "keyCompromise"}
 _MAX_WORDS = 256
+_SERIAL = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Revoker:
         _check(why)
         for target in targets:
             _check_target(target)
-        # 2. On disk, with its record, before it is in force: a crash after this loses nothing.
+        # 2. On disk before it is in force: a crash after this loses nothing. The call that asks for it is recorded.
         now, by = self._now(), present_actor() or SERVER
 
         def work(connection: Connection) -> tuple[list[Outcome], Held]:
@@ -92,7 +94,7 @@ class Revoker:
 
         if dry_run:
             return (await self._store.run(work))[0]
-        outcomes, held = await recorded(self._store, self._audit, work, lambda done: _told(done[0], why))
+        outcomes, held = await self._store.run(work)
         # 3. In force here in the same turn of the loop: no request that was written down after this is signed.
         self.revoked.take(held)
         # 4. Told to agents and proxies.
@@ -109,23 +111,31 @@ class Revoker:
         if dry_run:
             known = self.revoked.current.identities
             return [Outcome(Target(IDENTITY, name), name in known, 0) for name in spiffe_ids]
+        done = await self._lifted(await self._store.run(revocations.lift, dict.fromkeys(spiffe_ids)))
+        return [Outcome(Target(IDENTITY, name), name in done, 0) for name in spiffe_ids]
+
+    async def _lift_by_itself(self, spiffe_ids: Sequence[str]) -> None:
+        """The same for what was revoked until now; no call is there to be recorded."""
         done = await recorded(
             self._store,
             self._audit,
             lambda connection: revocations.lift(connection, dict.fromkeys(spiffe_ids)),
             lambda lifted: [Event("identity.lift", name) for name in lifted],
         )
+        await self._lifted(done)
+
+    async def _lifted(self, names: Collection[str]) -> Collection[str]:
         await self._feed.catch_up()
-        for name in done:
+        for name in names:
             events.lifted(name)
-        return [Outcome(Target(IDENTITY, name), name in done, 0) for name in spiffe_ids]
+        return names
 
     async def keep(self) -> None:
         """Forget what has ended, lift what was for a time, and make the lists again that are due."""
         now = self._now()
         serials, identities = self.revoked.current.ended(now)
         if identities:
-            await self.lift([one.spiffe_id for one in identities])
+            await self._lift_by_itself([one.spiffe_id for one in identities])
         if serials:
             await self._store.run(revocations.forget, now)
             await self._feed.catch_up()
@@ -211,11 +221,22 @@ def _check(why: Why) -> None:
     if why.code and why.code not in REASON_CODES:
         hint = f"One of {', '.join(REASON_CODES)}"
         raise RingfenceError(Kind.INVALID, f"there is no reason code {why.code!r}", hint=hint)
-    if len(why.reason.encode()) > _MAX_WORDS:
+    check_reason(why.reason)
+
+
+def check_reason(words: str) -> None:
+    """Raise INVALID for an operator's *words* that are too many."""
+    if len(words.encode()) > _MAX_WORDS:
         raise RingfenceError(Kind.INVALID, f"a reason has at most {_MAX_WORDS} bytes")
 
 
 def _check_target(target: Target) -> None:
+    if target.kind == SERIAL and not _SERIAL.fullmatch(target.subject):
+        raise RingfenceError(
+            Kind.INVALID,
+            f"{target.subject[:64]!r} is no serial number: that is 32 hexadecimal digits, in lower case",
+            hint="Run `ringfence identity list`",
+        )
     if target.kind == IDENTITY:
         _check_not_ours(SpiffeId.parse(target.subject))
 
@@ -228,15 +249,3 @@ def _check_not_ours(spiffe_id: SpiffeId) -> None:
             f"{spiffe_id} is one of Ringfence's own identities",
             hint="Revoke a node with --node; renew a server's SVID with `ringfence server rotate`",
         )
-
-
-def _told(outcomes: Iterable[Outcome], why: Why) -> list[Event]:
-    return [
-        Event(
-            f"{outcome.target.kind}.revoke",
-            outcome.target.subject,
-            detail={"documents": outcome.documents, "reason": why.reason, "until": why.until},
-        )
-        for outcome in outcomes
-        if outcome.changed
-    ]

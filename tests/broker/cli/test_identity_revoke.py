@@ -65,6 +65,8 @@ async def test_a_serial_and_a_node_are_revoked(tmp_path: Path) -> None:
     [
         ((), 2),
         (("--serial", "00"), 1),
+        (("--serial", "zz"), 2),
+        (("--serial", "1" * 33), 2),
         (("nonsense",), 4),
         ((TRAINER, "--code", "whim"), 2),
         (("--node", TRAINER), 4),

@@ -25,8 +25,10 @@ async def test_a_node_is_listed_shown_counted_banned_and_evicted(tmp_path: Path)
         assert name == node.spiffe_id
         shown = (await ringfence("node", "show", name, *where, "-o", "json")).json
         assert (shown["state"], shown["attestor"]) == ("away", "join_token")
-        banned = await ringfence("node", "ban", name, *where, "-o", "json")
+        banned = await ringfence("node", "ban", name, "--reason", "laptop lost", *where, "-o", "json")
         assert banned.json["items"] == [{"spiffeId": name, "action": "banned", "streams": 0}]
+        assert "laptop lost" in (await ringfence("node", "list", *where)).out
+        assert (await ringfence("node", "show", name, *where, "-o", "json")).json["reason"] == "laptop lost"
         assert (await ringfence("node", "list", "--banned", *where, "-o", "name")).out.strip() == name
         assert (await ringfence("node", "count", *where, "-o", "json")).json == {
             "nodes": 1,

@@ -20,6 +20,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
 from tests.broker.server.node import Node, csr, drain, ended, joined
+from tests.broker.server.test_audit import records
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 
@@ -230,3 +231,32 @@ async def test_a_dry_run_says_what_would_become_of_nodes_and_leaves_them(tmp_pat
                 tried = [r.action for r in (await call(request)).results]
                 request.dry_run = False
                 assert [r.action for r in (await call(request)).results] == tried
+
+
+async def test_the_reason_of_a_ban_is_shown_recorded_and_told_to_the_node(tmp_path: Path) -> None:
+    """Also that of a revocation, and over a restart; one that is too long bans nobody."""
+    async with running_server(tmp_path) as server:
+        node, other = await joined(server), await joined(server)
+
+        async def ban(reason: str, *, dry_run: bool = False) -> str:
+            asked = admin.BanNodesRequest(spiffe_ids=[node.spiffe_id], reason=reason, dry_run=dry_run)
+            done = await server.admin.BanNodes(asked)
+            return str(done.results[0].action)
+
+        with pytest.raises(grpc.aio.AioRpcError, match="at most 256 bytes"):
+            await ban("x" * 257)
+        assert not any(each.banned for each in await _nodes(server))
+        for reason, action in (("laptop lost", "banned"), ("laptop lost", "unchanged"), ("sold", "banned")):
+            assert [await ban(reason, dry_run=True), await ban(reason)] == [action, action]
+        assert [await ban("", dry_run=True), await ban("")] == ["unchanged", "unchanged"]
+        revocation = admin.RevokeIdentitiesRequest(nodes=[other.spiffe_id], reason="key in a log")
+        await server.admin.RevokeIdentities(revocation)
+        done = [record for record in await records(server.data_dir, "node.ban") if record.result == "ok"]
+        assert [record.detail.get("reason", "") for record in done] == ["laptop lost", "laptop lost", "sold", ""]
+    async with running_server(tmp_path) as server:
+        shown = {each.spiffe_id: each.reason for each in await _nodes(server)}
+        assert shown == {node.spiffe_id: "sold", other.spiffe_id: "key in a log"}
+        with pytest.raises(RingfenceError, match="is banned: sold"):
+            server.parts.agent_api.agents.admitted(SpiffeId.parse(node.spiffe_id))
+        await server.admin.BanNodes(admin.BanNodesRequest(spiffe_ids=[node.spiffe_id], lift=True))
+        assert [each.reason for each in await _nodes(server) if each.spiffe_id == node.spiffe_id] == [""]

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cryptography import x509
 
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.server.daemon import system_clock
 from ringfence.certs.crl import read_crl
 from ringfence.certs.profile import new_csr
 from ringfence.certs.revocation import serial_of
@@ -221,8 +223,37 @@ async def test_every_act_is_in_the_audit_log(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_bytes().splitlines()]
     acts = [line for line in lines if line["action"] in {"identity.revoke", "identity.lift"}]
     assert {line["subject"] for line in acts} == {TRAINER}
-    assert any(line["detail"].get("reason") == "laptop lost" and line["result"] == "ok" for line in acts)
+    assert [(line["action"], line["result"]) for line in acts] == [
+        (action, result) for action in ("identity.revoke", "identity.lift") for result in ("begun", "ok")
+    ]
+    assert acts[1]["detail"] == {
+        "reason": "laptop lost",
+        "code": "",
+        "until": 0,
+        "results": [["identity", TRAINER, "revoked", 0]],
+    }
     assert all(line["actor"].startswith("uid:") for line in acts)
+
+
+async def test_what_is_lifted_by_time_is_recorded_as_the_servers_act(tmp_path: Path) -> None:
+    """There is no call that would be."""
+    now = [system_clock()]
+    async with running_server(tmp_path, clock=lambda: now[0]) as server:
+        await revoke(server, spiffe_ids=[TRAINER], until=int(now[0].timestamp()) + 60)
+        now[0] += timedelta(seconds=61)
+        await server.parts.revoker.keep()
+        lines = [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_bytes().splitlines()]
+    [lifted] = [line for line in lines if line["action"] == "identity.lift"]
+    assert (lifted["subject"], lifted["result"], lifted["actor"]) == (TRAINER, "ok", "server")
+
+
+@pytest.mark.parametrize("serial", ["zz", "", "0" * 31, "0" * 33, "A" * 32, "0" * 32 + "\n"])
+async def test_what_is_no_serial_is_said_to_be_none(tmp_path: Path, serial: str) -> None:
+    """Rather than not to be known."""
+    async with running_server(tmp_path) as server:
+        failure = await refusal(revoke(server, serials=[serial]))
+        assert failure.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "no serial number: that is 32 hexadecimal digits" in failure.details()
 
 
 @pytest.mark.parametrize(

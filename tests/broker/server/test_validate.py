@@ -116,3 +116,13 @@ async def test_access_is_counted_and_its_keys_are_read(tmp_path: Path) -> None:
     found = await checks(tmp_path / "data", access=AccessConfig(network=True, issuers=(issuer,)))
     assert not found["access"].ok
     assert "it holds no public key" in found["access"].detail
+
+
+async def test_signers_need_keys_that_they_can_open(tmp_path: Path) -> None:
+    """Those in memory are the server's own; without signers nothing is said of them."""
+    memory = KeyChoice("memory")
+    refused = (await checks(tmp_path, keys=memory, signers=2))["signers"]
+    assert (refused.ok, "--signers needs keys that another process can open" in refused.detail) == (False, True)
+    taken = (await checks(tmp_path, signers=2))["signers"]
+    assert (taken.ok, taken.detail) == (True, "2 processes")
+    assert "signers" not in await checks(tmp_path, keys=memory)

@@ -41,6 +41,20 @@ async def test_a_banned_node_neither_attests_nor_renews_nor_is_evicted(store: St
     assert await store.run(nodes.every) == {NODE.spiffe_id: NODE}
 
 
+async def test_a_ban_has_the_reason_that_was_given_last(store: Store) -> None:
+    """Another reason changes it, none leaves it, and it goes with the ban."""
+    await store.run(nodes.attested, NODE)
+    lost, found = replace(NODE, reason="laptop lost"), replace(NODE, reason="found, and sold")
+    assert await store.run(nodes.ban, NODE)
+    assert await store.run(nodes.ban, lost)
+    assert not await store.run(nodes.ban, lost)
+    assert await store.run(nodes.ban, found)
+    assert not await store.run(nodes.ban, NODE)
+    assert await store.run(nodes.every) == {NODE.spiffe_id: replace(found, banned=True)}
+    assert await store.run(nodes.lift, NODE.spiffe_id)
+    assert await store.run(nodes.every) == {NODE.spiffe_id: NODE}
+
+
 async def test_an_evicted_node_cannot_renew_itself_back_in(store: Store) -> None:
     """A renewal that was under way when it was evicted changes nothing."""
     await store.run(nodes.attested, NODE)

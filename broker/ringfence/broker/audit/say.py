@@ -96,7 +96,12 @@ _ASKED: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "ApplyPolicy": lambda request: {"author": request.author[:256], "commit": request.commit[:64]},
     "DeleteEntries": lambda request: {"ids": list(request.ids)},
     "Rotate": lambda request: {"new_authority": request.authority},
-    "RevokeIdentities": lambda request: {"reason": request.reason[:256]},
+    "BanNodes": lambda request: {"reason": request.reason[:256]} if request.reason else {},
+    "RevokeIdentities": lambda request: {
+        "reason": request.reason[:256],
+        "code": request.code[:32],
+        "until": request.until,
+    },
 }
 _DONE: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "GenerateToken": _token,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from ringfence.broker.cli.times import MOMENT, rfc3339
 from ringfence.certs.revocation import REASON_CODES
 
 _COLUMNS = ["subject", "kind", "action", "documents"]
+_SERIAL = re.compile("[0-9a-f]{32}")
 _LISTED = ["subject", "kind", "revokedAt", "until", "reason"]
 
 
@@ -20,9 +22,28 @@ def plain_serial(serial: str) -> str:
     return serial.replace(":", "").lower().zfill(32)
 
 
+class _Serial(click.ParamType[str]):
+    """A serial as it is kept."""
+
+    name = "hex"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The one that *value* spells; fails as click's own types do."""
+        plain = plain_serial(str(value))
+        if not _SERIAL.fullmatch(plain):
+            self.fail(f"{value!r} is no serial number; see those of `ringfence identity list`", param, ctx)
+        return plain
+
+
 @click.command()
 @click.argument("spiffe_ids", metavar="[SPIFFE_ID]...", nargs=-1)
-@click.option("--serial", "serials", multiple=True, help="One X.509-SVID: its key is burnt, the workload gets another.")
+@click.option(
+    "--serial",
+    "serials",
+    type=_Serial(),
+    multiple=True,
+    help="One X.509-SVID: its key is burnt, the workload gets another.",
+)
 @click.option("--node", "nodes", multiple=True, help="All that this agent got, and the agent itself: it is banned.")
 @click.option("--reason", default="", help="For people, and for whoever is refused by it.")
 @click.option("--code", type=click.Choice(REASON_CODES), help="Reason on revocation lists.  [default: by the kind]")
@@ -40,7 +61,6 @@ def revoke(socket: Where, code: str | None, *, dry_run: bool, output: str, **ask
 
     if not (asked["spiffe_ids"] or asked["serials"] or asked["nodes"]):
         raise click.UsageError("name a SPIFFE ID, or give --serial or --node")
-    asked["serials"] = [plain_serial(serial) for serial in asked["serials"]]
     request = pb.RevokeIdentitiesRequest(code=code or "", dry_run=dry_run, **asked)
     done = ask(socket, lambda server: server.RevokeIdentities(request, timeout=60))
     told = {"agents": done.agents, "proxies": done.proxies, "connections": done.connections}

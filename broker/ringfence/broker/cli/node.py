@@ -9,7 +9,7 @@ import click
 from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
 from ringfence.broker.cli.output import output_option, show_list, show_one
 
-_COLUMNS = ["spiffeId", "attestor", "state", "streams", "expiresAt"]
+_COLUMNS = ["spiffeId", "attestor", "state", "streams", "expiresAt", "reason"]
 _RESULT = ["spiffeId", "action", "streams"]
 
 
@@ -20,7 +20,7 @@ def command() -> None:
 
 @command.command("list")
 @with_admin
-@click.option("--attestor", default="", help="Only those that attested so: join_token, x509pop, k8s_psat.")
+@click.option("--attestor", default="", help="Only those that attested so: join_token, x509pop, k8s_psat, tpm_devid.")
 @click.option("--banned", is_flag=True, help="Only those that are banned.")
 @output_option
 def list_(socket: Where, attestor: str, banned: bool, output: str) -> None:  # noqa: FBT001  # a click flag
@@ -64,14 +64,15 @@ def evict(socket: Where, spiffe_ids: tuple[str, ...], *, dry_run: bool, output: 
 
 @command.command()
 @click.argument("spiffe_ids", nargs=-1, required=True)
+@click.option("--reason", default="", help="For people, and for the agents that are refused; again to change it.")
 @with_admin
 @dry_run_option
 @output_option
-def ban(socket: Where, spiffe_ids: tuple[str, ...], *, dry_run: bool, output: str) -> None:
+def ban(socket: Where, spiffe_ids: tuple[str, ...], *, reason: str, dry_run: bool, output: str) -> None:
     """End the streams of nodes and refuse them until `node unban`, also those that never attested."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    asked = pb.BanNodesRequest(spiffe_ids=spiffe_ids, dry_run=dry_run)
+    asked = pb.BanNodesRequest(spiffe_ids=spiffe_ids, reason=reason, dry_run=dry_run)
     _show_results(ask(socket, lambda server: server.BanNodes(asked, timeout=30)), output)
 
 
@@ -108,6 +109,7 @@ def _row(node: Any) -> dict[str, Any]:
         "expiresAt": rfc3339(node.expires_at),
         "serial": node.serial,
         "banned": node.banned,
+        "reason": node.reason,
         "canReattest": node.can_reattest,
         "selectors": list(node.selectors),
     }

@@ -69,7 +69,7 @@ class Agents:
         if before is None:
             return
         if node.banned and not before.banned:
-            self._end(agent, "banned", _banned(agent))
+            self._end(agent, "banned", _banned(node))
         elif node.attested_at != before.attested_at and self._open.get(node.spiffe_id):
             self._end(agent, "replaced", _replaced(agent))
 
@@ -89,7 +89,7 @@ class Agents:
         """Raise DENIED for one that is banned."""
         node = self._nodes.get(str(agent))
         if node is not None and node.banned:
-            raise _banned(agent)
+            raise _banned(node)
 
     async def attested(self, node: Node) -> None:
         """Record a node that has proved itself; raises DENIED for one that is banned.
@@ -99,7 +99,7 @@ class Agents:
         agent = SpiffeId.parse(node.spiffe_id)
         async with self._one_at_a_time:
             if not await self._store.run(nodes.attested, node):
-                raise _banned(agent)
+                raise _banned(self._nodes.get(node.spiffe_id, node))
             self.know(node)
             if self._open.get(node.spiffe_id):
                 self._end(agent, "replaced", _replaced(agent))
@@ -129,15 +129,16 @@ class Agents:
                 return None
             return self._forget(agent)
 
-    async def ban(self, agent: SpiffeId) -> int | None:
+    async def ban(self, agent: SpiffeId, reason: str = "") -> int | None:
         """Refuse *agent* until the ban is lifted; streams ended, or None if nothing changed."""
         attestor = agent.path.removeprefix(AGENT_PREFIX).partition("/")[0]
-        stranger = Node(str(agent), attestor, 0, "", 0, banned=True)
+        stranger = Node(str(agent), attestor, 0, "", 0, banned=True, reason=reason)
         async with self._one_at_a_time:
             if not await self._store.run(nodes.ban, stranger):
                 return None
-            self.know(replace(self._nodes.get(str(agent), stranger), banned=True))
-            return self._end(agent, "banned", _banned(agent))
+            node = replace(self._nodes.get(str(agent), stranger), banned=True, reason=reason)
+            self.know(node)
+            return self._end(agent, "banned", _banned(node))
 
     async def lift(self, agent: SpiffeId) -> bool:
         """End a ban: an SVID that is still valid is good again. Whether there was one."""
@@ -146,7 +147,7 @@ class Agents:
                 return False
             node = self._nodes.pop(str(agent), None)
             if node is not None and node.serial:
-                self.know(replace(node, banned=False))
+                self.know(replace(node, banned=False, reason=""))
         events.node_unbanned(agent)
         return True
 
@@ -189,7 +190,7 @@ class Agents:
         if node is None:
             raise _not_admitted(agent)
         if node.banned:
-            raise _banned(agent)
+            raise _banned(node)
         return node
 
     def _streams(self, spiffe_id: str) -> int:
@@ -231,7 +232,8 @@ def _evicted(agent: SpiffeId) -> RingfenceError:
     return RingfenceError(Kind.DENIED, f"{agent} was evicted", hint=_ANEW)
 
 
-def _banned(agent: SpiffeId) -> RingfenceError:
+def _banned(node: Node) -> RingfenceError:
+    agent, why = node.spiffe_id, f": {node.reason}" if node.reason else ""
     return RingfenceError(
-        Kind.DENIED, f"{agent} is banned", hint=f"Only an operator can lift that: ringfence node unban {agent}"
+        Kind.DENIED, f"{agent} is banned{why}", hint=f"Only an operator can lift that: ringfence node unban {agent}"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.entry import AGENT_PREFIX
+from ringfence.broker.revoking import check_reason
 from ringfence.broker.server.agents import Agents
 from ringfence.broker.store.nodes import Node
 from ringfence.certs.errors import Kind, RingfenceError
@@ -54,22 +55,27 @@ class NodeApi:
         return pb.NodeResults(results=results)
 
     async def ban_nodes(self, asked: pb.BanNodesRequest) -> pb.NodeResults:
-        """Refuse nodes for good, or (lift) no longer."""
+        """Refuse nodes for good, or (lift) no longer; a ban is changed by another reason."""
         results = []
         agents = self.agents_of(asked.spiffe_ids)
+        check_reason(asked.reason)
         if asked.dry_run:
-            action = "unbanned" if asked.lift else "banned"
-            banned = asked.lift
-            return pb.NodeResults(
-                results=self._would(agents, action, lambda node: banned == bool(node and node.banned))
-            )
+            return pb.NodeResults(results=self._would_ban(agents, asked))
         for agent in agents:
             if asked.lift:
                 results.append(_result(agent, "unbanned" if await self.agents.lift(agent) else "unchanged", None))
             else:
-                streams = await self.agents.ban(agent)
+                streams = await self.agents.ban(agent, asked.reason)
                 results.append(_result(agent, "unchanged" if streams is None else "banned", streams))
         return pb.NodeResults(results=results)
+
+    def _would_ban(self, agents: Sequence[SpiffeId], asked: pb.BanNodesRequest) -> Iterator[pb.NodeResult]:
+        if asked.lift:
+            return self._would(agents, "unbanned", lambda node: node is not None and node.banned)
+        said = asked.reason
+        return self._would(
+            agents, "banned", lambda node: node is None or not node.banned or said not in {"", node.reason}
+        )
 
     def _would(
         self, agents: Sequence[SpiffeId], action: str, changes: Callable[[Node | None], bool]
@@ -102,6 +108,7 @@ def _message(node: Node, streams: int) -> pb.Node:
         streams=streams,
         selectors=node.selectors,
         can_reattest=node.can_reattest,
+        reason=node.reason,
     )
 
 

@@ -38,7 +38,7 @@ class RevocationApi:
         ended = self.doorkeeper.ended
         if not asked.dry_run:
             # 2. Nodes first: nothing more is issued through them from here on.
-            banned = {str(agent) for agent in agents if await self.nodes.agents.ban(agent) is not None}
+            banned = {str(agent) for agent in agents if await self.nodes.agents.ban(agent, why.reason) is not None}
             # 3. What was given, with whatever is open by it.
             outcomes = await self.revoker.revoke(targets, why)
             self.doorkeeper.sweep()

@@ -39,6 +39,8 @@ def _checks(config: ServerConfig, now: datetime) -> Iterator[tuple[str, Callable
     yield "database", partial(_database, config)
     if config.keys.manager == DISK:
         yield "keys", partial(_keys, config)
+    if config.signers:
+        yield "signers", partial(_signers, config)
     if config.access is not None:
         yield "access", partial(_access, config.access)
     if config.x509pop_ca:
@@ -96,6 +98,13 @@ def _keys(config: ServerConfig) -> str:
         return f"{found.folder} will be made"
     held = len(found.open(alone=False).key_ids())
     return f"{found.folder}: {held}, {'encrypted' if found.secret else 'not encrypted'}"
+
+
+def _signers(config: ServerConfig) -> str:
+    from ringfence.broker.signing.pool import check_keys
+
+    check_keys(config.keys.manager)
+    return f"{config.signers} processes"
 
 
 def _access(access: AccessConfig) -> str:

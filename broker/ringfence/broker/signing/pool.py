@@ -19,7 +19,6 @@ from ringfence.certs.profile import LeafDraft
 from ringfence.certs.slot import X509Authority
 from ringfence.certs.spiffe_id import TrustDomain
 
-MAX_SIGNERS = 64
 _AGAIN_SECONDS = 5.0  # between two tries to start a signer
 
 T = TypeVar("T")
@@ -29,10 +28,7 @@ class Signers:
     """`Signing` by processes beside this one. While none runs, and for what they cannot do, it is done here."""
 
     def __init__(self, count: int, trust_domain: TrustDomain, keys: Unlocked) -> None:
-        if keys.manager == MEMORY:
-            raise RingfenceError(
-                Kind.INVALID, "--signers needs keys that another process can open", hint="Not with keys in memory"
-            )
+        check_keys(keys.manager)
         self._count = count
         self._trust_domain = trust_domain
         self._keys = keys
@@ -131,6 +127,16 @@ class Signers:
             elif isinstance(error, BaseException):
                 raise error
         events.signers(self.pids)
+
+
+def check_keys(manager: str) -> None:
+    """Raise INVALID for a key manager whose keys another process cannot open."""
+    if manager == MEMORY:
+        raise RingfenceError(
+            Kind.INVALID,
+            "--signers needs keys that another process can open",
+            hint="Not with keys in memory: leave it out, or keep them on disk or on a token (--key-manager)",
+        )
 
 
 def _checked(authority: X509Authority, draft: LeafDraft, answer: str) -> bytes:

@@ -25,6 +25,7 @@ class Node:
     not_after: int
     banned: bool = False
     selectors: tuple[str, ...] = ()  # that its last attestation proved
+    reason: str = ""  # of the ban, in an operator's words
 
     @property
     def can_reattest(self) -> bool:
@@ -58,11 +59,15 @@ def evict(connection: Connection, spiffe_id: str) -> bool:
 
 
 def ban(connection: Connection, stranger: Node) -> bool:
-    """Refuse that agent from now on; as *stranger*, if it is not known (any more). False if it was banned before."""
-    if _is_banned(connection, stranger.spiffe_id):
+    """Refuse that agent from now on; as *stranger*, if it is not known (any more). False if it was banned before.
+
+    To give another reason for a ban changes it; to give none leaves the one that it has.
+    """
+    known = nodes.c.spiffe_id == stranger.spiffe_id
+    before = connection.execute(select(nodes.c.reason).where(known, nodes.c.banned)).scalar()
+    if before is not None and stranger.reason in {"", before}:
         return False
-    known = update(nodes).where(nodes.c.spiffe_id == stranger.spiffe_id)
-    if not connection.execute(known.values(banned=True)).rowcount:
+    if not connection.execute(update(nodes).where(known).values(banned=True, reason=stranger.reason)).rowcount:
         connection.execute(insert(nodes).values(_row(replace(stranger, banned=True))))
     _changed(connection, stranger.spiffe_id)
     return True
@@ -73,7 +78,7 @@ def lift(connection: Connection, spiffe_id: str) -> bool:
     if not _is_banned(connection, spiffe_id):
         return False
     known = nodes.c.spiffe_id == spiffe_id
-    connection.execute(update(nodes).where(known).values(banned=False))
+    connection.execute(update(nodes).where(known).values(banned=False, reason=""))
     connection.execute(delete(nodes).where(known, nodes.c.serial == ""))
     _changed(connection, spiffe_id)
     return True

@@ -66,6 +66,7 @@ nodes = Table(
     Column("not_after", BigInteger, nullable=False),
     Column("banned", Boolean, nullable=False),
     Column("selectors", JSON, nullable=False),
+    Column("reason", String(256), nullable=False, server_default=""),  # of the ban
 )
 
 # The servers of this trust domain. `number` names the advisory lock that one holds while it lives; `shows` is the
