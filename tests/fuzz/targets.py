@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -39,9 +39,16 @@ from ringfence.certs.profile import csr_public_key, new_csr
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
+from ringfence.certs.tpm.certification import Certification
+from ringfence.certs.tpm.public import PublicArea
+from ringfence.certs.tpm.residency import reside
+from ringfence.certs.tpm.signature import verify
 from ringfence.certs.wit_svid import validate_wit
 from ringfence.policy.load import load_documents
+from tests.certs.factory import Ca
 from tests.certs.material import HOUR, NOW, TD, TRAINER, new_authority, new_key
+from tests.certs.tpm.paper import DATA as TPM_CHALLENGE
+from tests.certs.tpm.paper import PaperTpm
 from tests.policy.intent import MESH
 
 _AUTHORITY, _KEYS = new_authority(wit=True)
@@ -50,6 +57,9 @@ _BUNDLES = {TD: _BUNDLE}
 _LEAF = _AUTHORITY.issue_x509(TRAINER, new_key().public_key(), now=NOW, ttl=HOUR)
 _JWT = _AUTHORITY.issue_jwt(TRAINER, ["db"], now=NOW, ttl=HOUR)[0]
 _ROOT = _AUTHORITY.x509.current
+_MAKER = Ca()
+_DEVID = new_key()
+_RESIDENCY = PaperTpm(_MAKER).evidence(_MAKER, _DEVID)
 _CGROUP = "/system.slice/slurmstepd.scope/job_17/step_0/user/task_0"
 _POD = "/kubepods.slice/kubepods-pod1b4e28ba_2fa1_11d2_883f_0016d3cca427.slice/cri-containerd-" + "a" * 64 + ".scope"
 _ENTRY = {"spiffeId": str(TRAINER), "selectors": ["unix:uid:1"], "x509Ttl": "1h", "expiresAt": "2027-01-01T00:00:00Z"}
@@ -129,6 +139,15 @@ def _cgroup(text: str) -> None:
         read({"pids": text, "memory": text[::-1]})
 
 
+def _resides(data: bytes) -> object:
+    """One field of the proof is damaged, the others are good: they have to be, for this one to be looked at."""
+    name, _, value = data.partition(b"=")
+    damaged = {name.decode("ascii", "replace"): value}
+    if not damaged.keys() <= {"devid", "signature", "endorsement", "attestation", "certification"}:
+        return None
+    return reside(replace(_RESIDENCY, **damaged), TPM_CHALLENGE, [_MAKER.certificate], [_MAKER.certificate], now=NOW)
+
+
 TARGETS: dict[str, Target] = {
     "spiffe-id": _text(SpiffeId.parse, str(TRAINER), "spiffe://example.org/a/../b"),
     "trust-domain": _text(TrustDomain, "example.org"),
@@ -145,6 +164,12 @@ TARGETS: dict[str, Target] = {
     "csr": Target(csr_public_key, (new_csr(new_key()),)),
     "certificate": Target(lambda data: verify_peer([data], _BUNDLE, now=NOW), tuple(_LEAF)),
     "possession": Target(lambda data: prove(Possession((data,), data[:80]), b"x", [], now=NOW), tuple(_LEAF)),
+    "tpm-public": Target(lambda data: PublicArea.parse(data, "it"), (_RESIDENCY.devid, _RESIDENCY.endorsement)),
+    "tpm-certification": Target(Certification.parse, (_RESIDENCY.certification,)),
+    "tpm-signature": Target(
+        lambda data: verify(_DEVID.public_key(), data, TPM_CHALLENGE, "it"), (_RESIDENCY.signature,)
+    ),
+    "tpm-residency": Target(_resides, (b"devid=" + _RESIDENCY.devid, b"endorsement=" + _RESIDENCY.endorsement)),
     "crl": Target(read_crl, (sign_crl(_ROOT, [], number=1, now=NOW).der,)),
     "intent": Target(lambda data: load_documents([("a.yaml", data)], now=NOW), (MESH.encode(),)),
     "entries": _text(lambda text: read_entries(text, "a.yaml", TD), json.dumps([_ENTRY]), f"- spiffeId: {TRAINER}\n"),

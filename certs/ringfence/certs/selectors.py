@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ringfence.certs.errors import Kind, RingfenceError
 
-NODE_KINDS = frozenset({"k8s_psat", "x509pop"})  # selectors of nodes; all others are of workloads
+NODE_KINDS = frozenset({"k8s_psat", "tpm_devid", "x509pop"})  # selectors of nodes; all others are of workloads
 
 # Every selector an attestor of ours can produce; an entry that asks for another would never match.
 NAMES: dict[str, frozenset[str]] = {
@@ -25,6 +25,7 @@ NAMES: dict[str, frozenset[str]] = {
     "k8s_psat": frozenset({"cluster", "agent_ns", "agent_sa"})  # of nodes, as the next
     | {f"agent_pod_{fact}" for fact in ("name", "uid", "label")}
     | {f"agent_node_{fact}" for fact in ("ip", "name", "uid", "label")},
+    "tpm_devid": frozenset({"subject", "issuer", "ca"}),
     "x509pop": frozenset({"subject", "ca", "spiffe_id"}),
 }
 _ANYTHING = re.compile(r".+", re.DOTALL)
@@ -47,8 +48,13 @@ _VALUES = {
     ),
     "k8s:pod-uid": (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"), "a UID in lower case"),
     "unix:path": (re.compile(r"/.+"), "an absolute path"),
-    "x509pop:subject": (re.compile(r"cn:.+", re.DOTALL), "cn:NAME"),
-    "x509pop:ca": (re.compile(r"fingerprint:[0-9a-f]{64}"), "fingerprint:SHA-256, 64 lower-case hex digits"),
+    **dict.fromkeys(
+        ("x509pop:subject", "tpm_devid:subject", "tpm_devid:issuer"), (re.compile(r"cn:.+", re.DOTALL), "cn:NAME")
+    ),
+    **dict.fromkeys(
+        ("x509pop:ca", "tpm_devid:ca"),
+        (re.compile(r"fingerprint:[0-9a-f]{64}"), "fingerprint:SHA-256, 64 lower-case hex digits"),
+    ),
     "x509pop:spiffe_id": (re.compile(r"spiffe://.+"), "a SPIFFE ID"),
     "unix:sha256": (re.compile(r"[0-9a-f]{64}"), "64 lower-case hex digits"),
 }
