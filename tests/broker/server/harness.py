@@ -19,7 +19,8 @@ from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.config import Address, ServerConfig
 from ringfence.broker.server.daemon import Running, system_clock
 from ringfence.broker.server.daemon import running_server as _running_server
-from ringfence.broker.server.parts import Clock, Parts
+from ringfence.broker.server.opened import Clock
+from ringfence.broker.server.parts import Parts
 from ringfence.broker.status import error_of
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import RingfenceError

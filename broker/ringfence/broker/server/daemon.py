@@ -23,7 +23,8 @@ from ringfence.broker.log import log
 from ringfence.broker.server.admin_lane import admission, guarded, on_network
 from ringfence.broker.server.lock import DirectoryLock
 from ringfence.broker.server.metered import metered
-from ringfence.broker.server.parts import Clock, Parts, load
+from ringfence.broker.server.opened import Clock
+from ringfence.broker.server.parts import Parts, load
 from ringfence.broker.server.upkeep import interval_for, keep_up
 from ringfence.broker.status import hidden
 from ringfence.broker.version import VERSION

@@ -6,22 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
 
 from ringfence.broker import events
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.attest.node_port import NodeAttestor
-from ringfence.broker.audit.chain import ACTIVE
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.bell import Bell
-from ringfence.broker.config import BUNDLE, DATABASE, ServerConfig
+from ringfence.broker.config import BUNDLE, ServerConfig
 from ringfence.broker.features import WIT_SVID
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.federation.hastening import Hastening
 from ringfence.broker.feed import Feed, Take
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
-from ringfence.broker.keys.choice import Unlocked, unlock
 from ringfence.broker.nested.below import DownstreamApi
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
@@ -33,20 +30,16 @@ from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.doorkeeper import Doorkeeper
 from ringfence.broker.server.evidence import ServerEvidence
 from ringfence.broker.server.identity import ServerIdentity
+from ringfence.broker.server.opened import Clock, Opened, open_all
 from ringfence.broker.server.proxies import ServerProxies
-from ringfence.broker.servers import Servers, holder_of
-from ringfence.broker.signing.port import Here, Signing
+from ringfence.broker.servers import Servers
+from ringfence.broker.signing.port import Signing
 from ringfence.broker.store import ledger
 from ringfence.broker.store.changes import ChangeKind
-from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
-from ringfence.broker.store.location import Location
 from ringfence.broker.trust import Trust
-from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.upstream import Upstream
 from ringfence.proto.lane import Method
-
-Clock = Callable[[], datetime]
 
 
 def _node_attestors(config: ServerConfig, clock: Clock) -> Iterator[NodeAttestor]:
@@ -70,15 +63,6 @@ def _upstream(config: ServerConfig, loop: asyncio.AbstractEventLoop) -> Upstream
     from ringfence.broker.nested.above import Above
 
     return Above(config.above, config.trust_domain, loop)
-
-
-def _signing(config: ServerConfig, unlocked: Unlocked) -> Signing:
-    """Where X509-SVIDs are signed; raises INVALID."""
-    if not config.signers:
-        return Here()
-    from ringfence.broker.signing.pool import Signers  # most servers sign by themselves
-
-    return Signers(config.signers, config.trust_domain, unlocked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,148 +102,201 @@ class Parts:
         return (Follower(self.trust, self.agent_api.bell, self.identity.renew, clock=self.clock).run,)
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What each step has at hand."""
+
+    config: ServerConfig
+    clock: Clock
+    bell: Bell
+    opened: Opened
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Who is registered and admitted, and whose bundles are held."""
+
+    registry: Registry
+    feed: Feed
+    federation: Federation
+    agents: Agents
+
+
+@dataclass(frozen=True, slots=True)
+class _Enforced:
+    """The intent in force, and who enforces it."""
+
+    proxies: ServerProxies
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class _Issuing:
+    """The server's own identity, and who else gets one."""
+
+    issuer: Issuer
+    identity: ServerIdentity
+    tokens: JoinTokens
+    admission: Admission
+
+
+@dataclass(frozen=True, slots=True)
+class _Revoking:
+    """Who revokes, and who ends the connections of what is revoked."""
+
+    revoker: Revoker
+    doorkeeper: Doorkeeper
+
+
 async def load(config: ServerConfig, clock: Clock) -> Parts:
     """Open the store and bring everything into memory; raises what any part raises, with the store closed."""
-    location = config.database or Location.of_file(config.data_dir / DATABASE)
     async with AsyncExitStack() as undo:
-        store = await Store.open(location, Hold.SHARED)
-        undo.push_async_callback(store.close)
-        audit = await _open_audit(config, clock)
-        undo.callback(audit.close)
-        unlocked = await asyncio.to_thread(unlock, config.keys, config.data_dir)
-        signing = _signing(config, unlocked)
-        undo.push_async_callback(signing.close)
-        keys = await asyncio.to_thread(unlocked.open)
-        servers = await Servers.enter(
-            location, config.data_dir, str(config.listen), store=store, holds=holder_of(keys), clock=clock
-        )
-        undo.push_async_callback(servers.close)
-        parts = await _load(config, store, audit, clock, servers=servers, keys=keys, signing=signing)
+        opened = await open_all(config, clock, undo)
+        parts = await _load(_Start(config, clock, Bell(), opened))
         undo.pop_all()
         return parts
 
 
-async def _open_audit(config: ServerConfig, clock: Clock) -> AuditLog:
-    rotate = config.audit_rotate_bytes
-    audit = await asyncio.to_thread(AuditLog.open, config.data_dir / ACTIVE, clock=clock, rotate_bytes=rotate)
-    events.audit_opened(*audit.head, cut_off=audit.repaired)
-    return audit
-
-
-async def _load(
-    config: ServerConfig,
-    store: Store,
-    audit: AuditLog,
-    clock: Clock,
-    *,
-    servers: Servers,
-    keys: KeyManager,
-    signing: Signing,
-) -> Parts:
-    bell = Bell()
+async def _load(start: _Start) -> Parts:
     # 1. The authority: the same keys as before, or the first ones.
+    trust = await _load_trust(start)
+    # 2. Registrations, bundles of others and admitted agents.
+    known = await _load_known(start, trust)
+    # 3. The intent in force and what proxies are to hold; then all that other servers change.
+    enforced = await _load_enforced(start, trust, known)
+    await _follow_others(start.opened.servers, trust, known, enforced)
+    # 4. The server's own identity.
+    issuing = await _load_issuing(start, trust, known)
+    # 5. What was revoked, which a crash may have left without its list.
+    revoking = await _load_revoking(start, trust, known)
+    # 6. Who answers.
+    return _assemble(start, trust, known, enforced, issuing=issuing, revoking=revoking)
+
+
+async def _load_trust(start: _Start) -> Trust:
+    config, opened = start.config, start.opened
     trust = await Trust.load(
         config.trust_domain,
-        keys,
-        store=store,
-        bell=bell,
-        clock=clock,
+        opened.keys,
+        store=opened.store,
+        bell=start.bell,
+        clock=start.clock,
         pem=config.data_dir / BUNDLE,
         ca_ttl=config.ca_ttl,
-        audit=audit,
+        audit=opened.audit,
         upstream=await asyncio.to_thread(_upstream, config, asyncio.get_running_loop()),
         wit=WIT_SVID in config.features,
         keys_last=config.keys.last,
-        servers=servers,
+        servers=opened.servers,
     )
     ours = [one.id for line in trust.authority.lines for one in line.every()]
-    if unfinished := await store.run(ledger.unfinished, ours):
+    if unfinished := await opened.store.run(ledger.unfinished, ours):
         events.unfinished(unfinished)
-    # 2. Registrations and admitted agents.
-    registry = Registry(bell)
-    feed = Feed(store, registry, Revoked(bell))
+    return trust
+
+
+async def _load_known(start: _Start, trust: Trust) -> _Known:
+    store, on_duty = start.opened.store, start.opened.servers.on_duty
+    registry = Registry(start.bell)
+    feed = Feed(store, registry, Revoked(start.bell))
     await feed.load()
-    federation = Federation(lambda: trust.bundle, store, bell, clock=clock, on_duty=servers.on_duty)
+    federation = Federation(lambda: trust.bundle, store, start.bell, clock=start.clock, on_duty=on_duty)
     await federation.load()
-    agents = Agents(trust, store, clock=clock)
+    agents = Agents(trust, store, clock=start.clock)
     await agents.load()
     registry.facts_of = agents.selectors_of
-    # 3. The intent in force and what proxies are to hold.
-    proxies = await ServerProxies.load(store, feed.revoked, trust, bell, clock, server=servers.me.id)
-    intent = Intent(config.trust_domain, store=store, feed=feed, registry=registry, proxies=proxies, clock=clock)
+    return _Known(registry, feed, federation, agents)
+
+
+async def _load_enforced(start: _Start, trust: Trust, known: _Known) -> _Enforced:
+    store, feed, clock, me = start.opened.store, known.feed, start.clock, start.opened.servers.me
+    proxies = await ServerProxies.load(store, feed.revoked, trust, start.bell, clock, server=me.id)
+    domain = start.config.trust_domain
+    intent = Intent(domain, store=store, feed=feed, registry=known.registry, proxies=proxies, clock=clock)
     await intent.restore()
+    return _Enforced(proxies, intent)
+
+
+async def _follow_others(servers: Servers, trust: Trust, known: _Known, enforced: _Enforced) -> None:
     followers: dict[ChangeKind, Take] = {
         ChangeKind.SERVER: servers.follow,
         ChangeKind.AUTHORITY: trust.follow,
-        ChangeKind.FEDERATION: federation.follow,
-        ChangeKind.NODE: agents.follow,
-        ChangeKind.ENDPOINTS: proxies.hear,
-        ChangeKind.INTENT: intent.follow,
+        ChangeKind.FEDERATION: known.federation.follow,
+        ChangeKind.NODE: known.agents.follow,
+        ChangeKind.ENDPOINTS: enforced.proxies.hear,
+        ChangeKind.INTENT: enforced.intent.follow,
     }
     for kind, take in followers.items():
-        feed.tell(kind, take)
+        known.feed.tell(kind, take)
     if servers.shared:  # these were read before the revision that the feed goes on from, and may be older
         await servers.follow()
         await trust.follow()
-    # 4. The server's own identity.
+
+
+async def _load_issuing(start: _Start, trust: Trust, known: _Known) -> _Issuing:
+    config, opened, clock = start.config, start.opened, start.clock
     issuer = Issuer(
         trust.authority,
-        registry,
-        store,
+        known.registry,
+        opened.store,
         clock=clock,
         jwt_issuer=config.oidc_issuer,
-        audit=audit,
-        revoked=feed.revoked,
-        signing=signing,
+        audit=opened.audit,
+        revoked=known.feed.revoked,
+        signing=opened.signing,
     )
     identity = ServerIdentity(trust, issuer, config.listen.host, clock=clock)
     await identity.renew()
-    tokens = JoinTokens(store, clock=clock, audit=audit)
+    tokens = JoinTokens(opened.store, clock=clock, audit=opened.audit)
     attestors = [tokens, *await asyncio.to_thread(lambda: list(_node_attestors(config, clock)))]
-    admission = Admission(config.trust_domain, attestors, agents, issuer, clock=clock)
-    hastening = Hastening(federation, registry)
-    evidence = ServerEvidence(intent, feed.revoked, forward=config.otlp_forward, clock=clock, hastening=hastening)
-    # 5. What was revoked, which a crash may have left without its list.
-    revoker = Revoker(store, feed, trust.authority, clock=clock, audit=audit)
+    admission = Admission(config.trust_domain, attestors, known.agents, issuer, clock=clock)
+    return _Issuing(issuer, identity, tokens, admission)
+
+
+async def _load_revoking(start: _Start, trust: Trust, known: _Known) -> _Revoking:
+    store, audit = start.opened.store, start.opened.audit
+    revoker = Revoker(store, known.feed, trust.authority, clock=start.clock, audit=audit)
     await revoker.make_lists()
-    doorkeeper = Doorkeeper(feed.revoked, trust, bell)
+    return _Revoking(revoker, Doorkeeper(known.feed.revoked, trust, start.bell))
+
+
+def _assemble(
+    start: _Start, trust: Trust, known: _Known, enforced: _Enforced, *, issuing: _Issuing, revoking: _Revoking
+) -> Parts:
+    config, clock, opened = start.config, start.clock, start.opened
+    registry, feed, agents, federation = known.registry, known.feed, known.agents, known.federation
+    hastening = Hastening(federation, registry)
+    evidence = ServerEvidence(
+        enforced.intent, feed.revoked, forward=config.otlp_forward, clock=clock, hastening=hastening
+    )
+    agent_api = AgentApi(
+        *(registry, trust, issuing.issuer, issuing.admission, agents, start.bell, clock, federation),
+        *(opened.audit, feed.revoked),
+        hastening=hastening,
+        feed=feed if opened.servers.shared else None,
+    )
+    admin_api = AdminApi(
+        *(opened.store, feed, registry, trust, issuing.tokens, agents, issuing.identity),
+        *(enforced.intent, evidence, enforced.proxies, clock, federation),
+        *(revoking.revoker, revoking.doorkeeper, opened.servers),
+    )
     return Parts(
-        store=store,
+        store=opened.store,
         registry=registry,
         trust=trust,
-        issuer=issuer,
-        identity=identity,
-        intent=intent,
-        agent_api=AgentApi(
-            *(registry, trust, issuer, admission, agents, bell, clock, federation, audit, feed.revoked),
-            hastening=hastening,
-            feed=feed if servers.shared else None,
-        ),
-        admin_api=AdminApi(
-            store,
-            feed,
-            registry,
-            trust,
-            tokens,
-            agents,
-            identity,
-            intent,
-            evidence,
-            proxies,
-            clock,
-            federation,
-            revoker,
-            doorkeeper,
-            servers,
-        ),
-        proxies=proxies,
+        issuer=issuing.issuer,
+        identity=issuing.identity,
+        intent=enforced.intent,
+        agent_api=agent_api,
+        admin_api=admin_api,
+        proxies=enforced.proxies,
         evidence=evidence,
         clock=clock,
-        audit=audit,
+        audit=opened.audit,
         federation=federation,
-        revoker=revoker,
-        doorkeeper=doorkeeper,
-        servers=servers,
+        revoker=revoking.revoker,
+        doorkeeper=revoking.doorkeeper,
+        servers=opened.servers,
         feed=feed,
-        signing=signing,
+        signing=opened.signing,
     )
