@@ -11,6 +11,7 @@ import pytest
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto import workload
 from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, status_of, workload_client
+from tests.broker.cli.operator import ringfence
 from tests.broker.server.harness import running_server
 
 
@@ -57,3 +58,7 @@ async def test_an_agent_that_was_put_out_says_what_to_do(tmp_path: Path, how: st
         async with workload_client(agent.socket) as client:
             call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
             assert (await status_of(call))[0] is grpc.StatusCode.PERMISSION_DENIED
+        health = await ringfence("agent", "healthcheck", "--socket", agent.socket, "-o", "json")
+        assert (health.code, health.json["ready"]) == (3, False)
+        assert "the server does not admit this node" in health.json["detail"]
+        assert hint in health.json["detail"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ringfence.agent.v1.agent_pb2 import EntriesUpdate
 from ringfence.broker.agent.cache import Cache, utc_now
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.link import Link
@@ -44,10 +45,22 @@ async def test_only_a_no_from_a_server_that_knows_the_node_takes_what_it_gave(
     if refused:
         link.refused.set()
     told: list[bool] = []
-    node.turned_away = lambda: told.append(True)
+    node.turned_away = lambda _: told.append(True)
     with pytest.raises(RingfenceError):
         await node._come_back(link)
     assert bool(told) is gone
+
+
+def test_an_agent_that_is_turned_away_is_not_ready_until_the_server_sends_entries() -> None:
+    """A probe sees it, and why."""
+    cache = Cache(SpiffeBundle(TRUST_DOMAIN))
+    assert cache.unready == "the server has not sent its entries yet"
+    cache.on_entries(EntriesUpdate(full=True))
+    assert not cache.unready
+    cache.turned_away(DENIED)
+    assert cache.unready == "the server does not admit this node: it is banned"
+    cache.on_entries(EntriesUpdate(full=True))
+    assert not cache.unready
 
 
 async def test_the_word_of_a_server_counts_until_one_says_something_else() -> None:

@@ -42,6 +42,7 @@ class Cache:
         self.revoked = Revoked()
         self.bundles = Bundles(bundle, {}, 1)
         self.synced = False  # whether entries were ever heard of, from the server or from disk
+        self.refusal: RingfenceError | None = None  # why the server will not have this node, until it sends entries
         self.needs = Needs()
         self.dirty = asyncio.Event()  # something is to be kept on disk
         self.ends = asyncio.Event()  # some entry may end at another time than before
@@ -158,7 +159,7 @@ class Cache:
         self._ended -= {str(entry.spiffe_id) for entry in applied.upserted}
         self.svids.drop(applied.removed | applied.outdated)
         self.needs.forget((*applied.removed, *applied.outdated, *(entry.id for entry in applied.upserted)))
-        self.synced = True
+        self.synced, self.refusal = True, None
         self.dirty.set()
         self.ends.set()
         self.hooks.gone(applied.removed | applied.outdated)
@@ -228,10 +229,18 @@ class Cache:
         self.hooks.revoked()
         self.changed(hit)
 
-    def turned_away(self) -> None:
+    def turned_away(self, why: RingfenceError) -> None:
         """The server will not have this node any more: forget all that it gave us, also on the disk."""
         self.on_entries(agent_pb2.EntriesUpdate(full=True))
         self.svids.drop([entry_id for entry_id, _ in self.svids])
+        self.refusal = why
+
+    @property
+    def unready(self) -> str:
+        """Why nobody is served what the server said; empty when everybody is."""
+        if self.refusal is not None:
+            return f"the server does not admit this node: {self.refusal}"
+        return "" if self.synced else "the server has not sent its entries yet"
 
     def on_rotate(self, update: agent_pb2.Rotate) -> None:
         """Renew every SVID, or those that the authorities named signed, spread over what the server says."""

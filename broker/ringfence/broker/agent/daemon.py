@@ -55,7 +55,14 @@ class Agent:
     @property
     def ready(self) -> bool:
         """Whether workloads are served what the server said."""
-        return self._listening and self._known is not None and self._known.cache.synced
+        return not self.unready
+
+    @property
+    def unready(self) -> str:
+        """Why they are not; empty when they are."""
+        if self._known is None or not self._listening:
+            return "it has not joined yet" if self._known is None else "its sockets are not open"
+        return self._known.cache.unready
 
     @property
     def last_failure(self) -> RingfenceError | None:
@@ -73,7 +80,7 @@ class Agent:
         http = None
         try:
             if (address := self._config.http_listen) is not None:
-                found = pages.routes(lambda: self._cache, lambda: self.ready, lambda: len(self.watches or ()))
+                found = pages.routes(lambda: self._cache, lambda: self.unready, lambda: len(self.watches or ()))
                 http = await serve_pages(address.host, address.port, found)
             if await _unless(stop, self._node.join()):
                 await self._serve(stop)

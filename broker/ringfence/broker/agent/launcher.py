@@ -118,9 +118,9 @@ class Launcher:
                 version=VERSION,
                 trust_domain=self._cache.bundles.own.trust_domain.name,
                 revision=self._cache.book.revision,
-                ready=self._cache.synced,
+                ready=not self._cache.unready,
                 entries=len(self._cache.book),
-                detail="" if self._cache.synced else "the server has not sent its entries yet",
+                detail=self._cache.unready,
             )
         )
 

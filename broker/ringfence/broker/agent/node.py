@@ -41,7 +41,9 @@ class Node:
         self._bundle: SpiffeBundle | None = None
         self._unsaved = False
         self._sooner = asyncio.Event()
-        self.turned_away: Callable[[], None] = lambda: None  # whoever holds what the server gave lets go of it
+        self.turned_away: Callable[[RingfenceError], None] = lambda _: (
+            None
+        )  # whoever holds what the server gave lets go of it
         self.identity: Identity
 
     @property
@@ -139,7 +141,7 @@ class Node:
             told = told or error
             if told.kind is Kind.DENIED:
                 events.turned_away(told)
-                self.turned_away()
+                self.turned_away(told)
             raise
 
     def _is_refused(self, link: Link) -> bool:

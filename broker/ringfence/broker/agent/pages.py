@@ -31,11 +31,12 @@ _HELP = {
 }
 
 
-def routes(cache: Callable[[], Cache | None], is_ready: Callable[[], bool], streams: Callable[[], int]) -> Routes:
+def routes(cache: Callable[[], Cache | None], unready: Callable[[], str], streams: Callable[[], int]) -> Routes:
     """/live, /ready, /metrics and /version."""
 
     def ready() -> Page:
-        return Page(200, b"ready\n") if is_ready() else Page(503, b"not ready: no entries from the server yet\n")
+        why = unready()
+        return Page(503, f"not ready: {why}\n".encode()) if why else Page(200, b"ready\n")
 
     return {
         "/live": lambda: Page(200, b"live\n"),
