@@ -21,6 +21,7 @@ from ringfence.broker.agent.view import Bundles, View
 from ringfence.broker.version import VERSION
 from ringfence.certs.bundle import SpiffeBundle, digest_of
 from ringfence.certs.certificate import read_certificate, subject_key_id
+from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 
 Clock = Callable[[], datetime]
