@@ -63,7 +63,7 @@ NEEDS: Mapping[str, Need] = {
     # The inventory.
     "ListIdentities": _reads(_SOME, "list identities", "identity list", "identity show", "identity holders"),
     "ExplainIdentity": _reads(_SOME, "ask why an identity is given", "identity explain"),
-    "ListRevocations": _reads(_SOME, "list revocations", "identity revocations"),
+    "ListRevocations": _reads(_SOME, "list revocations", "identity revocations", "bundle crl"),
     "RevokeIdentities": _edits("revoke identities", "identity revoke"),
     "LiftRevocations": _admin("lift revocations", "identity lift"),
     # Nodes.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
+from ringfence.broker.cli.bundle_crl import crl
 from ringfence.broker.cli.output import list_options, output_option, show_list, show_one
 from ringfence.certs.errors import Kind, RingfenceError
 
@@ -17,6 +18,9 @@ _COLUMNS = ["trustDomain", "sequence", "x509Authorities", "jwtAuthorities", "ent
 @click.group()
 def command() -> None:
     """Show the trust bundle, and keep those of other trust domains."""
+
+
+command.add_command(crl)
 
 
 @command.command()
