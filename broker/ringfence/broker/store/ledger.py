@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from ringfence.broker.store.many import execute_many
 from ringfence.broker.store.schema import issuance
 from ringfence.broker.store.upsert import upsert
 
 INTENT, ISSUED, REFUSED = "intent", "issued", "refused"
-_TO_ISSUED = update(issuance).where(issuance.c.serial == bindparam("done")).values(state=ISSUED)
+_RECORD = issuance.insert()
+_TO_ISSUED = update(issuance).where(issuance.c.serial == bindparam("done")).values(state=bindparam("become"))
 BATCH = 500  # rows that one transaction forgets, so that issuing never waits long for it
 
 
@@ -72,13 +74,12 @@ def intend(connection: Connection, items: Sequence[Issuance], now: int) -> None:
         }
         for item in items
     ]
-    connection.execute(issuance.insert(), rows)
+    execute_many(connection, _RECORD, rows)
 
 
 def issued(connection: Connection, serials: Sequence[str]) -> None:
     """Record that these were signed, checked and are about to be delivered."""
-    if serials:
-        connection.execute(_TO_ISSUED, [{"done": serial} for serial in serials])
+    execute_many(connection, _TO_ISSUED, [{"done": serial, "become": ISSUED} for serial in serials])
 
 
 def unfinished(connection: Connection, authorities: Sequence[str] | None = None) -> list[str]:
