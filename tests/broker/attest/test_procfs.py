@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from shutil import copy
 
@@ -82,9 +83,18 @@ def test_a_pidfd_of_another_process_is_refused(pidfd: int) -> None:
 
 
 def test_another_user_than_the_peers_is_refused(sleeper: subprocess.Popen[bytes], pidfd: int) -> None:
-    """A process that is of another user now than when it connected is refused."""
-    with pytest.raises(RingfenceError, check=_denied):
-        procfs.hold(sleeper.pid, os.geteuid() + 1, os.getegid(), pidfd)
+    """A process that is of another user or group now than when it connected is refused."""
+    for user, group in ((1, 0), (0, 1)):
+        with pytest.raises(RingfenceError, check=_denied):
+            procfs.hold(sleeper.pid, os.geteuid() + user, os.getegid() + group, pidfd)
+
+
+def test_another_user_or_group_than_was_held_is_noticed(sleeper: subprocess.Popen[bytes], pidfd: int) -> None:
+    """Also by one check that has nothing else to go by."""
+    held = _hold(sleeper.pid, pidfd)
+    for changed in (replace(held, uid=held.uid + 1), replace(held, gid=held.gid + 1)):
+        with pytest.raises(RingfenceError, check=lambda error: "user or group" in error.detail):
+            procfs.check(changed)
 
 
 @pytest.mark.parametrize("pid", [None, 0, -1])

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ringfence.broker.agent import events
+from ringfence.broker.agent.holders import Holders
 from ringfence.broker.attest import procfs
 from ringfence.broker.attest.launch import Launch, LaunchAttestor, Lineage
 from ringfence.broker.attest.port import WorkloadAttestor
 from ringfence.broker.attest.procfs import Process
 from ringfence.broker.attest.together import ask_all
+from ringfence.broker.status import status_of
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
 from ringfence.proto.lane import Connection
@@ -80,6 +82,7 @@ class Callers:
     def __init__(
         self, attestors: Sequence[WorkloadAttestor], launches: LaunchAttestor, wanted: Callable[[], frozenset[str]]
     ) -> None:
+        self.holders = Holders()
         self._attestors = attestors
         self._launches = launches
         self._wanted = wanted
@@ -140,7 +143,10 @@ class Callers:
         process = procfs.hold(peer.pid, peer.uid, peer.gid, peer.pidfd)
         # The socket may live on in a child when it ends: it was not the child that was attested.
         connection.when_peer_ends(lambda: connection.cut(Status(Code.PERMISSION_DENIED, _ENDED)))
-        # 2. What is true of it. Whoever sends to it checks that it is still that process, before each message.
+        # 2. Told when it becomes another one, so that its streams end at once, not with the next message.
+        release = self.holders.hold(process, lambda error: connection.cut(status_of(error)))
+        connection.closed.add_done_callback(lambda _: release())
+        # 3. What is true of it. Whoever sends to it checks that it is still that process, before each message.
         caller = await self.attest(process)
         events.attested(process.held_by)
         return caller

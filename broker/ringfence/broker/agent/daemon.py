@@ -14,6 +14,7 @@ from ringfence.broker.agent import events, pages
 from ringfence.broker.agent.cache import Cache, Clock, utc_now
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.ending import end_entries
+from ringfence.broker.agent.holders import Holders
 from ringfence.broker.agent.issuing import Issuer
 from ringfence.broker.agent.keeping import Keeper
 from ringfence.broker.agent.launch_folders import LaunchFolders
@@ -80,7 +81,7 @@ class Agent:
         http = None
         try:
             if (address := self._config.http_listen) is not None:
-                found = pages.routes(lambda: self._cache, lambda: self.unready, lambda: len(self.watches or ()))
+                found = pages.routes(lambda: self._cache, lambda: self.unready, lambda: self.watches)
                 http = await serve_pages(address.host, address.port, found)
             if await _unless(stop, self._node.join()):
                 await self._serve(stop)
@@ -108,7 +109,7 @@ class Agent:
             events.serving(self._config.socket)
             # 3. Everything beside them.
             warming = asyncio.create_task(_after_start(serves.load_secrets, self._folders.sweep))
-            await self._follow(stop, known, keeper)
+            await self._follow(stop, known, keeper, serves.watches.callers.holders)
             warming.cancel()
         finally:
             self._listening = False
@@ -129,7 +130,7 @@ class Agent:
             await serve_brokers(self._config.broker, lambda: node.identity.svid, serves.watches, known.tokens, pods)
         ]
 
-    async def _follow(self, stop: asyncio.Event, known: Known, keeper: Keeper) -> None:
+    async def _follow(self, stop: asyncio.Event, known: Known, keeper: Keeper, holders: Holders) -> None:
         """Everything that goes on beside the sockets, until *stop*."""
         cache, link = known.cache, known.link
         async with asyncio.TaskGroup() as tasks:
@@ -139,6 +140,7 @@ class Agent:
                 tasks.create_task(end_entries(cache)),
                 tasks.create_task(self._node.keep_renewed(link)),
                 tasks.create_task(keeper.run()),
+                tasks.create_task(holders.run()),
                 *((tasks.create_task(known.wits.run()),) if known.wits is not None else ()),
                 *((tasks.create_task(self._pods.run()),) if self._pods else ()),
             ]

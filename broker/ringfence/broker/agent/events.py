@@ -136,6 +136,27 @@ def attested(held_by: str) -> None:
     COUNTS["attestations", held_by] += 1
 
 
+def holders_told_of() -> None:
+    """The kernel tells when a process that holds streams becomes another."""
+    _emit("info", "callers watched", by="process events")
+
+
+def holders_looked_at(error: OSError) -> None:
+    """It does not, or not any more: they are looked at."""
+    hint = "Run the agent in the initial network, PID and user namespaces; before Linux 6.6, with CAP_NET_ADMIN"
+    _emit("info", "callers watched", by="a look every second", no_process_events=error.strerror, hint=hint)
+
+
+def process_events_lost() -> None:
+    """More processes came and changed than could be read of: all that hold streams are looked at."""
+    COUNTS["process_events_lost", ""] += 1
+
+
+def holder_changed(seen_by: str) -> None:
+    """A process that held streams is another program, user or group now, or has ended. No log line: nor had it one."""
+    COUNTS["changed_callers", seen_by] += 1
+
+
 def attestor_failed(name: str, error: Exception) -> None:
     """One attestor could not tell; the others' selectors are used."""
     COUNTS["attestor_failures", name] += 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
+from ringfence.broker.agent.watch import Watches
 from ringfence.broker.http import JSON, Page, Routes
 from ringfence.broker.version import VERSION
 
@@ -21,6 +22,8 @@ _HELP = {
     "revoked_svids": ("", "SVIDs that were dropped because they, or their identities, were revoked."),
     "turned_away": ("", "Times that the server refused this node for good, and all that it gave was dropped."),
     "attestations": ("held_by", "Workloads attested, by how their process is held."),
+    "changed_callers": ("seen_by", "Processes that lost their streams, being another program or user: event or look."),
+    "process_events_lost": ("", "Times that the kernel told of more processes than were read of; all were looked at."),
     "attestor_failures": ("attestor", "Attestors that could not tell."),
     "broker_connections": ("result", "Connections to the Broker API whose certificate TLS took."),
     "pod_outages": ("", "Times that the Kubernetes API stopped telling of the pods of this node, or how it failed."),
@@ -31,7 +34,9 @@ _HELP = {
 }
 
 
-def routes(cache: Callable[[], Cache | None], unready: Callable[[], str], streams: Callable[[], int]) -> Routes:
+def routes(
+    cache: Callable[[], Cache | None], unready: Callable[[], str], watches: Callable[[], Watches | None]
+) -> Routes:
     """/live, /ready, /metrics and /version."""
 
     def ready() -> Page:
@@ -41,7 +46,7 @@ def routes(cache: Callable[[], Cache | None], unready: Callable[[], str], stream
     return {
         "/live": lambda: Page(200, b"live\n"),
         "/ready": ready,
-        "/metrics": lambda: _metrics(cache(), streams()),
+        "/metrics": lambda: _metrics(cache(), watches()),
         "/version": lambda: Page(200, json.dumps({"version": VERSION}).encode() + b"\n", JSON),
     }
 
@@ -49,9 +54,9 @@ def routes(cache: Callable[[], Cache | None], unready: Callable[[], str], stream
 class _Counts:
     """A collector that reads the counters when it is asked."""
 
-    def __init__(self, cache: Cache | None, streams: int) -> None:
+    def __init__(self, cache: Cache | None, watches: Watches | None) -> None:
         self._cache = cache
-        self._streams = streams
+        self._watches = watches
 
     def collect(self) -> Iterator[Any]:
         """Every family, in a fixed order."""
@@ -63,7 +68,13 @@ class _Counts:
                 if counted == name:
                     family.add_metric([value] if label else [], count)
             yield family
-        gauges = {"streams": ("Open Workload API and SDS streams.", self._streams)}
+        gauges = {"streams": ("Open Workload API and SDS streams.", len(self._watches or ()))}
+        if self._watches is not None:
+            told = self._watches.callers.holders.are_told_of
+            gauges["process_events"] = (
+                "Whether the kernel tells of callers that change; 0: a look every second.",
+                told,
+            )
         if self._cache is not None:
             gauges["entries"] = ("Entries that this node may serve.", len(self._cache.book))
             gauges["svids_held"] = ("X.509-SVIDs held for workloads.", len(self._cache.svids))
@@ -71,10 +82,10 @@ class _Counts:
             yield GaugeMetricFamily(f"ringfence_agent_{name}", text, value=number)
 
 
-def _metrics(cache: Cache | None, streams: int) -> Page:
+def _metrics(cache: Cache | None, watches: Watches | None) -> Page:
     # 60 ms of import that a start need not wait for.
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Counts(cache, streams))
+    registry.register(_Counts(cache, watches))
     return Page(200, generate_latest(registry), CONTENT_TYPE_LATEST)

@@ -27,7 +27,7 @@ def held(pid: int) -> Iterator[Process]:
 def _process(pid: int, pidfd: int) -> Process:
     try:
         # Its owner, read while its pidfd is held: hold checks that it is that process still.
-        uid, gid = procfs.owner(pid)
+        (uid, gid), _ = procfs.credentials(pid)
         return procfs.hold(pid, uid, gid, pidfd)
     except (FileNotFoundError, ProcessLookupError, RingfenceError) as error:
         raise _unknown(pid) from error

@@ -70,10 +70,10 @@ def hold(pid: int | None, uid: int | None, gid: int | None, pidfd: int | None) -
             raise _gone(pid)
         # 2. Its start time, which with the pid names it for as long as the machine runs.
         started = stat(pid).started
-        # 3. Its user is still the one that connected.
+        # 3. Its user and group are still those that connected.
         found, groups = credentials(pid)
-        if found != uid:
-            raise RingfenceError(Kind.DENIED, f"process {pid} changed its user since it connected", hint=_GONE)
+        if found != (uid, gid):
+            raise RingfenceError(Kind.DENIED, f"process {pid} changed its user or group since it connected", hint=_GONE)
         executable = executable_of(pid)
         # 4. Alive and the same after all the reading, so that every read was about this process.
         if not _is_same(pid, started, pidfd):
@@ -83,17 +83,23 @@ def hold(pid: int | None, uid: int | None, gid: int | None, pidfd: int | None) -
     return Process(pid, uid, gid, started, pidfd, groups, executable)
 
 
-def check(process: Process) -> None:
-    """Raise DENIED unless *process* still lives, with the same user and the same executable."""
+def check(process: Process, *, executed: bool = False) -> None:
+    """Raise DENIED unless *process* still lives, with the same user, group and executable.
+
+    *executed*: the kernel told of an exec. The same file again is the same program: all that was attested is still so.
+    """
     try:
         # 1. Alive, and no other process under a reused pid.
         if not _is_same(process.pid, process.started, process.pidfd):
             raise _gone(process.pid)
-        # 2. The same user. /proc/PID belongs to it, or to root once the process can't be dumped: then look closer.
-        if _owner(process.pid) != process.uid and credentials(process.pid)[0] != process.uid:
-            raise RingfenceError(Kind.DENIED, f"process {process.pid} changed its user", hint=_GONE)
-        # 3. The same executable: an exec keeps the pid, and may keep the socket.
-        if _file(executable_of(process.pid)) != _file(process.executable):
+        # 2. The same user and group. /proc/PID belongs to them, or to root once the process can't be dumped: then look
+        #    closer.
+        ours = process.uid, process.gid
+        if _owner(process.pid) != ours and credentials(process.pid)[0] != ours:
+            raise RingfenceError(Kind.DENIED, f"process {process.pid} changed its user or group", hint=_GONE)
+        # 3. The same executable: an exec keeps the pid, and may keep the socket. One that we can't see is another one.
+        unseen = executed and process.executable is None
+        if unseen or _file(executable_of(process.pid)) != _file(process.executable):
             raise RingfenceError(Kind.DENIED, f"process {process.pid} runs another program now", hint=_GONE)
     except (FileNotFoundError, ProcessLookupError) as error:
         raise _gone(process.pid) from error
@@ -121,16 +127,11 @@ def pid_of(pidfd: int) -> int:
     return -1
 
 
-def credentials(pid: int) -> tuple[int, tuple[int, ...]]:
-    """The effective user, which is what SO_PEERCRED told too, and the supplementary groups."""
+def credentials(pid: int) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """The effective user and group, which are what SO_PEERCRED told too, and the supplementary groups."""
     status = _read(f"/proc/{pid}/status")
-    return int(_field(status, b"\nUid:")[1]), tuple(map(int, _field(status, b"\nGroups:")))
-
-
-def owner(pid: int) -> tuple[int, int]:
-    """The effective user and group, as SO_PEERCRED would tell them."""
-    status = _read(f"/proc/{pid}/status")
-    return int(_field(status, b"\nUid:")[1]), int(_field(status, b"\nGid:")[1])
+    ours = int(_field(status, b"\nUid:")[1]), int(_field(status, b"\nGid:")[1])
+    return ours, tuple(map(int, _field(status, b"\nGroups:")))
 
 
 def executable_of(pid: int) -> Executable | None:
@@ -231,8 +232,9 @@ def _file(executable: Executable | None) -> tuple[int, int] | None:
     return (executable.device, executable.inode) if executable else None
 
 
-def _owner(pid: int) -> int:
-    return os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116  # a Path costs more than the call
+def _owner(pid: int) -> tuple[int, int]:
+    found = os.stat(f"/proc/{pid}")  # noqa: PTH116  # a Path costs more than the call
+    return found.st_uid, found.st_gid
 
 
 def _field(status: bytes, name: bytes) -> list[bytes]:

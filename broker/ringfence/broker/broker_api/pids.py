@@ -31,9 +31,18 @@ class PidResolver:
         if reference.pid == os.getpid():
             raise not_entitled("the agent is no workload", pid=str(reference.pid))
         # 2. Held before anything is read of it, so that its pid cannot come to mean another process.
-        with held(reference.pid) as process, _told_of_end(process, ended):
+        with held(reference.pid) as process, _told_of_end(process, ended), self._told_of_change(process, ended):
             # 3. What is true of it is what our attestors see. It is checked again before each message.
             yield await self.callers.attest(process)
+
+    @contextmanager
+    def _told_of_change(self, process: Process, ended: Callable[[Status], None]) -> Iterator[None]:
+        """Another program or user under that pid is not the workload that was named."""
+        release = self.callers.holders.hold(process, lambda error: ended(not_found(error.detail, pid=str(process.pid))))
+        try:
+            yield
+        finally:
+            release()
 
 
 @contextmanager
