@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.broker.bell import Bell
 from ringfence.broker.feed import Feed
+from ringfence.broker.published import Place
 from ringfence.broker.registry import Registry
 from ringfence.broker.servers import Servers, holder_of
 from ringfence.broker.store import authority as stored
@@ -23,6 +24,7 @@ from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
 from ringfence.broker.trust import Trust
+from ringfence.broker.trust_loading import Terms, load_trust
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.rotation import Step
@@ -31,6 +33,7 @@ from ringfence.certs.svid import verify_peer
 from tests.broker.world import TD, Clock
 from tests.postgres import Cluster
 
+TERMS = Terms(TD, timedelta(hours=24))
 pytestmark = pytest.mark.postgres
 
 
@@ -67,9 +70,9 @@ async def server(location: Location, folder: Path, *, keys: MemoryKeys, clock: C
         stack.push_async_callback(store.close)
         servers = await Servers.enter(location, folder, "127.0.0.1:1", store=store, holds=holder_of(keys), clock=clock)
         stack.push_async_callback(servers.close)
-        given = {"bell": bell, "clock": clock, "pem": folder / "bundle.pem", "ca_ttl": timedelta(hours=24)}
         feed = Feed(store, Registry(bell))
-        trust = await Trust.load(TD, keys, store=store, servers=servers, **given)  # type: ignore[arg-type]
+        place = Place(store, bell, clock, folder / "bundle.pem", servers=servers)
+        trust = await load_trust(TERMS, keys, place)
         await feed.load()
         feed.tell(ChangeKind.SERVER, servers.follow)
         feed.tell(ChangeKind.AUTHORITY, trust.follow)
@@ -177,8 +180,7 @@ async def test_the_authority_of_the_time_before_there_were_several_stays_its_own
     """Whoever holds its keys has it, and no other server."""
     clock, keys = Clock(), MemoryKeys()
     store = await Store.open(location)
-    given = {"bell": Bell(), "clock": clock, "pem": tmp_path / "bundle.pem", "ca_ttl": timedelta(hours=24)}
-    alone = await Trust.load(TD, keys, store=store, **given)  # type: ignore[arg-type]
+    alone = await load_trust(TERMS, keys, Place(store, Bell(), clock, tmp_path / "bundle.pem"))
     await store.close()
     async with (
         server(location, tmp_path / "new", keys=MemoryKeys(), clock=clock) as new,

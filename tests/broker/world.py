@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from ringfence.broker.bell import Bell
 from ringfence.broker.entry import Entry, any_node, selectors_of
 from ringfence.broker.feed import Feed
 from ringfence.broker.issue import Issuer
+from ringfence.broker.published import Place
 from ringfence.broker.registry import Registry
 from ringfence.broker.store import entries
 from ringfence.broker.store.engine import Store
 from ringfence.broker.trust import Trust
+from ringfence.broker.trust_loading import Terms, load_trust
 from ringfence.certs.keys.port import KeyManager
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 TD = TrustDomain("example.org")
+SERVER = SpiffeId(TD, "/ringfence/server")
 AGENT = SpiffeId(TD, "/ringfence/agent/join_token/one")
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -68,16 +73,8 @@ async def world(
     clock = clock or Clock()
     store, bell = await Store.open(folder / "store.sqlite3"), Bell()
     try:
-        trust = await Trust.load(
-            TD,
-            keys,
-            store=store,
-            bell=bell,
-            clock=clock,
-            pem=folder / "bundle.pem",
-            ca_ttl=timedelta(hours=24),
-            wit=wit,
-        )
+        terms, place = Terms(TD, timedelta(hours=24), wit=wit), Place(store, bell, clock, folder / "bundle.pem")
+        trust = await load_trust(terms, keys, place)
         registry = Registry(bell)
         feed = Feed(store, registry)
         await feed.load()
@@ -85,6 +82,11 @@ async def world(
         yield World(clock, store, bell, registry, feed, trust, issuer)
     finally:
         await store.close()
+
+
+async def leaf(w: World) -> list[bytes]:
+    """An SVID signed now."""
+    return list(await w.issuer.own_svid(SERVER, ec.generate_private_key(ec.SECP256R1()).public_key()))
 
 
 async def let_write(store: Store, *, allowed: bool) -> None:

@@ -137,7 +137,7 @@ async def test_bundles_are_fetched_by_both_profiles(three: Three) -> None:
     for server, domain in ((three.b, B), (three.c, C)):
         # The next authority is published, fetched, and only then signs: the order of a rotation on schedule.
         await asyncio.to_thread(server.parts.trust.authority.prepare, server.parts.clock())
-        await server.parts.trust._publish()
+        await server.parts.trust.publish()
         assert await three.refresh(domain) == server.parts.trust.bundle
         await server.parts.trust.replace(lead_seconds=0)
         await server.parts.identity.renew()

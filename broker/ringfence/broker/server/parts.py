@@ -20,6 +20,7 @@ from ringfence.broker.feed import Feed, Take
 from ringfence.broker.intent import Intent
 from ringfence.broker.issue import Issuer
 from ringfence.broker.nested.below import DownstreamApi
+from ringfence.broker.published import Place
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.revoking import Revoker
@@ -38,6 +39,7 @@ from ringfence.broker.store import ledger
 from ringfence.broker.store.changes import ChangeKind
 from ringfence.broker.store.engine import Store
 from ringfence.broker.trust import Trust
+from ringfence.broker.trust_loading import Terms, load_trust
 from ringfence.certs.upstream import Upstream
 from ringfence.proto.lane import Method
 
@@ -175,20 +177,16 @@ async def _load(start: _Start) -> Parts:
 
 async def _load_trust(start: _Start) -> Trust:
     config, opened = start.config, start.opened
-    trust = await Trust.load(
+    terms = Terms(
         config.trust_domain,
-        opened.keys,
-        store=opened.store,
-        bell=start.bell,
-        clock=start.clock,
-        pem=config.data_dir / BUNDLE,
-        ca_ttl=config.ca_ttl,
-        audit=opened.audit,
+        config.ca_ttl,
         upstream=await asyncio.to_thread(_upstream, config, asyncio.get_running_loop()),
         wit=WIT_SVID in config.features,
         keys_last=config.keys.last,
-        servers=opened.servers,
     )
+    pem = config.data_dir / BUNDLE
+    place = Place(opened.store, start.bell, start.clock, pem, audit=opened.audit, servers=opened.servers)
+    trust = await load_trust(terms, opened.keys, place)
     ours = [one.id for line in trust.authority.lines for one in line.every()]
     if unfinished := await opened.store.run(ledger.unfinished, ours):
         events.unfinished(unfinished)
