@@ -5,14 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.agent.v1 import agent_pb2 as agent
+from ringfence.broker.access.present import calling
+from ringfence.broker.access.rights import Caller, Rights, Subject
 from ringfence.broker.cli.server import run
 from ringfence.broker.server import upkeep
+from ringfence.broker.server.inventory_api import InventoryApi
 from ringfence.broker.server.main import config_of
+from ringfence.broker.store import ledger
+from ringfence.broker.store.ledger import Issuance
 from ringfence.certs.errors import Kind
 from ringfence.certs.profile import new_csr
 from tests.broker.server.harness import ServerUnderTest, failure, running_server
@@ -69,11 +75,59 @@ async def test_what_was_issued_and_refused_is_listed(tmp_path: Path) -> None:
 async def test_an_unknown_state_or_page_is_refused(tmp_path: Path) -> None:
     """And so is what nobody knows."""
     async with running_server(tmp_path) as server:
-        for request in (pb.ListIdentitiesRequest(state="dead"), pb.ListIdentitiesRequest(after="x")):
+        places = ("x", "1", ":a", "1:", "-1:a", "\u0661:a", f"{10**18}:a", f"1:{'a' * 41}", "1:a\n")
+        for request in (pb.ListIdentitiesRequest(state="dead"), *(pb.ListIdentitiesRequest(after=p) for p in places)):
             assert (await failure(server.admin.ListIdentities(request))).kind is Kind.INVALID
         for subject in ("spiffe://example.org/none", "00"):
             error = await failure(server.admin.ExplainIdentity(pb.ExplainIdentityRequest(subject=subject)))
             assert error.kind is Kind.NOT_FOUND
+
+
+async def pages(server: ServerUnderTest, rights: Rights, *, after: str = "") -> list[tuple[list[str], str]]:
+    """All that somebody with *rights* is answered page by page: serials, and where the next one begins."""
+    parts, answered = server.parts, []
+    api = InventoryApi(parts.store, parts.registry, parts.intent, parts.trust, parts.clock)
+    with calling(Caller(Subject("somebody"), rights)):
+        while not answered or after:
+            page = await api.list_identities(pb.ListIdentitiesRequest(after=after))
+            after = page.next
+            answered.append(([each.serial for each in page.identities], after))
+    return answered
+
+
+@pytest.mark.parametrize("end", [0, 1])
+async def test_no_page_names_what_its_reader_may_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: int
+) -> None:
+    """Whoever sees one namespace gets whole pages of it, and the next begins behind one that was shown."""
+    monkeypatch.setattr("ringfence.broker.server.inventory_api.PAGE", 2)
+    async with running_server(tmp_path) as server:
+        now = int(server.parts.clock().timestamp())
+        names = [f"spiffe://example.org/ns/{namespace}/sa/w" for namespace in "baabbababb"]
+        items = [
+            Issuance(f"{number:032x}", "x509", name, "e", "n", "k", now + 60 + number * end)
+            for number, name in enumerate(names)
+        ]
+        await server.parts.store.run(ledger.intend, items, now)
+        mine = [item.serial for item in items if "/ns/a/" in item.spiffe_id]
+        answered = await pages(server, Rights(views=frozenset({"a"})))
+        assert [serial for serials, _ in answered for serial in serials] == mine
+        assert [len(serials) for serials, _ in answered] == [2, 2]
+        assert all(not after or after.partition(":")[2] in mine for _, after in answered)
+        assert await pages(server, Rights(views=frozenset({"c"}))) == [([], "")]
+        everything = await pages(server, Rights(admin=True))
+        assert {item.serial for item in items} < {serial for serials, _ in everything for serial in serials}
+
+
+async def test_a_page_goes_on_behind_one_that_is_gone(tmp_path: Path) -> None:
+    """What was forgotten meanwhile still is a place in the list; nothing is skipped, nothing comes twice."""
+    async with running_server(tmp_path) as server:
+        now = int(server.parts.clock().timestamp())
+        items = [Issuance(f"{number:032x}", "x509", TRAINER, "e", "n", "k", now + 60) for number in (1, 3)]
+        await server.parts.store.run(ledger.intend, items, now)
+        [(serials, _)] = await pages(server, Rights(admin=True), after=f"{now + 60}:{2:032x}")
+        assert f"{3:032x}" in serials
+        assert f"{1:032x}" not in serials
 
 
 async def test_an_identity_of_intent_is_explained_by_its_document_and_line(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.access.present import present
+from ringfence.broker.access.reads import visible
 from ringfence.broker.entry import API_ORIGIN, DEFAULT_X509_TTL, Entry
 from ringfence.broker.entry_message import entry_message
 from ringfence.broker.intent import Intent
@@ -20,6 +23,7 @@ from ringfence.broker.trust import Trust
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 
+_PLACE = re.compile("([0-9]{1,18}):([!-~]{1,40})")  # end of life in Unix seconds, serial
 _GONE = "the entry that gave it is gone"
 _OWN = "an identity of Ringfence's own: its server, or an agent that attested"
 
@@ -50,10 +54,22 @@ class InventoryApi:
             expiring=max(asked.expiring, 0),
             after=_after(asked.after),
         )
-        found = await self.store.run(inventory.page, wanted, self._now())
-        last = found[-1] if len(found) == PAGE else None
-        following = f"{last.not_after}:{last.serial}" if last is not None else ""
+        found, more = await self._seen(wanted)
+        following = f"{found[-1].not_after}:{found[-1].serial}" if more else ""
         return pb.ListIdentitiesResponse(identities=map(_message, found), next=following)
+
+    async def _seen(self, wanted: Wanted) -> tuple[list[Identity], bool]:
+        """The next `PAGE` of *wanted* that the caller may see, and whether there are more of them.
+
+        The page after begins behind the last of them: behind one that is not shown, it would name that one.
+        """
+        rights, seen, ended = present().rights, list[Identity](), False
+        while not ended and len(seen) <= PAGE:
+            rows = await self.store.run(inventory.page, wanted, self._now(), limit=PAGE + 1)
+            seen += [row for row in rows if visible((row.spiffe_id,), rights)]
+            ended = len(rows) <= PAGE
+            wanted = replace(wanted, after=(rows[-1].not_after, rows[-1].serial)) if rows else wanted
+        return seen[:PAGE], len(seen) > PAGE
 
     async def explain(self, asked: pb.ExplainIdentityRequest) -> pb.ExplainIdentityResponse:
         """Why an identity, or one document of it, was given; raises NOT_FOUND for what is not known here."""
@@ -124,10 +140,11 @@ class InventoryApi:
 def _after(text: str) -> tuple[int, str] | None:
     if not text:
         return None
-    end, colon, serial = text.partition(":")
-    if not colon or not end.isdecimal():
-        raise RingfenceError(Kind.INVALID, f"{text!r} is no page of this list", hint="Begin with the first page again")
-    return int(end), serial
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        why = f"{text[:64]!r} is no page of this list"
+        raise RingfenceError(Kind.INVALID, why, hint="Begin with the first page again")
+    return int(found[1]), found[2]
 
 
 def _message(identity: Identity) -> pb.Identity:
