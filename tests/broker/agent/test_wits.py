@@ -280,6 +280,17 @@ async def test_it_is_renewed_at_half_of_its_life_with_a_new_key() -> None:
         assert (second.key != first.key, second.token != first.token) == (True, True)
 
 
+@pytest.mark.parametrize("late", [timedelta(minutes=10), timedelta(minutes=59), timedelta(minutes=59, seconds=58)])
+def test_one_that_comes_late_in_its_life_is_left_alone_for_a_while(late: timedelta) -> None:
+    """By a clock that is ahead of the server's, asking again at once would bring the same: a third of what is left."""
+    authority, _ = new_authority(wit=True)
+    key = new_key()
+    token, ends = issue_wit(authority, TRAINER, key.public_key(), now=NOW, ttl=LIFE)
+    now = NOW + late
+    held = HeldWit.of(token, key, ENTRY, authority.bundle(1), now)
+    assert held.renew_at - now >= (ends - now) / 3
+
+
 async def test_a_taint_renews_what_that_authority_signed() -> None:
     """At once when the server says so."""
     async with node() as (server, wits, told, cache):

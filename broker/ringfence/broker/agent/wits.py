@@ -62,6 +62,7 @@ class HeldWit:
             )
         if wit.key != key.public_key():
             raise RingfenceError(Kind.UNAUTHENTICATED, f"the server issued {wit.spiffe_id} for another key")
+        # Half of what is left, not of its whole life: one that comes late is not asked for again at once.
         due = renew_at(now, wit.expires_at, draw_jitter())
         return cls(wit.spiffe_id, token, private_jwk(key), wit.kid, wit.expires_at, due)
 
