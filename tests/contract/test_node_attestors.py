@@ -13,7 +13,8 @@ import pytest
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.attest.k8s_psat import PsatAttestor
-from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, NodeAttestor
+from ringfence.broker.attest.node_port import NONCE_BYTES, Asked, Evidence, NodeAttestor, Proven
+from ringfence.broker.attest.tpm_devid import TpmDevidAttestor
 from ringfence.broker.attest.x509pop import X509PopAttestor
 from ringfence.broker.store.engine import Store
 from ringfence.certs.errors import Kind, RingfenceError
@@ -22,8 +23,10 @@ from ringfence.certs.profile import new_csr
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.broker.attest.agent_pod import AgentPod
+from tests.broker.attest.devid import opened, shown
 from tests.certs.factory import Ca
 from tests.certs.material import NOW, TD, new_key
+from tests.certs.tpm.paper import PaperTpm
 
 CSR = new_csr(new_key())
 _CA = Ca()
@@ -60,6 +63,20 @@ def _certificate_case(_: Store, __: pytest.FixtureRequest) -> Case:
     return Case(attestor, good, lambda evidence: replace(evidence, csr=new_csr(new_key())), pb.X509Pop())
 
 
+def _devid_case(_: Store, __: pytest.FixtureRequest) -> Case:
+    tpm, roots = PaperTpm(_CA), (_CA.certificate,)
+    attestor = TpmDevidAttestor(TD, lambda: roots, lambda: roots, clock=lambda: NOW)
+
+    async def good() -> Evidence:
+        nonce = bytes(NONCE_BYTES)
+        found = tpm.evidence(_CA, _DEVICE, challenge(TD, nonce, CSR, attestor=attestor.name))
+        asked = await attestor.prove(Evidence(shown(found), CSR, nonce))
+        assert isinstance(asked, Asked)
+        return opened(tpm, asked, CSR)
+
+    return Case(attestor, good, lambda evidence: replace(evidence, csr=new_csr(new_key())), pb.TpmDevid())
+
+
 def _pod_case(_: Store, request: pytest.FixtureRequest) -> Case:
     agent = AgentPod.of(request.getfixturevalue("kubernetes"))
 
@@ -72,7 +89,12 @@ def _pod_case(_: Store, request: pytest.FixtureRequest) -> Case:
     return Case(PsatAttestor([agent.cluster()]), good, spoil, pb.K8sPsat(cluster="test"))
 
 
-_CASES = {"join_token": _token_case, "x509pop": _certificate_case, "k8s_psat": _pod_case}
+_CASES = {
+    "join_token": _token_case,
+    "x509pop": _certificate_case,
+    "k8s_psat": _pod_case,
+    "tpm_devid": _devid_case,
+}
 _K8S = (pytest.mark.k8s, pytest.mark.slow, pytest.mark.xdist_group("kubernetes"))
 
 
@@ -87,6 +109,7 @@ async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 async def test_good_evidence_names_a_node(case: Case) -> None:
     """The name is a segment of a SPIFFE ID, and what is proved can be spelled in an entry."""
     proven = await case.attestor.prove(await case.good())
+    assert isinstance(proven, Proven)
     assert SpiffeId(TD, f"/ringfence/agent/{case.attestor.name}/{proven.name}").is_reserved
     assert [Selector.parse(str(selector)) for selector in proven.selectors] == sorted(proven.selectors)
 

@@ -74,6 +74,8 @@ class ServerConfig:
     audit_rotate_bytes: int = DEFAULT_ROTATE
     x509pop_ca: tuple[Path, ...] = ()  # PEM files; none: no node attests by certificate
     x509pop_spiffe: SpiffeId | None = None  # at or below which such a node's SVID is
+    tpm_devid_ca: tuple[Path, ...] = ()  # PEM files; none: no node attests by a key in a TPM
+    tpm_ek_ca: tuple[Path, ...] = ()  # PEM files of those who vouch for TPMs
     k8s_clusters: Path | None = None  # a TOML file of clusters; none: no node attests by k8s_psat
     keys: KeyChoice = field(default_factory=KeyChoice)
     signers: int = 0  # processes that sign; 0: this one does
@@ -92,6 +94,12 @@ class ServerConfig:
                 f"a socket's path has at most {MAX_SOCKET_PATH} bytes",
                 where=str(self.admin_path),
                 hint="Give a shorter --admin-socket",
+            )
+        if bool(self.tpm_devid_ca) != bool(self.tpm_ek_ca):
+            raise RingfenceError(
+                Kind.INVALID,
+                "--tpm-devid-ca and --tpm-ek-ca go together",
+                hint="Name those who issue to nodes, and those who make their TPMs",
             )
 
     @property

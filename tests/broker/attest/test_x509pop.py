@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, Proven
-from ringfence.broker.attest.x509pop import RootFiles, X509PopAttestor, read_roots
+from ringfence.broker.attest.x509pop import X509PopAttestor
 from ringfence.certs.authority import Authority
 from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
@@ -95,49 +92,3 @@ async def test_in_spiffe_mode_a_certificate_without_a_spiffe_id_is_refused() -> 
     attestor = X509PopAttestor(TD, lambda: (ca.certificate,), below=BELOW, clock=lambda: NOW)
     with pytest.raises(RingfenceError, match="alternative name"):
         await attestor.prove(_evidence(key, ca.issue(key)))
-
-
-def test_authorities_are_read_from_pem_files(tmp_path: Path) -> None:
-    """All of all files; what can't be used names its file."""
-    paths = [tmp_path / "a.pem", tmp_path / "b.pem"]
-    cas = [Ca("a"), Ca("b"), Ca("c")]
-    pem = [ca.certificate.public_bytes(Encoding.PEM) for ca in cas]
-    paths[0].write_bytes(pem[0] + pem[1])
-    paths[1].write_bytes(pem[2])
-    assert read_roots(paths) == tuple(ca.certificate for ca in cas)
-    paths[1].write_bytes(b"nonsense")
-    for bad in (paths[1], tmp_path / "absent.pem"):
-        with pytest.raises(RingfenceError) as caught:
-            read_roots([bad])
-        assert caught.value.where == str(bad)
-    paths[0].write_bytes(pem[0] * 101)
-    with pytest.raises(RingfenceError, match="at most 100"):
-        read_roots(paths[:1])
-
-
-def test_authorities_are_read_again_when_a_file_changes(tmp_path: Path) -> None:
-    """Another one in its place, and one that is taken out: no restart is needed for either."""
-    cas = [Ca() for _ in range(3)]
-    pem = [ca.certificate.public_bytes(Encoding.PEM) for ca in cas]
-    path = tmp_path / "ca.pem"
-    path.write_bytes(pem[0] + pem[1])
-    roots = RootFiles([path])
-    assert roots() == (cas[0].certificate, cas[1].certificate)
-    path.write_bytes(pem[1])
-    assert roots() == (cas[1].certificate,)
-    (tmp_path / "new").write_bytes(pem[2])
-    (tmp_path / "new").rename(path)
-    assert roots() == (cas[2].certificate,)
-
-
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"nonsense"), lambda path: path.unlink()])
-def test_files_that_cannot_be_used_change_nothing(tmp_path: Path, damage: Callable[[Path], object]) -> None:
-    """A half-written file locks no node out; once it is whole, it counts."""
-    old, new = Ca(), Ca()
-    path = tmp_path / "ca.pem"
-    path.write_bytes(old.certificate.public_bytes(Encoding.PEM))
-    roots = RootFiles([path])
-    damage(path)
-    assert roots() == (old.certificate,)
-    path.write_bytes(new.certificate.public_bytes(Encoding.PEM))
-    assert roots() == (new.certificate,)

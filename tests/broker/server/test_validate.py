@@ -67,12 +67,14 @@ async def test_what_nodes_prove_themselves_by_is_read(tmp_path: Path) -> None:
     ca.write_bytes(Ca().certificate.public_bytes(Encoding.PEM))
     (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig_of({"server": "https://127.0.0.1:1"})))
     clusters.write_text('[clusters.prod]\nservice_accounts = ["a:b"]\nkubeconfig = "kubeconfig"\n')
-    found = await checks(tmp_path / "data", x509pop_ca=(ca,), k8s_clusters=clusters)
+    files = {"x509pop_ca": (ca,), "k8s_clusters": clusters, "tpm_devid_ca": (ca,), "tpm_ek_ca": (ca,)}
+    found = await checks(tmp_path / "data", **files)
     assert (found["x509pop"].detail, found["k8s_psat"].detail) == ("1 authorities of nodes", f"{clusters}: prod")
+    assert (found["tpm_devid"].detail, found["tpm_ek"].detail) == ("1 authorities of nodes", "1 authorities of TPMs")
     for path in (ca, clusters):
         path.write_text("nonsense")
-    found = await checks(tmp_path / "data", x509pop_ca=(ca,), k8s_clusters=clusters)
-    for name, path in (("x509pop", ca), ("k8s_psat", clusters)):
+    found = await checks(tmp_path / "data", **files)
+    for name, path in (("x509pop", ca), ("k8s_psat", clusters), ("tpm_devid", ca), ("tpm_ek", ca)):
         assert not found[name].ok
         assert str(path) in found[name].detail
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # an agent that serves no broker does not pay for it
     from ringfence.broker.broker_api.allowed import BrokerConfig
 
 ADMIN_SUFFIX = ".admin"
+TPM = "device:/dev/tpmrm0"  # through the kernel's resource manager
 PROJECTED_TOKEN = Path("/var/run/secrets/tokens/ringfence-agent")
 
 
@@ -29,6 +30,10 @@ class AgentConfig:
     attestor: str = "join_token"
     x509pop_cert: Path | None = None
     x509pop_key: Path | None = None
+    tpm_devid_cert: Path | None = None
+    tpm_devid_priv: Path | None = None
+    tpm_devid_pub: Path | None = None
+    tpm_tcti: str = TPM
     k8s_psat_cluster: str = ""  # as the server's configuration names it
     k8s_psat_token: Path = PROJECTED_TOKEN
     k8s_node: str = ""  # whose pods are followed; empty: no API is asked
@@ -60,6 +65,13 @@ class AgentConfig:
         if self.attestor != "x509pop" and any(files):
             raise RingfenceError(
                 Kind.INVALID, "--x509pop-cert and --x509pop-key are for --attestor x509pop", hint="Add that flag"
+            )
+        devid = (self.tpm_devid_cert, self.tpm_devid_priv, self.tpm_devid_pub)
+        if any(devid) if self.attestor != "tpm_devid" else not all(devid):
+            raise RingfenceError(
+                Kind.INVALID,
+                "--attestor tpm_devid, --tpm-devid-cert, --tpm-devid-priv and --tpm-devid-pub go together",
+                hint="Give all of them, or none",
             )
         if (self.attestor == "k8s_psat") != bool(self.k8s_psat_cluster):
             raise RingfenceError(

@@ -61,8 +61,12 @@ async def enrol(address: Address, trust: Trust, prover: NodeProver, *, now: date
         # A challenge is good on this connection only.
         asked = agent_pb2.ChallengeRequest()
         nonce = (await client.Challenge(asked, timeout=_PATIENCE)).nonce if prover.needs_challenge else b""
-        request = await asyncio.to_thread(prover.evidence, trust.trust_domain, nonce, new_csr(key))
+        csr = new_csr(key)
+        request = await asyncio.to_thread(prover.evidence, trust.trust_domain, nonce, csr)
         answer = await client.Attest(request, timeout=_PATIENCE)
+        if answer.HasField("tpm_credential"):  # once: whoever asks again has not admitted us
+            request = await asyncio.to_thread(prover.answer, answer.tpm_credential, csr)
+            answer = await client.Attest(request, timeout=_PATIENCE)
     except grpc.aio.AioRpcError as error:
         raise refusal(error, address) from error
     finally:

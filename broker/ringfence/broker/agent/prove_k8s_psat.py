@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent.prove import unasked
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 
@@ -34,6 +35,10 @@ class ProjectedTokenProver:
         if not token:
             raise self._unusable("it is empty")
         return agent_pb2.AttestRequest(k8s_psat=agent_pb2.K8sPsat(cluster=self._cluster, token=token), csr=csr)
+
+    def answer(self, asked: agent_pb2.TpmCredential, csr: bytes) -> agent_pb2.AttestRequest:  # noqa: ARG002  # the port's
+        """A token is all there is."""
+        raise unasked(self.name)
 
     def accepted(self) -> None:
         """It is good again."""

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.agent.prove import unasked
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import PrivateKey, challenge, possess
 from ringfence.certs.spiffe_id import TrustDomain
@@ -45,6 +46,10 @@ class CertificateProver:
             ),
             csr=csr,
         )
+
+    def answer(self, asked: agent_pb2.TpmCredential, csr: bytes) -> agent_pb2.AttestRequest:  # noqa: ARG002  # the port's
+        """A certificate and its key are all there is."""
+        raise unasked(self.name)
 
     def accepted(self) -> None:
         """It is good again."""

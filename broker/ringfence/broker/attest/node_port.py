@@ -15,12 +15,14 @@ class Evidence:
     """What one call of Attest brought.
 
     `given` is the branch of the message's oneof that is the attestor's own. `csr` was checked already. `nonce` is what
-    the server gave out on this very connection, empty if nothing was asked for or it was used before.
+    the server gave out on this very connection, empty if nothing was asked for or it was used before. `pending` is what
+    the attestor of the call before on this connection wanted remembered, which may have been another one.
     """
 
     given: Any = field(repr=False)
     csr: bytes = field(repr=False)
     nonce: bytes = field(repr=False)
+    pending: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,20 @@ class Proven:
     selectors: tuple[Selector, ...] = ()  # sorted
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Not proved yet: the agent is sent *answer*, and its next call on this connection comes with *pending*, once."""
+
+    answer: Any  # an AttestResponse that admits nobody
+    pending: Any = field(repr=False)
+
+
 class NodeAttestor(Protocol):
     """One way to prove what node an agent runs on. It believes nothing that the evidence does not prove."""
 
     name: str  # the branch of AttestRequest.evidence, and the segment of the agent's SPIFFE ID
     can_reattest: bool  # whether the same evidence may come again
 
-    async def prove(self, evidence: Evidence) -> Proven:
-        """Who the node is; raises UNAUTHENTICATED or INVALID, and is asked once a call."""
+    async def prove(self, evidence: Evidence) -> Proven | Asked:
+        """Who the node is, or what is asked of it first; raises UNAUTHENTICATED or INVALID. Called once a call."""
         ...

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ringfence.broker import events
 from ringfence.broker.attest.node_port import NONCE_BYTES, Evidence, Proven
+from ringfence.broker.attest.roots import Roots
 from ringfence.certs.bundle import SpiffeBundle
-from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import Possession, Possessor, challenge, prove
 from ringfence.certs.selectors import Selector
@@ -26,8 +23,6 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.certs.svid import verify_peer
 
 ATTESTOR = "x509pop"
-Roots = tuple[x509.Certificate, ...]
-_MAX_ROOTS = 100
 
 
 class X509PopAttestor:
@@ -82,55 +77,6 @@ class X509PopAttestor:
         return Proven(name, _selectors(found, spiffe_id))
 
 
-class RootFiles:
-    """The authorities in PEM files, read again when one has changed. Raises INVALID when it is made and none can be."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = tuple(paths)
-        self._stamp = self._look()
-        self._roots = read_roots(paths)
-
-    def __call__(self) -> Roots:
-        """As the files have them now; where those can't be used, as they were, and the log says so."""
-        stamp = self._look()  # before the reading, so that what changes meanwhile is read next time
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._roots = read_roots(self._paths)
-            except RingfenceError as error:
-                events.authorities_kept(error)
-            else:
-                events.authorities_read(len(self._roots))
-        return self._roots
-
-    def _look(self) -> tuple[object, ...]:
-        return tuple(_stamp_of(path) for path in self._paths)
-
-
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def read_roots(paths: Sequence[Path]) -> Roots:
-    """The authorities in PEM files; raises INVALID naming the file."""
-    roots: list[x509.Certificate] = []
-    for path in paths:
-        try:
-            found = x509.load_pem_x509_certificates(path.read_bytes())
-            roots += [read_certificate(root.public_bytes(Encoding.DER)) for root in found]
-        except OSError as error:
-            raise _unusable(path, error.strerror or str(error)) from error
-        except ValueError:
-            raise _unusable(path, "it holds no certificate in PEM, or a damaged one") from None
-    if len(roots) > _MAX_ROOTS:
-        raise RingfenceError(Kind.INVALID, f"at most {_MAX_ROOTS} authorities of nodes, these are {len(roots)}")
-    return tuple(roots)
-
-
 def _selectors(found: Possessor, spiffe_id: SpiffeId | None = None) -> tuple[Selector, ...]:
     facts = [f"ca:fingerprint:{authority}" for authority in found.authorities]
     if found.common_name:
@@ -138,9 +84,3 @@ def _selectors(found: Possessor, spiffe_id: SpiffeId | None = None) -> tuple[Sel
     if spiffe_id is not None:
         facts.append(f"spiffe_id:{spiffe_id}")
     return tuple(sorted(Selector(ATTESTOR, fact) for fact in facts))
-
-
-def _unusable(path: Path, detail: str) -> RingfenceError:
-    return RingfenceError(
-        Kind.INVALID, f"the authority of nodes can't be used: {detail}", where=str(path), hint="Check --x509pop-ca"
-    )

@@ -54,7 +54,7 @@ def command() -> None:
 )
 @click.option(
     "--attestor",
-    type=click.Choice(["join_token", "x509pop", "k8s_psat"]),
+    type=click.Choice(["join_token", "x509pop", "k8s_psat", "tpm_devid"]),
     default="join_token",
     show_default=True,
     envvar="RINGFENCE_AGENT_ATTESTOR",
@@ -71,6 +71,31 @@ def command() -> None:
     type=_FILE,
     envvar="RINGFENCE_X509POP_KEY",
     help="Its private key in PEM, 0600.",
+)
+@click.option(
+    "--tpm-devid-cert",
+    type=_FILE,
+    envvar="RINGFENCE_TPM_DEVID_CERT",
+    help="The certificate in PEM of this node's key in its TPM, intermediates after it.",
+)
+@click.option(
+    "--tpm-devid-priv",
+    type=_FILE,
+    envvar="RINGFENCE_TPM_DEVID_PRIV",
+    help="That key as the TPM wrapped it (TPM2B_PRIVATE).",
+)
+@click.option(
+    "--tpm-devid-pub",
+    type=_FILE,
+    envvar="RINGFENCE_TPM_DEVID_PUB",
+    help="Its public area (TPM2B_PUBLIC).",
+)
+@click.option(
+    "--tpm-tcti",
+    default="device:/dev/tpmrm0",
+    show_default=True,
+    envvar="RINGFENCE_TPM_TCTI",
+    help="How to reach the TPM: device:PATH, or swtpm:path=SOCKET of a software TPM.",
 )
 @click.option(
     "--k8s-psat-cluster",
@@ -146,6 +171,10 @@ def run(**options: Any) -> None:
             attestor=options["attestor"],
             x509pop_cert=options["x509pop_cert"],
             x509pop_key=options["x509pop_key"],
+            tpm_devid_cert=options["tpm_devid_cert"],
+            tpm_devid_priv=options["tpm_devid_priv"],
+            tpm_devid_pub=options["tpm_devid_pub"],
+            tpm_tcti=options["tpm_tcti"],
             k8s_psat_cluster=options["k8s_psat_cluster"],
             k8s_psat_token=options["k8s_psat_token"],
             k8s_node=options["k8s_node"],

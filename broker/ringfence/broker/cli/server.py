@@ -114,6 +114,20 @@ def command() -> None:
     help="Take X.509-SVIDs at or below this SPIFFE ID only, of another trust domain.",
 )
 @click.option(
+    "--tpm-devid-ca",
+    type=_PATH,
+    multiple=True,
+    envvar="RINGFENCE_TPM_DEVID_CA",
+    help="PEM file of an authority whose certificates are of nodes' keys in TPMs; may be given again.",
+)
+@click.option(
+    "--tpm-ek-ca",
+    type=_PATH,
+    multiple=True,
+    envvar="RINGFENCE_TPM_EK_CA",
+    help="PEM file of an authority that vouches for TPMs; may be given again.",
+)
+@click.option(
     "--k8s-clusters",
     type=_PATH,
     envvar="RINGFENCE_K8S_CLUSTERS",

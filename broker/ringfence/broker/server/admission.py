@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
-from ringfence.broker.attest.node_port import Evidence, NodeAttestor
+from ringfence.broker.attest.node_port import Asked, Evidence, NodeAttestor
 from ringfence.broker.entry import AGENT_PREFIX
 from ringfence.broker.issue import Issuer
 from ringfence.broker.server.agents import Agents
@@ -36,18 +35,20 @@ class Admission:
         self._issuer = issuer
         self._clock = clock
 
-    async def admit(self, kind: str, given: Any, csr: bytes, nonce: bytes) -> tuple[Node, tuple[bytes, ...]]:
-        """The node and its chain; raises UNAUTHENTICATED, DENIED or INVALID."""
+    async def admit(self, kind: str, evidence: Evidence) -> tuple[Node, tuple[bytes, ...]] | Asked:
+        """The node and its chain, or what is asked of it first; raises UNAUTHENTICATED, DENIED or INVALID."""
         # 1. Evidence of a kind that this server takes.
         attestor = self._attestors.get(kind)
         if attestor is None:
             raise _not_taken(kind, self._attestors)
         # 2. The request is sound, or no evidence is spent on it.
-        if len(csr) > _MAX_CSR:
+        if len(evidence.csr) > _MAX_CSR:
             raise RingfenceError(Kind.INVALID, f"a certificate signing request has at most {_MAX_CSR} bytes")
-        key = csr_public_key(csr)
-        # 3. The evidence proves who the node is.
-        proven = await attestor.prove(Evidence(given, csr, nonce))
+        key = csr_public_key(evidence.csr)
+        # 3. The evidence proves who the node is; until then nothing is signed.
+        proven = await attestor.prove(evidence)
+        if isinstance(proven, Asked):
+            return proven
         spiffe_id = SpiffeId(self._trust_domain, f"{AGENT_PREFIX}{attestor.name}/{proven.name}")
         # 4. It is not banned: nothing is signed for one that is.
         self._agents.check_ban(spiffe_id)
@@ -69,5 +70,5 @@ def _not_taken(kind: str, taken: Iterable[str]) -> RingfenceError:
     return RingfenceError(
         Kind.DENIED,
         f"this server takes no {kind} evidence, only {', '.join(sorted(taken))}",
-        hint="Start it with --x509pop-ca or --k8s-clusters, or the agent with --attestor join_token",
+        hint="Start it with --x509pop-ca, --k8s-clusters or --tpm-devid-ca, or the agent with --attestor join_token",
     )

@@ -48,6 +48,8 @@ def config_of(given: Mapping[str, Any]) -> ServerConfig:
         audit_rotate_bytes=given["audit_rotate_mib"] << 20,
         x509pop_ca=given["x509pop_ca"],
         x509pop_spiffe=SpiffeId.parse(given["x509pop_spiffe"]) if given["x509pop_spiffe"] else None,
+        tpm_devid_ca=given["tpm_devid_ca"],
+        tpm_ek_ca=given["tpm_ek_ca"],
         k8s_clusters=given["k8s_clusters"],
         keys=KeyChoice.of(given),
         signers=given["signers"],

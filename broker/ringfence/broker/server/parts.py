@@ -47,15 +47,23 @@ from ringfence.proto.lane import Method
 def _node_attestors(config: ServerConfig, clock: Clock) -> Iterator[NodeAttestor]:
     """Those that the configuration asks for, beside join tokens; raises INVALID."""
     if config.x509pop_ca:
-        from ringfence.broker.attest.x509pop import RootFiles, X509PopAttestor
+        from ringfence.broker.attest.roots import RootFiles
+        from ringfence.broker.attest.x509pop import X509PopAttestor
 
-        roots = RootFiles(config.x509pop_ca)
+        roots = RootFiles(config.x509pop_ca, "--x509pop-ca")
         yield X509PopAttestor(config.trust_domain, roots, below=config.x509pop_spiffe, clock=clock)
     if config.k8s_clusters:
         from ringfence.broker.attest.k8s_clusters import read_clusters
         from ringfence.broker.attest.k8s_psat import PsatAttestor
 
         yield PsatAttestor(read_clusters(config.k8s_clusters))
+    if config.tpm_devid_ca:
+        from ringfence.broker.attest.roots import RootFiles
+        from ringfence.broker.attest.tpm_devid import TpmDevidAttestor
+
+        devid = RootFiles(config.tpm_devid_ca, "--tpm-devid-ca")
+        endorsement = RootFiles(config.tpm_ek_ca, "--tpm-ek-ca")
+        yield TpmDevidAttestor(config.trust_domain, devid, endorsement, clock=clock)
 
 
 def _upstream(config: ServerConfig, loop: asyncio.AbstractEventLoop) -> Upstream | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -44,7 +44,10 @@ def _checks(config: ServerConfig, now: datetime) -> Iterator[tuple[str, Callable
     if config.access is not None:
         yield "access", partial(_access, config.access)
     if config.x509pop_ca:
-        yield "x509pop", partial(_certificates, config)
+        yield "x509pop", partial(_certificates, config.x509pop_ca, "--x509pop-ca")
+    if config.tpm_devid_ca:
+        yield "tpm_devid", partial(_certificates, config.tpm_devid_ca, "--tpm-devid-ca")
+        yield "tpm_ek", partial(_certificates, config.tpm_ek_ca, "--tpm-ek-ca")
     if config.k8s_clusters is not None:
         yield "k8s_psat", partial(_clusters, config.k8s_clusters)
     if config.intent is not None:
@@ -116,10 +119,10 @@ def _access(access: AccessConfig) -> str:
     return f"grants: {len(access.grants)}, issuers: {len(access.issuers)}, on {where}"
 
 
-def _certificates(config: ServerConfig) -> str:
-    from ringfence.broker.attest.x509pop import read_roots
+def _certificates(files: Sequence[Path], flag: str) -> str:
+    from ringfence.broker.attest.roots import read_roots
 
-    return f"{len(read_roots(config.x509pop_ca))} authorities of nodes"
+    return f"{len(read_roots(files, flag))} authorities of {'TPMs' if flag == '--tpm-ek-ca' else 'nodes'}"
 
 
 def _clusters(path: Path) -> str:

@@ -29,6 +29,10 @@ class Reader:
         """The bytes of a TPM2B."""
         return self.take(self.number(2))
 
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self.take(len(self._data) - self._at)
+
     def end(self) -> None:
         """Nothing more is there: what is left over was judged by nobody."""
         if self._at != len(self._data):

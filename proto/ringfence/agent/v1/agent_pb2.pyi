@@ -7,16 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttestRequest(_message.Message):
-    __slots__ = ("join_token", "x509pop", "k8s_psat", "csr")
+    __slots__ = ("join_token", "x509pop", "k8s_psat", "tpm_devid", "csr")
     JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
     X509POP_FIELD_NUMBER: _ClassVar[int]
     K8S_PSAT_FIELD_NUMBER: _ClassVar[int]
+    TPM_DEVID_FIELD_NUMBER: _ClassVar[int]
     CSR_FIELD_NUMBER: _ClassVar[int]
     join_token: str
     x509pop: X509Pop
     k8s_psat: K8sPsat
+    tpm_devid: TpmDevid
     csr: bytes
-    def __init__(self, join_token: _Optional[str] = ..., x509pop: _Optional[_Union[X509Pop, _Mapping]] = ..., k8s_psat: _Optional[_Union[K8sPsat, _Mapping]] = ..., csr: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, join_token: _Optional[str] = ..., x509pop: _Optional[_Union[X509Pop, _Mapping]] = ..., k8s_psat: _Optional[_Union[K8sPsat, _Mapping]] = ..., tpm_devid: _Optional[_Union[TpmDevid, _Mapping]] = ..., csr: _Optional[bytes] = ...) -> None: ...
 
 class ChallengeRequest(_message.Message):
     __slots__ = ()
@@ -44,15 +46,47 @@ class K8sPsat(_message.Message):
     token: str
     def __init__(self, cluster: _Optional[str] = ..., token: _Optional[str] = ...) -> None: ...
 
+class TpmDevid(_message.Message):
+    __slots__ = ("chain", "devid", "signature", "endorsement_certificate", "endorsement", "attestation", "certification", "certification_signature", "secret")
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    DEVID_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    ENDORSEMENT_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    ENDORSEMENT_FIELD_NUMBER: _ClassVar[int]
+    ATTESTATION_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATION_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    devid: bytes
+    signature: bytes
+    endorsement_certificate: bytes
+    endorsement: bytes
+    attestation: bytes
+    certification: bytes
+    certification_signature: bytes
+    secret: bytes
+    def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., devid: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., endorsement_certificate: _Optional[bytes] = ..., endorsement: _Optional[bytes] = ..., attestation: _Optional[bytes] = ..., certification: _Optional[bytes] = ..., certification_signature: _Optional[bytes] = ..., secret: _Optional[bytes] = ...) -> None: ...
+
 class AttestResponse(_message.Message):
-    __slots__ = ("spiffe_id", "chain", "bundle")
+    __slots__ = ("spiffe_id", "chain", "bundle", "tpm_credential")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    TPM_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     chain: _containers.RepeatedScalarFieldContainer[bytes]
     bundle: bytes
-    def __init__(self, spiffe_id: _Optional[str] = ..., chain: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ...) -> None: ...
+    tpm_credential: TpmCredential
+    def __init__(self, spiffe_id: _Optional[str] = ..., chain: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ..., tpm_credential: _Optional[_Union[TpmCredential, _Mapping]] = ...) -> None: ...
+
+class TpmCredential(_message.Message):
+    __slots__ = ("id_object", "encrypted_secret")
+    ID_OBJECT_FIELD_NUMBER: _ClassVar[int]
+    ENCRYPTED_SECRET_FIELD_NUMBER: _ClassVar[int]
+    id_object: bytes
+    encrypted_secret: bytes
+    def __init__(self, id_object: _Optional[bytes] = ..., encrypted_secret: _Optional[bytes] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "svids", "jwt", "renew", "unknown_key", "wit")
