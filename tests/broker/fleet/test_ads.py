@@ -22,6 +22,7 @@ from ringfence.proto.lane import Lane
 from ringfence.proto.service import service_of
 from ringfence.proxy.v1 import proxy_pb2
 from ringfence.xds.codec import message
+from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, LISTENER
 from tests.broker.fleet.tls import Identities
 from tests.broker.fleet.world import MESH, PULL, MemoryLog, compiled, model
@@ -263,3 +264,35 @@ async def test_a_revoked_proxys_stream_ends_and_the_next_one_is_refused(
     async with stream(identities, port, TRAINER) as ads:
         await ads.ask(type_url=CLUSTER, node=node())
         assert await ads.read()
+
+
+def from_grpc(**metadata: Any) -> dict[str, Any]:
+    """The node of a library."""
+    return node(**metadata) | {"user_agent_name": "gRPC Go"}
+
+
+async def test_a_library_gets_its_own_dialect_and_only_by_name(
+    world: tuple[Fleet, int], identities: Identities
+) -> None:
+    """On the same service; what an Envoy would get without naming it, a library does not."""
+    fleet, port = world
+    fleet._compiler = compile_snapshot
+    fleet.apply(model(MESH.replace("protocol: http", "protocol: grpc") + PULL))
+    async with stream(identities, port, TRAINER, "Sotw") as ads:
+        await ads.ask(type_url=CLUSTER, node=from_grpc())
+        everything = await ads.read()
+        await ads.ask(type_url=LISTENER, resource_names=["registry.shared:http"])
+        named = await ads.read()
+    assert not everything.resources
+    assert b"certificate_provider" not in everything.SerializeToString()
+    assert len(named.resources) == 1
+    assert b"registry.shared:http" in named.SerializeToString()
+
+
+async def test_a_library_that_asks_for_increments_is_refused(world: tuple[Fleet, int], identities: Identities) -> None:
+    """None does; a stream of the other dialect would hold matchers, which it would ignore."""
+    fleet, port = world
+    fleet.apply(model())
+    async with stream(identities, port, TRAINER, "Delta") as ads:
+        await ads.ask(type_url=CLUSTER, node=from_grpc())
+        assert await ads.code() is grpc.StatusCode.INVALID_ARGUMENT

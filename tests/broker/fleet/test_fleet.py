@@ -49,7 +49,7 @@ async def test_an_edit_that_means_the_same_touches_nobody() -> None:
     touched = fleet.apply(model("# a comment\n" + MESH + PULL))
 
     assert touched == 0
-    assert trainer.proxy.status().state == "SYNCED"
+    assert trainer.proxy.status(NOW).state == "SYNCED"
 
 
 async def test_endpoints_come_from_connected_proxies_and_outlive_them_by_a_grace() -> None:
@@ -97,7 +97,7 @@ async def test_only_ports_that_the_intent_knows_are_offered() -> None:
     fleet = await fleet_of()
     registry = FakeProxy(fleet, "shared/registry", inbound={"http": "127.0.0.1:1", "other": "127.0.0.1:2"})
 
-    assert registry.proxy.status().inbound == ["http=127.0.0.1:1"]
+    assert registry.proxy.status(NOW).inbound == ["http=127.0.0.1:1"]
 
 
 async def test_one_node_id_of_two_workloads_is_two_proxies() -> None:

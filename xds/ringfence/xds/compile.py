@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from ringfence.policy.model import Model, Workload
-from ringfence.policy.scope import upstreams_of
+from ringfence.policy.model import Destination, Model, Workload
+from ringfence.policy.scope import Upstream, routed, upstreams_of
 from ringfence.xds.egress import Egress
 from ringfence.xds.inbound import inbound
 from ringfence.xds.instance import Instance
-from ringfence.xds.outbound import Endpoints, outbound
+from ringfence.xds.outbound import Endpoints, outbound, towards
+from ringfence.xds.proxyless.compile import proxyless
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.telemetry import Reporter
 
@@ -34,8 +35,12 @@ def compile_snapshot(
 ) -> Snapshot:
     """What the proxy of *workload* is to hold: what it serves and what it may reach, and nothing else.
 
+    A gRPC library that has no proxy gets the same policy in its own dialect.
+
     Rules that have expired at *now* (aware, UTC) are left out: compile again at `next_expiry`.
     """
+    if instance.proxyless:
+        return Snapshot.of(proxyless(model, workload, instance, endpoints, now=now), model.revision)
     return Snapshot.of(_resources(model, workload, instance, endpoints, now, server or ServerFacts()), model.revision)
 
 
@@ -50,14 +55,23 @@ def _resources(
     reporter = Reporter(workload, instance.node_id)
     egress = Egress(model, workload, reporter, now, server.system_roots)
     upstreams = upstreams_of(model, workload)
+    here = [upstream for upstream in upstreams if upstream.name in instance.upstream]
     yield from inbound(model, workload, instance, reporter, now)
-    for upstream in upstreams:
-        address = instance.upstream.get(upstream.name)
-        if address is None:
-            continue
+    for upstream in here:
+        address = instance.upstream[upstream.name]
         if upstream.external:
             yield from egress.upstream(upstream, address)
         else:
             yield from outbound(model, workload, upstream, address, endpoints, reporter)
+    for port in _routed(model, here):
+        yield from towards(model, workload, port, endpoints)
     if instance.egress is not None:
         yield from egress.forward_proxy([u for u in upstreams if u.external], instance.egress)
+
+
+def _routed(model: Model, upstreams: list[Upstream]) -> Iterator[Destination]:
+    """Where routes lead beside the upstreams themselves; towards a revoked identity there is no cluster: 503."""
+    for port in routed(model, upstreams):
+        known = model.revoked.get(str(model.workloads[port.key].spiffe_id))
+        if known is None or not known.whole:
+            yield port

@@ -29,8 +29,12 @@ class Conversation:
         return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
 
     def holds(self, snapshot: Snapshot) -> bool:
-        """Whether the client acknowledged every resource of *snapshot*."""
-        return all(wants.holds(snapshot.named(url)) for url, wants in self._types.items())
+        """Whether the client acknowledged every resource of *snapshot*; one that asks by name, all that it asks for."""
+        by_name = not self._dialect.everything
+        return all(
+            wants.holds(wants.wanted(snapshot, url) if by_name else snapshot.named(url))
+            for url, wants in self._types.items()
+        )
 
     def _asked(self, type_url: str) -> tuple[str, Subscription | None]:
         """The type of a request and its subscription; None for one not served: the stream goes on in silence (2)."""

@@ -1,8 +1,8 @@
 """Discovery requests and responses as values and bytes, for both variants (service/discovery/v3/discovery.proto).
 
 Requests are read through the codec and reduced to what a control plane needs: of Envoy's 61 KB of node only the id, the
-cluster and the metadata are kept. Responses are put together from resources that were encoded once; no message is
-built on the way out, and equal responses are one bytes object however many streams send them.
+cluster, the metadata and the kind of client are kept. Responses are put together from resources that were encoded once;
+no message is built on the way out, and equal responses are one bytes object however many streams send them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ class Node:
     id: str
     cluster: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    user_agent: str = ""
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether a gRPC library asks for itself, as "gRPC C-core linux Python" or "gRPC Go": it has a dialect."""
+        return self.user_agent.startswith("gRPC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +153,4 @@ def _error(read: Any) -> str | None:
 def _node(read: Any) -> Node | None:
     if not read.HasField("node"):
         return None
-    return Node(read.node.id, read.node.cluster, MessageToDict(read.node.metadata))
+    return Node(read.node.id, read.node.cluster, MessageToDict(read.node.metadata), read.node.user_agent_name)

@@ -27,16 +27,20 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One proxy: addresses by port name, by upstream (`registry.shared/http`), and of the catch-all egress listener."""
+    """One proxy: addresses by port name, by upstream (`registry.shared/http`), and of the catch-all egress listener.
+
+    `proxyless`: there is none, but a gRPC library that speaks for itself; of the addresses only those of ports are its.
+    """
 
     node_id: str
     inbound: Mapping[str, Address] = field(default_factory=dict)
     upstream: Mapping[str, Address] = field(default_factory=dict)
     egress: Address | None = None
     socket_dir: str = ""
+    proxyless: bool = False
 
     @classmethod
-    def parse(cls, node_id: str, metadata: Mapping[str, Any]) -> Instance:
+    def parse(cls, node_id: str, metadata: Mapping[str, Any], *, proxyless: bool = False) -> Instance:
         """From a node's metadata, `{"ringfence": {...}}`; raises INVALID with the name of the field that is wrong."""
         ours = metadata.get("ringfence", {})
         if not isinstance(ours, Mapping):
@@ -51,6 +55,7 @@ class Instance:
             _addresses(ours, "upstream"),
             _address("egress", egress) if egress is not None else None,
             socket_dir,
+            proxyless,
         )
 
 

@@ -13,13 +13,20 @@ from ringfence.policy.model import RevokedCaller
 from ringfence.xds.snapshot import content_version
 
 
-def drained_by(revoked: Mapping[str, RevokedCaller], tainted: frozenset[str]) -> dict[str, Any]:
-    """The fields of a filter chain that make it another one for each set of revoked peers and tainted authorities.
+def mark(revoked: Mapping[str, RevokedCaller], tainted: frozenset[str]) -> str:
+    """What differs with each set of revoked peers and tainted authorities: 16 hex digits, empty for none.
 
-    None for none. An authority that is revoked was tainted before, so that its chains change then.
+    An authority that is revoked was tainted before, so that its chains change then.
     """
     if not (revoked or tainted):
-        return {}
+        return ""
     lines = (f"{name} {one.whole} {one.newest} {sorted(one.serials)}\n" for name, one in sorted(revoked.items()))
-    mark = content_version("".join((*lines, *sorted(tainted))).encode())
-    return {"metadata": {"filter_metadata": {"ringfence": {"fields": {"revoked": {"string_value": mark}}}}}}
+    return content_version("".join((*lines, *sorted(tainted))).encode())
+
+
+def drained_by(revoked: Mapping[str, RevokedCaller], tainted: frozenset[str]) -> dict[str, Any]:
+    """The fields of a filter chain that make it another one for each mark; none for none."""
+    found = mark(revoked, tainted)
+    if not found:
+        return {}
+    return {"metadata": {"filter_metadata": {"ringfence": {"fields": {"revoked": {"string_value": found}}}}}}

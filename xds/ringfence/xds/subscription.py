@@ -16,7 +16,7 @@ _OUTSTANDING = 64  # responses without a verdict that are remembered; a client t
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a stream serves and how: `ADS` for proxies, `SDS` for secrets."""
+    """What a stream serves and how: `ADS` for proxies, `GRPC` for libraries, `SDS` for secrets."""
 
     order: tuple[str, ...]  # the types served, in the order in which changes are pushed
     removals: tuple[str, ...]  # and in that of removals: what refers goes before what it refers to
@@ -32,6 +32,14 @@ ADS = Dialect(
     order=tuple(url for url in PUSH_ORDER if url != SECRET),
     removals=(LISTENER, ROUTE, EXTENSION_CONFIG, CLUSTER, ENDPOINT),
     everything=WILDCARD,
+    whole=WILDCARD,
+    held_back=frozenset({CLUSTER}),
+)
+# gRPC asks for every resource by its name, and knows no policies beside routes and listeners (gRFC A27).
+GRPC = Dialect(
+    order=tuple(url for url in ADS.order if url != EXTENSION_CONFIG),
+    removals=(LISTENER, ROUTE, CLUSTER, ENDPOINT),
+    everything=frozenset(),
     whole=WILDCARD,
     held_back=frozenset({CLUSTER}),
 )

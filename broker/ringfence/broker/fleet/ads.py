@@ -15,8 +15,9 @@ from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of
 from ringfence.proto.status import Code, Status
 from ringfence.proxy.v1 import proxy_pb2
+from ringfence.xds import subscription
 from ringfence.xds.delta import DeltaStream
-from ringfence.xds.discovery import parse_delta, parse_sotw
+from ringfence.xds.discovery import Node, parse_delta, parse_sotw
 from ringfence.xds.instance import Instance
 from ringfence.xds.sotw import SotwStream
 
@@ -38,12 +39,12 @@ class ProxyApi:
         } | methods_of(service_of(proxy_pb2, "Proxy"), {"Describe": self.describe}, peer_certificate=True)
 
     async def stream(self, call: Call) -> None:
-        """State of the world."""
-        await self._serve(call, SotwStream())
+        """State of the world, in the dialect of who asks."""
+        await self._serve(call, lambda node: SotwStream(subscription.GRPC if node.is_grpc else subscription.ADS))
 
     async def delta(self, call: Call) -> None:
-        """Incremental."""
-        await self._serve(call, DeltaStream())
+        """Incremental, for proxies only: gRPC libraries do not speak it."""
+        await self._serve(call, _incremental)
 
     async def describe(self, call: Call) -> None:
         """What the caller's proxy is to be built for."""
@@ -59,7 +60,7 @@ class ProxyApi:
     def _caller(self, call: Call) -> Caller:
         return identify(call.peer.certificate, self._fleet.scopes, self._clock())
 
-    async def _serve(self, call: Call, machine: Machine) -> None:
+    async def _serve(self, call: Call, machine_for: Callable[[Node], Machine]) -> None:
         # 1. Who the connection proves it is; what is refused is refused before anything is read.
         caller = self._caller(call)
         # 2. Who the node says it is must not be somebody else.
@@ -69,7 +70,8 @@ class ProxyApi:
         if request.node is None:
             raise RingfenceError(Kind.INVALID, "the first request on a stream names its node")
         check_claim(request.node, caller)
-        instance = Instance.parse(request.node.id, request.node.metadata)
+        instance = Instance.parse(request.node.id, request.node.metadata, proxyless=request.node.is_grpc)
+        machine = machine_for(request.node)
         # 3. The model may have changed while we waited for that.
         caller = self._caller(call)
         # 4. The connection ends with the SVID that opened it.
@@ -83,6 +85,12 @@ class ProxyApi:
         finally:
             end.cancel()
             self._fleet.leave(proxy)
+
+
+def _incremental(node: Node) -> Machine:
+    if node.is_grpc:
+        raise RingfenceError(Kind.INVALID, "gRPC libraries are served state of the world only")
+    return DeltaStream()
 
 
 def _expired() -> Status:

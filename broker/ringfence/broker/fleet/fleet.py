@@ -28,6 +28,7 @@ from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
 from ringfence.xds.instance import Endpoint, Instance
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.subscription import Nack
+from ringfence.xds.types import LISTENER
 
 _RETRY = timedelta(seconds=1)
 _LONGEST_SLEEP = 30.0  # seconds: a clock that was set is noticed by then
@@ -137,7 +138,7 @@ class Fleet:
             self._turn_out(proxy)
         # 2. Another proxy of the same node may hold a better certificate.
         for proxy in self._proxies:
-            if proxy.node in {gone.node for gone in out}:
+            if proxy.offers and proxy.node in {gone.node for gone in out}:
                 self._offer(proxy, joins=True)
         # 3. The proxies that judge such callers, or call such servers.
         return len(out) + self.apply(self._scopes.model)
@@ -170,7 +171,8 @@ class Fleet:
         stream = Stream(call, machine, lambda: self._compile(proxy), self._sent)
         proxy = Proxy(caller, instance, stream, self.scope_of(caller.workload.key))
         self._proxies.add(proxy)
-        self._offer(proxy, joins=True)
+        if not instance.proxyless:  # a library serves what it asks a listener for, which comes next
+            self._offer(proxy, joins=True)
         stream.pump()
         log.info("proxy connected", spiffe_id=str(caller.spiffe_id), node=instance.node_id)
         return proxy
@@ -180,7 +182,8 @@ class Fleet:
         proxy.stream.close()
         if proxy in self._proxies:  # else it was turned out, and nothing of it is left
             self._proxies.discard(proxy)
-            self._endpoints.leave(proxy.node, self._clock())
+            if proxy.offers:
+                self._endpoints.leave(proxy.node, self._clock())
             self._due.set()
             self._announce()
         unknown = {"unknown_types": proxy.stream.unknown} if proxy.stream.unknown else {}
@@ -188,6 +191,8 @@ class Fleet:
 
     async def receive(self, proxy: Proxy, request: SotwRequest | DeltaRequest) -> None:
         """Let a proxy's request take effect."""
+        if proxy.instance.proxyless and isinstance(request, SotwRequest) and request.type_url == LISTENER:
+            self._bind(proxy, frozenset(request.names))
         await proxy.stream.receive(request)
         if request.error is not None:
             self.counts.nacks += 1
@@ -205,7 +210,8 @@ class Fleet:
         """A ProxyStatus for every stream, by identity and node."""
         for proxy in self._proxies:
             self._note_revision(proxy)
-        rows = [proxy.status() for proxy in self._proxies]
+        now = self._clock()
+        rows = [proxy.status(now) for proxy in self._proxies]
         return sorted(rows, key=lambda row: (row.spiffe_id, row.node))
 
     async def wait_synced(self, revision: str) -> bool:
@@ -247,11 +253,12 @@ class Fleet:
             if proxy.scope is None:
                 self._forget(proxy.node)
             else:
-                self._offer(proxy, joins=False)
+                self._offer_if_serving(proxy)
         return touched
 
     def _offer(self, proxy: Proxy, *, joins: bool) -> None:
         """Let others have the ports of a connected proxy, and remember them."""
+        proxy.offers = True
         key, addresses = proxy.caller.workload.key, proxy.inbound
         change = self._endpoints.join if joins else self._endpoints.amend
         comes = self._endpoints.is_elsewhere(proxy.node)  # its server is gone, or it has left that one
@@ -259,6 +266,20 @@ class Fleet:
         if changed or comes:
             self._journal.put(proxy.node, rows_of(proxy.node, key, addresses))
         self._touch(changed)
+
+    def _bind(self, proxy: Proxy, listeners: frozenset[str]) -> None:
+        """Take in which listeners a gRPC library asks for: with those of its servers it says that they are bound.
+
+        A process has a stream of its own for its servers, and one for each target: only the first offers anything.
+        """
+        proxy.listeners = listeners
+        if not proxy.offers and proxy.inbound and (lost := proxy.losses(self._clock())):
+            log.warning("gRPC cannot say all", spiffe_id=str(proxy.caller.spiffe_id), losses=list(map(str, lost)))
+        self._offer_if_serving(proxy)
+
+    def _offer_if_serving(self, proxy: Proxy) -> None:
+        if proxy.offers or proxy.inbound:
+            self._offer(proxy, joins=not proxy.offers)
 
     def _is_revoked(self, caller: Caller) -> bool:
         return is_revoked(self._revoked, caller.spiffe_id, caller.serial)

@@ -1,8 +1,9 @@
-"""One connected proxy, as far as the fleet knows it."""
+"""One connected proxy, or a gRPC library that needs none, as far as the fleet knows it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2
@@ -10,7 +11,10 @@ from ringfence.broker.fleet.caller import Caller
 from ringfence.broker.fleet.endpoints import Served
 from ringfence.broker.fleet.scope import Scope
 from ringfence.broker.fleet.stream import Stream
+from ringfence.policy.model import Protocol, Workload
 from ringfence.xds.instance import Instance
+from ringfence.xds.proxyless.losses import Loss, losses
+from ringfence.xds.proxyless.names import served_by
 
 SYNCED, STALE, NACK = "SYNCED", "STALE", "NACK"
 
@@ -25,6 +29,8 @@ class Proxy:
     scope: Scope | None  # None: its workload is in the model no more
     revision: str = ""  # of the intent last acknowledged in full
     refusal: str = ""  # its NACK in the words of the document
+    offers: bool = False  # whether others were told where it serves
+    listeners: frozenset[str] = frozenset()  # those that a gRPC library asks for: of servers, and of targets
 
     @property
     def node(self) -> str:
@@ -33,15 +39,20 @@ class Proxy:
 
     @property
     def inbound(self) -> dict[str, tuple[str, int]]:
-        """Where it serves the ports that its workload has."""
+        """Where it serves the ports that its workload has; a gRPC library those that a server of it has bound."""
         workload = self.scope.workload if self.scope is not None else self.caller.workload
-        return {name: address for name, address in self.instance.inbound.items() if workload.port(name) is not None}
+        said = self.instance.inbound
+        if self.instance.proxyless:
+            said = {name: at for name, at in served_by(self.listeners, said).items() if _speaks_grpc(workload, name)}
+        return {name: address for name, address in said.items() if workload.port(name) is not None}
 
     @property
     def reads(self) -> set[Served]:
         """The ports whose endpoints it holds."""
-        upstreams = self.scope.upstreams if self.scope is not None else ()
-        return {(upstream.key, upstream.port) for upstream in upstreams if not upstream.external}
+        if self.scope is None:
+            return set()
+        called = {(upstream.key, upstream.port) for upstream in self.scope.upstreams if not upstream.external}
+        return called | {(port.key, port.port) for port in self.scope.routed}
 
     @property
     def state(self) -> str:
@@ -50,9 +61,16 @@ class Proxy:
             return NACK
         return SYNCED if self.stream.synced() else STALE
 
-    def status(self) -> Any:
+    def losses(self, now: datetime) -> tuple[Loss, ...]:
+        """What is not said to it as it was meant, because gRPC has no words for it; nothing for a proxy."""
+        if self.scope is None or not self.instance.proxyless:
+            return ()
+        return losses(self.scope.model, self.scope.workload, now)
+
+    def status(self, now: datetime) -> Any:
         """The row of `proxy status`."""
         detail = str(self.stream.failure) if self.stream.failure is not None else self.refusal
+        detail = detail or "; ".join(map(str, self.losses(now)))
         return admin_pb2.ProxyStatus(
             spiffe_id=str(self.caller.spiffe_id),
             node=self.instance.node_id,
@@ -61,3 +79,8 @@ class Proxy:
             detail=detail,
             inbound=[f"{name}={host}:{port}" for name, (host, port) in sorted(self.inbound.items())],
         )
+
+
+def _speaks_grpc(workload: Workload, name: str) -> bool:
+    port = workload.port(name)
+    return port is not None and port.protocol is Protocol.GRPC

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.model import Model, RevokedCaller, Rule, Workload
+from ringfence.policy.model import Destination, Model, RevokedCaller, Rule, Workload
 from ringfence.policy.revoked import meant
-from ringfence.policy.scope import Upstream, upstreams_of
+from ringfence.policy.scope import Upstream, routed, upstreams_of
+from ringfence.policy.traffic import Traffic
 from ringfence.xds.compile import next_expiry
 
 _Reach = tuple[SpiffeId | None, str | None]  # as a Source: an identity, or a namespace, or neither
@@ -26,6 +27,7 @@ class Scope:
     workload: Workload
     model: Model = field(compare=False)
     upstreams: tuple[Upstream, ...]
+    routed: tuple[Destination, ...]  # ports that routes of the upstreams lead to beside
     parts: tuple[object, ...]
     expired: frozenset[str]  # ids of its rules that no longer hold
 
@@ -66,15 +68,28 @@ class Scopes:
     def _make(self, workload: Workload) -> Scope:
         outward = self._outward(workload)
         rules = {rule.id: rule for rule in (*self._into[workload.key], *outward)}
+        traffic = self._traffic(workload, outward)
         keys = {workload.key, *(d.key for rule in outward for d in rule.destinations)}
+        keys |= {port.key for each in traffic.values() for port in each.reached()}
         workloads = {key: self.model.workloads[key] for key in sorted(keys & self.model.workloads.keys())}
         externals = {key: self.model.externals[key] for key in sorted(keys & self.model.externals.keys())}
         ordered = tuple(rules[rule_id] for rule_id in sorted(rules))
         revoked = self._revoked(workload, workloads.values())
-        part = replace(self.model, workloads=workloads, externals=externals, rules=ordered, revoked=revoked)
+        part = replace(
+            self.model, workloads=workloads, externals=externals, rules=ordered, revoked=revoked, traffic=traffic
+        )
         expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
-        parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted)
-        return Scope(workload, part, upstreams_of(part, workload), parts, expired)
+        parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted, traffic)
+        upstreams = upstreams_of(part, workload)
+        return Scope(workload, part, upstreams, routed(part, upstreams), parts, expired)
+
+    def _traffic(self, workload: Workload, outward: Iterable[Rule]) -> dict[Destination, Traffic]:
+        """That of its own ports, of those that it calls, and of those that their routes lead to."""
+        called = {port for rule in outward for port in rule.destinations}
+        called |= {Destination(workload.key, port.name) for port in workload.serves}
+        known = self.model.traffic
+        called |= {port for each in called & known.keys() for port in known[each].reached()}
+        return {port: known[port] for port in sorted(called & known.keys(), key=lambda p: (p.key, p.port))}
 
     def _revoked(self, workload: Workload, reached: Iterable[Workload]) -> dict[str, RevokedCaller]:
         """What is revoked of those whom a rule into *workload* means, and of those that it may reach."""

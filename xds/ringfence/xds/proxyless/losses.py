@@ -1,0 +1,58 @@
+"""What gRPC cannot say of a workload's part of the intent, and what happens instead: never more than was allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringfence.policy.model import Destination, Effect, Mode, Model, Protocol, Rule, Workload
+from ringfence.policy.scope import upstreams_of
+from ringfence.xds.proxyless.requests import unsayable
+from ringfence.xds.rbac import PortRules
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One thing that is not said as it was meant: of what, and how it is held instead."""
+
+    subject: str  # a rule's id, a port, a SPIFFE ID
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.what}"
+
+
+def losses(model: Model, workload: Workload, now: datetime) -> tuple[Loss, ...]:
+    """All of them, in order, each once."""
+    return tuple(dict.fromkeys([*_of_ports(model, workload, now), *_of_upstreams(model, workload)]))
+
+
+def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]:
+    for port in workload.serves:
+        if port.protocol is not Protocol.GRPC:
+            yield Loss(port.name, f"{port.protocol.value} needs a proxy to be served")
+            continue
+        here = PortRules.at(model, Destination(workload.key, port.name), now)
+        for rule in (*here.deny, *here.allow, *here.shadow_deny, *here.shadow_allow):
+            yield from _of_rule(rule)
+        for name, caller in sorted(here.revoked.items()):
+            if not caller.whole:
+                yield Loss(name, "one of its certificates is revoked, so all of them are refused")
+
+
+def _of_rule(rule: Rule) -> Iterator[Loss]:
+    if rule.mode is Mode.SHADOW:
+        yield Loss(rule.id, "a rule in shadow mode is not judged")
+        return
+    for condition in unsayable(rule):
+        safe = "the Allow lets nobody in by it" if rule.effect is Effect.ALLOW else "the Deny holds without it"
+        yield Loss(rule.id, f"{condition} cannot be asked for, so {safe}")
+
+
+def _of_upstreams(model: Model, workload: Workload) -> Iterator[Loss]:
+    for upstream in upstreams_of(model, workload):
+        if upstream.external:
+            yield Loss(upstream.name, "a host outside the mesh needs a proxy to be reached")
+        elif upstream.protocol is not Protocol.GRPC:
+            yield Loss(upstream.name, f"{upstream.protocol.value} needs a proxy to be reached")
