@@ -1,9 +1,9 @@
-"""A token names a key that no bundle here has: its trust domain's bundle is fetched at once, and not too often."""
+"""A token names a key that no bundle here has: its trust domain's bundle is looked for at once, and not too often."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,8 +14,13 @@ import grpc
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.agent.cache import Cache
+from ringfence.broker.agent.entry import Entry
+from ringfence.broker.agent.unknown import UnknownKeys
+from ringfence.broker.agent.view import Bundles, View
 from ringfence.broker.config import Address, Web
 from ringfence.certs.authority import Authority
+from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.jwt_svid import missing_key
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.proto import workload
@@ -129,6 +134,81 @@ async def changed(server: ServerUnderTest, entry: pb.Entry, federates: list[str]
     entry.revision = 0
     found: pb.Entry = (await server.admin.UpdateEntries(pb.UpdateEntriesRequest(entries=[entry]))).results[0].entry
     return found
+
+
+async def test_a_key_of_ours_is_believed_though_its_push_was_lost(
+    partners: Partners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent asks, and is sent the bundle that the server takes it to have."""
+    taken_in, trust = Cache.on_bundle, partners.ours.parts.trust
+    lost: asyncio.Queue[bytes] = asyncio.Queue()
+    monkeypatch.setattr(Cache, "on_bundle", lambda _, update: lost.put_nowait(update.bundle))
+    await trust.replace(lead_seconds=0)
+    async with asyncio.timeout(10):
+        while await lost.get() != trust.bundle.to_json():
+            continue
+    monkeypatch.setattr(Cache, "on_bundle", taken_in)
+    token, _ = trust.authority.issue_jwt(TRAINER, ["db"], now=datetime.now(UTC), ttl=timedelta(minutes=5))
+    assert await partners.validated(token) == str(TRAINER)
+
+
+async def test_an_agent_that_asks_for_our_bundle_again_and_again_is_sent_it_once(partners: Partners) -> None:
+    """Within five seconds; what it asks besides is answered."""
+    ours = partners.ours
+    node = Node(ours.address, ours.bundle_pem)
+    await node.attest(await ours.token())
+    asked = {"trust_domain": ours.parts.trust.bundle.trust_domain.name, "key_id": "k"}
+    async with node.connected() as stream:
+        await stream.hear("entries")  # all that there is has been told
+        await stream.say(unknown_key=asked)
+        assert (await stream.hear("bundle")).bundle == ours.parts.trust.bundle.to_json()
+        await stream.say(unknown_key=asked)
+        await stream.say(jwt={"id": 1, "entry_id": "none", "audience": ["db"]})
+        assert (await stream.call.read()).WhichOneof("message") == "jwt"  # answered in the order asked
+        await ours.create_entry("spiffe://example.org/later", "unix:uid:1")
+        assert (await stream.call.read()).WhichOneof("message") == "entries"  # a bundle would come before
+
+
+class Pushes:
+    """A watch whose next view is the one that is pushed."""
+
+    def __init__(self) -> None:
+        self.pushed: asyncio.Future[View] = asyncio.get_running_loop().create_future()
+
+    async def first(self, ready: Callable[[View], bool]) -> View:
+        """Once it is ready."""
+        view = await asyncio.shield(self.pushed)
+        assert ready(view)
+        return view
+
+
+async def test_those_who_miss_a_key_at_once_wait_for_one_answer() -> None:
+    """One question; the second asker is not refused because the first has not heard yet."""
+    told: list[tuple[str, str]] = []
+    keys = UnknownKeys(lambda *what: told.append(what) or True, patience=60)  # type: ignore[func-returns-value]
+    watch, authority = Pushes(), new_authority()[0]
+    token, _ = authority.issue_jwt(TRAINER, ["db"], now=NOW, ttl=HOUR)
+    old, new = (view_of(bundle) for bundle in (new_authority()[0].bundle(1), authority.bundle(2)))
+    asking = [asyncio.create_task(keys.view_for(token, watch, old)) for _ in range(3)]  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    watch.pushed.set_result(new)
+    assert await asyncio.gather(*asking) == [new] * 3
+    assert told == [(TD.name, authority.current.jwt.kid)]
+
+
+async def test_without_a_server_nobody_waits() -> None:
+    """A question that cannot be put is put again by the next one."""
+    keys, watch = UnknownKeys(lambda *_: False, patience=60), Pushes()
+    token, _ = new_authority()[0].issue_jwt(TRAINER, ["db"], now=NOW, ttl=HOUR)
+    old = view_of(new_authority()[0].bundle(1))
+    for _ in range(2):
+        assert await keys.view_for(token, watch, old) is old  # type: ignore[arg-type]
+
+
+def view_of(own: SpiffeBundle) -> View:
+    """What somebody with one entry sees."""
+    entry = Entry("e", TRAINER, frozenset(), HOUR, HOUR, (), "", 0)
+    return View((entry,), (), Bundles(own, {}, own.sequence), waits=False)
 
 
 def test_what_is_missing_is_told_from_the_token_alone() -> None:

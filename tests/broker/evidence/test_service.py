@@ -212,3 +212,20 @@ async def test_a_collector_that_is_gone_costs_records_and_nothing_else() -> None
         forwarder.hand_on(LOGS, ExportLogsServiceRequest().SerializeToString())
 
     assert (forwarder.sent, forwarder.dropped) == (0, 3)
+
+
+async def test_a_peer_for_whom_nobody_vouched_is_told_of_by_the_name_of_its_proxy() -> None:
+    """Whose proxy it was says the certificate, whatever the record claims; other refusals are not told."""
+    told: list[tuple[SpiffeId, TrustDomain]] = []
+    evidence = Evidence(NoRules(), on_unvouched=lambda *what: told.append(what))
+    refused = denied_request(
+        **{
+            envoy.POINT: envoy.POINT_TLS,
+            envoy.PEER: "spiffe://b.test/ns/a/sa/w",
+            envoy.LOCAL: "spiffe://example.test/ns/team-a/sa/somebody-else",
+            envoy.TLS_FAILURE: "TLS_error:...:_unable_to_get_local_issuer_certificate:TLS_error_end",
+        }
+    )
+    expired = refused | {envoy.TLS_FAILURE: "TLS_error:...:_certificate_has_expired:TLS_error_end"}
+    await report(evidence, export(refused, expired, denied_request()).SerializeToString())
+    assert told == [(SpiffeId.parse(WEB), TrustDomain("b.test"))]
