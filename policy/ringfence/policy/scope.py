@@ -70,6 +70,13 @@ def upstreams_of(model: Model, workload: Workload) -> tuple[Upstream, ...]:
     return tuple(_upstream(model, destination, names[destination]) for destination in ordered)
 
 
+def routed(model: Model, upstreams: Iterable[Upstream]) -> tuple[Destination, ...]:
+    """The ports that routes of *upstreams* lead to and that are none of them, sorted: their rules still judge there."""
+    known = {Destination(upstream.key, upstream.port) for upstream in upstreams if not upstream.external}
+    reached = {port for own in known if own in model.traffic for port in model.traffic[own].reached()}
+    return tuple(sorted(reached - known, key=lambda port: (port.key, port.port)))
+
+
 def _upstream(model: Model, destination: Destination, env_name: str) -> Upstream:
     external = destination.key in model.externals
     owner = model.externals[destination.key] if external else model.workloads[destination.key]

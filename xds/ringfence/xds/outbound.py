@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.model import NOBODY, Model, Workload
+from ringfence.policy.model import NOBODY, Destination, Model, Protocol, Workload
 from ringfence.policy.scope import Upstream
+from ringfence.policy.traffic import Traffic
 from ringfence.xds import codec, decision, http, tcp
 from ringfence.xds.endpoints import load_assignment
 from ringfence.xds.inbound import socket_address
 from ringfence.xds.instance import Address, Endpoint
+from ringfence.xds.resilience import cluster_fields
 from ringfence.xds.revoked import drained_by
+from ringfence.xds.routing import upstream_routes
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import by_ads, client_tls
 from ringfence.xds.telemetry import Reporter
@@ -23,12 +25,6 @@ from ringfence.xds.types import ENDPOINT, ROUTE
 Endpoints = Mapping[tuple[str, str], tuple[Endpoint, ...]]
 
 _UNAVAILABLE = 503  # RFC 9110 section 15.6.4: no fault of the caller
-# Only what never reached the other side is tried again: a request may not be safe to repeat.
-_RETRIES = {
-    "retry_on": "connect-failure,refused-stream,reset-before-request",
-    "num_retries": {"value": 3},
-    "retry_back_off": {"base_interval": timedelta(milliseconds=25), "max_interval": timedelta(milliseconds=250)},
-}
 
 
 def outbound(
@@ -36,6 +32,7 @@ def outbound(
 ) -> Iterator[tuple[str, Resource]]:
     """The resources of one upstream of the mesh, all under one name: cluster, endpoints, listener, routes.
 
+    Clusters of other ports that its routes lead to come from `towards`, once for all upstreams.
     Towards a server whose identity is revoked there is no cluster: requests are told so, connections are closed.
     """
     where = outbound_name(upstream)
@@ -44,11 +41,11 @@ def outbound(
     gone = known is not None and known.whole
     chain = drained_by({str(peer): known} if known is not None else NOBODY, model.tainted)
     if not gone:
-        yield _cluster(where, workload, upstream, peer)
-        yield load_assignment(where, endpoints.get((upstream.key, upstream.port), ()))
+        yield from towards(model, workload, Destination(upstream.key, upstream.port), endpoints)
     if upstream.protocol.is_http:
         told = http.refusal("revoked", _UNAVAILABLE, f"{peer} is revoked")
-        yield http.routes(where, [told]) if gone else http.one_route(where, where, retry_policy=_RETRIES)
+        traffic = model.traffic.get(Destination(upstream.key, upstream.port))
+        yield http.routes(where, [told]) if gone else upstream_routes(where, where, traffic, port_cluster)
         log = reporter.failures(where)
         manager = http.manager(where, filters=[], access_log=log, tracing=reporter.tracing(where))
         yield loopback(where, address, [manager], [(ROUTE, where)], chain)
@@ -57,9 +54,27 @@ def outbound(
         yield loopback(where, address, [tcp.proxy(where, where, log, wait_for_data=False)], chain=chain)
 
 
+def towards(
+    model: Model, workload: Workload, port: Destination, endpoints: Endpoints
+) -> Iterator[tuple[str, Resource]]:
+    """The cluster of a port of the mesh, and its endpoints."""
+    where, served = port_cluster(port), model.workloads[port.key]
+    spoken = served.port(port.port)
+    if spoken is None:
+        raise KeyError(port)  # the loader resolves every destination: a model cannot hold this
+    yield _cluster(where, workload, served.spiffe_id, spoken.protocol, model.traffic.get(port))
+    yield load_assignment(where, endpoints.get((port.key, port.port), ()))
+
+
 def outbound_name(upstream: Upstream) -> str:
     """`outbound/registry.shared/http`, for everything that belongs to an upstream."""
     return f"outbound/{upstream.name}"
+
+
+def port_cluster(port: Destination) -> str:
+    """The name of the cluster of a port of the mesh: that of its upstream, where there is one."""
+    namespace, _, name = port.key.partition("/")
+    return f"outbound/{name}.{namespace}/{port.port}"
 
 
 def loopback(
@@ -85,14 +100,16 @@ def loopback(
     return codec.resource(where, listener, needs)
 
 
-def _cluster(where: str, workload: Workload, upstream: Upstream, peer: SpiffeId) -> tuple[str, Resource]:
+def _cluster(
+    where: str, workload: Workload, peer: SpiffeId, protocol: Protocol, traffic: Traffic | None
+) -> tuple[str, Resource]:
     cluster = codec.build(
         "envoy.config.cluster.v3.Cluster",
         name=where,
         type="EDS",
         eds_cluster_config={"eds_config": by_ads()},
-        connect_timeout=timedelta(seconds=5),
         transport_socket=client_tls(workload.spiffe_id, peer),
-        typed_extension_protocol_options=http.protocol_options(upstream.protocol) if upstream.protocol.is_http else {},
+        typed_extension_protocol_options=http.protocol_options(protocol) if protocol.is_http else {},
+        **cluster_fields(traffic, protocol),
     )
     return codec.resource(where, cluster, [(ENDPOINT, where)])

@@ -1,0 +1,103 @@
+"""How a proxy treats the endpoints of a cluster: connect timeout, limits, ejection, health checks and balancing.
+
+Field semantics are those of Envoy 1.40's cluster.proto, circuit_breaker.proto, outlier_detection.proto and
+health_check.proto. Without a Traffic document a cluster has Envoy's defaults, and no health checks.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from ringfence.policy.model import Protocol
+from ringfence.policy.traffic import Balance, HealthCheck, Limits, OutlierDetection, Retries, Traffic
+
+_CONNECT_TIMEOUT = timedelta(seconds=5)
+_CHECK_EVERY, _CHECK_TIMEOUT = timedelta(seconds=5), timedelta(seconds=1)
+_EJECT_EVERY, _EJECT_FOR = timedelta(seconds=5), timedelta(seconds=30)
+_POLICIES = {
+    Balance.ROUND_ROBIN: "ROUND_ROBIN",
+    Balance.LEAST_REQUEST: "LEAST_REQUEST",
+    Balance.RANDOM: "RANDOM",
+}
+
+
+def cluster_fields(traffic: Traffic | None, protocol: Protocol) -> dict[str, Any]:
+    """The fields of `envoy.config.cluster.v3.Cluster` that *traffic* means for a port that speaks *protocol*."""
+    if traffic is None:
+        return {"connect_timeout": _CONNECT_TIMEOUT}
+    fields: dict[str, Any] = {"connect_timeout": traffic.connect_timeout or _CONNECT_TIMEOUT}
+    if traffic.limits is not None or traffic.retries is not None:
+        fields["circuit_breakers"] = _breakers(traffic.limits, traffic.retries)
+    if traffic.outlier_detection is not None:
+        fields["outlier_detection"] = _outliers(traffic.outlier_detection, protocol)
+    if traffic.balance is not None:
+        fields["lb_policy"] = _POLICIES[traffic.balance]
+    if traffic.zones is not None:
+        fields["common_lb_config"] = {"healthy_panic_threshold": {"value": float(traffic.zones.panic_percent)}}
+    if traffic.health_check is not None:
+        fields["health_checks"] = [_health(traffic.health_check, protocol)]
+    return fields
+
+
+def _breakers(limits: Limits | None, retries: Retries | None) -> dict[str, Any]:
+    """Both priorities would need their own thresholds; only the default one is ever used."""
+    threshold: dict[str, Any] = {"priority": "DEFAULT", "track_remaining": True}
+    counts = (
+        {
+            "max_connections": limits.max_connections,
+            "max_pending_requests": limits.max_pending_requests,
+            "max_requests": limits.max_requests,
+        }
+        if limits is not None
+        else {}
+    )
+    threshold |= {name: {"value": count} for name, count in counts.items() if count is not None}
+    if retries is not None:
+        threshold["retry_budget"] = {
+            "budget_percent": {"value": float(retries.budget_percent)},
+            "min_retry_concurrency": {"value": retries.budget_at_least},
+        }
+    return {"thresholds": [threshold]}
+
+
+def _outliers(outliers: OutlierDetection, protocol: Protocol) -> dict[str, Any]:
+    """Failures in a row, of either kind that Envoy counts; its statistical kinds are switched off.
+
+    For plain TCP a connection that could not be made counts as a local origin failure.
+    """
+    count = {"value": outliers.consecutive_errors}
+    every = {"value": 100}  # percent of ejections that are enforced
+    return {
+        "consecutive_5xx": count,
+        "enforcing_consecutive_5xx": every if protocol.is_http else {"value": 0},
+        "consecutive_gateway_failure": count,
+        "enforcing_consecutive_gateway_failure": {"value": 0},
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": count,
+        "enforcing_consecutive_local_origin_failure": every,
+        "enforcing_success_rate": {"value": 0},
+        "enforcing_local_origin_success_rate": {"value": 0},
+        "interval": outliers.interval or _EJECT_EVERY,
+        "base_ejection_time": outliers.base_ejection_time or _EJECT_FOR,
+        "max_ejection_percent": {"value": outliers.max_ejection_percent},
+    }
+
+
+def _health(check: HealthCheck, protocol: Protocol) -> dict[str, Any]:
+    """The check goes the way of every request: mutual TLS, then the rules of the port, which must allow it."""
+    fields: dict[str, Any] = {
+        "interval": check.interval or _CHECK_EVERY,
+        "no_traffic_interval": check.interval or _CHECK_EVERY,  # Envoy's own default is a minute
+        "timeout": check.timeout or _CHECK_TIMEOUT,
+        "unhealthy_threshold": {"value": check.unhealthy_threshold},
+        "healthy_threshold": {"value": check.healthy_threshold},
+    }
+    if check.http is not None:
+        codec = "HTTP2" if protocol is Protocol.GRPC else "HTTP1"
+        fields["http_health_check"] = {"path": check.http, "codec_client_type": codec}
+    elif check.grpc is not None:
+        fields["grpc_health_check"] = {"service_name": check.grpc}
+    else:
+        fields["tcp_health_check"] = {}
+    return fields

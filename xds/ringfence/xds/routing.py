@@ -1,0 +1,93 @@
+"""Where the requests of an upstream go: its routes, splits, mirrors, timeouts and retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from ringfence.policy.model import Destination
+from ringfence.policy.traffic import HeaderMatch, Retries, Route, RouteMatch, Traffic
+from ringfence.xds import codec, http
+from ringfence.xds.snapshot import Resource
+
+ClusterOf = Callable[[Destination], str]  # the name of the cluster of a port
+
+_FOREVER = timedelta(0)
+_BACK_OFF = {"base_interval": timedelta(milliseconds=25), "max_interval": timedelta(milliseconds=250)}
+# Only what never reached the other side is tried again: a request may not be safe to repeat.
+_UNSENT = "connect-failure,refused-stream,reset-before-request"
+DEFAULT_RETRIES = {"retry_on": _UNSENT, "num_retries": {"value": 3}, "retry_back_off": _BACK_OFF}
+
+
+def upstream_routes(where: str, own: str, traffic: Traffic | None, cluster_of: ClusterOf) -> tuple[str, Resource]:
+    """The route configuration *where* of an upstream whose own cluster is *own*."""
+    if traffic is None:
+        return http.one_route(where, own, retry_policy=DEFAULT_RETRIES)
+    made = [route for each in traffic.routes for route in _routes(each, own, traffic, cluster_of)]
+    made.append({"match": {"prefix": "/"}, "route": _action(None, own, traffic, cluster_of)})
+    return http.routes(where, [{"name": "all", "domains": ["*"], "routes": made}])
+
+
+def retry_policy(retries: Retries | None) -> dict[str, Any]:
+    """Envoy's retry policy; without one in the document, only what never reached the other side."""
+    if retries is None:
+        return DEFAULT_RETRIES
+    on = ",".join(retries.on) or _UNSENT
+    policy: dict[str, Any] = {"retry_on": on, "num_retries": {"value": retries.attempts}, "retry_back_off": _BACK_OFF}
+    if retries.per_try_timeout is not None:
+        policy["per_try_timeout"] = retries.per_try_timeout
+    # Another endpoint is asked where there is one.
+    previous = "envoy.retry_host_predicates.previous_hosts"
+    kind = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    policy["retry_host_predicate"] = [codec.extension(previous, kind)]
+    return policy | {"host_selection_retry_max_attempts": 3}
+
+
+def _routes(route: Route, own: str, traffic: Traffic, cluster_of: ClusterOf) -> Iterator[dict[str, Any]]:
+    action = _action(route, own, traffic, cluster_of)
+    if not route.match:
+        yield {"match": {"prefix": "/"}, "route": action}
+    for match in route.match:
+        for fields in _matches(match):
+            yield {"match": fields, "route": action}
+
+
+def _matches(match: RouteMatch) -> Iterator[dict[str, Any]]:
+    """A route entry a path; methods and headers are header matchers, all of which must hold."""
+    headers = [_header(header) for header in match.headers]
+    if match.methods:
+        either = "|".join(sorted(match.methods))
+        headers.append({"name": ":method", "string_match": {"safe_regex": {"regex": either}}})
+    for path in match.paths or (None,):
+        # Envoy matches routes against the path without its query; the pattern's regex allows for one and needs none.
+        where = {"prefix": "/"} if path is None else {"safe_regex": {"regex": path.regex}}
+        yield {**where, "headers": headers}
+
+
+def _header(header: HeaderMatch) -> dict[str, Any]:
+    if header.exact is not None:
+        return {"name": header.name, "string_match": {"exact": header.exact}}
+    if header.prefix is not None:
+        return {"name": header.name, "string_match": {"prefix": header.prefix}}
+    return {"name": header.name, "present_match": True}
+
+
+def _action(route: Route | None, own: str, traffic: Traffic, cluster_of: ClusterOf) -> dict[str, Any]:
+    timeout = route.timeout if route is not None and route.timeout is not None else traffic.timeout
+    action: dict[str, Any] = {
+        "timeout": timeout or _FOREVER,  # none by default: models are big and training is long
+        "retry_policy": retry_policy(traffic.retries),
+    }
+    if traffic.idle_timeout is not None:
+        action["idle_timeout"] = traffic.idle_timeout
+    if route is not None and route.split:
+        parts = [{"name": cluster_of(part.destination), "weight": {"value": part.weight}} for part in route.split]
+        action["weighted_clusters"] = {"clusters": parts}
+    else:
+        action["cluster"] = own
+    if route is not None and route.mirror is not None:
+        percent = {"numerator": route.mirror.percent, "denominator": "HUNDRED"}
+        copies = {"cluster": cluster_of(route.mirror.destination), "runtime_fraction": {"default_value": percent}}
+        action["request_mirror_policies"] = [copies]
+    return action
