@@ -139,15 +139,19 @@ class Stack:
         self._workloads: dict[str, Workload] = {}
         (folder / "intent").mkdir()
         (folder / "intent" / "rules.yaml").write_text(intent)
-        self.server = self._start(
-            *("server", "run", "--trust-domain", TRUST_DOMAIN, "--data-dir", str(self.data_dir)),
-            *("--listen", self.listen, "--http-listen", self._http, "--intent", str(folder / "intent")),
-        )
-        until(lambda: _ready(self._http), "the server", 30)
+        self.start_server()
         channel = grpc.insecure_channel(f"unix:{self.data_dir}/admin.sock")
         exits.callback(channel.close)
         self.admin = Client(channel, service_of(admin, "Server"))  # type: ignore[arg-type]  # any channel will do
         self.start_agent("--join-token", self.admin.GenerateToken(admin.GenerateTokenRequest(ttl=60)).token)
+
+    def start_server(self) -> None:
+        """Start the server, at first or again, with the intent that is in its folder."""
+        self.server = self._start(
+            *("server", "run", "--trust-domain", TRUST_DOMAIN, "--data-dir", str(self.data_dir)),
+            *("--listen", self.listen, "--http-listen", self._http, "--intent", str(self.folder / "intent")),
+        )
+        until(lambda: _ready(self._http), "the server", 30)
 
     def start_agent(self, *arguments: str) -> None:
         """Start the agent, at first with a token, later without."""
