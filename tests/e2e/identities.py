@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,10 +66,11 @@ class Domain:
         self.name = TrustDomain(name)
         self.authority = authority or Authority.create(self.name, self.keys, now=datetime.now(UTC))
 
-    def issue(self, spiffe_id: SpiffeId) -> Identity:
+    def issue(self, spiffe_id: SpiffeId, dns: Sequence[str] = ()) -> Identity:
         """An SVID in the ordinary way."""
         key = ec.generate_private_key(ec.SECP256R1())
-        chain = self.authority.issue_x509(spiffe_id, key.public_key(), now=datetime.now(UTC), ttl=_TTL)
+        now = datetime.now(UTC)
+        chain = self.authority.issue_x509(spiffe_id, key.public_key(), now=now, ttl=_TTL, dns_names=dns)
         return Identity(b"".join(_pem(der) for der in chain), _key_pem(key))
 
     def forge(

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,12 @@ class Mesh:
         key = ec.generate_private_key(ec.SECP256R1())
         spiffe_id = SpiffeId(self.domain.name, "/ringfence/server")
         chain = self.domain.authority.issue_x509(
-            spiffe_id, key.public_key(), now=wall(), ttl=timedelta(hours=1), dns_names=[SERVER_NAME]
+            spiffe_id,
+            key.public_key(),
+            now=wall(),
+            ttl=timedelta(hours=1),
+            dns_names=[SERVER_NAME],
+            ip_addresses=[IPv4Address("127.0.0.1")],  # gRPC libraries check the name that they dial
         )
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         pem += b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in chain)

@@ -1,0 +1,122 @@
+"""A workload that speaks xDS by its own gRPC library, as a process: it serves, calls and holds streams when told to.
+
+Run as a program it reads one JSON object a line and answers with one; imported, it starts such a program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc.experimental
+
+_PATIENCE = 20.0  # seconds for one call
+
+
+class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only
+    """Answers every method with who called; one whose name ends in `Watch` streams until the caller has gone."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The handler, by bytes."""
+        if handler_call_details.method.endswith("/Watch"):
+            return grpc.unary_stream_rpc_method_handler(_watch)
+        return grpc.unary_unary_rpc_method_handler(_who)
+
+
+def _who(_request: bytes, context: Any) -> bytes:
+    found = context.auth_context().get("x509_subject_alternative_name", [])
+    return b",".join(found)
+
+
+def _watch(_request: bytes, context: Any) -> Iterator[bytes]:
+    ended = threading.Event()
+    context.add_callback(ended.set)
+    while not ended.wait(0.02):
+        yield b"on"
+
+
+class Program:
+    """What the process holds: servers, channels and streams by name."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, grpc.Server] = {}
+        self._channels: dict[str, grpc.Channel] = {}
+        self._streams: dict[str, Any] = {}
+
+    def serve(self, at: str, drain_ms: int = 600_000) -> str:
+        """A server on ADDRESS:PORT by xDS; there is no other way in, so a missing listener serves nobody."""
+        options = [("grpc.experimental.server_config_change_drain_grace_time_ms", drain_ms)]
+        pool = ThreadPoolExecutor(8)
+        server = grpc.server(pool, handlers=[Service()], xds=True, options=options)
+        fallback = grpc.insecure_server_credentials()
+        server.add_secure_port(at, grpc.xds_server_credentials(fallback))
+        server.start()
+        self._servers[at] = server
+        return "started"
+
+    def stop(self, at: str) -> str:
+        """End that server."""
+        self._servers.pop(at).stop(None).wait()
+        return "stopped"
+
+    def call(self, target: str, path: str, wait: bool = True) -> str:  # noqa: FBT001, FBT002  # read from JSON
+        """The code of a call, then what was answered or said; the channel stays open for the next."""
+        try:
+            answer = self._channel(target).unary_unary(path)(b"", timeout=_PATIENCE, wait_for_ready=wait)
+        except grpc.RpcError as error:
+            return f"{error.code().name} {error.details()}"
+        return f"OK {answer.decode()}"
+
+    def watch(self, target: str, path: str) -> str:
+        """Open a stream and return once its first message is there."""
+        stream = self._channel(target).unary_stream(path)(b"", wait_for_ready=True)
+        self._streams[path] = stream
+        return self.read(path)
+
+    def read(self, path: str) -> str:
+        """The next message of that stream."""
+        try:
+            return str(next(self._streams[path]).decode())
+        except grpc.RpcError as error:
+            return f"{error.code().name} {error.details()}"
+
+    def forget(self, target: str) -> str:
+        """Close that channel."""
+        self._channels.pop(target).close()
+        return "closed"
+
+    def ended(self, path: str) -> str:
+        """Read that stream to its end; the code of it."""
+        try:
+            for _ in self._streams[path]:
+                pass
+        except grpc.RpcError as error:
+            return f"{error.code().name} {error.details()}"
+        return "OK"
+
+    def _channel(self, target: str) -> grpc.Channel:
+        if target not in self._channels:
+            fallback = grpc.experimental.insecure_channel_credentials()
+            self._channels[target] = grpc.secure_channel(target, grpc.xds_channel_credentials(fallback))
+        return self._channels[target]
+
+
+def main() -> None:
+    """Do what each line says."""
+    program = Program()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer = getattr(program, asked.pop("do"))(**asked)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    os._exit(0)  # servers and channels end with the process
+
+
+if __name__ == "__main__":
+    main()
