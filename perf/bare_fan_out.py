@@ -1,7 +1,7 @@
 """The least that can be done for many open streams: a server that speaks just enough HTTP/2 to send all the same bytes.
 
 It attests nobody and keeps no state but which streams are open. It prints a line when it listens; at each line of its
-input it sends the message once more to all.
+input it sends the message once more to all, in one write a connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ACK = 1
 _DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
 _END_HEADERS = 4
 _PREFACE = 24  # bytes
-_OPEN: list[tuple[asyncio.Transport, int]] = []  # with the number of the stream
+_OPEN: dict[asyncio.Transport, tuple[int, ...]] = {}  # with the numbers of its streams
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -51,7 +51,7 @@ class _Connection(asyncio.Protocol):
         elif kind == _PING and not flags & _ACK:
             self.transport.write(_frame(_PING, _ACK, 0, payload))
         elif kind == _HEADERS:
-            _OPEN.append((self.transport, stream))
+            _OPEN[self.transport] = (*_OPEN.get(self.transport, ()), stream)
             self.transport.write(_frame(_HEADERS, _END_HEADERS, stream, b"\x88\x0f\x10\x10application/grpc"))
             self.transport.write(_frame(_DATA, 0, stream, self._message))
 
@@ -59,12 +59,13 @@ class _Connection(asyncio.Protocol):
 async def main(path: str, message: bytes) -> None:
     """Serve until the input ends."""
     framed = b"\0" + len(message).to_bytes(4, "big") + message
-    await asyncio.get_running_loop().create_unix_server(lambda: _Connection(framed), path, backlog=4096)
+    server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(framed), path, backlog=4096)
     print("ready", flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
-        cut = {stream: _frame(_DATA, 0, stream, framed) for _, stream in _OPEN}
-        for transport, stream in _OPEN:
-            transport.write(cut[stream])
+        cut = {streams: b"".join(_frame(_DATA, 0, stream, framed) for stream in streams) for streams in _OPEN.values()}
+        for transport, streams in _OPEN.items():
+            transport.write(cut[streams])
+    server.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""Ten thousand workloads with an open stream on one agent: the memory of each, and how a change reaches them all."""
+"""Ten thousand workloads with an open stream on one agent: the memory of each, and how a change reaches them all.
+
+The limit is a bare server that writes the same bytes to as many streams of a client of the same kind, once a connection
+as the agent does. Both clients are there all the time and the two take turns, so that what else the machine does
+meanwhile falls on both. What the operator's client does beforehand (a key, a bundle, a connection) is not measured.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ import grpc.aio
 from perf import spire
 from perf.fetch_x509_fresh import fetch
 from perf.figure import figure
-from perf.stand import OWN_UID, rss_kib, stand
+from perf.stand import OWN_UID, Stand, rss_kib, stand
 from ringfence.admin.v1 import admin_pb2
 from ringfence.certs.authority import Authority
 from ringfence.certs.keys.memory import MemoryKeys
@@ -31,7 +36,7 @@ NAME = "streams_10000"
 GOAL_KIB, GOAL = 40.0, 2.0
 STREAMS = 10_000
 CONNECTIONS = 5_000  # a workload follows its SVID and something else; a process may have 20,000 files where this runs
-RUNS = 7
+RUNS = 15  # pairs
 _OTHER = "other.example"
 
 
@@ -80,25 +85,39 @@ def _bare(folder: Path, message: bytes) -> Iterator[tuple[Path, IO[str]]]:
         server.kill()
 
 
-async def _set_bundle(admin: Path, sequence: int) -> None:
-    """Give the server another bundle of a trust domain that the workloads federate with."""
+def _bundle(sequence: int) -> Any:
+    """Another bundle of a trust domain that the workloads federate with."""
     bundle = Authority.create(TrustDomain(_OTHER), MemoryKeys(), now=datetime.now(UTC)).bundle(sequence)
-    async with grpc.aio.insecure_channel(f"unix:{admin}") as channel:
-        request = admin_pb2.SetBundleRequest(trust_domain=_OTHER, bundle=bundle.to_json())
-        await Client(channel, service_of(admin_pb2, "Server")).SetBundle(request)
+    return admin_pb2.SetBundleRequest(trust_domain=_OTHER, bundle=bundle.to_json())
 
 
-def _ours(held: Held, admin: Path, sequence: int) -> float:
+async def _ours(held: Held, admin: Client, sequence: int) -> float:
+    request = _bundle(sequence)
     held.begin()
-    asyncio.run(_set_bundle(admin, sequence))
-    return held.last_ms()
+    await admin.SetBundle(request)
+    return await asyncio.to_thread(held.last_ms)
 
 
-def _theirs(held: Held, send: IO[str]) -> float:
+async def _theirs(held: Held, send: IO[str]) -> float:
     held.begin()
     send.write("go\n")
     send.flush()
-    return held.last_ms()
+    return await asyncio.to_thread(held.last_ms)
+
+
+async def _measure(place: Stand, agent: int) -> tuple[float, list[tuple[float, float]]]:
+    """KiB of the agent with the pid *agent* a stream, and milliseconds of a change, ours and the limit's."""
+    async with grpc.aio.insecure_channel(f"unix:{place.admin}") as channel:
+        admin = Client(channel, service_of(admin_pb2, "Server"))
+        await admin.SetBundle(_bundle(1))
+        identity = ("--spiffe-id", "spiffe://example.org/ns/a/sa/w", "--selector", OWN_UID)
+        place.command("entry", "create", *identity, "--federates-with", _OTHER)
+        message = await asyncio.to_thread(fetch, place.socket)
+        before = rss_kib(agent)
+        with _held(place.socket) as held, _bare(place.folder, message) as (path, send), _held(path) as others:
+            memory = (rss_kib(agent) - before) / STREAMS
+            pairs = [(await _ours(held, admin, 2 + turn), await _theirs(others, send)) for turn in range(RUNS + 1)]
+            return memory, pairs[1:]
 
 
 def measure() -> dict[str, Any]:
@@ -108,26 +127,18 @@ def measure() -> dict[str, Any]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with stand() as place, place.agent() as agent:
-        asyncio.run(_set_bundle(place.admin, 1))
-        identity = ("--spiffe-id", "spiffe://example.org/ns/a/sa/w", "--selector", OWN_UID)
-        place.command("entry", "create", *identity, "--federates-with", _OTHER)
-        message = fetch(place.socket)
-        before = rss_kib(agent.pid)
-        with _held(place.socket) as held:
-            memory = (rss_kib(agent.pid) - before) / STREAMS
-            mine = [_ours(held, place.admin, sequence) for sequence in range(2, RUNS + 3)][1:]
-        with _bare(place.folder, message) as (path, send), _held(path) as held:
-            theirs = [_theirs(held, send) for _ in range(RUNS + 1)][1:]
-    value, limit = statistics.median(mine), statistics.median(theirs)
+        memory, pairs = asyncio.run(_measure(place, agent.pid))
+    value, limit = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(mine / theirs for mine, theirs in pairs)
     return figure(
         NAME,
         f"{STREAMS} open streams on {CONNECTIONS} connections: a bundle set on the server to the last of them; "
         f"{memory:.1f} KiB of the agent's memory a stream (goal {GOAL_KIB:g}; SPIRE's 57)",
         value,
         unit="ms",
-        runs=sorted(mine),
-        limit=("a bare server that sends as many bytes to as many connections", limit),
-        ratio=value / limit,
+        runs=sorted(mine for mine, _ in pairs),
+        limit=("a bare server that sends as many bytes to as many connections, in as many writes", limit),
+        ratio=ratio,
         goal=f"<= {GOAL:g}x, <= {GOAL_KIB:g} KiB",
-        met=value / limit <= GOAL and memory <= GOAL_KIB,
+        met=ratio <= GOAL and memory <= GOAL_KIB,
     )

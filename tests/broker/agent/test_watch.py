@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -311,3 +312,108 @@ async def test_what_is_for_a_store_is_not_served_to_workloads(world: World) -> N
     """store_svid keeps an entry off the Workload API."""
     world.update(_entry("a", store_svid=True))
     assert world.cache.matching(frozenset({UID})) == ()
+
+
+class Sent:
+    """A stream whose views go to `views` at once while `room`, and to its task's list else."""
+
+    def __init__(self, world: World, watch: Watch) -> None:
+        self.room = True
+        self.views: list[View] = []
+        self.by_task: list[View] = []
+        self.task = asyncio.ensure_future(self._run(world, watch))
+
+    async def _run(self, world: World, watch: Watch) -> None:
+        world.cache.needs.add(world.cache.matching(frozenset({UID}))[0])
+        world.issue()
+        async for view in watch.views(has_svids, lambda view: view.key, send=self._send):
+            self.by_task.append(view)
+
+    def _send(self, view: View) -> bool:
+        if self.room:
+            self.views.append(view)
+        return self.room
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def _other_bundle(world: World, sequence: int) -> None:
+    world.cache.on_bundle(agent_pb2.BundleUpdate(bundle=world.authority.bundle(sequence).to_json()))
+
+
+async def test_a_change_is_sent_without_the_streams_task(world: World) -> None:
+    """The first view is the task's; later ones are sent where the change is told, and a slow reader's by its task."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        sent = Sent(world, watch)
+        await _turns()
+        assert (len(sent.by_task), sent.views) == (1, [])
+        _other_bundle(world, 2)
+        assert (len(sent.by_task), len(sent.views)) == (1, 1)
+        await _turns()
+        assert len(sent.by_task) == 1
+        sent.room = False
+        _other_bundle(world, 3)
+        await _turns()
+        assert [view.bundles.own.sequence for view in (*sent.views, *sent.by_task[1:])] == [2, 3]
+        sent.task.cancel()
+
+
+async def test_nothing_is_sent_at_once_to_a_process_that_has_gone(world: World) -> None:
+    """The check comes before the sending there, too; the stream ends by it."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        sent = Sent(world, watch)
+        await _turns()
+        world.caller.gone = True
+        _other_bundle(world, 2)
+        with pytest.raises(RingfenceError, match="gone"):
+            await sent.task
+        assert (len(sent.by_task), sent.views) == (1, [])
+
+
+async def test_a_withdrawal_is_not_sent_at_once_but_ends_the_stream(world: World) -> None:
+    """What takes a new match is the task's: nothing is shown by entries of before."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        sent = Sent(world, watch)
+        await _turns()
+        world.update(removed=["a"])
+        _other_bundle(world, 2)
+        with pytest.raises(Status, match="no identity issued"):
+            await sent.task
+        assert sent.views == []
+
+
+async def test_a_caller_that_lost_its_launcher_is_matched_anew(world: World) -> None:
+    """What its launcher vouched for is not sent once more: the task asks who vouches now."""
+    world.update(_entry("a"))
+    with world.watches.open(world.caller) as watch:
+        sent = Sent(world, watch)
+        await _turns()
+        lost = iter([True])
+        world.caller.lost_its_launcher = lambda: next(lost, False)  # type: ignore[method-assign]
+        looked: list[bool] = []
+        world.caller.look_up = lambda: looked.append(True)  # type: ignore[method-assign]
+        _other_bundle(world, 2)
+        assert sent.views == []
+        await _turns()
+        assert looked == [True]
+        assert len(sent.by_task) == 2
+        sent.task.cancel()
+
+
+async def test_a_callers_streams_are_shown_a_change_in_a_row(world: World) -> None:
+    """However they were opened among others', so that it is looked at once for all of them."""
+    others = [FakeCaller(PROCESS, frozenset({UID}), frozenset({"unix:uid"}), LaunchAttestor()) for _ in range(9)]
+    with ExitStack() as open_:
+        watches = [open_.enter_context(world.watches.open(caller)) for _ in range(3) for caller in others]
+        order: list[int] = []
+        for watch in watches:
+            watch.wake = lambda watch=watch: order.append(id(watch.caller))  # type: ignore[method-assign,misc]
+        world.watches.on_bundles()
+    changes = sum(one != other for one, other in pairwise(order))
+    assert (len(order), changes) == (27, 8)

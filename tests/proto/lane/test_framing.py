@@ -44,6 +44,16 @@ def test_equal_streams_share_their_frames() -> None:
     assert len(framed.wire(1, 10)) > len(framed.wire(1, 16_384))
 
 
+def test_the_streams_of_a_connection_share_with_those_of_the_next() -> None:
+    """What was cut for a few numbers is kept for each; with ever more numbers nothing heaps up."""
+    framed = frame(b"x" * 100)
+    first = [framed.wire(stream, 16_384) for stream in (1, 3, 5)]
+    assert all(framed.wire(stream, 16_384) is cut for stream, cut in zip((1, 3, 5), first, strict=True))
+    for stream in range(7, 99, 2):
+        framed.wire(stream, 16_384)
+    assert len(framed._cuts) < 8
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_too_large_is_refused_by_its_prefix(whole: bool) -> None:  # noqa: FBT001
     """A message past the limit is refused as soon as its length is known."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Protocol
 
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.callers import Caller, Callers
 from ringfence.broker.agent.entries import Applied
 from ringfence.broker.agent.entry import Entry
+from ringfence.broker.agent.fan_out import Steady, show_all
 from ringfence.broker.agent.view import View
 from ringfence.broker.attest.launch import Launch
 from ringfence.certs.selectors import Selector
@@ -18,7 +20,8 @@ from ringfence.proto.lane import Connection
 from ringfence.proto.status import Code, Status
 
 NO_IDENTITY = "no identity issued"
-_A_TURN = 128  # streams that are woken in one turn of the loop, some 5 ms of work
+_A_TURN = 128  # streams that are shown a change in one turn of the loop, some milliseconds of work
+_GROUP = attrgetter("group")
 
 
 class Subject(Protocol):
@@ -51,10 +54,12 @@ class Watch:
 
     def __init__(self, caller: Subject, watches: Watches) -> None:
         self.caller = caller
+        self.group = id(caller)  # equal for the streams of one caller
         self.entries: tuple[Entry, ...] = ()
         self._watches = watches
         self._touched = True
         self._waiter: asyncio.Future[None] | None = None
+        self._steady: Steady | None = None  # while nothing but a change is waited for
         self.revoked = ""  # an identity that it would have, when that is why it has none
         self._match = True  # the entries are to be matched anew
         self._launch = False  # who vouches is to be looked up anew
@@ -70,15 +75,36 @@ class Watch:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _change(self) -> None:
-        """Until something was touched since the last look; one waits at a time, so it needs no asyncio.Event."""
+    @property
+    def is_steady(self) -> bool:
+        """Whether it waits for nothing but the next change (fan_out.Showing)."""
+        return self._steady is not None
+
+    def show(self, look: Callable[[tuple[Entry, ...]], View]) -> bool:
+        """Show what changed here and now; False when only the task can: to attest or match anew, to wait, to end."""
+        if self._steady is None or self._match or self._launch:
+            return False
+        if self.caller.lost_its_launcher():  # told once
+            self._launch = True
+            return False
+        if not self._steady.show(look(self.entries)):
+            return False
+        self._touched = False
+        return True
+
+    async def _change(self, steady: Steady | None = None) -> None:
+        """Until something was touched since the last look; one waits at a time, so it needs no asyncio.Event.
+
+        What *steady* could be shown meanwhile has been.
+        """
         if self._touched:
             return
         self._waiter = asyncio.get_running_loop().create_future()
+        self._steady = steady
         try:
             await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._steady = None
 
     async def views(
         self,
@@ -86,8 +112,11 @@ class Watch:
         same: Callable[[View], object],
         enough: Callable[[View], bool] = lambda _: False,
         narrow: Callable[[View], View] = lambda view: view,
+        send: Callable[[View], bool] | None = None,
     ) -> AsyncIterator[View]:
         """The views that are *ready*, unless `same` is as in the last; ends only by Status. *narrow* is what it shows.
+
+        With *send*, which says whether it could without waiting, later views may go there and are not seen here.
 
         PERMISSION_DENIED when the bounded wait ends without an identity, or when the last one is withdrawn;
         UNAVAILABLE when there is an entitlement but nothing to show for it (the server is away). A view that is not
@@ -95,13 +124,13 @@ class Watch:
         """
         loop = asyncio.get_running_loop()
         deadline: float | None = loop.time() + self._watches.hold
-        last: object = None
+        steady = Steady(ready, same, send)
         settled = False
         while True:
             self._touched = False
             view = narrow(await self._look())
-            if (ready(view) or (settled and enough(view))) and (shown := same(view)) != last:
-                last, deadline = shown, None
+            if (ready(view) or (settled and enough(view))) and (shown := same(view)) != steady.last:
+                steady.last, deadline = shown, None
                 yield view  # what changes while it is sent touches it again
             elif not view.entries and self.revoked:
                 # Nothing to wait for: an operator has said no (SPIFFE_Workload_API.md section 5.2.1).
@@ -109,7 +138,7 @@ class Watch:
             elif deadline is None and not view.entries:
                 raise Status(Code.PERMISSION_DENIED, NO_IDENTITY)
             if deadline is None:
-                await self._change()
+                await self._change(steady if send else None)
                 continue
             try:
                 async with asyncio.timeout_at(deadline):
@@ -248,12 +277,12 @@ class Watches:
     def _touch(self, watches: list[Watch], *, match: bool = False, launch: bool = False) -> None:
         for watch in watches:
             watch.mark(match=match, launch=launch)
-        self._wake(watches)
+        # By caller: it is looked at once for all its streams, and what they send goes out in one write.
+        self._wake(sorted(watches, key=_GROUP))
 
     def _wake(self, watches: list[Watch]) -> None:
         """A few in each turn of the loop, so that what they send is written between, and other calls are answered."""
-        for watch in watches[:_A_TURN]:
-            watch.wake()
+        show_all(watches[:_A_TURN], self.cache.view)
         if len(watches) > _A_TURN:
             asyncio.get_running_loop().call_soon(self._wake, watches[_A_TURN:])
 

@@ -9,10 +9,10 @@ from ringfence.broker.agent.requests import TokenRequest, jwt_svids, read_reques
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.unknown import UnknownKeys
 from ringfence.broker.agent.view import View
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watch import Watch, Watches
 from ringfence.certs.errors import RingfenceError
 from ringfence.proto import workload
-from ringfence.proto.lane import Call, Method, methods_of
+from ringfence.proto.lane import Call, Framed, Method, methods_of
 from ringfence.proto.status import Code, Status
 
 _HEADER = workload.SECURITY_HEADER
@@ -45,20 +45,17 @@ class WorkloadApi:
     async def _fetch_x509_svid(self, call: Call) -> None:
         await read_request(call, _HEADER)
         with self._watches.open(await self._watches.of(call.connection)) as watch:
-            async for view in watch.views(has_svids, lambda view: view.key, has_some):
-                await call.send(self._answers.x509_svids(view))
+            await _stream(call, watch, self._answers.x509_svids, has_svids, lambda view: view.key, has_some)
 
     async def _fetch_x509_bundles(self, call: Call) -> None:
         await read_request(call, _HEADER)
         with self._watches.open(await self._watches.of(call.connection)) as watch:
-            async for view in watch.views(is_entitled, lambda view: view.entitled):
-                await call.send(self._answers.x509_bundles(view))
+            await _stream(call, watch, self._answers.x509_bundles, is_entitled, lambda view: view.entitled)
 
     async def _fetch_jwt_bundles(self, call: Call) -> None:
         await read_request(call, _HEADER)
         with self._watches.open(await self._watches.of(call.connection)) as watch:
-            async for view in watch.views(is_entitled, lambda view: view.entitled):
-                await call.send(self._answers.jwt_bundles(view))
+            await _stream(call, watch, self._answers.jwt_bundles, is_entitled, lambda view: view.entitled)
 
     async def _fetch_jwt_svid(self, call: Call) -> None:
         asked = TokenRequest.read(await read_request(call, _HEADER))
@@ -84,6 +81,19 @@ class WorkloadApi:
         answer = workload.ValidateJWTSVIDResponse(spiffe_id=str(found.spiffe_id))
         answer.claims.update({**found.claims, "aud": list(found.audience)})
         await call.send(answer)
+
+
+async def _stream(
+    call: Call,
+    watch: Watch,
+    answer: Callable[[View], Framed],
+    ready: Callable[[View], bool],
+    same: Callable[[View], object],
+    enough: Callable[[View], bool] = lambda _: False,
+) -> None:
+    """Send an *answer* for each view; ends as `Watch.views` does."""
+    async for view in watch.views(ready, same, enough, send=lambda view: call.try_send(answer(view))):
+        await call.send(answer(view))
 
 
 def has_svids(view: View) -> bool:

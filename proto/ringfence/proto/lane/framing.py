@@ -16,15 +16,17 @@ ACK = END_STREAM = 0x1
 END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
 
 
+_KEPT_CUTS = 4  # of a message: a client that follows several things has its streams on one connection
+
+
 class Framed:
     """A message with its prefix. Equal streams of many connections share the DATA frames too, not only the message."""
 
-    __slots__ = ("_cut", "_wire", "data")
+    __slots__ = ("_cuts", "data")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._cut = (0, 0)
-        self._wire = b""
+        self._cuts: dict[tuple[int, int], bytes] = {}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -33,11 +35,13 @@ class Framed:
         return f"Framed({len(self.data)} bytes)"
 
     def wire(self, stream_id: int, max_frame: int) -> bytes:
-        """All of it as DATA frames of stream *stream_id*; the last cut is kept, for it is mostly the same."""
-        if self._cut != (stream_id, max_frame):
-            self._wire = data_frames(stream_id, self.data, max_frame)
-            self._cut = (stream_id, max_frame)
-        return self._wire
+        """All of it as DATA frames of stream *stream_id*; the last few cuts are kept, for there are mostly no more."""
+        found = self._cuts.get((stream_id, max_frame))
+        if found is None:
+            found = self._cuts[stream_id, max_frame] = data_frames(stream_id, self.data, max_frame)
+            if len(self._cuts) > _KEPT_CUTS:
+                del self._cuts[next(iter(self._cuts))]
+        return found
 
 
 def frame(message: bytes) -> Framed:
