@@ -173,7 +173,7 @@ async def test_a_peer_by_an_authority_that_its_domain_just_made_is_accepted_soon
     assert relation.refreshed_at is not None
     assert (relation.next_at - relation.refreshed_at).total_seconds() > 60
     before = counted("fetched_early")
-    await partners.theirs.parts.trust.replace(lead_seconds=0)
+    await partners.theirs.admin.Rotate(pb.RotateRequest(authority=True))
     caller = partners.caller()
 
     assert await partners.status(caller) == 0

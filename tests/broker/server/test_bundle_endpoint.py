@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.config import Address, Web
 from ringfence.broker.server.main import config_of
 from ringfence.certs.bundle import SpiffeBundle
@@ -36,19 +37,43 @@ def endpoint(server: ServerUnderTest) -> str:
 
 
 async def test_https_spiffe_shows_the_servers_svid_and_the_newest_bundle(tmp_path: Path) -> None:
-    """After a rotation both are new, without a restart."""
+    """A renewed SVID is shown, without a restart."""
     async with running_server(tmp_path, bundle_endpoint=Web(Address("127.0.0.1", 0))) as server:
         first = await request(endpoint(server), "/", tls=unchecked())
         bundle = SpiffeBundle.parse(TRUST_DOMAIN, first.body)
         assert bundle == await server.bundle()
         assert verify_peer([first.leaf], bundle, now=server.parts.clock()) == server.parts.identity.spiffe_id
-        await server.parts.trust.replace(lead_seconds=0)
         await server.parts.identity.renew()
         second = await request(endpoint(server), "/", tls=unchecked())
-        newer = SpiffeBundle.parse(TRUST_DOMAIN, second.body)
-        assert newer.sequence > bundle.sequence
         assert second.leaf != first.leaf
-        assert verify_peer([second.leaf], newer, now=server.parts.clock()) == server.parts.identity.spiffe_id
+        assert verify_peer([second.leaf], bundle, now=server.parts.clock()) == server.parts.identity.spiffe_id
+
+
+async def test_a_partner_with_the_bundle_of_before_can_fetch_the_one_of_after(tmp_path: Path) -> None:
+    """An authority that is replaced at once: the endpoint's SVID verifies by either bundle, for a while."""
+    async with running_server(tmp_path, bundle_endpoint=Web(Address("127.0.0.1", 0))) as server:
+        before = await server.bundle()
+        await server.admin.Rotate(pb.RotateRequest(authority=True))
+        answer = await request(endpoint(server), "/", tls=unchecked())
+        after = SpiffeBundle.parse(TRUST_DOMAIN, answer.body)
+        assert after.sequence > before.sequence
+        for bundle in (before, after):
+            assert verify_peer([answer.leaf], bundle, now=server.parts.clock()) == server.parts.identity.spiffe_id
+
+
+@pytest.mark.parametrize("step", ["taint", "revoke"])
+async def test_an_authority_that_is_not_to_be_trusted_is_not_shown(tmp_path: Path, step: str) -> None:
+    """Once an operator says so the endpoint shows an SVID by the new one, and partners need the bundle by hand."""
+    async with running_server(tmp_path, bundle_endpoint=Web(Address("127.0.0.1", 0))) as server:
+        before = await server.bundle()
+        old = server.parts.trust.authority.current.x509.id
+        await server.admin.Rotate(pb.RotateRequest(authority=True))
+        for each in ("taint", "revoke")[: 1 + (step == "revoke")]:
+            await server.admin.StepAuthority(pb.StepAuthorityRequest(kind="x509", step=each, id=old))
+        answer = await request(endpoint(server), "/", tls=unchecked())
+        assert verify_peer([answer.leaf], await server.bundle(), now=server.parts.clock())
+        with pytest.raises(RingfenceError):
+            verify_peer([answer.leaf], before, now=server.parts.clock())
 
 
 async def test_https_web_shows_the_web_certificate(tmp_path: Path) -> None:

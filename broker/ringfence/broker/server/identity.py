@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ringfence.broker.issue import Issuer
+from ringfence.broker.server.endpoint_svid import EndpointSvid, Shown
 from ringfence.broker.trust import Trust
+from ringfence.certs.certificate import issuer_key_id, read_certificate
 from ringfence.certs.rotation import renew_at
 from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
 from ringfence.certs.svid import parse_svid
@@ -36,7 +38,7 @@ class ServerIdentity:
         self._renew_at: datetime | None = None
         self._made_for = (-1, b"")  # bundle sequence and SVID of the cached context
         self._context: ssl.SSLContext | None = None
-        self._open: tuple[bytes, ssl.SSLContext] | None = None  # for strangers, and the SVID that it shows
+        self._endpoint = EndpointSvid(trust, _open_context, clock)
 
     @property
     def spiffe_id(self) -> SpiffeId:
@@ -59,6 +61,8 @@ class ServerIdentity:
         svid = parse_svid(chain)
         self._renew_at = renew_at(svid.not_before, svid.not_after, 0)
         self._pem = pem
+        issuer = issuer_key_id(read_certificate(chain[0]))
+        self._endpoint.offer(Shown(pem, issuer, svid.not_before, svid.not_after))
 
     def context(self) -> ssl.SSLContext:
         """TLS 1.3 for one more connection: our SVID, and client certificates checked when they are given."""
@@ -69,14 +73,8 @@ class ServerIdentity:
         return self._context
 
     def open_context(self) -> ssl.SSLContext:
-        """TLS that shows our SVID and asks for no certificate: for the bundle endpoint."""
-        from ringfence.broker.server.web_tls import open_to_all  # most servers have no page for strangers
-
-        if self._open is None or self._open[0] != self._pem:
-            context = open_to_all()
-            _load_chain(context, self._pem)
-            self._open = self._pem, context
-        return self._open[1]
+        """TLS that shows an SVID of ours and asks for no certificate: for the bundle endpoint."""
+        return self._endpoint.context()
 
 
 def _server_context(pem: bytes, roots: str) -> ssl.SSLContext:
@@ -86,6 +84,14 @@ def _server_context(pem: bytes, roots: str) -> ssl.SSLContext:
     context.load_verify_locations(cadata=roots)
     context.set_alpn_protocols(["h2"])
     context.num_tickets = 0  # a resumed session would outlive a rotated authority
+    _load_chain(context, pem)
+    return context
+
+
+def _open_context(pem: bytes) -> ssl.SSLContext:
+    from ringfence.broker.server.web_tls import open_to_all  # most servers have no page for strangers
+
+    context = open_to_all()
     _load_chain(context, pem)
     return context
 
