@@ -6,12 +6,13 @@ from ringfence.certs.errors import Kind, RingfenceError
 
 
 class Reader:
-    """Takes *data* apart from its first byte on; whatever does not fit raises UNAUTHENTICATED, naming *what*."""
+    """Takes *data* apart from its first byte on; whatever does not fit raises an error of *kind*, naming *what*."""
 
-    def __init__(self, data: bytes, what: str) -> None:
+    def __init__(self, data: bytes, what: str, kind: Kind = Kind.UNAUTHENTICATED) -> None:
         self._data = data
         self._at = 0
         self._what = what
+        self._kind = kind
 
     def number(self, size: int) -> int:
         """An unsigned number of *size* bytes."""
@@ -40,7 +41,7 @@ class Reader:
 
     def refused(self, detail: str) -> RingfenceError:
         """The error that this is no *what*."""
-        return RingfenceError(Kind.UNAUTHENTICATED, f"{self._what} cannot be taken: {detail}")
+        return RingfenceError(self._kind, f"{self._what} cannot be taken: {detail}")
 
 
 def number(value: int, size: int) -> bytes:

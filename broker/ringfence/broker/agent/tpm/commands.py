@@ -133,7 +133,7 @@ class Tpm:
 
     def read_memory(self, index: int) -> bytes:
         """All that is written there, by the right that everybody has."""
-        public = Reader(self._call(_Code.NV_READ_PUBLIC, [index], [], b"").sized(), "the NV index")
+        public = _reader(self._call(_Code.NV_READ_PUBLIC, [index], [], b"").sized(), _Code.NV_READ_PUBLIC)
         public.take(4 + 2 + 4)  # index, hash, attributes
         public.sized()  # authPolicy
         size, data = public.number(2), b""
@@ -157,7 +157,7 @@ class Tpm:
     def _call(self, code: _Code, handles: Sequence[int], auths: list[bytes], asked: bytes) -> Reader:
         """The parameters of the answer, without what sessions add to it."""
         answer = self._answer(code, handles, auths, asked)
-        return Reader(answer.take(answer.number(4)), self._what(code)) if auths else answer
+        return _reader(answer.take(answer.number(4)), code) if auths else answer
 
     def _answer(self, code: _Code, handles: Sequence[int], auths: list[bytes], asked: bytes) -> Reader:
         body = b"".join(number(handle, 4) for handle in handles)
@@ -168,7 +168,7 @@ class Tpm:
         head = number(_SESSIONS if auths else _NO_SESSIONS, 2) + number(10 + len(body), 4) + number(code, 4)
         refused = _RETRY
         for _ in range(_TRIES):
-            answer = Reader(self._through.exchange(head + body), self._what(code))
+            answer = _reader(self._through.exchange(head + body), code)
             answer.take(2 + 4)
             refused = answer.number(4)
             if not refused:
@@ -180,11 +180,12 @@ class Tpm:
     def _refusal(self, code: _Code, refused: int) -> RingfenceError:
         # Codes of format 1 say in bits 8 to 11 which parameter, handle or session they are about.
         why = _WHY.get(refused & 0xBF if refused & 0x80 else refused, "")
-        detail = f"the TPM refused {self._what(code)} (0x{refused:x})" + (f": {why}" if why else "")
+        detail = f"the TPM refused TPM2_{code.name} (0x{refused:x})" + (f": {why}" if why else "")
         return RingfenceError(Kind.INVALID, detail, where=self._where, hint="Look it up with `tpm2_rc_decode`")
 
-    def _what(self, code: _Code) -> str:
-        return f"TPM2_{code.name}"
+
+def _reader(answer: bytes, code: _Code) -> Reader:
+    return Reader(answer, f"the TPM's answer to TPM2_{code.name}", Kind.INVALID)
 
 
 def _password() -> bytes:
