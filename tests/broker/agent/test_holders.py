@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -97,6 +98,11 @@ def _become_cat(process: subprocess.Popen[bytes]) -> None:
     assert process.stdout.readline() == b"echo\n"
 
 
+def _exec(pid: int) -> Event:
+    """Now."""
+    return Event(pid, executed=True, at=time.monotonic_ns())
+
+
 def _process(pid: int) -> Process:
     return procfs.hold(pid, os.geteuid(), os.getegid(), None)
 
@@ -127,7 +133,7 @@ async def test_an_exec_that_the_kernel_tells_of_is_learned_at_once(
         held.hold(_process(shell.pid), told)
         held.hold(_process(os.getpid()), other)
         _become_cat(shell)
-        fake.say(Event(shell.pid, executed=True), Event(shell.pid, executed=True), Event(os.getppid(), executed=True))
+        fake.say(_exec(shell.pid), _exec(shell.pid), _exec(os.getppid()))
         assert await told.why() == f"process {shell.pid} runs another program now"
         assert held.are_told_of
     assert (len(told.words), other.words) == (1, [])
@@ -136,17 +142,35 @@ async def test_an_exec_that_the_kernel_tells_of_is_learned_at_once(
 
 
 async def test_the_same_program_again_changes_nothing(fake: FakeEvents, shell: subprocess.Popen[bytes]) -> None:
-    """All that was attested of it is still so; a program that we may not look at could be any other."""
+    """All that was attested of it is still so; whoever is read of after it is told."""
     _become_cat(shell)
     async with _running(Holders(lambda: fake)) as held:
-        known, unseen = Told(), Told()
-        process = _process(shell.pid)
-        held.hold(process, known)
-        hidden = procfs.Process(process.pid, process.uid, process.gid, process.started, None, (), None)
-        held.hold(hidden, unseen)
-        fake.say(Event(shell.pid, executed=True))
-        assert await unseen.why() == f"process {shell.pid} runs another program now"
+        known, other = Told(), Told()
+        held.hold(_process(shell.pid), known)
+        held.hold(replace(_process(os.getpid()), started=1), other)
+        fake.say(_exec(shell.pid), _exec(os.getpid()))
+        await other.why()
     assert known.words == []
+
+
+async def test_a_program_that_cannot_be_seen_is_another_one(
+    fake: FakeEvents, shell: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another user's process an agent that is not root knows that it executed something, and not what.
+
+    But a process starts by an exec: that one, however late we read of it, is what was attested.
+    """
+    monkeypatch.setattr(procfs, "executable_of", lambda _: None)
+    early = _exec(shell.pid)
+    async with _running(Holders(lambda: fake)) as held:
+        unseen, other = Told(), Told()
+        held.hold(_process(shell.pid), unseen)
+        held.hold(replace(_process(os.getpid()), started=1), other)
+        fake.say(early, _exec(os.getpid()))
+        await other.why()
+        assert unseen.words == []
+        fake.say(_exec(shell.pid))
+        assert await unseen.why() == f"process {shell.pid} runs another program now"
 
 
 async def test_who_let_go_is_told_nothing(fake: FakeEvents, shell: subprocess.Popen[bytes]) -> None:
@@ -158,7 +182,7 @@ async def test_who_let_go_is_told_nothing(fake: FakeEvents, shell: subprocess.Po
         release()
         release()
         _become_cat(shell)
-        fake.say(Event(shell.pid, executed=True))
+        fake.say(_exec(shell.pid))
         await there.why()
     assert gone.words == []
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from ringfence.broker.attest.process_events import Event, MessagesLostError, Pro
 from tests import parts
 
 FORK, EXEC, UID, GID, EXIT = 1, 2, 4, 0x40, 0x80000000
+AT = 10**15  # ns
 BECOMES = """
 import os, sys
 os.read(0, 1)
@@ -35,14 +37,14 @@ except OSError as error:
 
 def frame(what: int, process: int, *, idx: int = 1) -> bytes:
     """A message as Linux writes it (linux/cn_proc.h), of thread 1."""
-    event = struct.pack("=IIQIIII8x", what, 0, 0, 1, process, 0, 0)
+    event = struct.pack("=IIQIIII8x", what, 0, AT, 1, process, 0, 0)
     return struct.pack("=IHHII", 36 + len(event), 3, 0, 0, 0) + struct.pack("=IIIIHH", idx, 1, 0, 0, 40, 0) + event
 
 
 @pytest.mark.parametrize(("what", "executed"), [(EXEC, True), (UID, False), (GID, False)])
 def test_an_event_is_of_the_process_and_not_of_its_thread(what: int, executed: bool) -> None:  # noqa: FBT001  # a parameter
     """Any thread may change the user; whom we know is the process."""
-    assert parse(frame(what, 4711)) == Event(4711, executed)
+    assert parse(frame(what, 4711)) == Event(4711, executed, AT)
 
 
 @pytest.mark.parametrize("other", [frame(FORK, 5), frame(EXIT, 5), frame(0, 5), frame(EXEC, 5, idx=2), b"", b"\0" * 40])
@@ -84,8 +86,8 @@ def test_lost_messages_are_said_after_those_that_came() -> None:
     found: list[Event] = []
     with pytest.raises(MessagesLostError):
         found.extend(lost.read())  # a list takes what came before the exception too
-    assert found == [Event(5, executed=True)]
-    assert list(lost.read()) == [Event(6, executed=True)]
+    assert found == [Event(5, executed=True, at=AT)]
+    assert list(lost.read()) == [Event(6, executed=True, at=AT)]
 
 
 def test_another_failure_is_the_end() -> None:
@@ -117,7 +119,7 @@ def events() -> Iterator[ProcessEvents]:
 
 def test_the_kernel_tells_of_group_user_and_program(events: ProcessEvents) -> None:
     """In that order, as the child does it; its forks and its end are not told."""
-    pipe = subprocess.PIPE
+    begun, pipe = time.monotonic_ns(), subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", BECOMES, "65534"], stdin=pipe, stdout=pipe) as process:
         own = _of(process.pid, events)
         assert process.stdin is not None
@@ -127,7 +129,8 @@ def test_the_kernel_tells_of_group_user_and_program(events: ProcessEvents) -> No
         assert process.stdout.read() == b"one\n"  # it is cat now
         process.wait()
         own += _of(process.pid, events)
-    assert own[-3:] == [Event(process.pid, executed=executed) for executed in (False, False, True)]
+    assert [event.executed for event in own[-3:]] == [False, False, True]
+    assert begun < own[-3].at < own[-1].at < time.monotonic_ns()
 
 
 def _of(pid: int, events: ProcessEvents) -> list[Event]:

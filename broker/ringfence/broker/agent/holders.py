@@ -7,6 +7,7 @@ costs the same however many there are: the more, the longer a turn lasts. The ch
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Source(Protocol):
 class _Held:
     process: Process
     changed: Callable[[RingfenceError], None]
+    since: int  # ns of time.monotonic_ns
 
 
 class Holders:
@@ -62,7 +64,7 @@ class Holders:
 
     def hold(self, process: Process, changed: Callable[[RingfenceError], None]) -> Callable[[], None]:
         """Call *changed* once if *process* is no more what it was; until the function that this returns is called."""
-        held = _Held(process, changed)
+        held = _Held(process, changed, time.monotonic_ns())
         self._by_pid.setdefault(process.pid, set()).add(held)
         return lambda: self._release(held)
 
@@ -108,7 +110,8 @@ class Holders:
         try:
             for event in self._source.read():
                 for held in tuple(self._by_pid.get(event.pid, ())):
-                    self._check(held, "event", executed=event.executed)
+                    # What it executed before it connected is what was attested, however late we read of it.
+                    self._check(held, "event", executed=event.executed and event.at > held.since)
         except MessagesLostError:
             events.process_events_lost()
             self._lost.set()

@@ -21,7 +21,9 @@ _LISTEN, _IGNORE = 1, 2  # enum proc_cn_mcast_op
 _ACK, _EXEC, _UID, _GID = 0, 2, 4, 0x40  # struct proc_event.what
 _NETLINK = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _MESSAGE = struct.Struct("=IIIIHH")  # struct cn_msg: idx, val, seq, ack, length, flags
-_EVENT = struct.Struct("=I12xII")  # struct proc_event: what; of an id or exec: thread, process; of an ack: its error
+_EVENT = struct.Struct(
+    "=I4xQII"
+)  # struct proc_event: what, when; of an id or exec: thread, process; of an ack: its error
 _BODY = _NETLINK.size + _MESSAGE.size
 _DONE = 3  # NLMSG_DONE
 _ROOM = 4 << 20  # bytes that wait in the kernel, some 5,000 messages: an agent that is busy misses none
@@ -37,10 +39,11 @@ class MessagesLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Process *pid* executed a program, or else changed its user or group."""
+    """Process *pid* executed a program, or else changed its user or group; *at* in ns of time.monotonic_ns."""
 
     pid: int
     executed: bool
+    at: int
 
 
 class ProcessEvents:
@@ -100,12 +103,12 @@ def parse(data: bytes) -> Event | None:
     found = _parts(data)
     if found is None or found[1] not in {_EXEC, _UID, _GID}:
         return None
-    _, what, _, process = found
-    return Event(process, executed=what == _EXEC)
+    _, what, at, _, process = found
+    return Event(process, what == _EXEC, at)
 
 
-def _parts(data: bytes) -> tuple[int, int, int, int] | None:
-    """What it acknowledges, what happened, and the two numbers behind that."""
+def _parts(data: bytes) -> tuple[int, int, int, int, int] | None:
+    """What it acknowledges, what happened, when, and the two numbers behind that."""
     if len(data) < _BODY + _EVENT.size:
         return None
     idx, val, _, acknowledged, _, _ = _MESSAGE.unpack_from(data, _NETLINK.size)
@@ -127,8 +130,8 @@ def _expect_ack(sock: socket.socket, number: int) -> None:
         except BlockingIOError:
             raise OSError(errno.EPERM, "it answers only in the initial PID and user namespaces") from None
         if found is not None and found[:2] == (number + 1, _ACK):
-            if found[2]:
-                raise OSError(found[2], os.strerror(found[2]))
+            if found[3]:
+                raise OSError(found[3], os.strerror(found[3]))
             return
 
 
