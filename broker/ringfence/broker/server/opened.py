@@ -12,9 +12,10 @@ from ringfence.broker import events
 from ringfence.broker.audit.chain import ACTIVE
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.config import DATABASE, ServerConfig
-from ringfence.broker.keys.choice import Unlocked, unlock
+from ringfence.broker.keys.choice import unlock
+from ringfence.broker.server.plugins import signing_of
 from ringfence.broker.servers import Servers, holder_of
-from ringfence.broker.signing.port import Here, Signing
+from ringfence.broker.signing.port import Signing
 from ringfence.broker.store.connect import Hold
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.location import Location
@@ -42,7 +43,7 @@ async def open_all(config: ServerConfig, clock: Clock, undo: AsyncExitStack) -> 
     audit = await _open_audit(config, clock)
     undo.callback(audit.close)
     unlocked = await asyncio.to_thread(unlock, config.keys, config.data_dir)
-    signing = _signing(config, unlocked)
+    signing = signing_of(config, unlocked)
     undo.push_async_callback(signing.close)
     keys = await asyncio.to_thread(unlocked.open)
     servers = await Servers.enter(
@@ -57,12 +58,3 @@ async def _open_audit(config: ServerConfig, clock: Clock) -> AuditLog:
     audit = await asyncio.to_thread(AuditLog.open, config.data_dir / ACTIVE, clock=clock, rotate_bytes=rotate)
     events.audit_opened(*audit.head, cut_off=audit.repaired)
     return audit
-
-
-def _signing(config: ServerConfig, unlocked: Unlocked) -> Signing:
-    """Where X509-SVIDs are signed; raises INVALID."""
-    if not config.signers:
-        return Here()
-    from ringfence.broker.signing.pool import Signers  # most servers sign by themselves
-
-    return Signers(config.signers, config.trust_domain, unlocked)
