@@ -18,6 +18,7 @@ from ringfence.broker.feed import Feed
 from ringfence.broker.intent_documents import changed, judged, refused
 from ringfence.broker.log import log
 from ringfence.broker.registry import Registry
+from ringfence.broker.rule_origins import Origins
 from ringfence.broker.store import entries as stored_entries
 from ringfence.broker.store import intent as stored
 from ringfence.broker.store.engine import Store
@@ -26,7 +27,7 @@ from ringfence.broker.store.intent import Apply, Document, RuleOrigin
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.entries import EntryDraft, entries_of, launch_rules_of
-from ringfence.policy.model import Model, Rule
+from ringfence.policy.model import Model
 
 if TYPE_CHECKING:
     from ringfence.broker.access.documents import IntentPermit
@@ -73,7 +74,7 @@ class Intent:
         self._clock = clock
         self._texts: tuple[Document, ...] = ()
         self._documents: tuple[LoadedDocument, ...] = ()
-        self._origins: dict[tuple[str, str], RuleOrigin] = {}
+        self._origins = Origins()
         self._seq = 0  # of the apply in force
         self._one_at_a_time = asyncio.Lock()
 
@@ -84,18 +85,7 @@ class Intent:
 
     def lookup(self, rule_id: str, rule_hash: str) -> RuleFacts | None:
         """Where the rule with that meaning was written; None for one that was never applied here."""
-        origin = self._origins.get((rule_id, rule_hash))
-        if origin is None:
-            return None
-        return RuleFacts(
-            path=origin.path,
-            line=origin.line,
-            revision=origin.revision,
-            author=origin.author,
-            commit=origin.commit,
-            owner=origin.owner,
-            reason=origin.reason,
-        )
+        return self._origins.lookup(rule_id, rule_hash)
 
     async def restore(self) -> None:
         """Put in force what was in force when the server last ran; raises INVALID if this program refuses it."""
@@ -117,7 +107,7 @@ class Intent:
         if found is None:
             return
         self._seq, texts, origins = found
-        self._origins |= origins
+        self._origins.learn(origins.values())
         loaded = await asyncio.to_thread(self._load, texts)
         model = loaded.model
         if model is None:
@@ -180,31 +170,18 @@ class Intent:
         if texts == self._texts:
             return await self._store.run(stored.newest) == self._seq
         apply = replace(given, revision=model.revision)
-        origins = self._moved(model, apply)
+        origins = self._origins.moved(model, apply, before=self.model)
         entries = [self._entry(draft) for draft in entries_of(model)]
         if not await self._store.run(_record, apply, texts, origins, entries, self._seq):
             return False
         self._seq += 1
-        self._origins |= {(origin.rule, origin.hash): origin for origin in origins}
+        self._origins.learn(origins)
         return True
 
     async def _enforce(self, model: Model, loaded: Loaded, texts: tuple[Document, ...]) -> int:
         self.model, self._documents, self._texts = model, loaded.documents, texts
         self._registry.launch_rules = launch_rules_of(model)
         return await self._proxies.apply(model)
-
-    def _moved(self, model: Model, apply: Apply) -> list[RuleOrigin]:
-        """The origins that are new or changed with *model*; a meaning that stays in force keeps who brought it."""
-        before = {(rule.id, rule.hash) for rule in self.model.rules} if self.model is not None else set()
-        moved = []
-        for rule in model.rules:
-            known = self._origins.get((rule.id, rule.hash))
-            origin = _origin(rule, apply)
-            if known is not None and (rule.id, rule.hash) in before:
-                origin = replace(origin, revision=known.revision, author=known.author, commit=known.commit)
-            if origin != known:
-                moved.append(origin)
-        return moved
 
     def _entry(self, draft: EntryDraft) -> Entry:
         entry = Entry(
@@ -242,18 +219,3 @@ def _news(
     newest = stored.newest(connection)
     found = stored.last(connection) if newest != seq else None
     return None if found is None else (newest, tuple(found[1]), stored.origins(connection, after=seq))
-
-
-def _origin(rule: Rule, apply: Apply) -> RuleOrigin:
-    return RuleOrigin(
-        rule=rule.id,
-        hash=rule.hash,
-        path=rule.origin.path,
-        line=rule.origin.line,
-        revision=apply.revision,
-        author=apply.author,
-        commit=apply.commit,
-        effect=rule.effect.value,
-        owner=rule.owner,
-        reason=rule.reason,
-    )
