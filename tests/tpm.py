@@ -44,9 +44,14 @@ class SoftwareTpm:
 
     def tool(self, name: str, *arguments: str | Path) -> str:
         """What the tpm2-tool *name* says."""
-        program = parts.program(name, "tpm2-tools")
+        return self._run(parts.program(name, "tpm2-tools"), *map(str, arguments))
+
+    def shell(self, command: str) -> str:
+        """What *command* says, in the TPM's folder."""
+        return self._run("bash", "-ec", command)
+
+    def _run(self, *command: str) -> str:
         environment = {**os.environ, "TPM2TOOLS_TCTI": self.tcti}
-        command = [program, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=self.folder)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -241,6 +241,22 @@ async def test_a_tpm_of_a_maker_that_nobody_trusts_is_refused(tmp_path: Path, op
     assert "does not verify" in error.detail
 
 
+async def test_a_node_is_made_as_the_page_says(operator: Operator, tpm: SoftwareTpm) -> None:
+    """By the very commands of docs/attestors/tpm_devid.md."""
+    here = tpm.folder
+    pem = operator.ca.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (here / "devid-ca.key").write_bytes(pem)
+    (here / "devid-ca.pem").write_bytes(operator.ca.certificate.public_bytes(Encoding.PEM))
+    page = Path(__file__).parents[2] / "docs" / "attestors" / "tpm_devid.md"
+    blocks = page.read_text(encoding="utf-8").split("```")[1:4:2]
+    for command in "".join(blocks).replace("\\\n", "").strip().splitlines():
+        tpm.shell(command)
+        tpm.flush()
+    files = DevidFiles(here / "devid.pem", here / "devid.priv", here / "devid.pub")
+    proven = await _judged(operator, TpmDevidProver(files, tpm.tcti))
+    assert "tpm_devid:subject:cn:gpu-7" in map(str, proven.selectors)
+
+
 async def test_a_root_that_is_kept_is_used(operator: Operator, tpm: SoftwareTpm) -> None:
     """At the handle that is meant for it, whatever its template: a DevID key below it proves the node too."""
     root = tpm.folder / "kept.ctx"
