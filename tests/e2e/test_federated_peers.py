@@ -164,7 +164,7 @@ def inbound_of(bootstrap: Path) -> int:
 
 def counted(done: str) -> float:
     """What was done about certificates by unknown issuers, so often."""
-    return MISSED_KEYS.labels("certificate", done)._value.get()
+    return MISSED_KEYS.labels("proxy", done)._value.get()
 
 
 async def test_a_peer_by_an_authority_that_its_domain_just_made_is_accepted_soon(partners: Partners) -> None:

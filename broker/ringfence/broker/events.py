@@ -136,20 +136,20 @@ def authority_step(step: str, key_id: str) -> None:
     log.info("authority", step=step, id=key_id)
 
 
-def key_missed(seen_in: str, done: str) -> None:
+def key_missed(by: str, done: str) -> None:
     """Somebody saw a key that is in no bundle here. Not logged: a stranger can make one up."""
-    metrics.MISSED_KEYS.labels(seen_in, done).inc()
+    metrics.MISSED_KEYS.labels(by, done).inc()
 
 
-def fetching_early(seen_in: str, trust_domain: str, by: str) -> None:
+def fetching_early(kind: str, trust_domain: str, by: str) -> None:
     """A partner's bundle is fetched before its hint says so, because of such a key."""
-    key_missed(seen_in, "fetched_early")
-    log.info("bundle fetched early", trust_domain=trust_domain, seen_in=seen_in, by=by)
+    key_missed(kind, "fetched_early")
+    log.info("bundle fetched early", trust_domain=trust_domain, by=by)
 
 
 def bundle_sent_again(agent: SpiffeId) -> None:
     """An agent saw a token of ours by a key that it does not know."""
-    key_missed("token", "sent_again")
+    key_missed("agent", "sent_again")
     log.info("bundle sent again", agent=str(agent))
 
 

@@ -45,8 +45,8 @@ STORE_SECONDS = Histogram(
 )
 MISSED_KEYS = Counter(
     "ringfence_missed_keys",
-    "Keys that a bundle lacks, by what showed them (docs/federation.md) and what was done about it.",
-    ["seen_in", "done"],
+    "Keys that a bundle lacks, by who met them (agent, proxy) and what was done (docs/federation.md).",
+    ["by", "done"],
     registry=REGISTRY,
 )
 EVIDENCE = Gauge(

@@ -127,7 +127,10 @@ class Agent:
 
         node, pods = self._node, self._pods.pods if self._pods is not None else None
         return [
-            await serve_brokers(self._config.broker, lambda: node.identity.svid, serves.watches, known.tokens, pods)
+            await serve_brokers(
+                *(self._config.broker, lambda: node.identity.svid, serves.watches, known.tokens, pods),
+                tell=known.link.unknown_key,
+            )
         ]
 
     async def _follow(self, stop: asyncio.Event, known: Known, keeper: Keeper, holders: Holders) -> None:

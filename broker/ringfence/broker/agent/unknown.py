@@ -34,6 +34,10 @@ class UnknownKeys:
                 return await watch.first(lambda newer: _has(newer, domain, kid))
         return view
 
+    def look_for(self, domain: TrustDomain) -> None:
+        """Have a key of *domain* looked for that nobody waits for, and that nobody can name; as seldom as any other."""
+        self._asked(domain, "")
+
     def _asked(self, domain: TrustDomain, kid: str) -> float | None:
         """Until when an answer may come; None when nothing is or can be asked now.
 

@@ -12,6 +12,7 @@ from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.dial import load_chain
 from ringfence.broker.agent.svids import HeldSvid
 from ringfence.broker.agent.tokens import Tokens
+from ringfence.broker.agent.unknown import UnknownKeys
 from ringfence.broker.agent.watch import Watches
 from ringfence.broker.broker_api.allowed import KUBERNETES, PID, BrokerConfig
 from ringfence.broker.broker_api.api import BrokerApi
@@ -20,6 +21,7 @@ from ringfence.broker.broker_api.references import References, Resolver
 from ringfence.broker.broker_api.sessions import Sessions
 from ringfence.broker.http import cannot_listen
 from ringfence.broker.status import hidden
+from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.proto.lane import Lane
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # The socket itself keeps nobody out: TLS and the list do, and the folder is the operator's.
 _MODE = 0o777
+_NO_ISSUER = 20  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY of OpenSSL's x509_vfy.h
 
 
 class Credentials:
@@ -57,12 +60,35 @@ class Credentials:
         return context
 
 
+class Untrusted:
+    """Brokers whose issuer no bundle here has: *look_for* is told of the trust domains whose brokers are allowed.
+
+    Not of the one that the certificate names: a failed handshake shows us none. So a stranger has nothing to choose.
+    """
+
+    def __init__(self, config: BrokerConfig, own: TrustDomain, look_for: Callable[[TrustDomain], None]) -> None:
+        self._domains = sorted({broker.id.trust_domain for broker in config.brokers} - {own})
+        self._look_for = look_for
+
+    def __call__(self, error: ssl.SSLCertVerificationError) -> None:
+        """The lane's hook."""
+        if error.verify_code == _NO_ISSUER:
+            for domain in self._domains:
+                self._look_for(domain)
+
+
 async def serve_brokers(
-    config: BrokerConfig, svid: Callable[[], HeldSvid], watches: Watches, tokens: Tokens, pods: Pods | None = None
+    config: BrokerConfig,
+    svid: Callable[[], HeldSvid],
+    watches: Watches,
+    tokens: Tokens,
+    pods: Pods | None = None,
+    *,
+    tell: Callable[[str, str], bool] = lambda *_: False,
 ) -> Lane:
     """A lane on the sockets that *config* names; raises UNAVAILABLE when one of them can't be had.
 
-    Without *pods* no Kubernetes object can be named.
+    Without *pods* no Kubernetes object can be named. *tell* has the server look for a key of a trust domain.
     """
     sessions = Sessions(config.brokers, watches.cache)
     watches.cache.hooks.revoked = sessions.look_again
@@ -72,7 +98,8 @@ async def serve_brokers(
 
         resolvers[KUBERNETES] = PodResolver(pods)
     api = BrokerApi(sessions, References(resolvers), watches, tokens)
-    lane = Lane(api.methods(), on_error=hidden, on_connect=sessions.admit)
+    untrusted = Untrusted(config, watches.cache.bundles.own.trust_domain, UnknownKeys(tell).look_for)
+    lane = Lane(api.methods(), on_error=hidden, on_connect=sessions.admit, on_untrusted=untrusted)
     tls = Credentials(svid, watches.cache).context
     if (path := config.socket) is not None:
         try:

@@ -14,7 +14,7 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.path_template import PathTemplate
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
-TOKEN, CERTIFICATE = "token", "certificate"  # what showed the key
+AGENT, PROXY = "agent", "proxy"  # who met the key
 
 
 class Hastening:
@@ -27,30 +27,30 @@ class Hastening:
         self._at = -1  # revision of the registry that it was made of
 
     def missed_by_agent(self, agent: SpiffeId, name: str) -> None:
-        """An agent saw a token by a key that its bundle of the trust domain *name* lacks."""
+        """An agent met a key, of a token or of a broker's issuer, that its bundle of the trust domain *name* lacks."""
         try:
             domain = TrustDomain(name)
         except RingfenceError:
             return
-        self._missed(TOKEN, domain, agent)
+        self._missed(AGENT, domain, agent)
 
     def missed_by_proxy(self, workload: SpiffeId, domain: TrustDomain) -> None:
         """The proxy of *workload* refused a peer of *domain*, whose issuer is in no bundle that it holds."""
-        self._missed(CERTIFICATE, domain, workload)
+        self._missed(PROXY, domain, workload)
 
-    def _missed(self, seen_in: str, domain: TrustDomain, who: SpiffeId) -> None:
+    def _missed(self, kind: str, domain: TrustDomain, who: SpiffeId) -> None:
         # 1. An operator has made a relation with exactly this trust domain: its URL is asked, and no other ever.
         # 2. An entry of whoever asks federates with it: nobody has a say over the relations of others.
-        if not self._federation.is_related(domain) or not self._federates(seen_in, domain, who):
-            events.key_missed(seen_in, "refused")
+        if not self._federation.is_related(domain) or not self._federates(kind, domain, who):
+            events.key_missed(kind, "refused")
         # 3. Once within a bounded time, whoever asks and however often.
         elif self._federation.hasten(domain):
-            events.fetching_early(seen_in, domain.name, str(who))
+            events.fetching_early(kind, domain.name, str(who))
         else:
-            events.key_missed(seen_in, "waits")
+            events.key_missed(kind, "waits")
 
-    def _federates(self, seen_in: str, domain: TrustDomain, who: SpiffeId) -> bool:
-        if seen_in == TOKEN:
+    def _federates(self, kind: str, domain: TrustDomain, who: SpiffeId) -> bool:
+        if kind == AGENT:
             return any(domain in entry.federates_with for entry in self._registry.entitled(who))
         if self._at != self._registry.revision:
             self._federating, self._at = _Federating.of(self._registry.every()), self._registry.revision

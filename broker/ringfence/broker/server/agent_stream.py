@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import events
-from ringfence.broker.federation.hastening import TOKEN
+from ringfence.broker.federation.hastening import AGENT
 from ringfence.broker.federation.schedule import SOONEST
 from ringfence.broker.issue import Answer, Wanted
 from ringfence.broker.server import agent_messages as say
@@ -105,7 +105,7 @@ class AgentStream:
         """Send our bundle, the newest, whatever the agent was sent before; seldom, for it may ask without need."""
         now = asyncio.get_running_loop().time()
         if now < self._again_after:
-            events.key_missed(TOKEN, "waits")
+            events.key_missed(AGENT, "waits")
             return
         self._again_after = now + SOONEST.total_seconds()
         if self._api.feed is not None:

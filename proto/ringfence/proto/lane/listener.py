@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 
 from ringfence.proto.lane.connection import Connection
 from ringfence.proto.lane.peer import Peer, unix_peer
@@ -90,9 +89,11 @@ class Listener:
             return connection
 
         try:
-            # A failed handshake concerns the one peer that failed it, and it has been told by TLS.
-            with suppress(OSError, ssl.SSLError):
-                await self._connect(make, sock)
+            await self._connect(make, sock)
+        except ssl.SSLCertVerificationError as error:
+            self._service.on_untrusted(error)
+        except OSError:  # ssl.SSLError is one
+            pass  # a failed handshake concerns the one peer that failed it, and it has been told by TLS
         finally:
             # A connection that was made closes it itself, once its handlers are through.
             if connection is None and peer.pidfd is not None:

@@ -11,7 +11,15 @@ from ringfence.proto.lane import sockets
 from ringfence.proto.lane.connection import Connection
 from ringfence.proto.lane.limits import Limits
 from ringfence.proto.lane.listener import Listener, TlsContext
-from ringfence.proto.lane.service import Method, OnConnect, OnError, Service, hide_error
+from ringfence.proto.lane.service import (
+    Method,
+    OnConnect,
+    OnError,
+    OnUntrusted,
+    Service,
+    hide_error,
+    ignore_untrusted,
+)
 from ringfence.proto.status import Code, Status
 
 _TICK_SECONDS = 1.0
@@ -29,8 +37,9 @@ class Lane:
         limits: Limits | None = None,
         on_error: OnError = hide_error,
         on_connect: OnConnect | None = None,
+        on_untrusted: OnUntrusted = ignore_untrusted,
     ) -> None:
-        self._service = Service(methods, limits or Limits(), on_error, on_connect)
+        self._service = Service(methods, limits or Limits(), on_error, on_connect, on_untrusted)
         self._listeners: list[Listener] = []
         self._files: dict[Path, tuple[int, int]] = {}
         self._clock: asyncio.TimerHandle | None = None

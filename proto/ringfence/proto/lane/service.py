@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Handler = Callable[["Call"], Awaitable[None]]
 OnConnect = Callable[["Connection"], Awaitable[None] | None]
 OnError = Callable[[Exception], Status]
+OnUntrusted = Callable[[ssl.SSLCertVerificationError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ def hide_error(error: Exception) -> Status:  # noqa: ARG001 - the caller learns 
     return Status(Code.INTERNAL, "the server failed to serve this call")
 
 
+def ignore_untrusted(error: ssl.SSLCertVerificationError) -> None:
+    """A peer whose certificate does not verify has been told by TLS, and concerns nobody else."""
+
+
 @dataclass(slots=True)
 class Service:
     """What every connection of a lane shares."""
@@ -52,6 +58,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     on_error: OnError = hide_error
     on_connect: OnConnect | None = None
+    on_untrusted: OnUntrusted = ignore_untrusted
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
     empty: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last connection is over
