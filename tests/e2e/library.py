@@ -60,6 +60,10 @@ class Program:
         self._servers[at] = server
         return "started"
 
+    def environment(self) -> str:
+        """What the process was given, as JSON."""
+        return json.dumps(dict(os.environ))
+
     def stop(self, at: str) -> str:
         """End that server."""
         self._servers.pop(at).stop(None).wait()

@@ -22,6 +22,7 @@ NOUNS = {
     "demo": ("demo", "Run the whole story on this machine."),
     "entry": ("entry", "Create, list, change, apply and explain registration entries."),
     "federation": ("federation", "Federate with other trust domains."),
+    "grpc-bootstrap": ("grpc_bootstrap", "Write what a gRPC library without a proxy is told."),
     "identity": ("identity", "List, show and explain the identities that were given."),
     "node": ("node", "List, evict and ban nodes."),
     "policy": ("policy", "Validate and apply intent documents."),

@@ -42,6 +42,7 @@ import click
 @click.option(
     "--xds", type=click.Choice(["delta", "sotw"]), default="delta", show_default=True, help="How the proxy is fed."
 )
+@click.option("--proxyless", is_flag=True, help="No Envoy: CMD speaks xDS by its own gRPC library.")
 @click.argument("command", metavar="-- CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     *,
@@ -54,6 +55,7 @@ def command(
     concurrency: int,
     timeout: float,
     xds: str,
+    proxyless: bool,
     command: tuple[str, ...],
 ) -> int:
     """Start a workload with its proxy and its identity, and end with its exit code."""
@@ -75,5 +77,6 @@ def command(
             patience=timeout,
             concurrency=concurrency,
             state_of_the_world=xds == "sotw",
+            proxyless=proxyless,
         )
     )

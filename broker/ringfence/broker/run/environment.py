@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from ringfence.broker.run.grpc_bootstrap import BY_BUNDLE_MAP
 from ringfence.broker.run.plan import ProxyPlan
 
-_OURS = ("RINGFENCE_UPSTREAM_", "RINGFENCE_PORT_", "RINGFENCE_EGRESS", "RINGFENCE_IDENTITY", "RINGFENCE_SOCKET_DIR")
+_OURS = (
+    *("RINGFENCE_UPSTREAM_", "RINGFENCE_PORT_", "RINGFENCE_LISTEN_", "RINGFENCE_EGRESS"),
+    *("RINGFENCE_IDENTITY", "RINGFENCE_SOCKET_DIR"),
+)
 
 
 def workload_environment(plan: ProxyPlan, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -23,6 +28,14 @@ def workload_environment(plan: ProxyPlan, inherited: Mapping[str, str]) -> dict[
     if plan.egress:
         ours["RINGFENCE_EGRESS"] = f"http://{plan.egress}"
     return {name: value for name, value in inherited.items() if not name.startswith(_OURS)} | ours
+
+
+def library_environment(plan: ProxyPlan, inherited: Mapping[str, str], bootstrap: Path) -> dict[str, str]:
+    """The same for a command that is its own proxy: targets for addresses, where to listen, and gRPC's bootstrap."""
+    listen = {f"RINGFENCE_LISTEN_{_variable(name)}": address for name, address in plan.inbound.items()}
+    found = workload_environment(plan, inherited) | listen | BY_BUNDLE_MAP
+    found.pop("GRPC_XDS_BOOTSTRAP_CONFIG", None)
+    return found | {"GRPC_XDS_BOOTSTRAP": str(bootstrap)}
 
 
 def _variable(name: str) -> str:

@@ -5,13 +5,18 @@ What it holds is in gRFC A27, A29, A36, A65 and A87; no secret is among it, only
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Mapping, Sequence
+import socket
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ringfence.broker.config import Address
 from ringfence.broker.svidfiles.wanted import Wanted
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.proxyless.names import PROVIDER, SERVER_TEMPLATE
 
 BUNDLE_MAP = "bundle-map.json"
@@ -30,6 +35,12 @@ class Bootstrap:
     spiffe_id: str = ""  # a claim, which the server checks; empty claims nothing
     inbound: Mapping[str, str] = field(default_factory=dict)  # port name to the HOST:PORT at which others reach it
     wanted: Wanted = field(default_factory=lambda: Wanted(bundle_map=BUNDLE_MAP))
+
+    def __post_init__(self) -> None:
+        if not (self.wanted.cert and self.wanted.key and self.wanted.bundle):
+            raise RingfenceError(Kind.INVALID, "gRPC needs a certificate, a key and a bundle", hint="Name all three")
+        if not all(self.servers):
+            raise RingfenceError(Kind.INVALID, "no server is named", hint="--server HOST:PORT")
 
     def text(self) -> str:
         """The JSON for GRPC_XDS_BOOTSTRAP."""
@@ -64,3 +75,31 @@ class Bootstrap:
     def _bundle_map(self) -> dict[str, str]:
         name = self.wanted.bundle_map
         return {"spiffe_bundle_map_file": str(self.files / name)} if name else {}
+
+
+def parse_serve(texts: Iterable[str]) -> dict[str, str]:
+    """`PORT=IP:NUMBER` by port name; raises INVALID for what others cannot be sent to."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, at = text.partition("=")
+        if not (name and _is_one_address(at)) or name in found:
+            raise RingfenceError(
+                Kind.INVALID,
+                f"--serve {text}: no PORT=IP:NUMBER, each port once",
+                hint="Name the address at which others reach it, as rpc=10.0.0.7:8081",
+            )
+        found[name] = at
+    return found
+
+
+def node_of_host() -> str:
+    """A node id for one process: gRPC's library makes none."""
+    return f"{socket.gethostname()}/{uuid.uuid4()}"
+
+
+def _is_one_address(text: str) -> bool:
+    try:
+        address = Address.parse(text, flag="--serve")
+        return not ipaddress.ip_address(address.host).is_unspecified and address.port > 0
+    except (RingfenceError, ValueError):
+        return False

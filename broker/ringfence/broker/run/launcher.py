@@ -6,18 +6,20 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from ringfence.broker.run.bootstrap import bootstrap
 from ringfence.broker.run.children import NOT_EXECUTABLE, NOT_FOUND, Child, Children
 from ringfence.broker.run.describe import describe
-from ringfence.broker.run.environment import workload_environment
+from ringfence.broker.run.environment import library_environment, workload_environment
 from ringfence.broker.run.envoy import Proxy, envoy_arguments, find_envoy
 from ringfence.broker.run.folder import RunFolder
 from ringfence.broker.run.identity import fetch_identity
 from ringfence.broker.run.kernel import become_subreaper
+from ringfence.broker.run.library import Library, needing_a_proxy, plan_library
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who, plan_proxy
 from ringfence.broker.run.vouch import Voucher
 from ringfence.broker.run.workload import Signals, start_workload
@@ -40,6 +42,7 @@ class Request:
     linger: float = 0.15  # seconds for the proxy's last decision records to leave: it flushes every 50 ms
     concurrency: int = 1
     state_of_the_world: bool = False
+    proxyless: bool = False  # the command speaks xDS by its own gRPC library
 
 
 def launch(request: Request) -> int:
@@ -63,7 +66,7 @@ async def _run(request: Request, signals: Signals) -> int:
     # 1. Look for both programs first: nothing has to be undone when one is missing.
     if refused := _cannot_run(request.command[0]):
         return refused
-    program = find_envoy(request.envoy or None)
+    program = "" if request.proxyless else find_envoy(request.envoy or None)
     async with AsyncExitStack() as stack:
         # 2. Adopt what the workload leaves behind, so that its chain of parents always ends in this process.
         become_subreaper()
@@ -80,6 +83,8 @@ async def _run(request: Request, signals: Signals) -> int:
         described = await describe(launch, identity, request.who, patience=request.patience)
         # 5. A private folder, an address for every port, and a bootstrap without a secret in it.
         folder = stack.enter_context(RunFolder())
+        if request.proxyless:
+            return await _library(request, signals, children, folder, launch, described)
         plan = plan_proxy(
             request.who, launch, described, inbound_host=request.inbound_host, socket_dir=str(folder.sockets)
         )
@@ -87,23 +92,44 @@ async def _run(request: Request, signals: Signals) -> int:
         stack.push_async_callback(proxy.stop, request.linger)
         # 6. The command starts only behind a proxy that is ready.
         await proxy.start(request.patience)
-        return await _command(request, signals, children, proxy, plan)
+        environment = workload_environment(plan, request.environment)
+        return await _command(request.command, environment, signals, children, proxy)
 
 
-async def _command(request: Request, signals: Signals, children: Children, proxy: Proxy, plan: ProxyPlan) -> int:
+async def _library(
+    request: Request, signals: Signals, children: Children, folder: RunFolder, launch: Launch, described: Any
+) -> int:
+    """5. and 6. without a proxy: the files and the bootstrap of the command's own library, kept fresh beside it."""
+    plan = plan_library(request.who, launch, described, inbound_host=request.inbound_host, socket_dir=folder.sockets)
+    for what in needing_a_proxy(described):
+        _say(f"{what}: there is none with --proxyless")
+    library = Library(folder.path / "svid", plan)
+    await library.start(request.patience)
+    bootstrap = folder.write("grpc.json", library.bootstrap())
+    environment = library_environment(plan, request.environment, bootstrap)
+    return await _command(request.command, environment, signals, children, library)
+
+
+async def _command(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    signals: Signals,
+    children: Children,
+    beside: Proxy | Library,
+) -> int:
     """7. The command, until it ends, and 8. the end of whatever it left running."""
-    workload = start_workload(children, request.command, workload_environment(plan, request.environment))
+    workload = start_workload(children, command, environment)
     if not isinstance(workload, Child):
         return workload
     signals.forward_to(workload)
-    keeper: asyncio.Task[int] = asyncio.create_task(proxy.keep())
+    keeper: asyncio.Task[int] = asyncio.create_task(beside.keep())
     try:
         either: list[asyncio.Future[int]] = [workload.exit, keeper]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return workload.exit.result() if workload.exit.done() else keeper.result()
     finally:
         keeper.cancel()
-        await children.end_tree(spare=proxy.pids, grace=_TREE_GRACE)
+        await children.end_tree(spare=beside.pids, grace=_TREE_GRACE)
 
 
 def _proxy(request: Request, program: str, children: Children, folder: RunFolder, plan: ProxyPlan) -> Proxy:

@@ -27,10 +27,14 @@ def free_ports(wanted: list[tuple[str, str]]) -> dict[str, str]:
         return {name: f"{host}:{_free_port(host, below, choice, held)}" for name, host in wanted}
 
 
-def _free_port(host: str, below: int, choice: random.SystemRandom, held: ExitStack) -> int:
-    # The server hands this address to callers: one that means all addresses, or a name, would not do.
+def check_host(host: str) -> None:
+    """Refuse what callers cannot be sent to: an address that means all of them, or a name. Raises INVALID."""
     if not _is_one_address(host):
         raise _not_ours(host)
+
+
+def _free_port(host: str, below: int, choice: random.SystemRandom, held: ExitStack) -> int:
+    check_host(host)
     for _ in range(_TRIES_A_PORT):
         port = choice.randrange(_LOWEST, below)
         listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
