@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -131,6 +132,17 @@ def test_the_kernel_tells_of_group_user_and_program(events: ProcessEvents) -> No
         own += _of(process.pid, events)
     assert [event.executed for event in own[-3:]] == [False, False, True]
     assert begun < own[-3].at < own[-1].at < time.monotonic_ns()
+
+
+def test_the_kernel_keeps_the_rest_to_itself(events: ProcessEvents) -> None:
+    """Forks and ends, of which a busy node has most, do not even wake the agent."""
+    subprocess.run(["/bin/sh", "-c", "(:); (:); exec /bin/true"], check=True)
+    told = set()
+    with suppress(BlockingIOError):
+        while True:
+            told.add(struct.unpack_from("=I", events._socket.recv(4096), 36)[0])
+    assert EXEC in told
+    assert told <= {0, EXEC, UID, GID}
 
 
 def _of(pid: int, events: ProcessEvents) -> list[Event]:
