@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ringfence.broker.fleet.ads import ProxyApi
-from ringfence.broker.fleet.fleet import Compiler, Fleet
+from ringfence.broker.fleet.compiling import Compiler
+from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.run.bootstrap import bootstrap
 from ringfence.broker.run.envoy import envoy_arguments
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who

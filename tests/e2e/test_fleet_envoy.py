@@ -162,7 +162,7 @@ async def test_a_restarted_server_disturbs_no_traffic(tmp_path: Path, *, sotw: b
         _, trainer = await pair(mesh, sotw=sotw)
         http = await connected(trainer.upstream[UPSTREAM])
         stack.callback(http.close)
-        await mesh.fleet._journal.flush()
+        await mesh.fleet._offers.journal.flush()
         await mesh.lane.close()
         assert await http.get("/models/a") == 200
 

@@ -276,7 +276,7 @@ async def test_a_library_gets_its_own_dialect_and_only_by_name(
 ) -> None:
     """On the same service; what an Envoy would get without naming it, a library does not."""
     fleet, port = world
-    fleet._compiler = compile_snapshot
+    fleet._compiling._compiler = compile_snapshot
     fleet.apply(model(MESH.replace("protocol: http", "protocol: grpc") + PULL))
     async with stream(identities, port, TRAINER, "Sotw") as ads:
         await ads.ask(type_url=CLUSTER, node=from_grpc())

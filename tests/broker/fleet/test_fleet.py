@@ -120,7 +120,7 @@ async def test_a_restarted_server_serves_the_endpoints_that_it_knew() -> None:
     clock, log = Clock(), MemoryLog()
     first = await fleet_of(clock=clock, log=log)
     await FakeProxy(first, "shared/registry", **SERVES).start()
-    await first._journal.flush()
+    await first._offers.journal.flush()
 
     second = await fleet_of(clock=clock, log=log)
     trainer = await FakeProxy(second, "team-a/trainer").start()
@@ -128,7 +128,7 @@ async def test_a_restarted_server_serves_the_endpoints_that_it_knew() -> None:
     clock.forward(60)
     second.tick()
     await trainer.settle()
-    await second._journal.flush()
+    await second._offers.journal.flush()
 
     assert trainer.holds[ENDPOINT] == {UPSTREAM: "nobody"}
     assert log.rows == []
@@ -141,7 +141,7 @@ async def test_a_log_that_cannot_be_written_costs_no_stream() -> None:
     fleet = await fleet_of(log=log)
     trainer = await FakeProxy(fleet, "team-a/trainer").start()
     await FakeProxy(fleet, "shared/registry", **SERVES).start()
-    await fleet._journal.flush()
+    await fleet._offers.journal.flush()
     await trainer.settle()
 
     assert trainer.holds[ENDPOINT] == {UPSTREAM: "127.0.0.1:4001"}
@@ -312,26 +312,3 @@ async def test_the_keeper_of_time_sleeps_until_something_is_due() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-
-
-async def test_a_failing_tick_is_tried_again() -> None:
-    """Rules go on ending on time, whatever went wrong once."""
-    fleet, failures = await fleet_of(), iter([KeyError("once")])
-    ticked = asyncio.Event()
-
-    def fragile() -> None:
-        for failure in failures:
-            raise failure
-        ticked.set()
-
-    fleet.tick = fragile  # type: ignore[method-assign,assignment]
-    with capture_logs() as logged:
-        running = asyncio.create_task(fleet.run())
-        await asyncio.sleep(0)
-        fleet.apply(model())
-        async with asyncio.timeout(10):
-            await ticked.wait()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-    assert [line["event"] for line in logged] == ["tick failed"]

@@ -42,7 +42,7 @@ def library(fleet: Fleet, key: str, node_id: str = "n1") -> Proxy:
 
 def offered(fleet: Fleet) -> list[str]:
     """Where others are told that the registry is."""
-    return [f"{one.host}:{one.port}" for one in fleet._endpoints.of(*SERVED)]
+    return [f"{one.host}:{one.port}" for one in fleet._offers.endpoints.of(*SERVED)]
 
 
 async def test_a_server_is_offered_once_it_asks_for_its_listener_and_no_longer_than_that(fleet: Fleet) -> None:
@@ -55,7 +55,7 @@ async def test_a_server_is_offered_once_it_asks_for_its_listener_and_no_longer_t
     assert offered(fleet) == ["127.0.0.1:8080"]
 
     fleet.leave(client)
-    assert fleet._endpoints.next_lapse() is None, "the server is there as ever"
+    assert fleet._offers.endpoints.next_lapse() is None, "the server is there as ever"
 
     await fleet.receive(server, SotwRequest(LISTENER, ()))
     assert offered(fleet) == [], "it has stopped serving"
@@ -67,7 +67,7 @@ async def test_a_server_that_vanishes_has_the_grace_of_a_proxy(fleet: Fleet) -> 
     await fleet.receive(server, SotwRequest(LISTENER, (listener_name(("0.0.0.0", 8080)),)))
     fleet.leave(server)
     assert offered(fleet) == ["127.0.0.1:8080"]
-    assert fleet._endpoints.next_lapse() is not None
+    assert fleet._offers.endpoints.next_lapse() is not None
 
 
 async def test_a_port_that_becomes_one_of_grpc_is_offered_then(fleet: Fleet) -> None:

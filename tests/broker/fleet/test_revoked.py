@@ -75,7 +75,7 @@ async def test_a_revoked_server_leaves_everybodys_endpoints_at_once(revocations:
 
     assert fleet.revoke(revocations) == 2
     await trainer.settle()
-    await fleet._journal.flush()
+    await fleet._offers.journal.flush()
 
     assert registry.call.ended is not None
     assert registry.call.ended.code is Code.PERMISSION_DENIED

@@ -189,7 +189,7 @@ async def test_where_a_proxy_is_served_is_known_to_all(tmp_path: Path, location:
         kept_a, kept_b = a.parts.proxies._kept, b.parts.proxies._kept
 
         def hears(server: ServerUnderTest) -> bool:
-            return len(server.parts.proxies.fleet._endpoints.of("a/b", "http")) == 1
+            return len(server.parts.proxies.fleet._offers.endpoints.of("a/b", "http")) == 1
 
         await kept_a.put(row.node, [row])
         await seen(b, lambda: hears(b))
@@ -306,10 +306,10 @@ async def test_what_proxies_of_a_dead_server_said_is_dropped_when_it_stays_away(
     """At the second look, a minute after the first: a server that is only restarted finds its proxies' words."""
     async with both(location, tmp_path) as (a, b):
         await b.parts.proxies._kept.put("a/b#n", [EndpointRow("a/b", "http", "10.0.0.1", 80, "a/b#n")])
-        endpoints = a.parts.proxies.fleet._endpoints
+        endpoints = a.parts.proxies.fleet._offers.endpoints
         await seen(a, lambda: endpoints.of("a/b", "http"))
     async with running_server(tmp_path / "a", database=location) as a:
-        endpoints = a.parts.proxies.fleet._endpoints
+        endpoints = a.parts.proxies.fleet._offers.endpoints
         await seen(a, lambda: a.parts.servers._gone)  # its own first look
         a.parts.servers._gone = frozenset()
         await tend(a.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.fleet.caller import Caller
 from ringfence.broker.fleet.endpoints import Served
-from ringfence.broker.fleet.scope import Scope
+from ringfence.broker.fleet.refusal import in_words
+from ringfence.broker.fleet.scope import Scope, Scopes
 from ringfence.broker.fleet.stream import Stream
-from ringfence.policy.model import Protocol, Workload
+from ringfence.broker.log import log
+from ringfence.policy.model import Protocol, RevokedCaller, Workload
+from ringfence.policy.revoked import is_revoked
 from ringfence.xds.instance import Instance
 from ringfence.xds.proxyless.losses import Loss, losses
 from ringfence.xds.proxyless.names import served_by
+from ringfence.xds.subscription import Nack
 
 SYNCED, STALE, NACK = "SYNCED", "STALE", "NACK"
 
@@ -66,6 +71,27 @@ class Proxy:
         if self.scope is None or not self.instance.proxyless:
             return ()
         return losses(self.scope.model, self.scope.workload, now)
+
+    def is_revoked(self, revoked: Mapping[str, RevokedCaller]) -> bool:
+        """Whether its identity, or the certificate that it came with, is among *revoked*."""
+        return is_revoked(revoked, self.caller.spiffe_id, self.caller.serial)
+
+    def rescope(self, scopes: Scopes) -> bool:
+        """Depend on what *scopes* say of its workload; whether that differs."""
+        before, self.scope = self.scope, scopes.of(self.caller.workload.key)
+        return self.scope != before
+
+    def note_revision(self, revision: str) -> None:
+        """It holds what the model of *revision*, which is in force, means to it, if it holds the newest."""
+        if self.state == SYNCED:
+            self.revision = revision
+
+    def judge(self, nacks: Mapping[str, Nack], *, told: bool) -> None:
+        """Say its NACKs, which may be none any more, in the words of the documents; *told*: by what it sent now."""
+        self.refusal = "; ".join(in_words(nack, self.scope) for nack in nacks.values())
+        if told and self.refusal:
+            spiffe_id = str(self.caller.spiffe_id)
+            log.warning("proxy refuses", spiffe_id=spiffe_id, node=self.instance.node_id, detail=self.refusal)
 
     def status(self, now: datetime) -> Any:
         """The row of `proxy status`."""
