@@ -181,15 +181,20 @@ def test_envoys_share_nothing_with_each_other(stack: Stack, web: Workload, clien
 
 
 def test_the_agent_says_how_it_holds_its_callers(stack: Stack, web: Workload) -> None:
-    """Rule 13: by a pidfd of the very peer where the kernel gives one, else by start time, and /metrics says which."""
+    """Rule 13: by a pidfd of the very peer where the kernel gives one, else by start time, and /metrics says which.
+
+    It says as well whether the kernel tells when one becomes another.
+    """
+    page = stack.agent_page("/metrics").splitlines()
     held = {
         line.partition(" ")[0].partition('held_by="')[2].partition('"')[0]: float(line.rpartition(" ")[2])
-        for line in stack.agent_page("/metrics").splitlines()
+        for line in page
         if 'held_by="' in line
     }
     kernel = tuple(int(part) for part in platform.release().split(".")[:2])
     assert held["pidfd" if kernel >= (6, 5) else "start-time"] >= 1
     assert len(held) == 1
+    assert {"ringfence_agent_process_events 0.0", "ringfence_agent_process_events 1.0"} & set(page)
 
 
 def test_a_shadow_rule_on_requests_is_recorded_and_decides_nothing(client: Workload, stack: Stack) -> None:
