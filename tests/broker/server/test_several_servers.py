@@ -24,9 +24,9 @@ from ringfence.broker.store.connect import LIVING
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.location import Location
 from ringfence.certs.bundle import SpiffeBundle
-from ringfence.certs.errors import RingfenceError
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
-from tests.broker.server.harness import ServerUnderTest, running_server
+from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest, running_server
 from tests.broker.server.node import Node, csr, drain, joined
 from tests.broker.server.test_revocation import heard, issued
 from tests.broker.world import Clock
@@ -69,6 +69,11 @@ async def seen(server: ServerUnderTest, what: Callable[[], Any]) -> None:
         while not what():
             await server.parts.feed.catch_up()
             await asyncio.sleep(0)
+
+
+def keys_in(update: agent.BundleUpdate) -> frozenset[str]:
+    """The names of the JWT-SVID keys in our bundle as it is pushed."""
+    return frozenset(SpiffeBundle.parse(TRUST_DOMAIN, update.bundle).jwt_authorities)
 
 
 async def moved(node: Node, server: ServerUnderTest) -> Node:
@@ -170,6 +175,38 @@ async def test_intent_of_either_is_in_force_at_both(tmp_path: Path, location: Lo
         names = {entry.spiffe_id.path for entry in a.parts.registry.every()}
         assert names in ({"/ns/team-a/sa/two"}, {"/ns/team-a/sa/three"})
         assert {entry.spiffe_id.path for entry in b.parts.registry.every()} == names
+
+
+async def test_an_agent_that_misses_a_key_has_its_server_look_at_what_others_made(
+    tmp_path: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that missed the news of a key reads it when it is asked; a database that is away ends no stream."""
+    async with both(location, tmp_path) as (a, b):
+        node, feed, answers = await joined(a), a.parts.feed, [False, True]
+        caught_up = Feed.catch_up
+
+        async def deaf(self: Feed) -> None:
+            if self is feed and not answers:
+                raise RingfenceError(Kind.UNAVAILABLE, "away")
+            if self is not feed or answers[0]:
+                await caught_up(self)
+
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            monkeypatch.setattr(Feed, "catch_up", deaf)
+            made = (await b.parts.trust.take("jwt", "prepare")).id
+            assert made in b.parts.trust.bundle.jwt_authorities
+            assert made not in a.parts.trust.bundle.jwt_authorities
+            answers.pop(0)
+            await stream.say(unknown_key={"trust_domain": "example.org", "key_id": made})
+            async with asyncio.timeout(10):
+                while made not in keys_in(await stream.hear("bundle")):
+                    continue
+        answers.clear()
+        async with node.connected() as stream:
+            await stream.hear("entries")
+            await stream.say(unknown_key={"trust_domain": "example.org", "key_id": "k"})
+            assert (await stream.hear("bundle")).bundle
 
 
 async def test_bundles_of_partners_set_at_one_are_held_by_both(tmp_path: Path, location: Location) -> None:
