@@ -10,10 +10,10 @@ from typing import Any
 
 from perf.stand import TRUST_DOMAIN, Stand
 from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.address import Address
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.enrol import enrol, read_bundle
 from ringfence.broker.agent.prove import TokenProver
-from ringfence.broker.config import Address
 from ringfence.certs.profile import new_csr
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.proto.client import Client

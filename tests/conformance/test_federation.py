@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from ringfence.broker.address import Address
 from ringfence.broker.bell import Bell
-from ringfence.broker.config import Address, Web
+from ringfence.broker.config import Web
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.federation.fetch import fetch
 from ringfence.broker.federation.relation import Profile, Relation, check_relation

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ringfence.broker.config import Address
+from ringfence.broker.address import Address
 from ringfence.broker.nested.above import Above
 from ringfence.broker.nested.choice import AboveChoice
 from ringfence.broker.upstream import DiskUpstream

@@ -20,7 +20,8 @@ from textwrap import dedent
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
-from ringfence.broker.config import Address, Web
+from ringfence.broker.address import Address
+from ringfence.broker.config import Web
 from ringfence.broker.metrics import MISSED_KEYS
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.xds import decision

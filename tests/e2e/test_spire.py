@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
-from ringfence.broker.config import Address, Web
+from ringfence.broker.address import Address
+from ringfence.broker.config import Web
 from ringfence.broker.nested.choice import AboveChoice
 from ringfence.broker.run.identity import split_der
 from ringfence.certs.bundle import SpiffeBundle

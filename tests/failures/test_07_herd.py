@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 
+from ringfence.broker.address import Address
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.svids import draw_jitter
-from ringfence.broker.config import Address
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.rotation import renew_at
 from tests.certs.material import HOUR, NOW, TD

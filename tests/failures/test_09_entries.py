@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.link import Link
-from ringfence.broker.config import Address
 from ringfence.broker.entry import Entry, any_node, selectors_of
 from ringfence.broker.registry import Delta
 from ringfence.broker.server.agent_messages import entries_updates

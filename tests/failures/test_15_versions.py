@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.link import Link
-from ringfence.broker.config import Address
 from ringfence.certs.authority import Authority
 from ringfence.certs.keys.memory import MemoryKeys
 from tests.broker.server.harness import running_server

@@ -15,6 +15,7 @@ from ringfence.admin.v1 import admin_pb2
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.access.config import access_of
 from ringfence.broker.access.tokens import unverified_issuer
+from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.revoked import Revoked
 from ringfence.broker.attest import cgroup_paths
@@ -23,7 +24,6 @@ from ringfence.broker.cli.duration import seconds
 from ringfence.broker.cli.entry_text import read_entries
 from ringfence.broker.cli.spire_dump import Parents, read_dump
 from ringfence.broker.cli.times import moment
-from ringfence.broker.config import Address
 from ringfence.broker.entry_message import entry_of
 from ringfence.broker.federation.relation import check_url
 from ringfence.certs import jws

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ringfence.broker.address import MAX_SOCKET_PATH, Address
 from ringfence.broker.audit.journal import DEFAULT_ROTATE
 from ringfence.broker.keys.choice import KeyChoice
 from ringfence.certs.errors import Kind, RingfenceError
@@ -18,28 +19,7 @@ if TYPE_CHECKING:  # agents read this module too, and have no database
     from ringfence.broker.store.location import Location
     from ringfence.certs.upstream import Upstream
 
-MAX_SOCKET_PATH = 107  # bytes, sun_path of unix(7) without its end
 DATABASE, ADMIN_SOCKET, BUNDLE, LOCK = "ringfence.sqlite3", "admin.sock", "bundle.pem", "lock"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str, *, flag: str) -> Address:
-        """From HOST:PORT or [IPv6]:PORT; raises INVALID naming *flag*."""
-        host, colon, port = text.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) >= 1 << 16:
-            raise RingfenceError(Kind.INVALID, f"{text!r} is no HOST:PORT", hint=f"{flag} 127.0.0.1:8443, for example")
-        return cls(host, int(port))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.access.access import AccessConfig, IssuerConfig
 from ringfence.broker.access.rights import Grant, Match, Role
 from ringfence.broker.access.tokens import DEFAULT_ALGORITHMS
-from ringfence.broker.config import Address, Web
+from ringfence.broker.address import Address
+from ringfence.broker.config import Web
 from ringfence.certs.errors import Kind
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.broker.access.keys import AUDIENCE, EC, RSA, URL, claims, forged, key_set, token

@@ -14,11 +14,11 @@ from typing import Any
 
 import grpc.aio
 
+from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import Clock, utc_now
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.daemon import Agent
 from ringfence.broker.agent.launch_folders import LaunchFolders
-from ringfence.broker.config import Address
 from ringfence.proto import workload
 from ringfence.proto.client import Client
 from tests.broker.server.harness import TRUST_DOMAIN, ServerUnderTest

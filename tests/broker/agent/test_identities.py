@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from ringfence.admin.v1 import admin_pb2
+from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import utc_now
 from ringfence.broker.agent.dial import Trust
 from ringfence.broker.agent.enrol import enrol
 from ringfence.broker.agent.prove import TokenProver
-from ringfence.broker.config import Address
 from ringfence.proto import workload
 from tests import parts
 from tests.broker.agent.harness import (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ringfence.broker.address import Address
 from ringfence.broker.agent.dial import Dialler, Trust
-from ringfence.broker.config import Address
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
+from ringfence.broker.address import Address
 from ringfence.broker.agent.ring import Ring
-from ringfence.broker.config import Address
 
 THREE = [Address("a", 1), Address("b", 2), Address("c", 3)]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ringfence.broker.address import Address
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.ring import Ring
-from ringfence.broker.config import Address
 from ringfence.broker.store.location import Location
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto import workload

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from ringfence.agent.v1.agent_pb2 import EntriesUpdate
+from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import Cache, utc_now
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.link import Link
 from ringfence.broker.agent.node import Node
 from ringfence.broker.agent.storage import DataFolder
-from ringfence.broker.config import Address
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from tests.broker.agent.harness import config

@@ -14,11 +14,12 @@ import grpc
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.entry import Entry
 from ringfence.broker.agent.unknown import UnknownKeys
 from ringfence.broker.agent.view import Bundles, View
-from ringfence.broker.config import Address, Web
+from ringfence.broker.config import Web
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.jwt_svid import missing_key

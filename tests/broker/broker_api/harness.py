@@ -15,10 +15,10 @@ import grpc.aio
 from cryptography import x509
 from google.rpc import error_details_pb2, status_pb2
 
+from ringfence.broker.address import Address
 from ringfence.broker.agent.dial import Connection, load_chain
 from ringfence.broker.agent.svids import HeldSvid, new_key
 from ringfence.broker.broker_api.allowed import KUBERNETES, PID, Broker, BrokerConfig
-from ringfence.broker.config import Address
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.keys.memory import MemoryKeys

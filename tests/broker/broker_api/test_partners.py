@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.address import Address
 from ringfence.broker.broker_api.allowed import PID, Broker
 from ringfence.broker.broker_api.endpoint import Untrusted
-from ringfence.broker.config import Address, Web
+from ringfence.broker.config import Web
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from tests.broker.agent.harness import running_agent
 from tests.broker.broker_api.harness import (

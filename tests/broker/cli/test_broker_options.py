@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from ringfence.broker.address import Address
 from ringfence.broker.broker_api.allowed import KUBERNETES, PID, Broker, BrokerConfig
 from ringfence.broker.cli import agent
 from ringfence.broker.cli.broker_options import broker_config
 from ringfence.broker.cli.main import cli
-from ringfence.broker.config import Address
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 

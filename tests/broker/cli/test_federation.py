@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.broker.config import Address, Web
+from ringfence.broker.address import Address
+from ringfence.broker.config import Web
 from ringfence.certs.spiffe_id import TrustDomain
 from tests.broker.cli.operator import ringfence
 from tests.broker.federation.endpoint import THEIRS, authority

@@ -13,8 +13,9 @@ import grpc.aio
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.address import Address
 from ringfence.broker.agent.sds import SERVICE
-from ringfence.broker.config import Address, Web
+from ringfence.broker.config import Web
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.proto import workload

@@ -15,9 +15,9 @@ import pytest
 from cryptography import x509
 
 from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.address import Address
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.svids import HeldSvid
-from ringfence.broker.config import Address
 from ringfence.broker.nested.below import DownstreamApi
 from ringfence.certs.authority import Authority
 from ringfence.certs.bundle import SpiffeBundle

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringfence.broker.config import Address
+from ringfence.broker.address import Address
 from ringfence.broker.nested.choice import AboveChoice, above_of
 from ringfence.certs.errors import Kind, RingfenceError
 

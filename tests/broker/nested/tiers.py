@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringfence.broker.config import Address
+from ringfence.broker.address import Address
 from ringfence.broker.nested.choice import AboveChoice
 from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
 from tests.broker.server.harness import ServerUnderTest, running_server

@@ -16,7 +16,8 @@ import grpc.aio
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
-from ringfence.broker.config import Address, ServerConfig
+from ringfence.broker.address import Address
+from ringfence.broker.config import ServerConfig
 from ringfence.broker.server.daemon import Running, system_clock
 from ringfence.broker.server.daemon import running_server as _running_server
 from ringfence.broker.server.opened import Clock

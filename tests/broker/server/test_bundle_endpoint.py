@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as pb
-from ringfence.broker.config import Address, Web
+from ringfence.broker.address import Address
+from ringfence.broker.config import Web
 from ringfence.broker.server.main import config_of
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError

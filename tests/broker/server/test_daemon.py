@@ -12,7 +12,8 @@ import pytest
 
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.broker import http
-from ringfence.broker.config import Address, ServerConfig
+from ringfence.broker.address import Address
+from ringfence.broker.config import ServerConfig
 from ringfence.broker.server import daemon, parts
 from ringfence.broker.server.admin_api import only_own_user
 from ringfence.certs.errors import Kind, RingfenceError

@@ -11,8 +11,9 @@ from urllib.request import urlopen
 import jwt
 import pytest
 
+from ringfence.broker.address import Address
 from ringfence.broker.cli.server import run
-from ringfence.broker.config import Address, Web
+from ringfence.broker.config import Web
 from ringfence.broker.server.main import config_of
 from ringfence.certs.errors import Kind, RingfenceError
 from tests.broker.server.harness import ServerUnderTest, running_server

@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.agent.v1 import agent_pb2 as pb
-from ringfence.broker.config import Address, ServerConfig
+from ringfence.broker.address import Address
+from ringfence.broker.config import ServerConfig
 from ringfence.broker.store import ledger
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import challenge

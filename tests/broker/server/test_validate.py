@@ -11,7 +11,8 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringfence.broker.access.access import AccessConfig, IssuerConfig
-from ringfence.broker.config import DATABASE, Address, ServerConfig
+from ringfence.broker.address import Address
+from ringfence.broker.config import DATABASE, ServerConfig
 from ringfence.broker.keys.choice import KeyChoice
 from ringfence.broker.server.validate import Check, validate
 from ringfence.broker.store import authority

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringfence.broker.config import MAX_SOCKET_PATH, Address
+from ringfence.broker.address import MAX_SOCKET_PATH, Address
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import grpc.aio
 
+from ringfence.broker.address import Address
 from ringfence.broker.agent.svids import HeldSvid
-from ringfence.broker.config import Address
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId, TrustDomain

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificates
 
 from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.address import Address
 from ringfence.broker.agent.dial import Dialler, Trust
 from ringfence.broker.agent.prove import NodeProver
 from ringfence.broker.agent.storage import Identity
 from ringfence.broker.agent.svids import HeldSvid, draw_jitter, new_key
-from ringfence.broker.config import Address
 from ringfence.broker.status import error_of
 from ringfence.certs.bundle import SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError

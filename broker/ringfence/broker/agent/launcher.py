@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ringfence.admin.v1 import admin_pb2
+from ringfence.broker.address import Address
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.callers import Caller, Callers
 from ringfence.broker.agent.entries import LaunchRule
 from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.attest.launch import Launch, LaunchAttestor
-from ringfence.broker.config import Address
 from ringfence.broker.version import VERSION
 from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of

@@ -12,11 +12,11 @@ import grpc
 import grpc.aio
 
 from ringfence.agent.v1 import agent_pb2
+from ringfence.broker.address import Address
 from ringfence.broker.agent import events
 from ringfence.broker.agent.dial import Connection, Dialler
 from ringfence.broker.agent.enrol import refusal
 from ringfence.broker.agent.ring import Ring
-from ringfence.broker.config import Address
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of

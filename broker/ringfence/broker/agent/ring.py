@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ringfence.broker.config import Address
+from ringfence.broker.address import Address
 
 
 class Ring:

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ringfence.broker.config import MAX_SOCKET_PATH
+from ringfence.broker.address import MAX_SOCKET_PATH
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 
 if TYPE_CHECKING:
-    from ringfence.broker.config import Address
+    from ringfence.broker.address import Address
 
 PID, KUBERNETES = "WorkloadPIDReference", "KubernetesObjectReference"
 REFERENCE_TYPES = (PID, KUBERNETES)

@@ -149,9 +149,9 @@ def run(**options: Any) -> None:
     from ringfence.broker.collector import importing
 
     with importing():
+        from ringfence.broker.address import Address
         from ringfence.broker.agent.config import AgentConfig
         from ringfence.broker.agent.daemon import run as run_agent
-        from ringfence.broker.config import Address
         from ringfence.certs.spiffe_id import TrustDomain
 
     token = options["join_token"]

@@ -68,8 +68,8 @@ def broker_config(options: Mapping[str, Any]) -> BrokerConfig | None:
         raise RingfenceError(
             Kind.INVALID, "the Broker API follows a standard that may still change", hint=f"Add --feature {BROKER_API}"
         )
+    from ringfence.broker.address import Address
     from ringfence.broker.broker_api.allowed import BrokerConfig
-    from ringfence.broker.config import Address
 
     listen = options["broker_listen"]
     found = BrokerConfig(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ringfence.broker.config import Address
+from ringfence.broker.address import Address
 from ringfence.broker.entry import SERVER_PATH, SPIRE_SERVER_PATH
 from ringfence.certs.errors import Kind, RingfenceError
 

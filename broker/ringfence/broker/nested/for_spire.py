@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, suppress
 
-from ringfence.broker.config import Address
+from ringfence.broker.address import Address
 from ringfence.broker.http import cannot_listen
 from ringfence.broker.log import log
 from ringfence.broker.nested.below import DownstreamApi

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringfence.broker.config import Address
+from ringfence.broker.address import Address
 from ringfence.broker.svidfiles.wanted import Wanted
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.proxyless.names import PROVIDER, SERVER_TEMPLATE

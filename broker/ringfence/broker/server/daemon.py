@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from ringfence.broker import metrics
+from ringfence.broker.address import Address
 from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import record
-from ringfence.broker.config import LOCK, Address, ServerConfig
+from ringfence.broker.config import LOCK, ServerConfig
 from ringfence.broker.files import private_folder
 from ringfence.broker.http import JSON, Page, Routes, cannot_listen, serve_pages
 from ringfence.broker.intent_documents import refused

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from ringfence.broker.access.access import AccessConfig
-from ringfence.broker.config import Address, ServerConfig
+from ringfence.broker.address import Address
+from ringfence.broker.config import ServerConfig
 from ringfence.broker.keys.choice import KeyChoice
 from ringfence.broker.log import configure
 from ringfence.broker.server.daemon import running_server

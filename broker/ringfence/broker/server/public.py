@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
-from ringfence.broker.config import Address, ServerConfig, Web
+from ringfence.broker.address import Address
+from ringfence.broker.config import ServerConfig, Web
 from ringfence.broker.http import JSON, Page, serve_pages
 from ringfence.broker.server.parts import Parts
 from ringfence.broker.server.web_tls import CertificateFiles, newest

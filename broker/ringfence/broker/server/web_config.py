@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ringfence.broker.config import Address, Web
+from ringfence.broker.address import Address
+from ringfence.broker.config import Web
 from ringfence.certs.errors import Kind, RingfenceError
 
 
