@@ -103,16 +103,20 @@ whether the process is still the one that was attested (a poll and two stats), w
 stays. The rest wakes a task for each stream and builds what it sends, in Python on one core; the bare server does
 neither.
 
-`issue_batch`: of a server's CPU half is the library's arithmetic, and 1.9x of the limit by itself: a request's proof
-is verified, a certificate is signed, and its signature is verified once more before anyone gets it, which stays. A
-fifth is Python around that (TLS, messages, drafts, comparing what was signed), a fifth the store's thread: fifty rows
-with their three indexes, twice, and the audit log, each on disk before the next step. With `PEERS=1` SPIRE's server is
-measured while its agent renews 500 SVIDs; its own counter says how many it signed.
+`issue_batch`: of a server's CPU more than half is the library's arithmetic, and 1.8x of the limit by itself: a
+request's proof is verified, a certificate is signed, and its signature is verified once more before anyone gets it,
+which stays. Every step is taken for a part of the batch before the next one is, because Python and the arithmetic push
+each other out of a core's caches: certificate by certificate the same work takes a quarter more. A fifth is the store's
+thread, mostly the pages that fifty rows change at random places of the ledger's indexes, and the audit log, each on
+disk before the next step. The rest is Python: TLS, messages, drafts, comparing what was signed. 2.2x would leave 0.4x
+for all that is not arithmetic. With `PEERS=1` SPIRE's server is measured while its agent renews 500 SVIDs; its own
+counter says how many it signed.
 
-`issue_scale` asks signers ([`--signers`](keys.md)) from one process that also compares what comes back, about 40 us an
-SVID beside a signer's 250. On two cores it shares them with the signers, so that the second one brings less than a
-second idle core would; the limit, two processes that only compute, shows how idle the cores were. A whole server adds
-its own recording on one more core, which two cores do not have.
+`issue_scale` asks signers ([`--signers`](keys.md)) from one process that also compares what comes back: a fifth of a
+signer's time for each SVID, half of it the comparison, a quarter reading the key that was proven. On two cores it
+shares them with the signers, so that the second one brings less than a second idle core would, and the less the faster
+a signer is; the limit, two processes that only compute, shows how idle the cores were. A whole server adds its own
+recording on one more core, which two cores do not have.
 """
 
 
