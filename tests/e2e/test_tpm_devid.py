@@ -238,7 +238,8 @@ async def test_a_tpm_of_a_maker_that_nobody_trusts_is_refused(tmp_path: Path, op
         async with running_server(tmp_path, **operator.believed) as server:
             error = await _refusal(tmp_path, server, files, tpm.tcti)
     assert error.kind is Kind.UNAUTHENTICATED
-    assert "does not verify" in error.detail
+    assert "the endorsement certificate does not verify" in error.detail
+    assert "--tpm-ek-ca" in error.hint
 
 
 async def test_a_node_is_made_as_the_page_says(operator: Operator, tpm: SoftwareTpm) -> None:

@@ -48,11 +48,16 @@ def read_shown(chain: Sequence[bytes]) -> list[x509.Certificate]:
 
 
 def path_above(
-    leaf: x509.Certificate, others: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], now: datetime
+    leaf: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    now: datetime,
+    *,
+    what: str = "the certificate",
 ) -> Sequence[x509.Certificate]:
     """The authorities from *leaf* to one of *roots*, nearest first, all valid *now* (RFC 5280 section 6).
 
-    Raises UNAUTHENTICATED where there is no such path.
+    Raises UNAUTHENTICATED, naming *what*, where there is no such path.
     """
     if not roots:
         raise refused("no authority is configured")
@@ -68,9 +73,9 @@ def path_above(
     try:
         above = verifier.verify(leaf, list(others)).chain[1:]
     except VerificationError as error:
-        raise refused(f"the certificate does not verify: {error}") from None
+        raise refused(f"{what} does not verify: {error}") from None
     if not above:
-        raise refused("no authority stands above the certificate")
+        raise refused(f"no authority stands above {what}")
     return above
 
 

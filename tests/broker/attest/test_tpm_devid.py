@@ -51,6 +51,7 @@ async def _refusal(attestor: TpmDevidAttestor, evidence: Evidence) -> str:
     with pytest.raises(RingfenceError) as caught:
         await attestor.prove(evidence)
     assert caught.value.kind is Kind.UNAUTHENTICATED
+    assert "--tpm-devid-cert" in caught.value.hint
     return caught.value.detail
 
 

@@ -210,14 +210,15 @@ def test_what_else_a_devid_certificate_is_for_does_not_matter(extension: x509.Ex
 def test_a_devid_certificate_of_another_authority_is_refused() -> None:
     """Though it has the same name; and the authorities of TPMs are none of DevIDs."""
     for other in (Ca("Operator"), MAKER):
-        assert "does not verify" in _refusal(replace(GOOD, chain=(other.issue(KEY),)))
+        assert "the DevID certificate does not verify" in _refusal(replace(GOOD, chain=(other.issue(KEY),)))
 
 
 @pytest.mark.parametrize("times", [{"end": NOW - timedelta(seconds=1)}, {"start": NOW + timedelta(seconds=1)}])
 def test_certificates_are_good_in_their_time_only(times: dict[str, Any]) -> None:
     """Both of them."""
-    assert "does not verify" in _refusal(replace(GOOD, chain=(CA.issue(KEY, **times),)))
-    assert "does not verify" in _refusal(replace(GOOD, endorsement_certificate=TPM.certificate(**times)))
+    assert "the DevID certificate does not" in _refusal(replace(GOOD, chain=(CA.issue(KEY, **times),)))
+    old = replace(GOOD, endorsement_certificate=TPM.certificate(**times))
+    assert "the endorsement certificate does not" in _refusal(old)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_an_endorsement_key_is_one_that_credentials_are_made_for() -> None:
 def test_a_tpm_of_another_maker_is_refused() -> None:
     """One in software is made in a second; and the operator's authority vouches for no TPM."""
     for other in (Ca("Maker of TPMs"), CA):
-        assert "does not verify" in _refusal(PaperTpm(other).evidence(CA, KEY))
+        assert "the endorsement certificate does not" in _refusal(PaperTpm(other).evidence(CA, KEY))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ringfence.certs.tpm.residency import Residency, Resident, reside
 
 ATTESTOR = "tpm_devid"
 _PATIENCE = timedelta(minutes=2)  # for a TPM to open what was sent: some take seconds to make a key
+_HINT = "Check what --tpm-devid-cert and --tpm-tcti name, and the server's --tpm-devid-ca and --tpm-ek-ca"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,10 @@ class TpmDevidAttestor:
         data = challenge(self._trust_domain, evidence.nonce, evidence.csr, attestor=ATTESTOR)
         now = self._clock()
         roots = (self._devid_roots(), self._endorsement_roots())
-        resident = reside(_shown(evidence.given), data, *roots, now=now)
+        try:
+            resident = reside(_shown(evidence.given), data, *roots, now=now)
+        except RingfenceError as error:
+            raise _refused(error.detail, error.hint or _HINT) from None
         # 3. A secret for that TPM, if it has the attestation key whose word was taken. It stays here in the clear.
         secret = secrets.token_bytes(SECRET_BYTES)
         made = make_credential(resident.endorsement, resident.attestation, secret)
@@ -115,5 +119,5 @@ def _proven(resident: Resident) -> Proven:
     return Proven(fingerprint(resident.leaf), tuple(sorted(Selector(ATTESTOR, fact) for fact in facts)))
 
 
-def _refused(detail: str) -> RingfenceError:
-    return RingfenceError(Kind.UNAUTHENTICATED, detail, hint="Check what --tpm-devid-cert and --tpm-tcti name")
+def _refused(detail: str, hint: str = _HINT) -> RingfenceError:
+    return RingfenceError(Kind.UNAUTHENTICATED, detail, hint=hint)

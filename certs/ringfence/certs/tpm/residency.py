@@ -89,7 +89,7 @@ def reside(found: Residency, data: bytes, devid_roots: Roots, endorsement_roots:
         raise refused("the certification is of another key than the DevID key")
     # 6. The DevID certificate is a node's, and a path leads to a configured authority.
     _check_devid_usage(leaf)
-    above = certificates.path_above(leaf, others, devid_roots, now)
+    above = certificates.path_above(leaf, others, devid_roots, now, what="the DevID certificate")
     # 7. The endorsement key is one that opens credentials and nothing else; its certificate is for that, and leads to
     #    an authority of TPMs.
     check_endorsement(endorsement)
@@ -97,7 +97,7 @@ def reside(found: Residency, data: bytes, devid_roots: Roots, endorsement_roots:
     if not own or endorsement.has(Attribute.SIGN):
         raise refused("the endorsement key is no restricted decryption key that was made in a TPM and stays there")
     _check_endorsement_usage(endorsement_certificate)
-    certificates.path_above(endorsement_certificate, (), endorsement_roots, now)
+    certificates.path_above(endorsement_certificate, (), endorsement_roots, now, what="the endorsement certificate")
     return Resident(leaf, tuple(above), endorsement, attestation.name)
 
 
