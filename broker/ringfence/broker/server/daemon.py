@@ -21,6 +21,7 @@ from ringfence.broker.http import JSON, Page, Routes, cannot_listen, serve_pages
 from ringfence.broker.intent_documents import refused
 from ringfence.broker.intent_files import authorship, read_documents
 from ringfence.broker.log import log
+from ringfence.broker.memory import keep_little
 from ringfence.broker.server.admin_lane import admission, guarded, on_network
 from ringfence.broker.server.lock import DirectoryLock
 from ringfence.broker.server.metered import metered
@@ -171,7 +172,7 @@ async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStac
         keep_up, parts, retention=config.ledger_retention.total_seconds(), interval=interval_for(config.ca_ttl)
     )
     running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run, parts.doorkeeper.run)
-    shared = parts.revoker.run, partial(parts.servers.run, parts.feed)
+    shared = parts.revoker.run, partial(parts.servers.run, parts.feed), keep_little
     tasks = [asyncio.create_task(_watched(task)) for task in (*running, *shared)]
     tasks += [asyncio.create_task(_watched(task)) for task in parts.followers()]
 

@@ -8,18 +8,23 @@ from ringfence.proto.lane.wire import Wire
 
 # Bytes sent within one turn of the loop before they are written without waiting for its end.
 _WRITE_NOW = 64 * 1024
+# TLS keeps memory as large as the most that it ever held encrypted, for as long as the connection lasts: give it little
+# at once, and no more while that much has not left.
+_TLS_PIECE, _TLS_HELD = 32 * 1024, 64 * 1024
 
 
 class Outflow:
     """What the wire has to say, on its way to the transport."""
 
-    __slots__ = ("_due", "_loop", "_rooms", "_transport", "_wire", "closing_since", "paused")
+    __slots__ = ("_due", "_loop", "_rest", "_rooms", "_tls", "_transport", "_wire", "closing_since", "paused")
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._due = False
+        self._tls = False
+        self._rest = b""  # what was to be written, and waits for the peer to read
         self._rooms: set[asyncio.Future[None]] = set()
         self.paused = False
         self.closing_since: float | None = None  # in the loop's time
@@ -32,11 +37,15 @@ class Outflow:
     def begin(self, transport: asyncio.Transport) -> None:
         """Write to *transport* from now on."""
         self._transport = transport
+        self._tls = transport.get_extra_info("ssl_object") is not None
+        if self._tls:
+            transport.set_write_buffer_limits(_TLS_HELD)
         self.flush()
 
     def lost(self) -> None:
         """The transport is gone."""
         self._transport = None
+        self._rest = b""
         self.announce_room()
 
     def pause(self) -> None:
@@ -50,6 +59,7 @@ class Outflow:
         self.paused = False
         if self._transport is not None:
             self._transport.resume_reading()
+        self.flush()
         self.announce_room()
 
     async def wait_for_room(self) -> None:
@@ -82,14 +92,28 @@ class Outflow:
     def flush(self) -> None:
         """Write all there is, at once."""
         data = self._wire.take()
-        if data and self._transport is not None and self.closing_since is None:
+        if self._transport is None or self.closing_since is not None:
+            return
+        if self._tls:
+            self._write_pieces(self._transport, self._rest + data)
+        elif data:
             self._transport.write(data)
+
+    def _write_pieces(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write *data* until the peer reads too slowly for more: the rest waits here."""
+        written = 0
+        while written < len(data) and not self.paused:
+            transport.write(data[written : written + _TLS_PIECE])  # which may pause us
+            written += _TLS_PIECE
+        self._rest = data[written:]
 
     def close(self) -> None:
         """Write what there is and close."""
         self.flush()
         if self._transport is not None and self.closing_since is None:
             self.closing_since = self._loop.time()
+            if self._rest:
+                self._transport.write(self._rest)
             self._transport.close()
 
     def abort(self) -> None:
