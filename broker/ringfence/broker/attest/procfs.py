@@ -99,7 +99,7 @@ def check(process: Process, *, executed: bool = False) -> None:
             raise RingfenceError(Kind.DENIED, f"process {process.pid} changed its user or group", hint=_GONE)
         # 3. The same executable: an exec keeps the pid, and may keep the socket. One that we can't see is another one.
         unseen = executed and process.executable is None
-        if unseen or _file(executable_of(process.pid)) != _file(process.executable):
+        if unseen or _file_of(process.pid) != _file(process.executable):
             raise RingfenceError(Kind.DENIED, f"process {process.pid} runs another program now", hint=_GONE)
     except (FileNotFoundError, ProcessLookupError) as error:
         raise _gone(process.pid) from error
@@ -226,6 +226,15 @@ def _is_same(pid: int, started: int, pidfd: int | None) -> bool:
         poll.register(pidfd, select.POLLIN)  # readable once the process has ended, a zombie included
         return not poll.poll(0)
     return stat(pid).started == started
+
+
+def _file_of(pid: int) -> tuple[int, int] | None:
+    """The same of what *pid* runs now; asked before every message, so no more is built than is compared."""
+    try:
+        found = os.stat(f"/proc/{pid}/exe")  # noqa: PTH116  # a Path costs more than the call
+    except PermissionError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _file(executable: Executable | None) -> tuple[int, int] | None:
