@@ -108,17 +108,26 @@ class Asked:
     path: str
 
     @property
-    def plain(self) -> bool:
-        """Whether any gRPC client could send it."""
-        return self.method == "POST" and self.path in PLAIN
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Every line that is sent beside those of any request."""
+        return ()
 
 
-ASKED = st.builds(
-    Asked,
-    st.sampled_from(sorted(CERTIFICATES)),
-    st.sampled_from(["POST", "POST", "GET"]),
-    st.sampled_from(PLAIN) | st.sampled_from(TRICKS),
-)
+# What is asked, by field of Asked but the certificate.
+REQUESTS: Mapping[str, st.SearchStrategy[str]] = {
+    "method": st.sampled_from(["POST", "POST", "GET"]),
+    "path": st.sampled_from(PLAIN) | st.sampled_from(TRICKS),
+}
+_SHOWN = st.sampled_from(sorted(CERTIFICATES))
+ASKED = st.builds(Asked, _SHOWN, **REQUESTS)
+
+
+@st.composite
+def questions(draw: st.DrawFn, callers: int, each: int) -> list[Asked]:
+    """*each* requests of *callers* certificates: a connection is dearer than what is asked on it."""
+    shown = draw(st.lists(_SHOWN, min_size=callers, max_size=callers, unique=True))
+    asked = [st.lists(st.builds(Asked, st.just(one), **REQUESTS), min_size=each, max_size=each) for one in shown]
+    return [one for some in asked for one in draw(some)]
 
 
 @st.composite

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -109,6 +111,46 @@ class Program:
             fallback = grpc.experimental.insecure_channel_credentials()
             self._channels[target] = grpc.secure_channel(target, grpc.xds_channel_credentials(fallback))
         return self._channels[target]
+
+
+class Told:
+    """Such a process, started behind *command*; it does what it is told, one thing at a time."""
+
+    def __init__(self, log: Path, *command: str, **environment: str) -> None:
+        self._log = log
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [*command, sys.executable, __file__],
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+
+    def do(self, what: str, **more: Any) -> str:
+        """Have it done; the answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"do": what, **more}).encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, self.log()[-3000:]
+        answer: str = json.loads(line)
+        return answer
+
+    def log(self) -> str:
+        """What it wrote to stderr."""
+        return self._log.read_text()
+
+    def end(self) -> int:
+        """Close its input, which ends it; the exit code."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+        code = self.process.wait(20)
+        self.process.stdout.close()
+        return code
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from ringfence.xds.discovery import parse_sotw
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import ADS, SDS, Dialect
+from ringfence.xds.subscription import ADS, GRPC, SDS, Dialect
 from ringfence.xds.types import SECRET
 
 _ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
@@ -133,11 +133,9 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
     async def _stream(
         self, dialect: Dialect, snapshots: dict[str, Snapshot], requests: AsyncIterator[bytes], _: Any
     ) -> AsyncIterator[bytes]:
-        stream, changed = SotwStream(dialect), asyncio.Event()
-        self.streams.append(stream)
+        changed = asyncio.Event()
         self._changed.add(changed)
-        if dialect is SDS:
-            self._secret_streams.add(stream)
+        opened: list[SotwStream] = []
         out: asyncio.Queue[bytes | None] = asyncio.Queue()
         known: dict[str, Snapshot] = {}
 
@@ -147,7 +145,11 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
                 if request.node is not None:
                     known["node"] = snapshots[request.node.id]
                     known["id"] = request.node.id  # type: ignore[assignment]
-                for sent in stream.receive(request, known["node"]):
+                    if not opened:  # Envoy names its node again and again
+                        opened.append(SotwStream(GRPC if request.node.is_grpc else dialect))
+                        self.streams += opened
+                        self._secret_streams.update(opened if dialect is SDS else ())
+                for sent in opened[0].receive(request, known["node"]):
                     out.put_nowait(sent.payload)
             out.put_nowait(None)
 
@@ -157,7 +159,7 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
                 changed.clear()
                 if known:
                     known["node"] = snapshots[known["id"]]  # type: ignore[index]
-                    for sent in stream.update(known["node"]):
+                    for sent in opened[0].update(known["node"]):
                         out.put_nowait(sent.payload)
 
         tasks = [asyncio.ensure_future(read()), asyncio.ensure_future(push())]
@@ -166,7 +168,7 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
                 yield payload
         finally:
             self._changed.discard(changed)
-            self._secret_streams.discard(stream)
+            self._secret_streams.difference_update(opened)
             for task in tasks:
                 task.cancel()
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ringfence.admin.v1 import admin_pb2 as admin
+from tests.e2e.library import Told
 from tests.e2e.plane import until
 from tests.e2e.stack import RINGFENCE, Stack, running_stack
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("proxyless")]
 
-PROGRAM = Path(__file__).with_name("library.py")
 TARGET = "xds:///registry.shared:rpc"
 INTENT = """\
 kind: Mesh
@@ -52,45 +49,11 @@ spec:
 """
 
 
-class Told:
-    """A process that does what it is told, line by line."""
-
-    def __init__(self, stack: Stack, name: str, *command: str, **environment: str) -> None:
-        self._log = stack.folder / f"{name}.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, sys.executable, str(PROGRAM)],
-                env={**os.environ, **environment},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        stack.exits.callback(self.end)
-
-    def do(self, what: str, **more: Any) -> str:
-        """Have it done; the answer."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"do": what, **more}).encode() + b"\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, self._log.read_text()[-3000:]
-        answer: str = json.loads(line)
-        return answer
-
-    def log(self) -> str:
-        """What it wrote to stderr."""
-        return self._log.read_text()
-
-    def end(self) -> int:
-        """Close its input, which ends it; the exit code."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        if not self.process.stdin.closed:
-            self.process.stdin.close()
-        code = self.process.wait(20)
-        self.process.stdout.close()
-        return code
+def told(stack: Stack, name: str, *command: str, **environment: str) -> Told:
+    """A process of this mesh that ends with it."""
+    process = Told(stack.folder / f"{name}.log", *command, **environment)
+    stack.exits.callback(process.end)
+    return process
 
 
 def run(stack: Stack, key: str) -> Told:
@@ -99,7 +62,7 @@ def run(stack: Stack, key: str) -> Told:
     base = stack.folder / name
     base.mkdir(exist_ok=True)
     flags = ("--socket", str(stack.socket), "--name", name, "--namespace", namespace, "--proxyless", "--")
-    return Told(stack, name, *RINGFENCE, "run", *flags, XDG_RUNTIME_DIR=str(base))
+    return told(stack, name, *RINGFENCE, "run", *flags, XDG_RUNTIME_DIR=str(base))
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +144,6 @@ def test_a_process_may_bring_its_own_files_and_bootstrap(stack: Stack, registry:
     )
     assert (code, out) == (0, "")
     assert stat.S_IMODE(bootstrap.stat().st_mode) == 0o600
-    tester = Told(stack, "tester", GRPC_XDS_BOOTSTRAP=str(bootstrap), GRPC_EXPERIMENTAL_XDS_MTLS_SPIFFE="true")
+    tester = told(stack, "tester", GRPC_XDS_BOOTSTRAP=str(bootstrap), GRPC_EXPERIMENTAL_XDS_MTLS_SPIFFE="true")
     said = tester.do("call", target=TARGET, path="/pkg.Models/Get")
     assert said == "OK spiffe://example.org/ns/team-b/sa/tester"

@@ -16,8 +16,9 @@ from ringfence.xds.proxyless.losses import losses
 from ringfence.xds.proxyless.names import listener_name, served_by
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from tests.policy import intent
 from tests.policy.intent import NOW
-from tests.xds.intent import model_of
+from tests.xds.intent import INTENT, model_of
 from tests.xds.proxyless.reader import Call, allowed
 
 AT = ("10.0.0.2", 8081)
@@ -165,3 +166,16 @@ def test_equal_intent_is_equal_bytes_and_a_proxy_is_given_none_of_it():
     assert made == snapshot("shared/registry", SERVER)
     proxied = snapshot("shared/registry", replace(SERVER, proxyless=False))
     assert not (made.named(LISTENER).keys() & proxied.named(LISTENER).keys())
+
+
+def test_traffic_policy_is_said_to_be_for_proxies():
+    """How calls are timed, retried and spread is Envoy's; who may make them is the rules' in both."""
+    traffic = """
+kind: Traffic
+metadata: {name: slowly, namespace: shared}
+spec: {to: {workload: registry, port: rpc}, timeout: 5s}
+"""
+    model = model_of(intent.joined(INTENT, traffic))
+    for key in ("shared/registry", "team-a/trainer"):
+        said = [str(one) for one in losses(model, model.workloads[key], NOW)]
+        assert "shared/slowly: Traffic of shared/registry/rpc is followed by proxies only" in said

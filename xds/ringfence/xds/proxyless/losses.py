@@ -33,6 +33,7 @@ def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]
         if port.protocol is not Protocol.GRPC:
             yield Loss(port.name, f"{port.protocol.value} needs a proxy to be served")
             continue
+        yield from _of_traffic(model, Destination(workload.key, port.name))
         here = PortRules.at(model, Destination(workload.key, port.name), now)
         for rule in (*here.deny, *here.allow, *here.shadow_deny, *here.shadow_allow):
             yield from _of_rule(rule)
@@ -56,3 +57,13 @@ def _of_upstreams(model: Model, workload: Workload) -> Iterator[Loss]:
             yield Loss(upstream.name, "a host outside the mesh needs a proxy to be reached")
         elif upstream.protocol is not Protocol.GRPC:
             yield Loss(upstream.name, f"{upstream.protocol.value} needs a proxy to be reached")
+        else:
+            yield from _of_traffic(model, Destination(upstream.key, upstream.port))
+
+
+def _of_traffic(model: Model, port: Destination) -> Iterator[Loss]:
+    traffic = model.traffic.get(port)
+    if traffic is not None:
+        yield Loss(
+            f"{traffic.namespace}/{traffic.name}", f"Traffic of {port.key}/{port.port} is followed by proxies only"
+        )
