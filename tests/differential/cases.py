@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.evaluate import Request, Verdict, evaluate
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import (
     NOBODY,
     Destination,
@@ -80,10 +81,23 @@ TRICKS = (
 )
 _PATTERNS = ("/pkg.Models/Get", "/pkg.Models/*", "/pkg.Models/**", "/**", "/pkg.Admin/*", "/*/Get", "/pkg.Models")
 
+_HEADERS = (HeaderMatch("x-role", exact="ro"), HeaderMatch("x-role", prefix="r"), HeaderMatch("x-team"))
+# What a caller may send of them: one line, several, several in one, some of no ASCII, none.
+LINES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "none": (),
+    "one": (("x-role", "ro"),),
+    "another": (("x-role", "rw"), ("x-team", "a")),
+    "two lines": (("x-role", "ro"), ("x-role", "rw")),
+    "two in one": (("x-role", "rw , ro"), ("x-team", "")),
+    "in another case": (("x-role", "RO"),),
+    "after what is not ASCII": (("x-role", "\xff"), ("x-role", "ro")),
+}
+
 # What a rule may ask of requests, by field of HttpMatch; each must be able to be empty.
 CONDITIONS: Mapping[str, st.SearchStrategy[Any]] = {
     "methods": st.frozensets(st.sampled_from(["GET", "POST", "PUT"]), max_size=2),
     "paths": st.lists(st.sampled_from(_PATTERNS).map(PathPattern), max_size=2, unique=True).map(tuple),
+    "headers": st.lists(st.sampled_from(_HEADERS), max_size=2, unique=True).map(tuple) | st.just(()) | st.just(()),
 }
 SOURCES = st.one_of(
     st.sampled_from(IDENTITIES).map(lambda one: Source(one, None)),
@@ -106,17 +120,19 @@ class Asked:
     certificate: str
     method: str
     path: str
+    lines: str = "none"  # of headers, by their name in LINES
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Every line that is sent beside those of any request."""
-        return ()
+        return LINES[self.lines]
 
 
 # What is asked, by field of Asked but the certificate.
 REQUESTS: Mapping[str, st.SearchStrategy[str]] = {
     "method": st.sampled_from(["POST", "POST", "GET"]),
     "path": st.sampled_from(PLAIN) | st.sampled_from(TRICKS),
+    "lines": st.sampled_from(sorted(LINES)),
 }
 _SHOWN = st.sampled_from(sorted(CERTIFICATES))
 ASKED = st.builds(Asked, _SHOWN, **REQUESTS)
@@ -174,4 +190,4 @@ def expected(model: Model, port: str, asked: Asked) -> Verdict | None:
         return None
     if not caller.path:
         return None
-    return evaluate(model, Request(caller, SERVER, port, NOW, asked.method, asked.path))
+    return evaluate(model, Request(caller, SERVER, port, NOW, asked.method, asked.path, headers=LINES[asked.lines]))

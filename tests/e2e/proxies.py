@@ -8,7 +8,7 @@ import socketserver
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
@@ -172,9 +172,14 @@ class Caller:
 
     def ask(self, method: str, path: str, **headers: str) -> Answer:
         """Send a request with the path exactly as given."""
+        lines = [(name.replace("__", "_"), value.encode()) for name, value in headers.items() if name != "host"]
+        return self.ask_raw(method, path, lines, host=headers.get("host", "registry"))
+
+    def ask_raw(self, method: str, path: str, lines: Sequence[tuple[str, bytes]], host: str = "registry") -> Answer:
+        """The same with header lines as they are to be sent, repeated ones too."""
         self._http.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in {"host": "registry", **headers}.items():
-            self._http.putheader(name.replace("__", "_"), value)
+        for name, value in [("host", host.encode()), *lines]:
+            self._http.putheader(name, value)
         self._http.endheaders()
         response: HTTPResponse = self._http.getresponse()
         return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})

@@ -55,6 +55,8 @@ def test_every_part_of_the_meaning_changes_the_hash():
         RULE.replace("GET, HEAD", "GET"),
         RULE.replace(", {methods: [PUT]}", ""),
         RULE.replace('"/a", ', ""),
+        RULE.replace("methods: [PUT]", "methods: [PUT], headers: [{name: x-role, exact: ro}]"),
+        RULE.replace("methods: [PUT]", "methods: [PUT], headers: [{name: x-role, prefix: ro}]"),
         RULE.replace("2027-01-01T00:00:00Z", "2027-01-01T00:00:01Z"),
         RULE.replace("  expires: 2027-01-01T00:00:00Z\n", ""),
         RULE.replace("owner: ml", "mode: shadow\n  owner: ml"),

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import Destination
-from ringfence.policy.traffic import Balance, HeaderMatch, Mirror, Retries, Weight
+from ringfence.policy.traffic import Balance, Mirror, Retries, Weight
 from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, codes, load, model_of, only
 
 CANARY = """

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.evaluate import Request, evaluate
+from ringfence.policy.headers import HeaderMatch, Headers
 from ringfence.policy.model import (
     NOBODY,
     Destination,
@@ -58,8 +59,15 @@ SOURCES = st.one_of(
 METHODS = st.sampled_from(["GET", "PUT"])
 PATHS = st.sampled_from(["/m/a", "/m/b", "/m", "/n/a", "/m/a/c"])
 PATTERNS = st.sampled_from(["/m/a", "/m/*", "/m/**", "/**", "/n/a"]).map(PathPattern)
+HEADERS = st.sampled_from([HeaderMatch("x-role", "ro"), HeaderMatch("x-role", prefix="r"), HeaderMatch("x-role")])
+LINES = st.sampled_from([(), ("ro",), ("rw",), ("rw", "ro"), ("ro, x",), ("",)]).map(
+    lambda values: tuple(("x-role", value) for value in values)
+)
 MATCHES = st.builds(
-    HttpMatch, st.frozensets(METHODS, max_size=2), st.lists(PATTERNS, max_size=2, unique=True).map(tuple)
+    HttpMatch,
+    st.frozensets(METHODS, max_size=2),
+    st.lists(PATTERNS, max_size=2, unique=True).map(tuple),
+    st.lists(HEADERS, max_size=2, unique=True).map(tuple),
 )
 SERIALS = ("0" * 32, "00" * 15 + "7f", "0a" * 16, "e657d30f45f8e8f97c0280dcf3a147dd")
 REVOKED = st.dictionaries(
@@ -106,10 +114,12 @@ def judged(
     path: str,
     revoked: Mapping[str, RevokedCaller] = NOBODY,
     serial: str = "",
+    lines: Headers = (),
 ) -> tuple[str, bool]:
-    """The verdict of guard, deny and allow trees in turn; *serial* as Envoy writes it."""
+    """The verdict of guard, deny and allow trees in turn; *serial* as Envoy writes it, *lines* joined as it does."""
     here = meant(revoked, some, DOMAIN)
     headers = {":method": method, ":path": path}
+    headers |= {name: ",".join(value for _, value in lines) for name, _ in lines}
     guarded = verdict(matcher.as_matcher(matcher.guard_requests()), caller)
     assert guarded is not None
     if not guarded[1]:
@@ -128,12 +138,14 @@ def judged(
     raise AssertionError
 
 
-@given(rules(), IDENTITIES, METHODS, PATHS)
-def test_the_trees_say_what_the_evaluator_says(some: tuple[Rule, ...], caller: SpiffeId, method: str, path: str):
-    """The same verdict by the same policy id, for any rules, caller, method and path."""
-    request = Request(caller, "shared/registry", "http", NOW, method=method, path=path)
+@given(rules(), IDENTITIES, METHODS, PATHS, LINES)
+def test_the_trees_say_what_the_evaluator_says(
+    some: tuple[Rule, ...], caller: SpiffeId, method: str, path: str, lines: Headers
+):
+    """The same verdict by the same policy id, for any rules, caller, method, path and headers."""
+    request = Request(caller, "shared/registry", "http", NOW, method=method, path=path, headers=lines)
     expected = evaluate(model_of(some), request)
-    assert judged(some, str(caller), method, path) == (expected.policy_id, expected.allowed)
+    assert judged(some, str(caller), method, path, lines=lines) == (expected.policy_id, expected.allowed)
 
 
 @given(rules(), REVOKED, IDENTITIES, st.sampled_from(SERIALS), METHODS, PATHS)

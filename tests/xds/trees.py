@@ -32,7 +32,7 @@ def _matcher(matcher: Any, asked: Mapping[str, str]) -> Any:
                 break
     elif matcher.HasField("matcher_tree"):
         tree = matcher.matcher_tree
-        value = _input(tree.input, asked)
+        value = _input(tree.input, asked) or ""
         if tree.HasField("exact_match_map"):
             keys = [value] if value in tree.exact_match_map.map else []
             mapped = tree.exact_match_map.map
@@ -56,6 +56,8 @@ def _holds(predicate: Any, asked: Mapping[str, str]) -> bool:
     if kind == "single_predicate":
         single = predicate.single_predicate
         value, wanted = _input(single.input, asked), single.value_match
+        if value is None:
+            return False  # a header that is not there
         if wanted.HasField("safe_regex"):
             return re.fullmatch(wanted.safe_regex.regex, value, flags=re.DOTALL) is not None
         return bool(value == wanted.exact)
@@ -64,10 +66,10 @@ def _holds(predicate: Any, asked: Mapping[str, str]) -> bool:
     return any(parts) if kind == "or_matcher" else all(parts)
 
 
-def _input(given: Any, asked: Mapping[str, str]) -> str:
+def _input(given: Any, asked: Mapping[str, str]) -> str | None:
     read = _typed(given.typed_config)
     kind = read.DESCRIPTOR.full_name
-    return asked[kind] if kind in asked else asked.get(read.header_name, "")
+    return asked[kind] if kind in asked else asked.get(read.header_name)
 
 
 def _typed(packed: Any) -> Any:

@@ -12,13 +12,13 @@ from datetime import datetime
 
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.canonical import canonical_path, is_ambiguous
+from ringfence.policy.headers import Headers
 from ringfence.policy.model import (
     DEFAULT_DENY,
     NOT_MTLS,
     REVOKED,
     Destination,
     Effect,
-    HttpMatch,
     Mode,
     Model,
     Protocol,
@@ -33,7 +33,7 @@ from ringfence.policy.scope import narrowest
 class Request:
     """One call as the destination sees it; `source` None is a caller without a certificate of the mesh.
 
-    `method` and `path` matter for HTTP and gRPC ports only; left empty they satisfy no rule that asks for one.
+    `method`, `path` and `headers` matter for HTTP and gRPC only; left empty they satisfy no rule that asks for one.
     """
 
     source: SpiffeId | None
@@ -43,6 +43,7 @@ class Request:
     method: str = ""
     path: str = ""
     serial: str = ""  # of the caller's certificate, 32 lower-case hex digits; empty where it is not known
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def in_force(rule: Rule, now: datetime) -> bool:
 def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> Iterator[tuple[int, Rule]]:
     """Each rule in force that means this caller, port and request, with the breadth by which it means the caller."""
     for breadth, rule in _meaning(model, request):
-        if not protocol.is_http or _http_matches(rule.http, request.method, path):
+        if not protocol.is_http or _http_matches(rule, request, path):
             yield breadth, rule
 
 
@@ -107,11 +108,12 @@ def _meaning(model: Model, request: Request) -> Iterator[tuple[int, Rule]]:
             yield breadth, rule
 
 
-def _http_matches(alternatives: tuple[HttpMatch, ...], method: str, path: str) -> bool:
-    return not alternatives or any(
-        (not match.methods or method in match.methods)
+def _http_matches(rule: Rule, request: Request, path: str) -> bool:
+    return not rule.http or any(
+        (not match.methods or request.method in match.methods)
         and (not match.paths or any(pattern.matches(path) for pattern in match.paths))
-        for match in alternatives
+        and all(header.holds(request.headers, only=rule.effect is Effect.ALLOW) for header in match.headers)
+        for match in rule.http
     )
 
 

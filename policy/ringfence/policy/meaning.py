@@ -101,8 +101,14 @@ def revision(
     return digest(meaning | ({"traffic": spoken} if spoken else {}))  # a set without any keeps the revision it had
 
 
-def _http(match: HttpMatch) -> dict[str, list[str]]:
-    return {"methods": sorted(match.methods), "paths": sorted(pattern.text for pattern in match.paths)}
+def _http(match: HttpMatch) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "methods": sorted(match.methods),
+        "paths": sorted(pattern.text for pattern in match.paths),
+    }
+    if match.headers:  # a rule without any keeps the hash it had
+        said["headers"] = sorted(([h.name, h.exact, h.prefix] for h in match.headers), key=digest)
+    return said
 
 
 def _sets(alternatives: Iterable[Iterable[Selector]]) -> list[list[str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.paths import PathPattern
 
 if TYPE_CHECKING:
@@ -139,10 +140,11 @@ class External:
 
 @dataclass(frozen=True, slots=True)
 class HttpMatch:
-    """A request matches when its method and its path are among these; an empty set does not restrict."""
+    """A request matches when its method and path are among these and it has all headers; empty does not restrict."""
 
     methods: frozenset[str]
     paths: tuple[PathPattern, ...]
+    headers: tuple[HeaderMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

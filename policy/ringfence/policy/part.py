@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from ringfence.policy.fields import HeaderName, Method, Name, Path, Text, problem
+from ringfence.policy.headers import NOT_FOR_RULES, VALUE
 
 API_VERSION: Literal["ringfence.dev/v1alpha1"] = "ringfence.dev/v1alpha1"
 
@@ -47,19 +48,6 @@ class DestinationRef(Part):
         return self
 
 
-class HttpRef(Part):
-    """Requests: any of the methods on any of the paths."""
-
-    methods: Annotated[list[Method], SOME] | None = None
-    paths: Annotated[list[Path], SOME] | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.methods is None and self.paths is None:
-            raise problem("RF1104", "an http entry has methods, paths or both", "Remove http to mean every request")
-        return self
-
-
 class HeaderRef(Part):
     """A request header that is exactly, starts with, or just is there; names are compared without case."""
 
@@ -73,6 +61,38 @@ class HeaderRef(Part):
         if sum(form is not None for form in (self.exact, self.prefix, self.present)) != 1:
             raise problem("RF1104", "a header has one of exact, prefix and present", "Write one of the three")
         return self
+
+
+class HttpRef(Part):
+    """Requests: any of the methods, on any of the paths, with all of the headers."""
+
+    methods: Annotated[list[Method], SOME] | None = None
+    paths: Annotated[list[Path], SOME] | None = None
+    headers: Annotated[list[HeaderRef], SOME] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.methods is None and self.paths is None and self.headers is None:
+            raise problem("RF1104", "an http entry has methods, paths or headers", "Remove http to mean every request")
+        return self
+
+    @field_validator("headers")
+    @classmethod
+    def _can_be_judged(cls, headers: list[HeaderRef] | None) -> list[HeaderRef] | None:
+        for header in headers or ():
+            _check_for_rules(header)
+        return headers
+
+
+def _check_for_rules(header: HeaderRef) -> None:
+    """A route may be wrong about a header, a rule may not."""
+    if header.name in NOT_FOR_RULES:
+        hint = "Ask for the path, the method, or a header that the caller sets for this purpose"
+        raise problem("RF1104", f"a rule cannot ask for the header {header.name}: it has more than one reading", hint)
+    asked = header.exact if header.exact is not None else header.prefix
+    if asked is not None and not VALUE.fullmatch(asked):
+        hint = "Repeated headers are joined by commas: ask for one value, in visible ASCII without a comma"
+        raise problem("RF1104", f"{asked!r} is no single value of a header", hint)
 
 
 class DocumentPart(Part):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ringfence.policy.documents import AllowDocument, DenyDocument, SourceRef
 from ringfence.policy.findings import Findings
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.meaning import digest, rule_meaning, spelled_destination, spelled_source
 from ringfence.policy.model import Effect, HttpMatch, Mode, Rule
 from ringfence.policy.parse import Parsed
@@ -58,7 +59,11 @@ def check_references(parsed: Parsed, names: Names, findings: Findings) -> None:
 
 def _http(refs: list[HttpRef]) -> tuple[HttpMatch, ...]:
     found = {
-        HttpMatch(frozenset(ref.methods or ()), tuple(sorted({PathPattern(path) for path in ref.paths or ()})))
+        HttpMatch(
+            frozenset(ref.methods or ()),
+            tuple(sorted({PathPattern(path) for path in ref.paths or ()})),
+            tuple(sorted({HeaderMatch(h.name, h.exact, h.prefix) for h in ref.headers or ()}, key=repr)),
+        )
         for ref in refs
     }
-    return tuple(sorted(found, key=lambda match: (sorted(match.methods), match.paths)))
+    return tuple(sorted(found, key=lambda match: (sorted(match.methods), match.paths, repr(match.headers))))

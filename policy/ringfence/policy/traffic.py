@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import Destination, Origin
 from ringfence.policy.paths import PathPattern
 
@@ -69,15 +70,6 @@ class HealthCheck:
     timeout: timedelta | None
     unhealthy_threshold: int
     healthy_threshold: int
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderMatch:
-    """A header by its lower-case name: exactly *exact*, starting with *prefix*, or (both None) there at all."""
-
-    name: str
-    exact: str | None = None
-    prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ringfence.policy.findings import Findings
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import Destination, Protocol
 from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef, HeaderRef
@@ -12,7 +13,6 @@ from ringfence.policy.paths import PathPattern
 from ringfence.policy.references import Names, References, Steps
 from ringfence.policy.traffic import (
     Balance,
-    HeaderMatch,
     HealthCheck,
     Limits,
     Mirror,

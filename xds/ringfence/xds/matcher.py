@@ -13,6 +13,7 @@ from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.canonical import AMBIGUOUS
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import (
     DEFAULT_DENY,
     NO_DENY,
@@ -165,7 +166,7 @@ def on_connections(rule: Rule) -> Sequence[Fields]:  # noqa: ARG001  # one of th
 
 def on_requests(rule: Rule) -> Sequence[Fields]:
     """One predicate for each alternative of a rule's `http`; none when it does not restrict."""
-    return tuple(_request(match) for match in rule.http)
+    return tuple(_request(match, rule.effect) for match in rule.http)
 
 
 def is_method(method: str) -> Fields:
@@ -183,16 +184,23 @@ def as_matcher(fields: Fields) -> Any:
     return codec.build("xds.type.matcher.v3.Matcher", **fields)
 
 
-def _request(match: HttpMatch) -> Fields:
+def _request(match: HttpMatch, effect: Effect) -> Fields:
     parts: list[Fields] = []
     if match.methods:
         parts.append(_either("or_matcher", [is_method(method) for method in sorted(match.methods)]))
     if match.paths:
         paths = [_header(":path", {"safe_regex": _regex(pattern.regex)}) for pattern in sorted(match.paths)]
         parts.append(_either("or_matcher", paths))
+    parts += (_has(header, effect) for header in match.headers)
     if not parts:
         parts.append(_header(":method", {"safe_regex": _regex(".+")}))  # restricts nothing: any request has a method
     return _either("and_matcher", parts)
+
+
+def _has(header: HeaderMatch, effect: Effect) -> Fields:
+    """Envoy joins the lines of a repeated header by commas here, and finds nothing where there is none."""
+    regex = header.regex_of_only if effect is Effect.ALLOW else header.regex_of_any
+    return _header(header.name, {"safe_regex": _regex(regex)})
 
 
 def _either(kind: str, predicates: Sequence[Fields]) -> Fields:

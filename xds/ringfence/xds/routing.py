@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import Destination
-from ringfence.policy.traffic import HeaderMatch, Retries, Route, RouteMatch, Traffic
+from ringfence.policy.traffic import Retries, Route, RouteMatch, Traffic
 from ringfence.xds import codec, http
 from ringfence.xds.snapshot import Resource
 
