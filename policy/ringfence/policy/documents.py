@@ -20,7 +20,7 @@ from ringfence.policy.fields import (
     TrustDomainName,
     problem,
 )
-from ringfence.policy.part import SOME, DestinationRef, DocumentPart, HttpRef, Metadata, Part
+from ringfence.policy.part import SOME, DestinationRef, DocumentPart, GrpcRef, HttpRef, Metadata, Part
 from ringfence.policy.traffic_document import TrafficDocument
 
 
@@ -145,10 +145,23 @@ class RuleSpec(Part):
     sources: Annotated[list[SourceRef], SOME] = Field(alias="from")
     destinations: Annotated[list[DestinationRef], SOME] = Field(alias="to")
     http: Annotated[list[HttpRef], SOME] | None = None
+    grpc: Annotated[list[GrpcRef], SOME] | None = None
     mode: Literal["enforce", "shadow"] = "enforce"
     expires: Time | None = None
     owner: Text
     reason: Text
+
+    @model_validator(mode="after")
+    def _one_language(self) -> Self:
+        if self.http is not None and self.grpc is not None:
+            hint = "Write gRPC calls as http too, with method POST and path /package.Service/Method"
+            raise problem("RF1104", "a rule has http or grpc", hint)
+        return self
+
+    @property
+    def requests(self) -> list[HttpRef]:
+        """The requests that the rule means, gRPC calls among them; empty does not restrict."""
+        return [*(self.http or ()), *(call.as_http() for call in self.grpc or ())]
 
 
 class MeshDocument(DocumentPart):

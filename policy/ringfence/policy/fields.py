@@ -22,6 +22,7 @@ _DURATION = re.compile(r"(?=.)(?:([0-9]{1,3})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,5}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[Zz]|[+-]\d\d:\d\d)")
 _METHOD = r"[A-Z]{1,32}"
 _HEADER = r"[a-z0-9](?:[-a-z0-9]{0,126}[a-z0-9])?"  # no underscore: proxies refuse such headers
+_WORD = r"[A-Za-z_][A-Za-z0-9_]*"  # as protobuf names services and methods
 _SPAN = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
@@ -109,6 +110,8 @@ SocketName = _text(_SOCKET, "RF1105", "file name of a socket")
 Address = _text(_ADDRESS, "RF1104", "address HOST or HOST:PORT")
 Method = _text(_METHOD, "RF1104", "HTTP method in upper case")
 HeaderName = _text(_HEADER, "RF1104", "header name in lower case, without underscores")
+GrpcService = _text(rf"{_WORD}(?:\.{_WORD})*", "RF1104", "gRPC service, package.Service")
+GrpcMethod = _text(_WORD, "RF1104", "gRPC method")
 Path = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 TrustDomainName = Annotated[
     str, AfterValidator(_trust_domain), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9._-]{1,255}$"})

@@ -71,6 +71,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a Traffic asks for what its port cannot do",
             "Leave the field out, or point the Traffic at a port whose protocol has it",
         ),
+        "RF1211": Code(
+            ERROR,
+            "a rule names gRPC calls on a port that does not speak gRPC",
+            "Point the rule at a grpc port, or write the requests as http",
+        ),
         # 13xx: right, but worth a look
         "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
         "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),

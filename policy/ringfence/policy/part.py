@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from ringfence.policy.fields import HeaderName, Method, Name, Path, Text, problem
+from ringfence.policy.fields import GrpcMethod, GrpcService, HeaderName, Method, Name, Path, Text, problem
 from ringfence.policy.headers import NOT_FOR_RULES, VALUE
 
 API_VERSION: Literal["ringfence.dev/v1alpha1"] = "ringfence.dev/v1alpha1"
@@ -82,6 +82,28 @@ class HttpRef(Part):
         for header in headers or ():
             _check_for_rules(header)
         return headers
+
+
+class GrpcRef(Part):
+    """gRPC calls: any of the methods of any of the services, with all of the metadata."""
+
+    services: Annotated[list[GrpcService], SOME] | None = None
+    methods: Annotated[list[GrpcMethod], SOME] | None = None
+    metadata: Annotated[list[HeaderRef], SOME] | None = None
+
+    @model_validator(mode="after")
+    def _as_http(self) -> Self:
+        if self.services is None and self.methods is None and self.metadata is None:
+            hint = "Remove grpc to mean every call"
+            raise problem("RF1104", "a grpc entry has services, methods or metadata", hint)
+        for header in self.metadata or ():
+            _check_for_rules(header)
+        return self
+
+    def as_http(self) -> HttpRef:
+        """The requests that these calls are (gRPC over HTTP/2, "Requests"): POST /package.Service/Method."""
+        calls = [f"/{service}/{method}" for service in self.services or ["*"] for method in self.methods or ["*"]]
+        return HttpRef(methods=["POST"], paths=calls, headers=self.metadata)
 
 
 def _check_for_rules(header: HeaderRef) -> None:

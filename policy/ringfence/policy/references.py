@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.documents import SourceRef
 from ringfence.policy.findings import Findings, did_you_mean
-from ringfence.policy.model import Destination, External, ExternalPort, Mesh, Port, Source, Workload
+from ringfence.policy.model import Destination, External, ExternalPort, Mesh, Port, Protocol, Source, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef
 
@@ -83,7 +83,13 @@ class References:
                 "RF1203", place, f"{key} serves no port {ref.port!r}", did_you_mean(ref.port or "", by_name)
             )
             return None
-        if not found.protocol.is_http and self._looks_at_requests():
+        if found.protocol is not Protocol.GRPC and self._has("grpc"):
+            self.findings.add(
+                "RF1211",
+                self.parsed.node.key_at("spec", "grpc"),
+                f"{key} speaks {found.protocol.value} on port {found.name!r}, so there are no gRPC calls",
+            )
+        if not found.protocol.is_http and self._has("http"):
             self.findings.add(
                 "RF1205",
                 self.parsed.node.key_at("spec", "http"),
@@ -91,9 +97,9 @@ class References:
             )
         return found.name
 
-    def _looks_at_requests(self) -> bool:
+    def _has(self, field: str) -> bool:
         spec = self.parsed.node.child("spec")
-        return spec is not None and spec.child("http") is not None
+        return spec is not None and spec.child(field) is not None
 
     def _excused(self, prefix: str) -> bool:
         return self.names.unread is None or any(key.startswith(prefix) for key in self.names.unread)

@@ -35,7 +35,7 @@ def rule_of(document: AllowDocument | DenyDocument, parsed: Parsed, names: Names
         mode=Mode(spec.mode),
         sources=tuple(sorted(sources, key=lambda source: spelled_source(source, domain))),
         destinations=tuple(sorted(found, key=spelled_destination)),
-        http=_http(spec.http or []),
+        http=_http(spec.requests),
         owner=spec.owner,
         reason=spec.reason,
         expires=spec.expires,
