@@ -51,3 +51,10 @@ def test_a_refusal_is_shown_and_is_a_no(answers: list[Any]) -> None:
 
     assert code == 3
     assert "rules.yaml:3: bad" in table
+
+
+def test_where_a_proxy_runs_is_in_the_wide_table_only(answers: list[Any]) -> None:
+    """Most meshes have one place."""
+    answers.append(admin_pb2.ProxyStatus(spiffe_id="spiffe://a/b", node="n1", state="SYNCED", region="eu", zone="eu-1"))
+    assert "eu-1" in run("-o", "wide")[1]
+    assert "eu-1" not in run()[1]

@@ -296,3 +296,19 @@ async def test_a_library_that_asks_for_increments_is_refused(world: tuple[Fleet,
     async with stream(identities, port, TRAINER, "Delta") as ads:
         await ads.ask(type_url=CLUSTER, node=from_grpc())
         assert await ads.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_node_says_where_it_runs(world: tuple[Fleet, int], identities: Identities) -> None:
+    """It is shown and offered with its addresses; what is no name of a place is refused."""
+    fleet, port = world
+    fleet.apply(model(MESH + PULL))
+    at = node(inbound={"http": "127.0.0.1:4001"})
+    async with stream(identities, port, REGISTRY) as ads:
+        await ads.ask(type_url=LISTENER, node={**at, "locality": {"region": "eu", "zone": "eu-1"}})
+        await ads.read()
+        (row,) = fleet.list_proxies()
+    async with stream(identities, port, REGISTRY) as ads:
+        await ads.ask(type_url=LISTENER, node={**at, "locality": {"zone": "a b"}})
+        assert await ads.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    assert (row.region, row.zone) == ("eu", "eu-1")

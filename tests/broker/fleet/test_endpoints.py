@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ringfence.broker.fleet.endpoints import Endpoints, rows_of
 from ringfence.xds.instance import Endpoint
+from ringfence.xds.locality import Locality
 from tests.broker.fleet.world import NOW
 
 KEY = "shared/registry"
@@ -125,3 +126,25 @@ def test_a_proxy_that_goes_over_leaves_no_grace_behind() -> None:
         assert found.next_lapse() is None
         assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1),)
         assert found.lose("n1") == {(KEY, "http")}
+
+
+def test_where_a_proxy_runs_goes_with_its_addresses() -> None:
+    """Kept over a restart and heard from other servers; a proxy that has moved touches its ports."""
+    http, a, b = {"http": ("127.0.0.1", 1)}, Locality("eu", "a"), Locality("eu", "b")
+    found = Endpoints()
+    found.restore(rows_of("n1", KEY, http, a), NOW)
+    assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1, a),)
+    assert found.join("n1", KEY, http, a) == set()
+    assert found.amend("n1", KEY, http, b) == {(KEY, "http")}
+    assert found.hear("n2", KEY, {"http": ("127.0.0.1", 2)}, a) == {(KEY, "http")}
+    assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1, b), Endpoint("127.0.0.1", 2, a))
+
+
+def test_of_two_that_say_one_address_the_newest_says_where_it_is() -> None:
+    """Two endpoints with one address would be two hosts to Envoy."""
+    found = Endpoints()
+    found.join("n1", KEY, {"http": ("127.0.0.1", 1)}, Locality("eu", "a"))
+    found.join("n2", KEY, {"http": ("127.0.0.1", 1)}, Locality("eu", "b"))
+    assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1, Locality("eu", "b")),)
+    found.join("n1", KEY, {"http": ("127.0.0.1", 1)}, Locality("eu", "a"))
+    assert found.of(KEY, "http") == (Endpoint("127.0.0.1", 1, Locality("eu", "a")),)

@@ -13,6 +13,7 @@ from ringfence.broker.fleet.fleet import Fleet
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.policy.model import Model, Workload
 from ringfence.xds.instance import Instance
+from ringfence.xds.locality import Locality
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, LISTENER
 from tests.broker.fleet.world import MESH, NOW, PULL, Clock, FakeProxy, MemoryLog, compiled, fleet_of, model
@@ -312,3 +313,22 @@ async def test_the_keeper_of_time_sleeps_until_something_is_due() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_callers_hear_where_those_they_call_run() -> None:
+    """From the proxy while it is connected, from what was kept after a restart, and from other servers."""
+    log = MemoryLog()
+    first = await fleet_of(log=log)
+    await FakeProxy(first, "shared/registry", locality=Locality("eu", "eu-1"), **SERVES).start()
+    trainer = await FakeProxy(first, "team-a/trainer", "n2").start()
+    assert trainer.holds[ENDPOINT] == {UPSTREAM: "127.0.0.1:4001 in eu-1"}
+    await first._offers.journal.flush()
+
+    second = await fleet_of(log=log)
+    trainer = await FakeProxy(second, "team-a/trainer", "n2").start()
+    assert trainer.holds[ENDPOINT] == {UPSTREAM: "127.0.0.1:4001 in eu-1"}
+
+    third = await fleet_of()
+    third.hear("shared/registry#n1", log.rows)
+    trainer = await FakeProxy(third, "team-a/trainer", "n2").start()
+    assert trainer.holds[ENDPOINT] == {UPSTREAM: "127.0.0.1:4001 in eu-1"}

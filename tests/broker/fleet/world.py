@@ -19,6 +19,7 @@ from ringfence.xds.codec import message
 from ringfence.xds.delta import DeltaStream
 from ringfence.xds.discovery import DeltaRequest
 from ringfence.xds.instance import Endpoint, Instance
+from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, LISTENER
 from tests.policy import intent
@@ -99,8 +100,12 @@ def compiled(
     for (key, port), found in endpoints.items():
         where = f"{key}/{port}"
         pairs.append((CLUSTER, resource(CLUSTER, where, "1", [(ENDPOINT, where)])))
-        pairs.append((ENDPOINT, resource(ENDPOINT, where, ",".join(f"{e.host}:{e.port}" for e in found) or "nobody")))
+        pairs.append((ENDPOINT, resource(ENDPOINT, where, ",".join(map(_told, found)) or "nobody")))
     return Snapshot.of(pairs, part.revision)
+
+
+def _told(endpoint: Endpoint) -> str:
+    return f"{endpoint.host}:{endpoint.port}" + (f" in {endpoint.locality.zone}" if endpoint.locality.zone else "")
 
 
 class FakeCall:
@@ -131,7 +136,9 @@ class FakeCall:
 class FakeProxy:
     """A proxy on a Delta stream which takes everything, or refuses what `refuses` names."""
 
-    def __init__(self, fleet: Fleet, key: str, node: str = "n1", serial: str = "", **metadata: Any) -> None:
+    def __init__(
+        self, fleet: Fleet, key: str, node: str = "n1", serial: str = "", locality: Locality = NOWHERE, **metadata: Any
+    ) -> None:
         workload = fleet.scopes.model.workloads[key]  # type: ignore[union-attr]
         caller = Caller(workload.spiffe_id, workload, NOW + timedelta(hours=1), serial)
         self.fleet = fleet
@@ -139,7 +146,7 @@ class FakeProxy:
         self.read = 0
         self.holds: dict[str, dict[str, str]] = {LISTENER: {}, CLUSTER: {}, ENDPOINT: {}}
         self.refuses = ""
-        instance = Instance.parse(node, {"ringfence": metadata})
+        instance = Instance.parse(node, {"ringfence": metadata}, locality=locality)
         self.proxy: Proxy = fleet.join(caller, instance, self.call, DeltaStream())
 
     async def start(self) -> FakeProxy:

@@ -13,6 +13,7 @@ from ringfence.broker.run.plan import Launch, Who
 from ringfence.broker.svidfiles.wanted import Wanted
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proxy.v1 import proxy_pb2
+from ringfence.xds.locality import Locality
 
 FILES = Path("/run/svid")
 LAUNCH = Launch("10.0.0.1:8443", "example.test", "/run/agent.sock", ("10.0.0.2:8443",))
@@ -107,3 +108,10 @@ def test_a_host_that_callers_cannot_be_sent_to_is_refused(host: str):
     with pytest.raises(RingfenceError) as caught:
         plan_library(Who("a", "b"), LAUNCH, DESCRIBED, inbound_host=host, socket_dir=Path("/x"))
     assert caught.value.kind is Kind.INVALID
+
+
+def test_a_librarys_node_says_where_it_runs():
+    """As the proxy's does."""
+    made = json.loads(Bootstrap(["a:1"], "n", FILES, locality=Locality("", "eu-1")).text())
+    assert made["node"]["locality"] == {"zone": "eu-1"}
+    assert "locality" not in json.loads(Bootstrap(["a:1"], "n", FILES).text())["node"]

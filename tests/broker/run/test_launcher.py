@@ -231,3 +231,27 @@ async def test_a_restarted_agent_is_vouched_to_again(world: World) -> None:
 
     assert await run.wait() == 5
     assert world.launches == [("team-a", "trainer", run.pid)] * 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), ("eu", "eu-1")),
+        (("--zone", "eu-2"), ("eu", "eu-2")),
+        (("--region", "eu"), ("eu", "eu-1")),
+        (("--region", "us"), ("us", "")),
+        (("--region", "us", "--zone", "us-7"), ("us", "us-7")),
+    ],
+)
+async def test_a_run_is_where_its_agent_is_unless_it_is_told(
+    world: World, flags: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    """Another region has other zones, so that the agent's means nothing there."""
+    world.locality = {"region": "eu", "zone": "eu-1"}
+    show = "import json, os; print(json.dumps([os.environ.get('RINGFENCE_' + n, '') for n in ('REGION', 'ZONE')]))"
+
+    run = await world.run(PYTHON, "-c", show, flags=flags)
+    out, err = await run.communicate()
+
+    assert run.returncode == 0, err.decode()
+    assert tuple(json.loads(out)) == expected

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ringfence.broker.run.ports import free_ports
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proxy.v1 import proxy_pb2
 from ringfence.xds.instance import Instance
+from ringfence.xds.locality import Locality
 from tests import parts
 
 LAUNCH = Launch("server.example:8443", "example.test", "/run/agent.sock")
@@ -263,3 +265,13 @@ def test_a_port_of_somebody_else_is_not_chosen() -> None:
         chosen = free_ports([(str(i), "127.0.0.1") for i in range(20)])
 
         assert f"127.0.0.1:{taken.getsockname()[1]}" not in chosen.values()
+
+
+def test_the_place_is_in_the_node_and_only_where_it_is_known() -> None:
+    """Of a proxy, and in the workload's environment."""
+    placed = replace(LAUNCH, locality=Locality("eu", "eu-1"))
+    assert written(placed)["node"]["locality"] == {"region": "eu", "zone": "eu-1"}
+    assert "locality" not in written()["node"]
+    inherited = {"RINGFENCE_ZONE": "outer", "HOME": "/root"}
+    assert workload_environment(plan(placed), inherited)["RINGFENCE_ZONE"] == "eu-1"
+    assert "RINGFENCE_ZONE" not in workload_environment(plan(), inherited)

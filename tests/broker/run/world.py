@@ -67,6 +67,7 @@ class World:
     identity: str = TRAINER
     refusal: Status | None = None
     described: proxy_pb2.DescribeResponse = field(default_factory=lambda: proxy_pb2.DescribeResponse(spiffe_id=TRAINER))
+    locality: dict[str, str] = field(default_factory=dict)
     launches: list[tuple[str, str, int | None]] = field(default_factory=list)
     launched: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -142,7 +143,10 @@ class World:
         self.launched.set()
         await call.send(
             admin_pb2.LaunchResponse(
-                server=self.server, trust_domain=TRUST_DOMAIN.name, workload_socket=str(self.socket)
+                server=self.server,
+                trust_domain=TRUST_DOMAIN.name,
+                workload_socket=str(self.socket),
+                **self.locality,
             )
         )
         await asyncio.Event().wait()

@@ -41,3 +41,10 @@ async def test_every_proxy_that_a_change_touches_is_in_the_feed(store: Store) ->
     assert [(one.kind, one.key) for one in found] == [
         (ChangeKind.ENDPOINTS, name) for name in ("old", "new", "old", "new")
     ]
+
+
+async def test_where_a_proxy_runs_is_kept_with_its_endpoints(store: Store) -> None:
+    """Other servers and the next start learn it from there."""
+    row = EndpointRow("a/b", "http", "127.0.0.1", 1, "n", "one", region="eu", zone="eu-1")
+    await store.run(endpoints.put, "n", [row])
+    assert await store.run(endpoints.every) == [row]

@@ -58,13 +58,12 @@ def _resources(
     here = [upstream for upstream in upstreams if upstream.name in instance.upstream]
     yield from inbound(model, workload, instance, reporter, now)
     for upstream in here:
-        address = instance.upstream[upstream.name]
         if upstream.external:
-            yield from egress.upstream(upstream, address)
+            yield from egress.upstream(upstream, instance.upstream[upstream.name])
         else:
-            yield from outbound(model, workload, upstream, address, endpoints, reporter)
+            yield from outbound(model, workload, upstream, instance, endpoints, reporter)
     for port in _routed(model, here):
-        yield from towards(model, workload, port, endpoints)
+        yield from towards(model, workload, port, endpoints, instance.locality)
     if instance.egress is not None:
         yield from egress.forward_proxy([u for u in upstreams if u.external], instance.egress)
 

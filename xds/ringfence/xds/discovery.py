@@ -1,8 +1,9 @@
 """Discovery requests and responses as values and bytes, for both variants (service/discovery/v3/discovery.proto).
 
 Requests are read through the codec and reduced to what a control plane needs: of Envoy's 61 KB of node only the id, the
-cluster, the metadata and the kind of client are kept. Responses are put together from resources that were encoded once;
-no message is built on the way out, and equal responses are one bytes object however many streams send them.
+cluster, the metadata, the place and the kind of client are kept. Responses are put together from resources that were
+encoded once; no message is built on the way out, and equal responses are one bytes object however many streams send
+them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Node:
     cluster: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     user_agent: str = ""
+    region: str = ""
+    zone: str = ""
 
     @property
     def is_grpc(self) -> bool:
@@ -153,4 +156,6 @@ def _error(read: Any) -> str | None:
 def _node(read: Any) -> Node | None:
     if not read.HasField("node"):
         return None
-    return Node(read.node.id, read.node.cluster, MessageToDict(read.node.metadata), read.node.user_agent_name)
+    node = read.node
+    metadata = MessageToDict(node.metadata)
+    return Node(node.id, node.cluster, metadata, node.user_agent_name, node.locality.region, node.locality.zone)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.xds.locality import NOWHERE, Locality
 
 Address = tuple[str, int]
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+):([0-9]{1,5})")
@@ -19,10 +20,11 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+):([0-9]{1,5})")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address at which some proxy serves a port."""
+    """An address at which some proxy serves a port, and where that proxy runs."""
 
     host: str
     port: int
+    locality: Locality = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,17 @@ class Instance:
     egress: Address | None = None
     socket_dir: str = ""
     proxyless: bool = False
+    locality: Locality = NOWHERE
 
     @classmethod
-    def parse(cls, node_id: str, metadata: Mapping[str, Any], *, proxyless: bool = False) -> Instance:
+    def parse(
+        cls,
+        node_id: str,
+        metadata: Mapping[str, Any],
+        *,
+        proxyless: bool = False,
+        locality: Locality = NOWHERE,
+    ) -> Instance:
         """From a node's metadata, `{"ringfence": {...}}`; raises INVALID with the name of the field that is wrong."""
         ours = metadata.get("ringfence", {})
         if not isinstance(ours, Mapping):
@@ -56,6 +66,7 @@ class Instance:
             _address("egress", egress) if egress is not None else None,
             socket_dir,
             proxyless,
+            locality,
         )
 
 

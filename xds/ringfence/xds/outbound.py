@@ -13,7 +13,8 @@ from ringfence.policy.traffic import Traffic
 from ringfence.xds import codec, decision, http, tcp
 from ringfence.xds.endpoints import load_assignment
 from ringfence.xds.inbound import socket_address
-from ringfence.xds.instance import Address, Endpoint
+from ringfence.xds.instance import Address, Endpoint, Instance
+from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.resilience import cluster_fields
 from ringfence.xds.revoked import drained_by
 from ringfence.xds.routing import upstream_routes
@@ -28,20 +29,20 @@ _UNAVAILABLE = 503  # RFC 9110 section 15.6.4: no fault of the caller
 
 
 def outbound(
-    model: Model, workload: Workload, upstream: Upstream, address: Address, endpoints: Endpoints, reporter: Reporter
+    model: Model, workload: Workload, upstream: Upstream, instance: Instance, endpoints: Endpoints, reporter: Reporter
 ) -> Iterator[tuple[str, Resource]]:
     """The resources of one upstream of the mesh, all under one name: cluster, endpoints, listener, routes.
 
     Clusters of other ports that its routes lead to come from `towards`, once for all upstreams.
     Towards a server whose identity is revoked there is no cluster: requests are told so, connections are closed.
     """
-    where = outbound_name(upstream)
+    where, address = outbound_name(upstream), instance.upstream[upstream.name]
     peer = model.workloads[upstream.key].spiffe_id
     known = model.revoked.get(str(peer))
     gone = known is not None and known.whole
     chain = drained_by({str(peer): known} if known is not None else NOBODY, model.tainted)
     if not gone:
-        yield from towards(model, workload, Destination(upstream.key, upstream.port), endpoints)
+        yield from towards(model, workload, Destination(upstream.key, upstream.port), endpoints, instance.locality)
     if upstream.protocol.is_http:
         told = http.refusal("revoked", _UNAVAILABLE, f"{peer} is revoked")
         traffic = model.traffic.get(Destination(upstream.key, upstream.port))
@@ -55,15 +56,17 @@ def outbound(
 
 
 def towards(
-    model: Model, workload: Workload, port: Destination, endpoints: Endpoints
+    model: Model, workload: Workload, port: Destination, endpoints: Endpoints, home: Locality
 ) -> Iterator[tuple[str, Resource]]:
-    """The cluster of a port of the mesh, and its endpoints."""
+    """The cluster of a port of the mesh, and its endpoints, by distance from *home* where near ones are preferred."""
     where, served = port_cluster(port), model.workloads[port.key]
     spoken = served.port(port.port)
     if spoken is None:
         raise KeyError(port)  # the loader resolves every destination: a model cannot hold this
-    yield _cluster(where, workload, served.spiffe_id, spoken.protocol, model.traffic.get(port))
-    yield load_assignment(where, endpoints.get((port.key, port.port), ()))
+    traffic = model.traffic.get(port)
+    yield _cluster(where, workload, served.spiffe_id, spoken.protocol, traffic)
+    prefers = traffic is not None and traffic.zones is not None and traffic.zones.prefer_local
+    yield load_assignment(where, endpoints.get((port.key, port.port), ()), home if prefers else NOWHERE)
 
 
 def outbound_name(upstream: Upstream) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ringfence.broker.address import MAX_SOCKET_PATH, Address
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.xds.locality import NOWHERE, Locality
 
 if TYPE_CHECKING:  # an agent that serves no broker does not pay for it
     from ringfence.broker.broker_api.allowed import BrokerConfig
@@ -48,6 +49,7 @@ class AgentConfig:
     broker: BrokerConfig | None = None  # who is served the Broker API, and where
     log_level: str = "info"
     more_servers: tuple[Address, ...] = ()  # of the same trust domain, on the same database
+    locality: Locality = NOWHERE  # of this host; launchers tell it to their proxies
 
     def __post_init__(self) -> None:
         if len(str(self.admin_socket).encode()) > MAX_SOCKET_PATH:

@@ -18,6 +18,7 @@ from ringfence.broker.version import VERSION
 from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of
 from ringfence.proto.status import Code, Status
+from ringfence.xds.locality import NOWHERE, Locality
 
 
 class Launcher:
@@ -33,6 +34,7 @@ class Launcher:
         servers: Callable[[], Sequence[Address]],
         socket: Path,
         hold: float,
+        locality: Locality = NOWHERE,
     ) -> None:
         self._cache = cache
         self._callers = callers
@@ -41,6 +43,7 @@ class Launcher:
         self._servers = servers
         self._socket = socket
         self._hold = hold
+        self._locality = locality
         self._ruled = asyncio.Event()
         self._registering = asyncio.Lock()
 
@@ -109,6 +112,7 @@ class Launcher:
             servers=servers,
             trust_domain=self._cache.bundles.own.trust_domain.name,
             workload_socket=str(self._socket),
+            **self._locality.fields(),
         )
 
     async def _info(self, call: Call) -> None:

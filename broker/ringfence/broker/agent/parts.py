@@ -97,6 +97,7 @@ async def serving(
         servers=lambda: node.ring.every,
         socket=config.socket,
         hold=config.hold,
+        locality=config.locality,
     )
     # 2. Who hears of what.
     if pods is not None:

@@ -141,6 +141,8 @@ def command() -> None:
     envvar="RINGFENCE_AGENT_ATTEST_TIMEOUT",
     help="Seconds to try the first contact with the server.",
 )
+@click.option("--region", default="", envvar="RINGFENCE_REGION", help="Where this host is, for proxies to stay near.")
+@click.option("--zone", default="", envvar="RINGFENCE_ZONE", help="The part of the region that fails together.")
 @broker_options
 @feature_option("agent", "RINGFENCE_AGENT_FEATURES")
 @log_level_option
@@ -153,6 +155,7 @@ def run(**options: Any) -> None:
         from ringfence.broker.agent.config import AgentConfig
         from ringfence.broker.agent.daemon import run as run_agent
         from ringfence.certs.spiffe_id import TrustDomain
+        from ringfence.xds.locality import Locality
 
     token = options["join_token"]
     if not token and options["join_token_file"]:
@@ -187,6 +190,7 @@ def run(**options: Any) -> None:
             broker=broker_config(options),
             features=frozenset(options["features"]),
             log_level=options["log_level"],
+            locality=Locality.parse(options["region"], options["zone"]),
         )
     )
 

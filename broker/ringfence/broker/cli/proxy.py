@@ -41,6 +41,8 @@ def _row(proxy: Any, *, short: bool) -> dict[str, Any]:
         "node": proxy.node,
         "state": proxy.state,
         "revision": proxy.revision[:_REVISION_DIGITS] if short else proxy.revision,
+        "region": proxy.region,
+        "zone": proxy.zone,
         "inbound": list(proxy.inbound),
         "detail": proxy.detail,
     }

@@ -42,6 +42,8 @@ import click
 @click.option(
     "--xds", type=click.Choice(["delta", "sotw"]), default="delta", show_default=True, help="How the proxy is fed."
 )
+@click.option("--region", default="", envvar="RINGFENCE_REGION", help="Where it runs.  [default: the agent's]")
+@click.option("--zone", default="", envvar="RINGFENCE_ZONE", help="The part of the region.  [default: the agent's]")
 @click.option("--proxyless", is_flag=True, help="No Envoy: CMD speaks xDS by its own gRPC library.")
 @click.argument("command", metavar="-- CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -55,6 +57,8 @@ def command(
     concurrency: int,
     timeout: float,
     xds: str,
+    region: str,
+    zone: str,
     proxyless: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -64,6 +68,7 @@ def command(
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     from ringfence.broker.run.launcher import Request, launch
     from ringfence.broker.run.plan import Who, socket_path
+    from ringfence.xds.locality import Locality
 
     return launch(
         Request(
@@ -78,5 +83,6 @@ def command(
             concurrency=concurrency,
             state_of_the_world=xds == "sotw",
             proxyless=proxyless,
+            locality=Locality.parse(region, zone),
         )
     )

@@ -19,6 +19,7 @@ from ringfence.xds import subscription
 from ringfence.xds.delta import DeltaStream
 from ringfence.xds.discovery import Node, parse_delta, parse_sotw
 from ringfence.xds.instance import Instance
+from ringfence.xds.locality import Locality
 from ringfence.xds.sotw import SotwStream
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
@@ -70,7 +71,7 @@ class ProxyApi:
         if request.node is None:
             raise RingfenceError(Kind.INVALID, "the first request on a stream names its node")
         check_claim(request.node, caller)
-        instance = Instance.parse(request.node.id, request.node.metadata, proxyless=request.node.is_grpc)
+        instance = _instance(request.node)
         machine = machine_for(request.node)
         # 3. The model may have changed while we waited for that.
         caller = self._caller(call)
@@ -85,6 +86,11 @@ class ProxyApi:
         finally:
             end.cancel()
             self._fleet.leave(proxy)
+
+
+def _instance(node: Node) -> Instance:
+    locality = Locality.parse(node.region, node.zone)
+    return Instance.parse(node.id, node.metadata, proxyless=node.is_grpc, locality=locality)
 
 
 def _incremental(node: Node) -> Machine:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.xds.instance import Address, Endpoint
+from ringfence.xds.locality import NOWHERE, Locality
 
 GRACE = timedelta(seconds=10)  # a proxy that lost its stream serves on: it mostly comes back at once
 RESTART_GRACE = timedelta(seconds=60)  # for proxies to find a restarted server
@@ -35,6 +36,7 @@ class _Said:
 
     key: str
     addresses: Mapping[str, Address]
+    locality: Locality = NOWHERE
     streams: int = 0
     until: datetime | None = None
     elsewhere: bool = False
@@ -47,29 +49,30 @@ class Endpoints:
     grace: timedelta = GRACE
     restart_grace: timedelta = RESTART_GRACE
     _said: dict[str, _Said] = field(default_factory=dict)  # by node
-    _served: dict[Served, dict[str, Address]] = field(default_factory=dict)  # node to address
+    _served: dict[Served, dict[str, Endpoint]] = field(default_factory=dict)  # by node, the newest last
 
     def of(self, key: str, port: str) -> tuple[Endpoint, ...]:
-        """The addresses of a port, each once, in order."""
-        return tuple(Endpoint(*address) for address in sorted(set(self._served.get((key, port), {}).values())))
+        """The addresses of a port, each once, as the newest proxy there says it, in order."""
+        found = {(each.host, each.port): each for each in self._served.get((key, port), {}).values()}
+        return tuple(found[address] for address in sorted(found))
 
     def restore(self, rows: Iterable[EndpointRow], now: datetime) -> None:
         """Believe what was kept, until its proxies come back or the time for that is over."""
-        grouped: dict[tuple[str, str], dict[str, Address]] = {}
+        grouped: dict[tuple[str, str, Locality], dict[str, Address]] = {}
         for row in rows:
-            grouped.setdefault((row.node, row.key), {})[row.port] = (row.host, row.number)
-        for (node, key), addresses in grouped.items():
-            self._set(node, _Said(key, addresses, until=now + self.restart_grace))
+            grouped.setdefault((row.node, row.key, locality_of(row)), {})[row.port] = (row.host, row.number)
+        for (node, key, locality), addresses in grouped.items():
+            self._set(node, _Said(key, addresses, locality, until=now + self.restart_grace))
 
-    def join(self, node: str, key: str, addresses: Mapping[str, Address]) -> set[Served]:
+    def join(self, node: str, key: str, addresses: Mapping[str, Address], locality: Locality = NOWHERE) -> set[Served]:
         """A proxy opened a stream; it may have another open still."""
         before = self._said.get(node)
-        return self._set(node, _Said(key, addresses, streams=before.streams + 1 if before else 1))
+        return self._set(node, _Said(key, addresses, locality, streams=before.streams + 1 if before else 1))
 
-    def amend(self, node: str, key: str, addresses: Mapping[str, Address]) -> set[Served]:
+    def amend(self, node: str, key: str, addresses: Mapping[str, Address], locality: Locality = NOWHERE) -> set[Served]:
         """A connected proxy serves other ports now."""
         before = self._said.get(node)
-        return self._set(node, _Said(key, addresses, streams=before.streams if before else 1))
+        return self._set(node, _Said(key, addresses, locality, streams=before.streams if before else 1))
 
     def leave(self, node: str, now: datetime) -> None:
         """A stream of a proxy ended; nothing changes until the grace is over."""
@@ -80,11 +83,11 @@ class Endpoints:
         if said.streams <= 0 and not said.elsewhere:
             said.until = now + self.grace
 
-    def hear(self, node: str, key: str, addresses: Mapping[str, Address]) -> set[Served]:
+    def hear(self, node: str, key: str, addresses: Mapping[str, Address], locality: Locality = NOWHERE) -> set[Served]:
         """A proxy is connected to another server; while it is here too, what it says here stands."""
         said = self._said.get(node)
         if said is None or said.streams <= 0:
-            return self._set(node, _Said(key, addresses, elsewhere=True))
+            return self._set(node, _Said(key, addresses, locality, elsewhere=True))
         said.elsewhere = True
         return set()
 
@@ -125,15 +128,25 @@ class Endpoints:
 
     def _set(self, node: str, said: _Said) -> set[Served]:
         old = self._said.get(node)
-        before = {(old.key, port): address for port, address in old.addresses.items()} if old else {}
+        before = _endpoints(old) if old else {}
         self.forget(node)
         self._said[node] = said
-        after = {(said.key, port): address for port, address in said.addresses.items()}
-        for served, address in after.items():
-            self._served.setdefault(served, {})[node] = address
+        after = _endpoints(said)
+        for served, endpoint in after.items():
+            self._served.setdefault(served, {})[node] = endpoint
         return {served for served in before.keys() | after.keys() if before.get(served) != after.get(served)}
 
 
-def rows_of(node: str, key: str, addresses: Mapping[str, Address]) -> list[EndpointRow]:
+def rows_of(node: str, key: str, addresses: Mapping[str, Address], locality: Locality = NOWHERE) -> list[EndpointRow]:
     """What a proxy said, as it is kept."""
-    return [EndpointRow(key, port, host, number, node) for port, (host, number) in addresses.items()]
+    where = {"region": locality.region, "zone": locality.zone}
+    return [EndpointRow(key, port, host, number, node, **where) for port, (host, number) in addresses.items()]
+
+
+def locality_of(row: EndpointRow) -> Locality:
+    """Where the proxy of a kept endpoint runs."""
+    return Locality(row.region, row.zone)
+
+
+def _endpoints(said: _Said) -> dict[Served, Endpoint]:
+    return {(said.key, port): Endpoint(*address, said.locality) for port, address in said.addresses.items()}

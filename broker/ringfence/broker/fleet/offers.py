@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ringfence.broker.fleet.endpoints import EndpointLog, Endpoints, Served, rows_of
+from ringfence.broker.fleet.endpoints import EndpointLog, Endpoints, Served, locality_of, rows_of
 from ringfence.broker.fleet.journal import Journal
 from ringfence.broker.fleet.proxy import Proxy
 from ringfence.broker.store.endpoints import EndpointRow
@@ -30,12 +30,12 @@ class Offers:
     def offer(self, proxy: Proxy, *, joins: bool) -> set[Served]:
         """Let others have the ports of a connected proxy, and remember them."""
         proxy.offers = True
-        key, addresses = proxy.caller.workload.key, proxy.inbound
+        said = (proxy.node, proxy.caller.workload.key, proxy.inbound, proxy.instance.locality)
         change = self.endpoints.join if joins else self.endpoints.amend
         comes = self.endpoints.is_elsewhere(proxy.node)  # its server is gone, or it has left that one
-        changed = change(proxy.node, key, addresses)
+        changed = change(*said)
         if changed or comes:
-            self.journal.put(proxy.node, rows_of(proxy.node, key, addresses))
+            self.journal.put(proxy.node, rows_of(*said))
         return changed
 
     def leave(self, proxy: Proxy, now: datetime) -> None:
@@ -50,5 +50,7 @@ class Offers:
 
     def hear(self, node: str, rows: Sequence[EndpointRow]) -> set[Served]:
         """Another server's proxy says *rows*; none: it is no other server's any more."""
+        if not rows:
+            return self.endpoints.lose(node)
         addresses = {row.port: (row.host, row.number) for row in rows}
-        return self.endpoints.hear(node, rows[0].key, addresses) if rows else self.endpoints.lose(node)
+        return self.endpoints.hear(node, rows[0].key, addresses, locality_of(rows[0]))

@@ -104,6 +104,8 @@ class Proxy:
             state=self.state,
             detail=detail,
             inbound=[f"{name}={host}:{port}" for name, (host, port) in sorted(self.inbound.items())],
+            region=self.instance.locality.region,
+            zone=self.instance.locality.zone,
         )
 
 

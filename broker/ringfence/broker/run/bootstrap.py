@@ -28,6 +28,7 @@ def bootstrap(plan: ProxyPlan, *, admin_socket: str, state_of_the_world: bool = 
                 "id": plan.node_id,
                 "cluster": plan.spiffe_id,
                 "metadata": {"ringfence": plan.metadata},
+                **({"locality": where} if (where := plan.launch.locality.fields()) else {}),
             },
             "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
             "static_resources": {"clusters": [_server(plan), _agent(plan)]},

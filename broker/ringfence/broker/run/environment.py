@@ -10,7 +10,7 @@ from ringfence.broker.run.plan import ProxyPlan
 
 _OURS = (
     *("RINGFENCE_UPSTREAM_", "RINGFENCE_PORT_", "RINGFENCE_LISTEN_", "RINGFENCE_EGRESS"),
-    *("RINGFENCE_IDENTITY", "RINGFENCE_SOCKET_DIR"),
+    *("RINGFENCE_IDENTITY", "RINGFENCE_SOCKET_DIR", "RINGFENCE_REGION", "RINGFENCE_ZONE"),
 )
 
 
@@ -25,6 +25,7 @@ def workload_environment(plan: ProxyPlan, inherited: Mapping[str, str]) -> dict[
     }
     ours |= {name: plan.upstream[key] for name, key in plan.environment.items()}
     ours |= {f"RINGFENCE_PORT_{_variable(name)}": str(port) for name, port in plan.served.items() if port}
+    ours |= {f"RINGFENCE_{what.upper()}": name for what, name in plan.launch.locality.fields().items()}
     if plan.egress:
         ours["RINGFENCE_EGRESS"] = f"http://{plan.egress}"
     return {name: value for name, value in inherited.items() if not name.startswith(_OURS)} | ours

@@ -17,6 +17,7 @@ from typing import Any
 from ringfence.broker.address import Address
 from ringfence.broker.svidfiles.wanted import Wanted
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.proxyless.names import PROVIDER, SERVER_TEMPLATE
 
 BUNDLE_MAP = "bundle-map.json"
@@ -35,6 +36,7 @@ class Bootstrap:
     spiffe_id: str = ""  # a claim, which the server checks; empty claims nothing
     inbound: Mapping[str, str] = field(default_factory=dict)  # port name to the HOST:PORT at which others reach it
     wanted: Wanted = field(default_factory=lambda: Wanted(bundle_map=BUNDLE_MAP))
+    locality: Locality = NOWHERE
 
     def __post_init__(self) -> None:
         if not (self.wanted.cert and self.wanted.key and self.wanted.bundle):
@@ -57,6 +59,7 @@ class Bootstrap:
                 "id": self.node_id,
                 "cluster": self.spiffe_id,
                 "metadata": {"ringfence": {"inbound": dict(self.inbound)}},
+                **({"locality": where} if (where := self.locality.fields()) else {}),
             },
             "certificate_providers": {
                 PROVIDER: {"plugin_name": "file_watcher", "config": self._files() | self._bundle_map()}

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ringfence.broker.run.bootstrap import bootstrap
@@ -23,6 +23,7 @@ from ringfence.broker.run.library import Library, needing_a_proxy, plan_library
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who, plan_proxy
 from ringfence.broker.run.vouch import Voucher
 from ringfence.broker.run.workload import Signals, start_workload
+from ringfence.xds.locality import NOWHERE, Locality
 
 _TREE_GRACE = 2.0  # seconds between TERM and KILL for what the command left running
 
@@ -42,6 +43,7 @@ class Request:
     linger: float = 0.15  # seconds for the proxy's last decision records to leave: it flushes every 50 ms
     concurrency: int = 1
     state_of_the_world: bool = False
+    locality: Locality = NOWHERE  # what is named of it comes before what the agent says
     proxyless: bool = False  # the command speaks xDS by its own gRPC library
 
 
@@ -75,10 +77,7 @@ async def _run(request: Request, signals: Signals) -> int:
         voucher = await stack.enter_async_context(
             Voucher(request.who, request.socket, patience=request.patience, say=_say)
         )
-        launch = voucher.launch
-        if request.server:
-            first, *others = request.server.split(",")
-            launch = Launch(first, launch.trust_domain, launch.workload_socket, tuple(others))
+        launch = _as_asked(voucher.launch, request)
         identity = await fetch_identity(launch.workload_socket, request.who, patience=request.patience)
         described = await describe(launch, identity, request.who, patience=request.patience)
         # 5. A private folder, an address for every port, and a bootstrap without a secret in it.
@@ -130,6 +129,18 @@ async def _command(
     finally:
         keeper.cancel()
         await children.end_tree(spare=beside.pids, grace=_TREE_GRACE)
+
+
+def _as_asked(launch: Launch, request: Request) -> Launch:
+    """What the agent said, but for what the user named."""
+    said, asked = launch.locality, request.locality
+    # Another region has other zones: the agent's zone means nothing there.
+    zone = asked.zone or ("" if asked.region not in {"", said.region} else said.zone)
+    launch = replace(launch, locality=Locality(asked.region or said.region, zone))
+    if request.server:
+        first, *others = request.server.split(",")
+        return replace(launch, server=first, others=tuple(others))
+    return launch
 
 
 def _proxy(request: Request, program: str, children: Children, folder: RunFolder, plan: ProxyPlan) -> Proxy:

@@ -80,6 +80,7 @@ class Library:
             self._plan.spiffe_id,
             self._plan.inbound,
             self._job.wanted,
+            launch.locality,
         ).text()
 
     async def keep(self) -> int:

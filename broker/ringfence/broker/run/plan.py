@@ -11,6 +11,7 @@ from typing import Any
 
 from ringfence.broker.run.ports import LOOPBACK, free_ports
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.xds.locality import NOWHERE, Locality
 
 SERVER_PATH = "/ringfence/server"
 _EGRESS = "egress"
@@ -41,6 +42,7 @@ class Launch:
     trust_domain: str
     workload_socket: str
     others: tuple[str, ...] = ()  # servers that are as good, when that one is away
+    locality: Locality = NOWHERE  # where the agent's host is
 
     @property
     def server_id(self) -> str:

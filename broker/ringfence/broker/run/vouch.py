@@ -15,6 +15,7 @@ from ringfence.broker.run.refusal import refusal
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
+from ringfence.xds.locality import Locality
 
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to vouch again
@@ -45,8 +46,13 @@ class Voucher:
         except BaseException:
             await self._channel.close(None)
             raise
-        others = tuple(answer.servers[1:])
-        self.launch = Launch(answer.server, answer.trust_domain, answer.workload_socket or self._socket, others)
+        self.launch = Launch(
+            answer.server,
+            answer.trust_domain,
+            answer.workload_socket or self._socket,
+            tuple(answer.servers[1:]),
+            Locality.parse(answer.region, answer.zone),
+        )
         self._keeper = asyncio.create_task(self._keep(call))
         return self
 

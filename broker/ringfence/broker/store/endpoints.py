@@ -15,7 +15,7 @@ from ringfence.broker.store.schema import endpoints
 
 @dataclass(frozen=True, slots=True)
 class EndpointRow:
-    """One address of one port of one workload, the proxy that said so, and the server that it said it to."""
+    """One address of one port of one workload, the proxy that said so, where that runs, and the server it told."""
 
     key: str  # namespace/name
     port: str
@@ -23,6 +23,8 @@ class EndpointRow:
     number: int
     node: str
     server: str = ""
+    region: str = ""
+    zone: str = ""
 
 
 def every(connection: Connection, only: Iterable[str] | None = None) -> list[EndpointRow]:

@@ -159,6 +159,8 @@ endpoints = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("node", String(512), nullable=False),
     Column("server", String(64), nullable=False, server_default=""),  # to which that proxy is connected
+    Column("region", String(64), nullable=False, server_default=""),  # where that proxy runs
+    Column("zone", String(64), nullable=False, server_default=""),
     Index("endpoints_node", "node"),
 )
 

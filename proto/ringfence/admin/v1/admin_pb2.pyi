@@ -438,20 +438,24 @@ class ListProxiesResponse(_message.Message):
     def __init__(self, proxies: _Optional[_Iterable[_Union[ProxyStatus, _Mapping]]] = ...) -> None: ...
 
 class ProxyStatus(_message.Message):
-    __slots__ = ("spiffe_id", "node", "revision", "state", "detail", "inbound")
+    __slots__ = ("spiffe_id", "node", "revision", "state", "detail", "inbound", "region", "zone")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     INBOUND_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     node: str
     revision: str
     state: str
     detail: str
     inbound: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., inbound: _Optional[_Iterable[str]] = ...) -> None: ...
+    region: str
+    zone: str
+    def __init__(self, spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., inbound: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class RotateRequest(_message.Message):
     __slots__ = ("authority",)
@@ -526,18 +530,22 @@ class LaunchRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
-    __slots__ = ("server", "trust_domain", "workload_socket", "otlp", "servers")
+    __slots__ = ("server", "trust_domain", "workload_socket", "otlp", "servers", "region", "zone")
     SERVER_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_SOCKET_FIELD_NUMBER: _ClassVar[int]
     OTLP_FIELD_NUMBER: _ClassVar[int]
     SERVERS_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
     server: str
     trust_domain: str
     workload_socket: str
     otlp: str
     servers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ..., servers: _Optional[_Iterable[str]] = ...) -> None: ...
+    region: str
+    zone: str
+    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ..., servers: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ("spiffe_ids", "attestor")
