@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,14 @@ class Node:
         TpmDevidProver(self.files, NO_TPM).evidence(TRUST_DOMAIN, b"n" * 32, b"")
 
 
+def _of_unknown_key() -> bytes:
+    """A certificate whose key is of an algorithm that nobody knows."""
+    der = Ca().issue(new_key())
+    known = bytes.fromhex("06072a8648ce3d0201")  # id-ecPublicKey
+    pem = base64.encodebytes(der.replace(known, known[:-1] + b"\x7f"))
+    return b"-----BEGIN CERTIFICATE-----\n" + pem + b"-----END CERTIFICATE-----\n"
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     """All in order."""
@@ -54,6 +63,7 @@ def node(tmp_path: Path) -> Node:
     [
         ("certificate", lambda path: path.write_bytes(b"nonsense"), "no certificate in PEM"),
         ("certificate", lambda path: path.unlink(), "No such file"),
+        ("certificate", lambda path: path.write_bytes(_of_unknown_key()), "a damaged one"),
         ("private", lambda path: path.unlink(), "No such file"),
         ("public", lambda path: path.unlink(), "No such file"),
         ("public", lambda path: path.write_bytes(b"nonsense"), "neither RSA nor"),

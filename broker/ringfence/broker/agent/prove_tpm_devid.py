@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.tpm import templates
 from ringfence.broker.agent.tpm.commands import ENDORSEMENT, NULL, OWNER, Key, Tpm
+from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.possession import challenge
 from ringfence.certs.spiffe_id import TrustDomain
@@ -135,18 +136,19 @@ def _certificate(memory: bytes) -> x509.Certificate:
         memory[2:4]
     )  # a DER SEQUENCE of two bytes of length, as all certificates of RSA and EC keys
     try:
-        return x509.load_der_x509_certificate(memory[:size])
+        return read_certificate(memory[:size])
     except ValueError:
         raise _unproven("the TPM's endorsement certificate cannot be read") from None
 
 
 def _read_chain(path: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+        return [read_certificate(certificate.public_bytes(Encoding.DER)) for certificate in found]
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
     except ValueError:
-        raise _unusable(path, "it holds no certificate in PEM") from None
+        raise _unusable(path, "it holds no certificate in PEM, or a damaged one") from None
 
 
 def _read_sized(path: Path) -> bytes:
