@@ -61,7 +61,7 @@ class Bench:
             self.plane.secrets[ENVOY] = secrets(self.domain, self._own)
             self._stack.enter_context(envoy(ENVOY, self.plane.port, str(self.folder / "agent.sock"), self.folder))
         if GRPC in self.ports:
-            self.library = self._start_library()
+            self.library = self.start_library(GRPC, self._own)
             for number in self.ports[GRPC].values():
                 assert self.library.do("serve", at=f"127.0.0.1:{number}", drain_ms=500) == "started"
 
@@ -121,12 +121,13 @@ class Bench:
         folder.mkdir()
         return self.domain.forge(*uris).client(folder, alpn=("h2",))
 
-    def _start_library(self) -> Told:
-        folder = self.folder / "library"
+    def start_library(self, node: str, spiffe_id: SpiffeId) -> Told:
+        """A process of that node and identity, which holds what the plane has for the node."""
+        folder = self.folder / f"library-{node}"
         folder.mkdir(mode=0o700)
         bundle = self.domain.authority.bundle(1)
-        install(folder, self.domain.issue(self._own, dns=["mesh"]), bundle.x509_pem(), b"{}")
-        made = json.loads(Bootstrap([f"127.0.0.1:{self.plane.port}"], GRPC, folder).text())
+        install(folder, self.domain.issue(spiffe_id, dns=["mesh"]), bundle.x509_pem(), b"{}")
+        made = json.loads(Bootstrap([f"127.0.0.1:{self.plane.port}"], node, folder).text())
         made["xds_servers"][0]["channel_creds"] = [{"type": "insecure"}]
         (folder / "grpc.json").write_text(json.dumps(made))
         library = Told(folder / "log", GRPC_XDS_BOOTSTRAP=str(folder / "grpc.json"))
