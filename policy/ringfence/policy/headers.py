@@ -30,6 +30,11 @@ class HeaderMatch:
     exact: str | None = None
     prefix: str | None = None
 
+    def __str__(self) -> str:
+        if self.exact is None and self.prefix is None:
+            return f"the header {self.name}"
+        return f"the one header {self.name}: {self.exact if self.exact is not None else f'{self.prefix}...'}"
+
     @property
     def regex_of_only(self) -> str:
         """What the joined lines match when the one value is asked for: beside another, an application may take that.

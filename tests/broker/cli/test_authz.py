@@ -42,6 +42,16 @@ def test_files_answer_a_check(intent: Path, method: str, code: int) -> None:
     assert decision["where"].endswith("all.yaml:14" if code == 0 else "")
 
 
+def test_a_check_may_have_headers(intent: Path) -> None:
+    """Each `--header` is a line of the request; one that is none is an error."""
+    asked = ("team-a/trainer", "shared/registry", "--method", "GET", "--path", "/models/team-a/x")
+    code, _ = run("check", *asked, "--intent", str(intent), "--port", "http", "--header", "x-role: ro")
+
+    assert code == 0
+    with pytest.raises(RingfenceError, match="no header"):
+        run("check", *asked, "--intent", str(intent), "--port", "http", "--header", "x-role")
+
+
 def test_a_check_tells_a_story(intent: Path) -> None:
     """A person reads who, what, why, and what to change."""
     asked = ("team-a/trainer", "shared/registry", "--port", "http", "--method", "PUT", "--path", "/models/team-a/x")

@@ -6,7 +6,7 @@ import pytest
 
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.evidence.join import joined
-from ringfence.broker.evidence.judge import ModelBook, Question, judge
+from ringfence.broker.evidence.judge import ModelBook, Question, header_line, judge
 from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.story import tell
 from ringfence.certs.errors import Kind, RingfenceError
@@ -66,6 +66,27 @@ def test_the_nearest_rule_says_what_it_lacks(question: tuple[str, str], advice: 
     denied = judge(MODEL, Question("team-a/trainer", "shared/registry", "http", *question), NOW)
 
     assert advise(MODEL, denied, NOW) == {"nearest": f"team-a/pull (intent.yaml:{LINE}), if {advice}"}
+
+
+def test_headers_are_asked_for_and_advised() -> None:
+    """A question may have header lines; what a rule wants of them is said in words, where it lacks."""
+    rule = PULL.replace("http: [{", "http: [{headers: [{name: x-role, exact: ro}], ")
+    model = model_of(MESH, TRAINER, REGISTRY, rule)
+    call = ("team-a/trainer", "shared/registry", "http", "GET", "/models/team-a/x")
+
+    assert judge(model, Question(*call, (header_line("X-Role: ro"),)), NOW).allowed
+    without = judge(model, Question(*call), NOW)
+    both = judge(model, Question(*call, (header_line("X-Role: ro"), header_line("x-role:rw"))), NOW)
+    for denied in (without, both):
+        assert advise(model, denied, NOW)["nearest"].endswith("if it had the one header x-role: ro")
+    put = judge(model, Question(*call[:3], "PUT", call[4], (header_line("x-role: ro"),)), NOW)
+    assert advise(model, put, NOW)["nearest"].endswith("if its methods named PUT beside GET, HEAD")
+
+
+def test_what_is_no_header_is_refused() -> None:
+    """With what to write."""
+    with pytest.raises(RingfenceError, match="no header"):
+        header_line("x-role")
 
 
 def test_an_allowed_call_and_an_unknown_destination_need_no_advice() -> None:

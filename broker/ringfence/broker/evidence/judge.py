@@ -11,8 +11,10 @@ from ringfence.broker.evidence.record import MODEL, Record
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
+from ringfence.policy.headers import Headers
 from ringfence.policy.model import External, Model, Workload
 
+HEADERS = "headers"  # attribute: those of the question, a line each
 _NANOSECONDS = 1_000_000_000
 
 
@@ -25,6 +27,7 @@ class Question:
     port: str = ""  # may be empty where there is only one
     method: str = ""
     path: str = ""
+    headers: Headers = ()
 
 
 class ModelBook:
@@ -47,7 +50,8 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
     """What the model decides at *now*; raises NOT_FOUND for a name it does not hold, INVALID for a port left open."""
     source = _source(model, question.source)
     destination = _destination(model, question.destination)
-    request = Request(source, destination.key, _port(destination, question.port), now, question.method, question.path)
+    port = _port(destination, question.port)
+    request = Request(source, destination.key, port, now, question.method, question.path, headers=question.headers)
     verdict = evaluate(model, request)
     rule, _, rule_hash = verdict.policy_id.partition("@")
     return Record(
@@ -62,8 +66,20 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         method=question.method,
         path=question.path,
         shadow=verdict.shadow.policy_id if verdict.shadow is not None else "",
-        attributes={"port": request.port},
+        attributes={"port": request.port} | ({HEADERS: _written(question.headers)} if question.headers else {}),
     )
+
+
+def header_line(text: str) -> tuple[str, str]:
+    """`NAME: VALUE` as a header line of a request; raises INVALID."""
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise RingfenceError(Kind.INVALID, f"{text!r} is no header", hint="Write NAME: VALUE")
+    return name.strip().lower(), value.strip(" \t")
+
+
+def _written(headers: Headers) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in headers)
 
 
 def _source(model: Model, name: str) -> SpiffeId:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from ringfence.broker.evidence.judge import HEADERS, header_line
 from ringfence.broker.evidence.record import Record
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import in_force
+from ringfence.policy.headers import Headers
 from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule
 from ringfence.policy.scope import narrowest
 
@@ -35,6 +37,7 @@ class Denied:
     port: str
     method: str
     path: str
+    headers: Headers = ()  # empty where they are not known: proxies do not report them
 
 
 def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
@@ -55,7 +58,8 @@ def _denied_of(model: Model, record: Record) -> Denied | None:
     kind, slash, name = record.attributes.get("listener", "").partition("/")
     if not port and slash:
         port = name if kind == "inbound" else name.rpartition("/")[2]
-    return Denied(_identity(record.source), key, port, record.method, record.path)
+    headers = tuple(map(header_line, record.attributes.get(HEADERS, "").splitlines()))
+    return Denied(_identity(record.source), key, port, record.method, record.path, headers)
 
 
 def nearest_allow(model: Model, denied: Denied, now: datetime) -> Nearest | None:
@@ -104,3 +108,6 @@ def _http_lacks(match: HttpMatch, denied: Denied) -> Iterator[str]:
     path = canonical_path(denied.path)
     if match.paths and not (path is not None and any(pattern.matches(path) for pattern in match.paths)):
         yield f"its paths covered {path or denied.path} beside {', '.join(p.text for p in match.paths)}"
+    for header in match.headers:
+        if not header.holds(denied.headers, only=True):
+            yield f"it had {header}"
