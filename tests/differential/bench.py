@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from ringfence.broker.run.grpc_bootstrap import Bootstrap
@@ -145,40 +147,38 @@ def bench(folder: Path, ports: Sequence[str], sides: Iterable[str] = (ENVOY, GRP
 @contextmanager
 def _application() -> Iterator[int]:
     """An HTTP/1.1 application that answers everything with 200, in a loop of its own; its port."""
-    loop = asyncio.new_event_loop()
-    started: list[asyncio.Server] = []
-    up = threading.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                for line in head.lower().split(b"\r\n"):
-                    if line.startswith(b"content-length:"):
-                        await reader.readexactly(int(line.partition(b":")[2]))
-                    elif line.startswith(b"transfer-encoding: chunked"):
-                        await reader.readuntil(b"0\r\n\r\n")
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+    up: queue.Queue[tuple[int, Callable[[], object]]] = queue.Queue()
 
     async def main() -> None:
-        started.append(await asyncio.start_server(serve, "127.0.0.1", 0))
-        up.set()
+        stop, callers = asyncio.Event(), set()
 
-    def run() -> None:
-        loop.run_until_complete(main())
-        loop.run_forever()
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            callers.add(writer)
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                await _answer(reader, writer)
 
-    thread = threading.Thread(target=run)
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            up.put((server.sockets[0].getsockname()[1], partial(loop.call_soon_threadsafe, stop.set)))
+            await stop.wait()
+            for writer in callers:
+                writer.transport.abort()
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: (loop.run_until_complete(main()), loop.close()))
     thread.start()
-    assert up.wait(10)
+    port, stop = up.get(timeout=10)
     try:
-        yield started[0].sockets[0].getsockname()[1]
+        yield port
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        stop()
         thread.join(10)
-        started[0].close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if b"transfer-encoding: chunked" in head:
+            await reader.readuntil(b"0\r\n\r\n")
+        elif b"content-length:" in head:
+            await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
