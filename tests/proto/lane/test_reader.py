@@ -43,7 +43,7 @@ class Heard:
         """Reset."""
         self.said.append(("reset", stream_id))
 
-    def on_room(self) -> None:
+    def on_room(self, _stream_id: int) -> None:
         """A window grew."""
         self.said.append(("room",))
 

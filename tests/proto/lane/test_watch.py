@@ -55,7 +55,7 @@ def test_idle_needs_no_running_call() -> None:
 def test_resets_are_an_allowance_that_comes_back() -> None:
     """Three at once, then one a second."""
     watch = greeted()
-    assert [watch.allows_reset(0) for _ in range(4)] == [True, True, True, False]
-    assert not watch.allows_reset(1)
-    assert watch.allows_reset(3)
-    assert [watch.allows_reset(1000) for _ in range(4)] == [True, True, True, False]
+    assert [watch.resets.take(0) for _ in range(4)] == [True, True, True, False]
+    assert not watch.resets.take(1)
+    assert watch.resets.take(3)
+    assert [watch.resets.take(1000) for _ in range(4)] == [True, True, True, False]

@@ -33,6 +33,7 @@ class Call:
         self.initial_metadata: dict[str, str | bytes] = {}
         self.trailing_metadata: dict[str, str | bytes] = {}
         self.done = False
+        self.begun = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
         self.inbox = Inbox(connection.service.limits)
         self._stream_id = stream_id
@@ -96,7 +97,11 @@ class Call:
             return
         self._turn = self._turn or asyncio.Lock()
         async with self._turn:
-            await self._send_slowly(memoryview(framed.data))
+            try:
+                async with asyncio.timeout(self.connection.service.limits.send_seconds):
+                    await self._send_slowly(memoryview(framed.data))
+            except TimeoutError:
+                raise self._left_behind() from None
 
     async def _send_slowly(self, rest: memoryview) -> None:
         wire, outflow = self.connection.wire, self.connection.outflow
@@ -105,13 +110,21 @@ class Call:
                 raise Status(Code.CANCELLED, "the call has ended")
             size = min(len(rest), _PIECE, 0 if outflow.paused else wire.room(self._stream_id))
             if not size:
-                await outflow.wait_for_room()
+                await outflow.wait_for_room(self._stream_id)
                 continue
             if not self._started:
                 self._start()
             wire.piece(self._stream_id, rest[:size])
             outflow.flush()
             rest = rest[size:]
+
+    def _left_behind(self) -> Status:
+        """End the call of a peer that does not take what it is sent, from within its handler or beside it."""
+        status = Status(Code.UNAVAILABLE, "the client reads too slowly; call again for what is new")
+        self.finish(status)
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+        return status
 
     def _start(self) -> None:
         self._started = True
@@ -149,6 +162,11 @@ class Call:
         if self.connection.service.on_connect is not None:
             await self.connection.admission.passed()
         await self._served.handler(self)
+
+    def tick(self, now: float) -> None:
+        """End a call that is held open and never says what it wants; *now* in the loop's time."""
+        if not self.inbox.heard and now - self.begun > self.connection.service.limits.request_seconds:
+            self.cut(Status(Code.DEADLINE_EXCEEDED, "the request did not arrive in time"))
 
     def _expire(self) -> None:
         self.cut(Status(Code.DEADLINE_EXCEEDED, "the deadline passed"))

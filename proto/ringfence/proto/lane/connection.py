@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from ringfence.proto.lane.admission import Admission
 from ringfence.proto.lane.call import Call
+from ringfence.proto.lane.chatter import cost
 from ringfence.proto.lane.ending import Ending
 from ringfence.proto.lane.faults import ErrorCode, ProtocolError, StreamError
 from ringfence.proto.lane.framing import DATA, END_STREAM
@@ -99,6 +100,9 @@ class Connection(asyncio.Protocol):
     # What the peer says.
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        spent = cost(kind, flags, payload, len(self.calls), self.outflow.waiting)
+        if spent and not self.watch.chatter.take(self.watch.heard, spent):
+            raise ProtocolError("too much that carries nothing", ErrorCode.ENHANCE_YOUR_CALM)
         try:
             if kind == DATA and not self._reader.in_block:
                 self._on_data(flags, stream_id, payload)
@@ -108,6 +112,7 @@ class Connection(asyncio.Protocol):
             self.wire.reset(stream_id, fault.code)
             if (call := self.calls.get(stream_id)) is not None:
                 self._drop(call)
+            self._count_reset()  # it made us do it (CVE-2025-8671)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -139,12 +144,15 @@ class Connection(asyncio.Protocol):
         """The caller left."""
         if (call := self.calls.get(stream_id)) is not None:
             self._drop(call)
-        if not self.watch.allows_reset(self.watch.heard):
+        self._count_reset()
+
+    def _count_reset(self) -> None:
+        if not self.watch.resets.take(self.watch.heard):
             raise ProtocolError("too many resets", ErrorCode.ENHANCE_YOUR_CALM)
 
-    def on_room(self) -> None:
+    def on_room(self, stream_id: int) -> None:
         """There may be room for what waits."""
-        self.outflow.announce_room()
+        self.outflow.credit(stream_id)
 
     def on_settings(self) -> None:
         """The peer is there, and its windows may have changed."""
@@ -219,6 +227,8 @@ class Connection(asyncio.Protocol):
             if now - closing > self.service.limits.hello_seconds:
                 self.abort()
             return
+        for call in tuple(self.calls.values()):
+            call.tick(now)
         due = self.watch.due(now, idle=not self.tasks)
         if due == "ping":
             self.wire.ping(b"ringping")

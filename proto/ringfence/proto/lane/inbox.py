@@ -14,7 +14,7 @@ from ringfence.proto.status import Code, Status
 class Inbox:
     """The request side of one call."""
 
-    __slots__ = ("_deframer", "_messages", "_owed", "_reader", "_unread", "_window", "closed", "ended", "held")
+    __slots__ = ("_deframer", "_messages", "_owed", "_reader", "_unread", "_window", "closed", "ended", "heard", "held")
 
     def __init__(self, limits: Limits) -> None:
         self._deframer = Deframer(limits.message)
@@ -23,6 +23,7 @@ class Inbox:
         self._window = limits.stream_window
         self._owed = 0  # received, and the client has no credit back for it
         self._unread = 0  # in whole messages
+        self.heard = False  # a whole message, or that there is none
         self.held = 0  # all that is kept here
         self.ended = False  # the client sends no more
         self.closed = False  # nobody reads any more
@@ -35,13 +36,14 @@ class Inbox:
         messages = self._deframer.feed(data)
         self.held += len(data)
         if messages:
+            self.heard = True
             self._messages.extend(messages)
             self._unread += sum(map(len, messages)) + PREFIX * len(messages)
             self._wake()
 
     def end(self) -> None:
         """The client has half-closed; raises Status if that is within a message."""
-        self.ended = True
+        self.ended = self.heard = True
         if len(self._deframer):
             raise Status(Code.INTERNAL, "the request ends within a message")
         self._wake()

@@ -26,7 +26,11 @@ class Limits:
     connection_window: int = 1024 * 1024
     resets: int = 500  # at once, before the connection is ended (rapid reset, CVE-2023-44487)
     resets_per_second: float = 50.0  # at which that allowance comes back
+    chatter: int = 10_000  # frames that carry nothing, at once (pings, settings ...; what each costs: `chatter.cost`)
+    chatter_per_second: float = 5_000.0
     hello_seconds: float = 10.0  # to the end of the TLS handshake, and again to the first settings
+    request_seconds: float = 60.0  # from the start of a call to its first whole message
+    send_seconds: float = 60.0  # for the peer to take one message
     idle_seconds: float = 3_600.0  # without a call
     ping_seconds: float = 60.0  # without a byte received, then a PING
     ping_timeout_seconds: float = 20.0  # for its answer

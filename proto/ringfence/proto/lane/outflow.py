@@ -16,7 +16,18 @@ _TLS_PIECE, _TLS_HELD = 32 * 1024, 64 * 1024
 class Outflow:
     """What the wire has to say, on its way to the transport."""
 
-    __slots__ = ("_due", "_loop", "_rest", "_rooms", "_tls", "_transport", "_wire", "closing_since", "paused")
+    __slots__ = (
+        "_due",
+        "_loop",
+        "_rest",
+        "_rooms",
+        "_starved",
+        "_tls",
+        "_transport",
+        "_wire",
+        "closing_since",
+        "paused",
+    )
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -25,7 +36,8 @@ class Outflow:
         self._due = False
         self._tls = False
         self._rest = b""  # what was to be written, and waits for the peer to read
-        self._rooms: set[asyncio.Future[None]] = set()
+        self._rooms: dict[int, asyncio.Future[None]] = {}  # by the stream whose sender waits; a call has one at a time
+        self._starved = False  # somebody waits for the window of the connection
         self.paused = False
         self.closing_since: float | None = None  # in the loop's time
 
@@ -62,20 +74,33 @@ class Outflow:
         self.flush()
         self.announce_room()
 
-    async def wait_for_room(self) -> None:
-        """Until the peer's window or the socket has changed."""
-        room = self._loop.create_future()
-        self._rooms.add(room)
+    @property
+    def waiting(self) -> int:
+        """How many senders credit for the connection would wake."""
+        return len(self._rooms) if self._starved else 0
+
+    async def wait_for_room(self, stream_id: int) -> None:
+        """Until the window of the stream or of the connection, or the socket, has changed."""
+        self._starved = self._starved or self._wire.streams.room <= 0
+        room = self._rooms[stream_id] = self._loop.create_future()
         try:
             await room
         finally:
-            self._rooms.discard(room)
+            if self._rooms.get(stream_id) is room:
+                del self._rooms[stream_id]
+
+    def credit(self, stream_id: int) -> None:
+        """The peer takes more on that stream, or with 0 on the connection: wake whom that concerns, and nobody else."""
+        if stream_id:
+            _wake(self._rooms.get(stream_id))
+        elif self._starved:
+            self.announce_room()
 
     def announce_room(self) -> None:
         """Let everybody who waits look again."""
-        for room in self._rooms:
-            if not room.done():
-                room.set_result(None)
+        self._starved = False
+        for room in self._rooms.values():
+            _wake(room)
 
     def schedule(self) -> None:
         """Write at the end of this turn of the loop, or now when much has come together."""
@@ -120,3 +145,8 @@ class Outflow:
         """Close now, whatever is unwritten."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _wake(room: asyncio.Future[None] | None) -> None:
+    if room is not None and not room.done():
+        room.set_result(None)

@@ -31,6 +31,7 @@ _TABLE_SIZE, _ENABLE_PUSH, _INITIAL_WINDOW, _MAX_FRAME = 1, 2, 4, 5
 _DEFAULT_TABLE = 4_096
 _LARGEST_FRAME = 2**24 - 1
 _SETTING = 6  # bytes of one
+_MOST_SETTINGS = 32  # of one frame; there are ten that mean anything
 _MOST_PARTS = 64  # frames of one header block (CVE-2024-27316)
 _PRIORITY_SIZE = 5
 
@@ -47,8 +48,8 @@ class Told(Protocol):
     def on_reset(self, stream_id: int) -> None:
         """It ended a stream, which may have ended before."""
 
-    def on_room(self) -> None:
-        """It takes more than it did."""
+    def on_room(self, stream_id: int) -> None:
+        """It takes more than it did on a stream, or with 0 on all of them together."""
 
     def on_settings(self) -> None:
         """Its settings are in force."""
@@ -155,6 +156,8 @@ class Reader:
             raise ProtocolError("SETTINGS of a wrong size", ErrorCode.FRAME_SIZE_ERROR)
         if flags & ACK:
             return
+        if len(payload) > _MOST_SETTINGS * _SETTING:
+            raise ProtocolError("too many settings", ErrorCode.ENHANCE_YOUR_CALM)
         smaller_table = False
         for at in range(0, len(payload), _SETTING):
             name, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
@@ -193,7 +196,7 @@ class Reader:
     def _on_window(self, _flags: int, stream_id: int, payload: bytes) -> None:
         _check_size(payload, 4, "WINDOW_UPDATE")
         self._wire.streams.widen(stream_id, int.from_bytes(payload, "big") & 0x7FFFFFFF)
-        self._told.on_room()
+        self._told.on_room(stream_id)
 
 
 def _check_connection(stream_id: int, what: str) -> None:

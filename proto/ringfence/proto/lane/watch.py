@@ -1,22 +1,23 @@
-"""A connection's clock: when to ping it, when it has been silent or idle too long, and how often it may reset calls."""
+"""A connection's clock: when to ping it, when it has been silent or idle too long, and what it may ask for nothing."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from ringfence.proto.lane.chatter import Allowance
 from ringfence.proto.lane.limits import Limits
 
 
 class Watch:
     """Times of one connection, in the loop's seconds; pure, so that tests need no waiting."""
 
-    __slots__ = ("_limits", "_made", "_reset_at", "_resets", "busy", "greeted", "heard", "pinged")
+    __slots__ = ("_limits", "_made", "busy", "chatter", "greeted", "heard", "pinged", "resets")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
         self._made = now
-        self._reset_at = now
-        self._resets = float(limits.resets)
+        self.resets = Allowance(limits.resets, limits.resets_per_second, now)
+        self.chatter = Allowance(limits.chatter, limits.chatter_per_second, now)
         self.heard = now  # last byte received
         self.busy = now  # last call ended
         self.greeted = False  # the peer's settings are here
@@ -37,10 +38,3 @@ class Watch:
             self.pinged = now
             return "ping"
         return ""
-
-    def allows_reset(self, now: float) -> bool:
-        """Count one reset; False once the peer has used up its allowance."""
-        earned = (now - self._reset_at) * self._limits.resets_per_second
-        self._resets = min(float(self._limits.resets), self._resets + earned) - 1
-        self._reset_at = now
-        return self._resets >= 0
