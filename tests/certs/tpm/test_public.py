@@ -77,6 +77,7 @@ def test_a_scheme_is_read_with_its_hash(kind: Any, scheme: Alg, hashed: Alg | No
         (GOOD[:-1] + bytes([GOOD[-1] ^ 1]), "key is none"),  # a point off the curve
         (GOOD[:-68] + sized(b"") + sized(b""), "key is none"),
         (GOOD[:-68] + sized(b"\0" + GOOD[-66:-34]) + GOOD[-34:], "key is none"),
+        (GOOD[:-34] + sized(b"\0" + GOOD[-32:]), "key is none"),
         (b"\0" * (MAX_PUBLIC + 1), "more than"),
     ],
 )
