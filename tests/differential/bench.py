@@ -65,7 +65,7 @@ class Bench:
         if GRPC in self.ports:
             self.library = self.start_library(GRPC, self._own)
             for number in self.ports[GRPC].values():
-                assert self.library.do("serve", at=f"127.0.0.1:{number}", drain_ms=500) == "started"
+                assert self.library.do("serve", at=f"127.0.0.1:{number}", drain_ms=500, insecure=True) == "started"
 
     def wait_listening(self) -> None:
         """Until every port takes connections."""

@@ -51,12 +51,13 @@ class Program:
         self._channels: dict[str, grpc.Channel] = {}
         self._streams: dict[str, Any] = {}
 
-    def serve(self, at: str, drain_ms: int = 600_000) -> str:
-        """A server on ADDRESS:PORT by xDS; there is no other way in, so a missing listener serves nobody."""
+    def serve(self, at: str, drain_ms: int = 600_000, insecure: bool = False) -> str:  # noqa: FBT001, FBT002  # read from JSON
+        """A server on ADDRESS:PORT by xDS; what falls back, where xDS brings no certificates, serves nobody or all."""
         options = [("grpc.experimental.server_config_change_drain_grace_time_ms", drain_ms)]
         pool = ThreadPoolExecutor(8)
         server = grpc.server(pool, handlers=[Service()], xds=True, options=options)
-        fallback = grpc.insecure_server_credentials()
+        nobody = grpc.ssl_server_credentials([(b"", b"")])
+        fallback = grpc.insecure_server_credentials() if insecure else nobody
         server.add_secure_port(at, grpc.xds_server_credentials(fallback))
         server.start()
         self._servers[at] = server
@@ -108,7 +109,7 @@ class Program:
 
     def _channel(self, target: str) -> grpc.Channel:
         if target not in self._channels:
-            fallback = grpc.experimental.insecure_channel_credentials()
+            fallback = grpc.ssl_channel_credentials()
             self._channels[target] = grpc.secure_channel(target, grpc.xds_channel_credentials(fallback))
         return self._channels[target]
 
