@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import pytest
 
-from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.attest.k8s_pods import Pods
 from ringfence.broker.broker_api.endpoint import serve_brokers
 from ringfence.proto import broker as wire
@@ -75,10 +74,13 @@ async def client(
     inside = agent.agent
     assert inside is not None
     assert inside.watches is not None
-    assert inside._link is not None
-    tokens = Tokens(inside._link, inside._clock)
+    assert inside._known is not None
     lane = await serve_brokers(
-        broker_config(tmp_path, port=port), lambda: inside._node.identity.svid, inside.watches, tokens, pods
+        broker_config(tmp_path, port=port),
+        lambda: inside._node.identity.svid,
+        inside.watches,
+        inside._known.tokens,
+        pods,
     )
     async with dial(server, broker_socket(tmp_path), await credential(server)) as broker:
         yield broker.client
