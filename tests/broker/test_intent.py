@@ -53,7 +53,15 @@ async def intent(folder: Path, keys: MemoryKeys | None = None) -> AsyncIterator[
     """An intent that was restored; entered again on the same folder it is a restarted server's."""
     async with world(folder, keys or MemoryKeys()) as w:
         proxies = Proxies()
-        made = Intent(TD, store=w.store, feed=w.feed, registry=w.registry, proxies=proxies, clock=w.clock)
+        made = Intent(
+            TD,
+            store=w.store,
+            feed=w.feed,
+            registry=w.registry,
+            proxies=proxies,
+            clock=w.clock,
+            federated=lambda: {TrustDomain("partner.example")},
+        )
         await made.restore()
         yield made, w, proxies
 
@@ -80,6 +88,19 @@ async def test_an_apply_reaches_proxies_entries_and_launch_rules(tmp_path: Path)
             ("spiffe://example.org/ns/a/sa/registry", "a/registry"),
         }
         assert [rule.name for rule in w.registry.launch_rules] == ["trainer"]
+
+
+async def test_callers_of_a_partner_are_known_by_its_bundle(tmp_path: Path) -> None:
+    """Whoever they may call federates with it; where there is no bundle of it, the apply says so."""
+    async with intent(tmp_path) as (held, w, _):
+        for domain, found in (("partner.example", []), ("stranger.example", ["RF1305"])):
+            rule = RULE.replace("{workload: trainer}", f"{{trustDomain: {domain}}}").replace("pull", "partner")
+            outcome = await held.apply([*BASE, Document("p.yaml", rule.encode())])
+            assert [finding.code for finding in outcome.findings] == found
+            federates = {entry.origin: entry.federates_with for entry in w.registry.every()}
+            assert federates == {"a/trainer": (), "a/registry": (TrustDomain(domain),)}
+        await held.apply(BASE)
+        assert {entry.federates_with for entry in w.registry.every()} == {()}
 
 
 async def test_an_error_anywhere_changes_nothing(tmp_path: Path) -> None:

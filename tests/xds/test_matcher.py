@@ -40,9 +40,9 @@ HERE = Origin("intent.yaml", 1)
 TTL = NOW - NOW
 
 
-def identity(namespace: str, name: str) -> SpiffeId:
+def identity(namespace: str, name: str, domain: TrustDomain = DOMAIN) -> SpiffeId:
     """The identity of a workload."""
-    return SpiffeId(DOMAIN, f"/ns/{namespace}/sa/{name}")
+    return SpiffeId(domain, f"/ns/{namespace}/sa/{name}")
 
 
 def workload(namespace: str, name: str, *serves: Port) -> Workload:
@@ -56,6 +56,9 @@ SOURCES = st.one_of(
     st.sampled_from(NAMES).map(lambda name: Source(None, name)),
     st.just(Source(None, None)),
 )
+PARTNER = TrustDomain("partner.example")
+PARTNERS = st.builds(identity, st.sampled_from(NAMES), st.sampled_from(NAMES), st.just(PARTNER))
+FOREIGN = st.one_of(PARTNERS.map(lambda one: Source(one, None)), st.just(Source(None, None, PARTNER)))
 METHODS = st.sampled_from(["GET", "PUT"])
 PATHS = st.sampled_from(["/m/a", "/m/b", "/m", "/n/a", "/m/a/c"])
 PATTERNS = st.sampled_from(["/m/a", "/m/*", "/m/**", "/**", "/n/a"]).map(PathPattern)
@@ -78,7 +81,7 @@ REVOKED = st.dictionaries(
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> tuple[Rule, ...]:
+def rules(draw: st.DrawFn, sources: st.SearchStrategy[Source] = SOURCES) -> tuple[Rule, ...]:
     """Some enforced rules for one port, sorted by id as a model has them."""
     count = draw(st.integers(0, 6))
     return tuple(
@@ -87,7 +90,7 @@ def rules(draw: st.DrawFn) -> tuple[Rule, ...]:
             f"r{number}",
             draw(st.sampled_from(Effect)),
             Mode.ENFORCE,
-            draw(st.lists(SOURCES, min_size=1, max_size=3, unique=True).map(tuple)),
+            draw(st.lists(sources, min_size=1, max_size=3, unique=True).map(tuple)),
             (Destination("shared/registry", "http"),),
             draw(st.lists(MATCHES, max_size=2).map(tuple)),
             "owner",
@@ -184,6 +187,26 @@ def test_a_foreign_trust_domain_matches_no_rule(some: tuple[Rule, ...], caller: 
     foreign = SpiffeId(TrustDomain("example.test.evil"), caller.path)
     allows = tuple(rule for rule in some if rule.effect is Effect.ALLOW)
     assert judged(allows, str(foreign), "GET", "/m/a") == (named("default-deny"), False)
+
+
+@given(rules(SOURCES | FOREIGN), IDENTITIES | PARTNERS, METHODS, PATHS)
+def test_callers_of_another_trust_domain_are_judged_alike(
+    some: tuple[Rule, ...], caller: SpiffeId, method: str, path: str
+):
+    """By the same trees: what is said of a partner is said of nobody else, and the other way round."""
+    request = Request(caller, "shared/registry", "http", NOW, method=method, path=path)
+    expected = evaluate(model_of(some), request)
+    assert judged(some, str(caller), method, path) == (expected.policy_id, expected.allowed)
+    if caller.trust_domain == PARTNER and not any(s.foreign(DOMAIN) for rule in some for s in rule.sources):
+        assert not expected.allowed
+
+
+@given(rules(FOREIGN), PARTNERS)
+def test_a_trust_domain_whose_name_begins_alike_is_another(some: tuple[Rule, ...], caller: SpiffeId):
+    """A rule for partner.example says nothing of partner.example.evil."""
+    evil = SpiffeId(TrustDomain("partner.example.evil"), caller.path)
+    allows = tuple(rule for rule in some if rule.effect is Effect.ALLOW)
+    assert judged(allows, str(evil), "GET", "/m/a") == (named("default-deny"), False)
 
 
 @given(rules())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -64,6 +64,7 @@ class Intent:
         registry: Registry,
         proxies: Proxies,
         clock: Callable[[], datetime],
+        federated: Callable[[], Container[TrustDomain]],
     ) -> None:
         self.model: Model | None = None
         self._trust_domain = trust_domain
@@ -72,6 +73,7 @@ class Intent:
         self._registry = registry
         self._proxies = proxies
         self._clock = clock
+        self._federated = federated  # other trust domains whose bundles there are
         self._texts: tuple[Document, ...] = ()
         self._documents: tuple[LoadedDocument, ...] = ()
         self._origins = Origins()
@@ -163,7 +165,7 @@ class Intent:
             return Outcome(model.revision, changes, loaded.findings, proxies)
 
     def _load(self, texts: Sequence[Document]) -> Loaded:
-        return judged(texts, self._trust_domain, self._clock())
+        return judged(texts, self._trust_domain, self._clock(), self._federated())
 
     async def _record(self, model: Model, texts: tuple[Document, ...], given: Apply) -> bool:
         """Whether *texts* are what was applied last, now."""
@@ -193,6 +195,7 @@ class Intent:
             jwt_ttl=int(draft.jwt_ttl.total_seconds()),
             dns_names=draft.dns_names,
             origin=draft.origin,
+            federates_with=draft.federates_with,
         )
         return check_entry(entry, self._trust_domain)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from ringfence.policy.load import Loaded, LoadedDocument
 
 
-def judged(texts: Sequence[Document], trust_domain: TrustDomain, now: datetime) -> Loaded:
-    """What *texts* mean to a server of *trust_domain*; raises INVALID when they are for another one."""
+def judged(
+    texts: Sequence[Document],
+    trust_domain: TrustDomain,
+    now: datetime,
+    federated: Container[TrustDomain] | None = None,
+) -> Loaded:
+    """What *texts* mean to a server of *trust_domain*; raises INVALID when they are for another one.
+
+    *federated*: the other trust domains whose bundles it has, where that is known.
+    """
     from ringfence.policy.load import load_documents  # 0.1 s of YAML and pydantic that an empty server saves
 
     pairs = [(document.path, document.text) for document in texts]
-    loaded = load_documents(pairs, default_trust_domain=trust_domain, now=now)
+    loaded = load_documents(pairs, default_trust_domain=trust_domain, now=now, federated=federated)
     if loaded.model is not None and loaded.model.mesh.trust_domain != trust_domain:
         mesh = next(document for document in loaded.documents if document.kind == "Mesh")
         raise RingfenceError(

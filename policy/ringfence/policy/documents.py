@@ -15,6 +15,7 @@ from ringfence.policy.fields import (
     PortNumber,
     SelectorSet,
     SocketName,
+    SpiffeIdText,
     Text,
     Time,
     TrustDomainName,
@@ -122,19 +123,23 @@ class ExternalSpec(Part):
 
 
 class SourceRef(Part):
-    """Callers: one workload, every workload of a namespace, or every workload of the mesh."""
+    """Callers: a workload, those of a namespace or of the mesh; an identity or everybody of another trust domain."""
 
     workload: Name | None = None
     namespace: Name | None = None
     all: Literal[True] | None = None
+    trust_domain: TrustDomainName | None = None
+    id: SpiffeIdText | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        if bool(self.all) == (self.workload is not None or self.namespace is not None):
+        ours = self.workload is not None or self.namespace is not None
+        if sum((ours, bool(self.all), self.trust_domain is not None, self.id is not None)) != 1:
             raise problem(
                 "RF1104",
-                "a source is a workload, a namespace or all",
-                "Write {workload: NAME}, {workload: NAME, namespace: NS}, {namespace: NS} or {all: true}",
+                "a source is a workload, a namespace, all, or callers of another trust domain",
+                "Write {workload: NAME}, {workload: NAME, namespace: NS}, {namespace: NS}, {all: true},"
+                " {trustDomain: NAME} or {id: spiffe://NAME/PATH}",
             )
         return self
 

@@ -59,9 +59,9 @@ class Verdict:
 
 def evaluate(model: Model, request: Request) -> Verdict:
     """The verdict on *request*. Whatever is unknown (caller, destination, port, path) is denied."""
-    # 1. A caller without a certificate of ours, or of another trust domain, is not judged by rules at all.
-    if request.source is None or request.source.trust_domain != model.mesh.trust_domain:
-        return _default(NOT_MTLS if request.source is None else DEFAULT_DENY)
+    # 1. A caller without a certificate is not judged by rules at all.
+    if request.source is None:
+        return _default(NOT_MTLS)
     # 2. A port that nobody declared can have no rule, nor a path that has no canonical form, or more than one reading.
     protocol = _protocol(model, request)
     path = canonical_path(request.path) if request.path else ""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ringfence.certs.errors import RingfenceError
-from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.paths import PathPattern
 
 LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -97,6 +97,16 @@ def _path(value: str) -> str:
         raise problem("RF1107", error.detail, error.hint) from None
 
 
+def _spiffe_id(value: str) -> str:
+    try:
+        found = SpiffeId.parse(value)
+    except RingfenceError as error:
+        raise problem("RF1105", error.detail, error.hint) from None
+    if not found.path:
+        raise problem("RF1105", f"{value} is a trust domain and no caller", "Write {trustDomain: NAME} for all of it")
+    return value
+
+
 def _trust_domain(value: str) -> str:
     try:
         return TrustDomain(value).name
@@ -115,6 +125,9 @@ GrpcMethod = _text(_WORD, "RF1104", "gRPC method")
 Path = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 TrustDomainName = Annotated[
     str, AfterValidator(_trust_domain), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9._-]{1,255}$"})
+]
+SpiffeIdText = Annotated[
+    str, AfterValidator(_spiffe_id), WithJsonSchema({"type": "string", "pattern": "^spiffe://[a-z0-9._-]+/"})
 ]
 Duration = Annotated[
     timedelta,

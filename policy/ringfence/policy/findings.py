@@ -76,6 +76,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a rule names gRPC calls on a port that does not speak gRPC",
             "Point the rule at a grpc port, or write the requests as http",
         ),
+        "RF1212": Code(
+            ERROR,
+            "a caller of the mesh's own trust domain is named by trustDomain or id",
+            "Write {workload: NAME}, {namespace: NS} or {all: true}",
+        ),
         # 13xx: right, but worth a look
         "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
         "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),
@@ -86,6 +91,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
         ),
         "RF1304": Code(
             WARNING, "a workload has neither match nor launch, so nothing gets its identity", "Add match or launch"
+        ),
+        "RF1305": Code(
+            WARNING,
+            "a rule names callers of a trust domain whose bundle the server has not, so none of them gets in",
+            "Run `ringfence federation create` or `ringfence bundle set` for it",
         ),
     }
 )

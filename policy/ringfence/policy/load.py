@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -60,12 +60,13 @@ def load_documents(
     default_trust_domain: TrustDomain | str | None = None,
     now: datetime | None = None,
     read: Reader | None = None,
+    federated: Container[TrustDomain] | None = None,
 ) -> Loaded:
     """What *texts*, pairs of path and text, mean together; never raises for what they hold.
 
     Texts whose path ends in .pem, .crt or .cer are certificates for `caFile`; what is not among them is asked of
     *read*, or noted where there is none. *now* (UTC) lets expired rules be noted. The trust domain is the Mesh
-    document's, else *default_trust_domain*.
+    document's, else *default_trust_domain*. *federated*, where known, are those whose bundles there are.
     """
     findings = Findings()
     documents = [pair for pair in texts if not pair[0].endswith(_ATTACHMENTS)]
@@ -74,7 +75,7 @@ def load_documents(
     names = _names(parsed, mesh, _reader(texts, read), findings)
     rules = _rules(parsed, names, findings)
     traffic = _traffic(parsed, names, findings)
-    lint(names, rules, now, findings)
+    lint(names, rules, now, findings, federated)
     if findings.failed:
         return Loaded(None, findings.in_order(), ())
     model = Model(

@@ -149,10 +149,19 @@ class HttpMatch:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Callers: one identity, or (identity None) every workload of a namespace, or (both None) every one of the mesh."""
+    """Callers: one identity, or (identity None) every workload of a namespace, or (both None) every one of the mesh.
+
+    With a trust domain, which is not the mesh's, everybody of that one; an identity may be of another one by itself.
+    """
 
     identity: SpiffeId | None
     namespace: str | None
+    trust_domain: TrustDomain | None = None
+
+    def foreign(self, own: TrustDomain) -> TrustDomain | None:
+        """The other trust domain that the callers are of; None for callers of *own*."""
+        named = self.identity.trust_domain if self.identity is not None else self.trust_domain
+        return named if named != own else None
 
 
 @dataclass(frozen=True, slots=True)

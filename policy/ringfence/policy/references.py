@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.documents import SourceRef
 from ringfence.policy.findings import Findings, did_you_mean
 from ringfence.policy.model import Destination, External, ExternalPort, Mesh, Port, Protocol, Source, Workload
@@ -41,6 +41,10 @@ class References:
         """The callers that the reference at *at* means."""
         if ref.all:
             return Source(None, None)
+        if ref.trust_domain is not None:
+            return self._foreign((*at, "trustDomain"), Source(None, None, TrustDomain(ref.trust_domain)))
+        if ref.id is not None:
+            return self._foreign((*at, "id"), Source(SpiffeId.parse(ref.id), None))
         namespace = ref.namespace or self.parsed.namespace
         if ref.workload is None:
             known = {workload.namespace for workload in self.names.workloads.values()}
@@ -53,6 +57,13 @@ class References:
                 self._unknown((*at, "workload"), f"workload {key!r}", key, self.names.workloads)
             return None
         return Source(SpiffeId(self.names.mesh.trust_domain, f"/ns/{namespace}/sa/{ref.workload}"), None)
+
+    def _foreign(self, at: Steps, source: Source) -> Source | None:
+        """Our own workloads are named by what declares them, so that a name that nobody has is noted."""
+        if source.foreign(self.names.mesh.trust_domain) is None:
+            self.findings.add("RF1212", self.parsed.node.at(*at), "this is the mesh's own trust domain")
+            return None
+        return source
 
     def destination(self, at: Steps, ref: DestinationRef) -> Destination | None:
         """The port that the reference at *at* means."""

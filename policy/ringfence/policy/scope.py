@@ -30,7 +30,12 @@ class Upstream:
 
 
 def source_prefix(source: Source, trust_domain: TrustDomain) -> str:
-    """What every SPIFFE ID of a source without an identity starts with; identities in `/ringfence/` never do."""
+    """What every SPIFFE ID of a source without an identity starts with; our identities in `/ringfence/` never do.
+
+    The slash behind the trust domain keeps out those whose names begin with it.
+    """
+    if source.trust_domain is not None:
+        return f"{source.trust_domain.id}/"
     return f"{trust_domain.id}/ns/" + (f"{source.namespace}/" if source.namespace is not None else "")
 
 
@@ -42,7 +47,7 @@ def matches(source: Source, spiffe_id: SpiffeId, trust_domain: TrustDomain) -> b
 
 
 def breadth(source: Source) -> int:
-    """0 for one identity, 1 for a namespace, 2 for the mesh; a narrower source speaks before a wider one."""
+    """0 for one identity, 1 for a namespace, 2 for a trust domain; a narrower source speaks before a wider one."""
     if source.identity is not None:
         return 0
     return 1 if source.namespace is not None else 2

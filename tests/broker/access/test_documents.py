@@ -36,6 +36,11 @@ MESH = "kind: Mesh\nspec: {trustDomain: example.org, defaults: {ttl: {x509: 30m}
 BASE = [workload("team-a/web"), workload("team-b/db"), rule("team-b/own", "team-a/web", "team-b/db")]
 
 
+FOREIGN = rule("team-a/partner", "team-b/db", "team-a/web").replace(
+    "{workload: db, namespace: team-b}", "{trustDomain: partner.example}"
+)
+
+
 def intended(*documents: str) -> Intended:
     """What they mean together."""
     text = "---\n".join(f"apiVersion: ringfence.dev/v1alpha1\n{document}" for document in documents)
@@ -81,6 +86,8 @@ def test_an_editor_changes_its_own_documents(after: list[str]) -> None:
         ([*BASE, rule("team-a/out", "team-a/web", "team-b/db", "Deny")], "who reaches team-b/db"),
         ([workload("team-a/web", dnsNames="[db.team-b]"), *BASE[1:]], "DNS name db.team-b"),
         ([*BASE, workload("team-a/deployer")], "rights of its own"),
+        ([*BASE, FOREIGN], "callers of another trust domain"),
+        ([*BASE, FOREIGN.replace("trustDomain: partner.example", "id: 'spiffe://partner.example/x'")], "another trust"),
     ],
 )
 def test_an_editor_changes_nothing_that_is_or_reaches_anothers(after: list[str], says: str) -> None:

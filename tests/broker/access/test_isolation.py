@@ -157,7 +157,15 @@ def documents(texts: list[str]) -> list[Document]:
 @asynccontextmanager
 async def _house(folder: Path) -> AsyncIterator[_House]:
     async with world(folder, MemoryKeys()) as w:
-        intent = Intent(TD, store=w.store, feed=w.feed, registry=w.registry, proxies=Proxies(), clock=w.clock)
+        intent = Intent(
+            TD,
+            store=w.store,
+            feed=w.feed,
+            registry=w.registry,
+            proxies=Proxies(),
+            clock=w.clock,
+            federated=frozenset,
+        )
         house = _House(w, EntryApi(w.store, w.feed, w.registry, TD, w.clock), intent)
         named = {"team-a/sa/x": {}, "team-a/sa/root": {"admin": True}, "team-b/sa/x": {}, "team-b/sa/y": {}}
         with calling(ROOT):

@@ -38,7 +38,13 @@ kind: Allow
 metadata: {name: hub, namespace: team-a}
 spec: {from: [{workload: trainer}], to: [{external: hub, namespace: shared, port: https}], owner: o, reason: r}
 """
-PARTS = (PULL, WIDE, DENY, HUB)
+FOREIGN = """
+---
+kind: Allow
+metadata: {name: partner, namespace: shared}
+spec: {from: [{trustDomain: p.example}], to: [{workload: registry, namespace: shared, port: http}], owner: o, reason: r}
+"""
+PARTS = (PULL, WIDE, DENY, HUB, FOREIGN)
 KEYS = ("team-a/trainer", "team-b/notebook", "shared/registry")
 INSTANCE = Instance(
     "n1",
@@ -89,6 +95,18 @@ def test_a_neighbours_rule_is_not_in_scope() -> None:
     assert not scope.model.rules
     assert list(scope.model.workloads) == ["team-b/notebook"]
     assert not scope.model.externals
+
+
+def test_a_rule_for_another_trust_domain_is_in_nobodys_way_out() -> None:
+    """It is not one for the whole mesh: what only partners may call is no upstream of our workloads."""
+    scopes = Scopes(model(MESH + FOREIGN), NOW)
+    for key in ("team-a/trainer", "team-b/notebook"):
+        scope = scopes.of(key)
+        assert scope is not None
+        assert (scope.model.rules, scope.upstreams) == ((), ())
+    called = scopes.of("shared/registry")
+    assert called is not None
+    assert [rule.name for rule in called.model.rules] == ["partner"]
 
 
 @pytest.mark.parametrize("key", ["team-a/trainer", "shared/registry"])

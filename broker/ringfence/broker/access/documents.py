@@ -59,7 +59,10 @@ class IntentPermit:
                 owner = destination.key.partition("/")[0]
                 if not self.caller.rights.changes(owner):
                     raise denied(self.caller, f"decide by {document} who reaches {destination.key}", Role.EDITOR, owner)
-        # 5. A workload gets no name that has rights of its own, and no host's name that is another's.
+            # 5. And who trusts another trust domain, for the one that federates.
+            if any(source.foreign(side.model.mesh.trust_domain) for source in rule.sources):
+                raise denied(self.caller, f"speak in {document} of callers of another trust domain", Role.ADMIN)
+        # 6. A workload gets no name that has rights of its own, and no host's name that is another's.
         workload = side.model.workloads.get(document.key) if document.kind == "Workload" else None
         if workload is not None:
             self._check_names(document, workload, held)

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.model import Destination, Model, RevokedCaller, Rule, Workload
 from ringfence.policy.revoked import meant
 from ringfence.policy.scope import Upstream, routed, upstreams_of
 from ringfence.policy.traffic import Traffic
 from ringfence.xds.compile import next_expiry
 
-_Reach = tuple[SpiffeId | None, str | None]  # as a Source: an identity, or a namespace, or neither
+# As a Source: an identity, or a namespace, or neither; callers of another trust domain are nobody's proxies.
+_Reach = tuple[SpiffeId | None, str | None, TrustDomain | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Scopes:
         for rule in model.rules:
             for key in {destination.key for destination in rule.destinations}:
                 self._into[key].append(rule)
-            for reach in {(source.identity, source.namespace) for source in rule.sources}:
+            for reach in {(source.identity, source.namespace, source.trust_domain) for source in rule.sources}:
                 self._from[reach].append(rule)
 
     def workload(self, spiffe_id: SpiffeId) -> Workload | None:
@@ -99,5 +100,6 @@ class Scopes:
         return {**calling, **{name: revoked[name] for name in sorted(called & revoked.keys())}}
 
     def _outward(self, workload: Workload) -> Iterable[Rule]:
-        reaches: tuple[_Reach, ...] = ((workload.spiffe_id, None), (None, workload.namespace), (None, None))
+        own, space = workload.spiffe_id, workload.namespace
+        reaches: tuple[_Reach, ...] = ((own, None, None), (None, space, None), (None, None, None))
         return [rule for reach in reaches for rule in self._from[reach]]

@@ -116,7 +116,15 @@ async def load_enforced(start: Start, trust: Trust, known: Known) -> Enforced:
     store, feed, clock, me = start.opened.store, known.feed, start.clock, start.opened.servers.me
     proxies = await ServerProxies.load(store, feed.revoked, trust, start.bell, clock, server=me.id)
     domain = start.config.trust_domain
-    intent = Intent(domain, store=store, feed=feed, registry=known.registry, proxies=proxies, clock=clock)
+    intent = Intent(
+        domain,
+        store=store,
+        feed=feed,
+        registry=known.registry,
+        proxies=proxies,
+        clock=clock,
+        federated=lambda: known.federation.held,
+    )
     await intent.restore()
     return Enforced(proxies, intent)
 

@@ -37,6 +37,10 @@ def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]
         here = PortRules.at(model, Destination(workload.key, port.name), now)
         for rule in (*here.deny, *here.allow, *here.shadow_deny, *here.shadow_allow):
             yield from _of_rule(rule)
+            if any(source.foreign(model.mesh.trust_domain) for source in rule.sources):
+                yield Loss(
+                    rule.id, "callers of another trust domain need a proxy to be let in: gRPC knows our roots alone"
+                )
         for name, caller in sorted(here.revoked.items()):
             if not caller.whole:
                 yield Loss(name, "one of its certificates is revoked, so all of them are refused")
