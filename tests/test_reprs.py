@@ -14,6 +14,7 @@ KINDS = {"str", "bytes", "EllipticCurvePrivateKey", "RSAPrivateKey", "PrivateKey
 HARMLESS = {
     "keys/choice.py:token": "a token's label (PKCS#11)",
     "svidfiles/wanted.py:key": "a file's name",
+    "certs/profile.py:signature": "of a CSR, which anyone may read",
     "policy/model.py:key": "NAMESPACE/NAME",
     "policy/scope.py:key": "NAMESPACE/NAME",
     "policy/load.py:key": "NAMESPACE/NAME",
