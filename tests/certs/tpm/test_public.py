@@ -80,6 +80,7 @@ def test_a_scheme_is_read_with_its_hash(kind: Any, scheme: Alg, hashed: Alg | No
         (GOOD[:-34] + sized(b"\0" + GOOD[-32:]), "key is none"),
         (b"\0" * (MAX_PUBLIC + 1), "more than"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # the bytes are others in each process of tests
 )
 def test_what_is_no_area_of_a_key_is_refused(data: bytes, says: str) -> None:
     """UNAUTHENTICATED, naming what it should have been."""
