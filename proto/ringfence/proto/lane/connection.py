@@ -119,16 +119,18 @@ class Connection(asyncio.Protocol):
         self.wire.received(size)
         stream = self.wire.streams.open.get(stream_id)
         if stream is None:
-            # One that has ended may still get some (RFC 9113 section 5.1).
+            # One that we have ended may still get some (RFC 9113 section 5.1); one that the peer ended may not.
             self.wire.streams.check_known(stream_id)
+            self.wire.streams.is_forgiven(stream_id)
             return
         if stream.heard_all:
             raise StreamError("data after the end", ErrorCode.STREAM_CLOSED)
-        stream.heard_all = bool(flags & END_STREAM)
+        content, last = unpadded(flags, payload), bool(flags & END_STREAM)
+        stream.take(len(content), last=last)
         call = self.calls.get(stream_id)
         if call is not None:
-            call.feed(unpadded(flags, payload), size)
-            if stream.heard_all and not call.done:
+            call.feed(content, size)
+            if last and not call.done:
                 call.half_close()
 
     def on_request(self, stream_id: int, request: Request) -> None:

@@ -121,7 +121,9 @@ class Reader:
             self._on_trailers(flags, stream_id, met)
         elif stream_id > streams.highest:
             request = met.request
-            streams.begin(stream_id).heard_all = bool(flags & END_STREAM)
+            opened = streams.begin(stream_id)
+            opened.expected = request.length
+            opened.take(0, last=bool(flags & END_STREAM))
             self._told.on_request(stream_id, request)
             if flags & END_STREAM:
                 self._told.on_end(stream_id)
@@ -135,7 +137,7 @@ class Reader:
         if not flags & END_STREAM:
             raise ProtocolError("headers in the middle of a request")
         check_trailers(met.fields)
-        stream.heard_all = True
+        stream.take(0, last=True)
         self._told.on_end(stream_id)
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:

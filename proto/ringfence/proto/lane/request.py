@@ -14,6 +14,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"(?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 _PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 _NEEDED = frozenset((b":method", b":scheme", b":path"))
 # Of a connection, which HTTP/2 has no use for (section 8.2.2).
@@ -27,6 +28,7 @@ class Request:
     path: str
     fields: Fields
     timeout: float | None = None  # seconds
+    length: int | None = None  # bytes of content, where it says so
     timeout_fault: Status | None = None
     refusal: HeaderList | None = None
 
@@ -44,10 +46,12 @@ def request_of(fields: Fields) -> Request:
     host = said.get(b"host")
     if pseudo.get(b":authority", host) is None or host not in {None, pseudo.get(b":authority", host)}:
         raise ProtocolError("a request needs one authority")
-    # 4. What it means as gRPC.
+    # 4. It says at most once how long it is (section 8.1.1).
+    length = _length(fields)
+    # 5. What it means as gRPC.
     timeout, fault = _timeout(said)
     path = pseudo[b":path"].decode("latin-1")
-    return Request(path, fields, timeout, fault, _refusal(pseudo, said))
+    return Request(path, fields, timeout, length, fault, _refusal(pseudo, said))
 
 
 def check_trailers(fields: Fields) -> None:
@@ -72,6 +76,16 @@ def _check(fields: Iterable[tuple[bytes, bytes]]) -> None:
             raise ProtocolError(f"the header field {name[:40]!r} is malformed")
         if name in _HOPS or (name == b"te" and value.lower() != b"trailers"):
             raise ProtocolError(f"the header field {name!r} is of a connection, not of a request")
+
+
+def _length(fields: Fields) -> int | None:
+    found = {value for name, value in fields if name == b"content-length"}
+    if not found:
+        return None
+    value = found.pop()
+    if found or not _LENGTH.fullmatch(value):
+        raise ProtocolError("the content-length is no length")
+    return int(value)
 
 
 def _timeout(said: dict[bytes, bytes]) -> tuple[float | None, Status | None]:

@@ -13,11 +13,21 @@ _REMEMBERED = 1_024
 class Stream:
     """An open stream, or one that one side has ended."""
 
-    __slots__ = ("heard_all", "room")
+    __slots__ = ("expected", "heard_all", "room")
 
     def __init__(self, room: int) -> None:
         self.room = room  # bytes that the peer lets us send; a smaller initial window can make it negative
         self.heard_all = False  # the peer sends no more
+        self.expected: int | None = None  # bytes of content still to come, where the request says its length
+
+    def take(self, size: int, *, last: bool) -> None:
+        """Note content; raises StreamError where it is not as long as the request says (section 8.1.1)."""
+        self.heard_all = last
+        if self.expected is None:
+            return
+        self.expected -= size
+        if self.expected < 0 or (last and self.expected):
+            raise StreamError("content of another length than it says")
 
 
 class Streams:
