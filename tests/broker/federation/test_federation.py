@@ -327,3 +327,55 @@ async def test_of_several_servers_one_fetches(store: Store) -> None:
     await until(lambda: bool(endpoint.asked))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_relation_is_changed_and_its_bundle_serves_on(store: Store) -> None:
+    """Another URL or profile takes effect with the next fetch; until then, and over a restart, what is held stays."""
+    made = federation(store)
+    held = authority().bundle(3)
+    assert await made.create(SPIFFE, held) == "created"
+    moved = replace(WEB, url="https://elsewhere.test/")
+    assert await made.update(moved, None, dry_run=True) == "updated"
+    assert made.state(THEIRS).relation.same_as(SPIFFE)
+    assert await made.update(moved, None) == "updated"
+    assert await made.update(moved, None) == "unchanged"
+    again = federation(store)
+    await again.load()
+    for each in (made, again):
+        assert each.state(THEIRS).relation.same_as(moved)
+        assert each.held[THEIRS].bundle == held
+
+
+async def test_only_a_relation_that_is_there_is_changed(store: Store) -> None:
+    """A slip of the pen in the name makes no relation; what could not be used safely is refused as in a creation."""
+    made = federation(store)
+    with pytest.raises(RingfenceError) as caught:
+        await made.update(WEB, None)
+    assert caught.value.kind is Kind.NOT_FOUND
+    assert not made.states
+    await made.create(WEB, None)
+    with pytest.raises(RingfenceError) as caught:
+        await made.update(replace(WEB, url="http://b.test/"), None)
+    assert caught.value.kind is Kind.INVALID
+    assert made.state(THEIRS).relation.same_as(WEB)
+
+
+async def test_what_was_under_way_to_the_old_place_is_thrown_away(store: Store) -> None:
+    """A bundle that was asked for before the change may come from an endpoint that is believed no more."""
+    clock, arrived, go_on = Clock(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Relation, __: SpiffeBundle | None) -> bytes:
+        arrived.set()
+        await go_on.wait()
+        return authority().bundle(7).to_json()
+
+    made = Federation(lambda: OWN, store, Bell(), clock=clock, fetch=slow)
+    await made.create(WEB, None)
+    fetching = asyncio.create_task(made.refresh(THEIRS))
+    await arrived.wait()
+    await made.update(replace(WEB, url="https://elsewhere.test/"), None)
+    go_on.set()
+    with pytest.raises(RingfenceError) as caught:
+        await fetching
+    assert caught.value.kind is Kind.CONFLICT
+    assert THEIRS not in made.held

@@ -84,6 +84,7 @@ NEEDS: Mapping[str, Need] = {
     "DeleteBundle": _admin("delete bundles of others", "bundle delete"),
     "ListFederations": _reads(_ALL, "list federations", "federation list", "federation show"),
     "CreateFederation": _admin("federate", "federation create"),
+    "UpdateFederation": _admin("change federations", "federation update"),
     "RefreshFederation": _admin("refresh federations", "federation refresh"),
     "DeleteFederation": _admin("end federations", "federation delete"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,51 @@ def command() -> None:
     """Federate with other trust domains."""
 
 
+def _relation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What an operator writes of a relation."""
+    for option in (
+        click.option(
+            "--bootstrap-bundle",
+            type=click.Path(path_type=Path, readable=False),
+            help="https_spiffe: SPIFFE bundle (JSON) to know the endpoint by at first.",
+        ),
+        click.option("--endpoint-id", default="", help="https_spiffe: the SPIFFE ID that the endpoint shows."),
+        click.option(
+            "--profile", type=click.Choice(["https_spiffe", "https_web"]), required=True, help="How it proves itself."
+        ),
+        click.option("--url", required=True, help="Its bundle endpoint, https://HOST[:PORT]/PATH."),
+    ):
+        function = option(function)
+    return function
+
+
 @command.command()
 @click.argument("trust_domain")
 @with_admin
-@click.option("--url", required=True, help="Its bundle endpoint, https://HOST[:PORT]/PATH.")
-@click.option(
-    "--profile", type=click.Choice(["https_spiffe", "https_web"]), required=True, help="How it proves itself."
-)
-@click.option("--endpoint-id", default="", help="https_spiffe: the SPIFFE ID that the endpoint shows.")
-@click.option(
-    "--bootstrap-bundle",
-    type=click.Path(path_type=Path, readable=False),
-    help="https_spiffe: SPIFFE bundle (JSON) to know the endpoint by at first.",
-)
+@_relation_options
 @dry_run_option
 @output_option
-def create(socket: Where, *, bootstrap_bundle: Path | None, output: str, **given: Any) -> None:
+def create(socket: Where, output: str, **given: Any) -> None:
     """Fetch the bundle of TRUST_DOMAIN from now on; the same again changes nothing."""
+    _write("CreateFederation", socket, output, **given)
+
+
+@command.command()
+@click.argument("trust_domain")
+@with_admin
+@_relation_options
+@dry_run_option
+@output_option
+def update(socket: Where, output: str, **given: Any) -> None:
+    """Fetch the bundle of TRUST_DOMAIN from elsewhere; the one that is held stays until then."""
+    _write("UpdateFederation", socket, output, **given)
+
+
+def _write(method: str, socket: Where, output: str, *, bootstrap_bundle: Path | None, **given: Any) -> None:
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    bootstrap = read(bootstrap_bundle) if bootstrap_bundle else b""
-    asked = pb.Federation(bootstrap=bootstrap, **given)
-    made = ask(socket, lambda server: server.CreateFederation(asked, timeout=10))
+    asked = pb.Federation(bootstrap=read(bootstrap_bundle) if bootstrap_bundle else b"", **given)
+    made = ask(socket, lambda server: getattr(server, method)(asked, timeout=10))
     show_one("Federation", {**_row(made), "action": made.action}, output=output, name="trustDomain")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
 from ringfence.broker.bell import Bell
 from ringfence.broker.entry import Entry
 from ringfence.broker.federation.relation import Profile, Relation, check_bootstrap, check_relation, check_same
@@ -20,6 +22,7 @@ from ringfence.certs.bundle import REFRESH_HINT, SpiffeBundle
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 
+Put = Callable[[Connection, Relation, Held | None], None]
 Fetch = Callable[[Relation, SpiffeBundle | None], Awaitable[bytes]]
 
 
@@ -127,18 +130,34 @@ class Federation:
                 check_same(self.state(relation.trust_domain).relation, relation)
                 return "unchanged"
             if not dry_run:
-                await self._make(relation, bootstrap)
+                relation = replace(relation, created_at=int(self._clock().timestamp()))
+                await self._keep(stored.put_relation, relation, bootstrap)
             return "created"
 
-    async def _make(self, relation: Relation, bootstrap: SpiffeBundle | None) -> None:
+    async def _keep(self, put: Put, relation: Relation, bootstrap: SpiffeBundle | None) -> None:
         now = self._clock()
-        relation = replace(relation, created_at=int(now.timestamp()))
-        held = None if bootstrap is None else Held(bootstrap, relation.created_at)
-        await self._store.run(stored.put_relation, relation, held)
+        held = None if bootstrap is None else Held(bootstrap, int(now.timestamp()))
+        await self._store.run(put, relation, held)
         self._timetable.add(relation, now)
         if held is not None:
             self._remember(held)
         self._rounds.wake()
+
+    async def update(self, relation: Relation, bootstrap: SpiffeBundle | None, *, dry_run: bool = False) -> str:
+        """The relation by another URL, profile or endpoint, fetched at once; the bundle that is held serves meanwhile.
+
+        What was done. Raises INVALID, or NOT_FOUND where there is no relation to change.
+        """
+        check_relation(relation, self._own().trust_domain)
+        check_bootstrap(relation, bootstrap, self._endpoint_bundle(relation))
+        async with self._one_at_a_time:
+            before = self.state(relation.trust_domain).relation
+            if before.same_as(relation):
+                return "unchanged"
+            if not dry_run:
+                relation = replace(relation, created_at=before.created_at)
+                await self._keep(stored.replace_relation, relation, bootstrap)
+            return "updated"
 
     async def delete(self, trust_domain: TrustDomain, *, dry_run: bool = False) -> bool:
         """End a relation and forget its bundle (SPIFFE_Federation.md section 6.3); whether there was one."""

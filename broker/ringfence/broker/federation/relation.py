@@ -83,7 +83,7 @@ def check_same(known: Relation, wanted: Relation) -> None:
         raise RingfenceError(
             Kind.CONFLICT,
             f"there is a relation with {known.trust_domain} by another URL, profile or endpoint",
-            hint=f"Run `ringfence federation delete {known.trust_domain}` first",
+            hint=f"Change it: ringfence federation update {known.trust_domain} ...",
         )
 
 

@@ -37,6 +37,7 @@ class FederationApi:
             "SetBundle": self.set_bundle,
             "DeleteBundle": self.delete_bundle,
             "CreateFederation": self.create,
+            "UpdateFederation": self.update,
             "ListFederations": self.list,
             "RefreshFederation": self.refresh,
             "DeleteFederation": self.delete,
@@ -82,11 +83,18 @@ class FederationApi:
 
     async def create(self, asked: pb.Federation) -> pb.Federation:
         """A relation as an operator wrote it."""
+        return await self._write(asked, self.federation.create)
+
+    async def update(self, asked: pb.Federation) -> pb.Federation:
+        """A relation that is there, as an operator writes it now."""
+        return await self._write(asked, self.federation.update)
+
+    async def _write(self, asked: pb.Federation, write: Callable[..., Awaitable[str]]) -> pb.Federation:
         domain = TrustDomain(asked.trust_domain)
         relation = Relation(domain, asked.url, _profile(asked.profile), _endpoint(asked.endpoint_id))
         bootstrap = SpiffeBundle.parse(domain, asked.bootstrap) if asked.bootstrap else None
-        action = await self.federation.create(relation, bootstrap, dry_run=asked.dry_run)
-        if asked.dry_run and action == "created":
+        action = await write(relation, bootstrap, dry_run=asked.dry_run)
+        if asked.dry_run and action != "unchanged":
             return pb.Federation(**_written(relation), sequence=bootstrap.sequence if bootstrap else 0, action=action)
         return self._relation(self.federation.state(domain), action)
 

@@ -70,6 +70,12 @@ def put_relation(connection: Connection, relation: Relation, bootstrap: Held | N
         put_bundle(connection, bootstrap)
 
 
+def replace_relation(connection: Connection, relation: Relation, bootstrap: Held | None) -> None:
+    """Keep a relation in place of the one before; its bundle stays, unless there is another to begin with."""
+    connection.execute(delete(federations).where(federations.c.trust_domain == relation.trust_domain.name))
+    put_relation(connection, relation, bootstrap)
+
+
 def remove_relation(connection: Connection, trust_domain: TrustDomain) -> None:
     """Keep neither the relation nor its bundle (SPIFFE_Federation.md section 6.3)."""
     connection.execute(delete(federations).where(federations.c.trust_domain == trust_domain.name))
