@@ -12,10 +12,11 @@ from ringfence.xds import codec
 
 @dataclass(frozen=True)
 class Call:
-    """One call as gRPC's filters see it: all URI SANs of the caller, and the path."""
+    """One call as gRPC's filters see it: all URI SANs of the caller, the path, and the lines of its headers."""
 
     uris: Sequence[str]
     path: str
+    headers: Sequence[tuple[str, str]] = ()
 
 
 def allowed(overrides: Any, call: Call) -> bool:
@@ -49,6 +50,9 @@ def _permits(permission: Any, call: Call) -> bool:
         return not _permits(value, call)
     if kind in {"and_rules", "or_rules"}:
         return (all if kind == "and_rules" else any)(_permits(one, call) for one in value.rules)
+    if kind == "header":
+        lines = [text for name, text in call.headers if name == value.name]
+        return bool(lines) and _matches(value.string_match, ",".join(lines))
     assert kind == "url_path", f"{kind} is not for gRPC"
     return _matches(value.path, call.path)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import NOBODY, Destination, Effect, HttpMatch, Mode, Protocol, RevokedCaller, Rule, Source
 from ringfence.policy.paths import PathPattern
 from ringfence.xds import codec
@@ -45,7 +46,7 @@ def override(some: tuple[Rule, ...], revoked: Mapping[str, RevokedCaller] = NOBO
 
 def lets_in(some: tuple[Rule, ...], asked: Asked, revoked: Mapping[str, RevokedCaller] = NOBODY) -> bool:
     """The verdict of gRPC, by a reader of its rules."""
-    return allowed(override(some, revoked), Call(CERTIFICATES[asked.certificate], asked.path))
+    return allowed(override(some, revoked), Call(CERTIFICATES[asked.certificate], asked.path, asked.headers))
 
 
 def a_rule(effect: Effect = Effect.ALLOW, **more: Any) -> Rule:
@@ -112,6 +113,16 @@ def test_an_allow_for_other_methods_than_post_allows_no_call():
     assert lets_in(
         (a_rule(http=(get, replace(get, methods=frozenset({"POST"})))),), Asked("team-a/sa/trainer", "POST", PLAIN[0])
     )
+
+
+@pytest.mark.parametrize("name", ["grpc-timeout", "x-bin", "content-type", "user-agent"])
+def test_headers_that_grpc_reads_itself_cannot_be_asked_for(name: str):
+    """It refuses to be asked for some, and of others its rules see what it made of them."""
+    match = HttpMatch(frozenset(), (), (HeaderMatch(name, exact="x"),))
+    asked = Asked("team-a/sa/trainer", "POST", PLAIN[0])
+    assert not lets_in((a_rule(http=(match,)),), asked)
+    assert not lets_in((a_rule(), a_rule(Effect.DENY, http=(match,))), asked)
+    assert requests.unsayable(a_rule(http=(match,))) == [f"header {name}"]
 
 
 @dataclass(frozen=True, slots=True)
