@@ -101,7 +101,7 @@ def http_app(tls: ssl.SSLContext | None = None) -> Iterator[int]:
     server.daemon_threads = True
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    with _served(server):
+    with served(server):
         yield int(server.server_address[1])
 
 
@@ -119,12 +119,13 @@ def tcp_app(path: str) -> Iterator[list[bytes]]:
 
     server = socketserver.ThreadingUnixStreamServer(path, Greeter)
     server.daemon_threads = True
-    with _served(server):
+    with served(server):
         yield received
 
 
 @contextmanager
-def _served(server: socketserver.BaseServer) -> Iterator[None]:
+def served(server: socketserver.BaseServer) -> Iterator[None]:
+    """An application's server, at work in a thread of its own."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -97,6 +97,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a rule names callers of a trust domain whose bundle the server has not, so none of them gets in",
             "Run `ringfence federation create` or `ringfence bundle set` for it",
         ),
+        "RF1307": Code(
+            WARNING,
+            "a route leads callers of a port to one where no Allow lets them in: they are refused there",
+            "Add an Allow from them to that port, or send them elsewhere",
+        ),
     }
 )
 

@@ -22,6 +22,7 @@ from ringfence.policy.model import Destination, External, Mesh, Model, Origin, R
 from ringfence.policy.parse import Parsed, parse_files
 from ringfence.policy.references import Names
 from ringfence.policy.resolve import Reader, external_of, mesh_of, selectors_of, workload_of
+from ringfence.policy.routes import lint_routes
 from ringfence.policy.rules import check_references, rule_of
 from ringfence.policy.traffic import Traffic
 from ringfence.policy.traffic_document import TrafficDocument
@@ -76,6 +77,7 @@ def load_documents(
     rules = _rules(parsed, names, findings)
     traffic = _traffic(parsed, names, findings)
     lint(names, rules, now, findings, federated)
+    lint_routes(traffic.values(), rules, mesh.trust_domain, findings)
     if findings.failed:
         return Loaded(None, findings.in_order(), ())
     model = Model(

@@ -136,3 +136,51 @@ def test_a_story_quotes_the_rule_only_where_it_still_stands(tmp_path_factory: py
     assert f"{file}:2\n       2 | kind: Allow\n       3 | metadata: {{name: pull}}" in told
     assert "Deny" not in told
     assert "| kind" not in tell(decision)
+
+
+CANARY = """
+kind: Workload
+metadata: {name: canary, namespace: shared}
+spec: {match: [{unix.uid: 1009}], serves: [{name: http, port: 8081, protocol: http}]}
+"""
+ROUTES = """
+kind: Traffic
+metadata: {name: registry, namespace: shared}
+spec:
+  to: {workload: registry, port: http}
+  routes:
+    - match: [{headers: [{name: x-canary, exact: "1"}]}]
+      split: [{workload: canary, weight: 1}]
+    - match: [{paths: ["/models/**"]}]
+      split: [{workload: registry, port: http, weight: 9}, {workload: canary, weight: 1}]
+      mirror: {workload: canary, percent: 5}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "told"),
+    [
+        (
+            "/models/team-a/x",
+            (),
+            (
+                "shared/registry/http (90 %, allowed by team-a/pull), shared/canary/http (10 %, denied by default-deny),"
+                " a copy of 5 % to shared/canary/http (denied by default-deny): route 2 of shared/registry (intent.yaml:"
+            ),
+        ),
+        ("/", (("x-canary", "1"),), "shared/canary/http (100 %, denied by default-deny): route 1 of"),
+        ("/other", (), None),
+        ("", (), None),
+    ],
+)
+def test_an_answer_says_where_a_route_would_send_the_request(
+    path: str, headers: tuple[tuple[str, str], ...], told: str | None
+) -> None:
+    """Each target with its own verdict; nothing where no route takes the request or the path is not known."""
+    model = model_of(MESH, TRAINER, REGISTRY, CANARY, PULL, ROUTES)
+    found = judge(model, Question("team-a/trainer", "shared/registry", "http", "GET", path, headers), NOW)
+    if told is None:
+        assert "route" not in found.attributes
+    else:
+        assert found.attributes["route"].startswith(told)
+        assert f"goes to      {told}" in tell(joined(found, ModelBook(model)))

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.evidence.record import MODEL, Record
+from ringfence.broker.evidence.route import where_to
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
@@ -15,6 +16,7 @@ from ringfence.policy.headers import Headers
 from ringfence.policy.model import External, Model, Workload
 
 HEADERS = "headers"  # attribute: those of the question, a line each
+ROUTE = "route"  # attribute: where a Traffic document sends the request
 _NANOSECONDS = 1_000_000_000
 
 
@@ -66,7 +68,9 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         method=question.method,
         path=question.path,
         shadow=verdict.shadow.policy_id if verdict.shadow is not None else "",
-        attributes={"port": request.port} | ({HEADERS: _written(question.headers)} if question.headers else {}),
+        attributes={"port": request.port}
+        | ({HEADERS: _written(question.headers)} if question.headers else {})
+        | ({ROUTE: told} if (told := where_to(model, request)) else {}),
     )
 
 

@@ -59,6 +59,7 @@ def _lines(decision: Any) -> Iterator[str]:
         ("decision", decision.id),
         ("when", f"{moment(decision.time_ns)} UTC"),
         ("where", _where(decision)),
+        ("goes to", decision.attributes.get("route", "")),
         ("rule", decision.rule),
         ("because", decision.reason),
         ("owner", decision.owner),
