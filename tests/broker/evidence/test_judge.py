@@ -164,8 +164,10 @@ spec:
             "/models/team-a/x",
             (),
             (
-                "shared/registry/http (90 %, allowed by team-a/pull), shared/canary/http (10 %, denied by default-deny),"
-                " a copy of 5 % to shared/canary/http (denied by default-deny): route 2 of shared/registry (intent.yaml:"
+                "shared/registry/http (90 %, allowed by team-a/pull), "
+                "shared/canary/http (10 %, denied by default-deny), "
+                "a copy of 5 % to shared/canary/http (denied by default-deny): "
+                "route 2 of shared/registry (intent.yaml:"
             ),
         ),
         ("/", (("x-canary", "1"),), "shared/canary/http (100 %, denied by default-deny): route 1 of"),
