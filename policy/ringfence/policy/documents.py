@@ -22,6 +22,7 @@ from ringfence.policy.fields import (
     problem,
 )
 from ringfence.policy.part import SOME, DestinationRef, DocumentPart, GrpcRef, HttpRef, Metadata, Part
+from ringfence.policy.token_document import JwtRef, TokenIssuerDocument
 from ringfence.policy.traffic_document import TrafficDocument
 
 
@@ -151,6 +152,7 @@ class RuleSpec(Part):
     destinations: Annotated[list[DestinationRef], SOME] = Field(alias="to")
     http: Annotated[list[HttpRef], SOME] | None = None
     grpc: Annotated[list[GrpcRef], SOME] | None = None
+    jwt: JwtRef | None = None
     mode: Literal["enforce", "shadow"] = "enforce"
     expires: Time | None = None
     owner: Text
@@ -209,7 +211,15 @@ class DenyDocument(DocumentPart):
     spec: RuleSpec
 
 
-Document = MeshDocument | WorkloadDocument | ExternalDocument | AllowDocument | DenyDocument | TrafficDocument
+Document = (
+    MeshDocument
+    | WorkloadDocument
+    | ExternalDocument
+    | AllowDocument
+    | DenyDocument
+    | TrafficDocument
+    | TokenIssuerDocument
+)
 
 KINDS: dict[str, type[Document]] = {
     "Mesh": MeshDocument,
@@ -218,4 +228,5 @@ KINDS: dict[str, type[Document]] = {
     "Allow": AllowDocument,
     "Deny": DenyDocument,
     "Traffic": TrafficDocument,
+    "TokenIssuer": TokenIssuerDocument,
 }

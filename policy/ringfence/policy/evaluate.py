@@ -7,7 +7,7 @@ id: the order in which the compiled matcher trees look, so that both name the sa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ringfence.certs.spiffe_id import SpiffeId
@@ -27,6 +27,7 @@ from ringfence.policy.model import (
 )
 from ringfence.policy.revoked import is_revoked
 from ringfence.policy.scope import narrowest
+from ringfence.policy.tokens import NONE, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Request:
     path: str = ""
     serial: str = ""  # of the caller's certificate, 32 lower-case hex digits; empty where it is not known
     headers: Headers = ()
+    tokens: Tokens = field(default_factory=lambda: NONE)  # of end users, those that the proxy has verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def in_force(rule: Rule, now: datetime) -> bool:
 def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> Iterator[tuple[int, Rule]]:
     """Each rule in force that means this caller, port and request, with the breadth by which it means the caller."""
     for breadth, rule in _meaning(model, request):
-        if not protocol.is_http or _http_matches(rule, request, path):
+        if not protocol.is_http or (_http_matches(rule, request, path) and _token_matches(rule, request)):
             yield breadth, rule
 
 
@@ -115,6 +117,12 @@ def _http_matches(rule: Rule, request: Request, path: str) -> bool:
         and all(header.holds(request.headers, only=rule.effect is Effect.ALLOW) for header in match.headers)
         for match in rule.http
     )
+
+
+def _token_matches(rule: Rule, request: Request) -> bool:
+    if rule.token is None:
+        return True
+    return rule.token.allows(request.tokens) if rule.effect is Effect.ALLOW else rule.token.denies(request.tokens)
 
 
 def _first(matching: tuple[tuple[int, Rule], ...], effect: Effect, mode: Mode) -> Rule | None:

@@ -52,6 +52,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a CA cannot be read or holds no certificate",
             "Name a PEM file beside the document, or write the PEM inline",
         ),
+        "RF1110": Code(
+            ERROR,
+            "a key set cannot be read, is secret or holds no key to verify by",
+            "Write the public keys as the issuer's jwks_uri serves them",
+        ),
         # 12xx: all documents together
         "RF1201": Code(ERROR, "a name is declared twice", "Rename or remove one of the two"),
         "RF1202": Code(ERROR, "a rule names what no document declares", "Declare it, or correct the name or namespace"),
@@ -80,6 +85,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             ERROR,
             "a caller of the mesh's own trust domain is named by trustDomain or id",
             "Write {workload: NAME}, {namespace: NS} or {all: true}",
+        ),
+        "RF1213": Code(
+            ERROR,
+            "a rule asks for a token towards a host outside",
+            "Ask for tokens at the ports of workloads only",
         ),
         # 13xx: right, but worth a look
         "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),

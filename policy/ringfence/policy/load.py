@@ -17,13 +17,23 @@ from ringfence.policy.documents import (
 )
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.lint import lint
-from ringfence.policy.meaning import digest, external_meaning, mesh_meaning, revision, traffic_meaning, workload_meaning
+from ringfence.policy.meaning import (
+    digest,
+    external_meaning,
+    issuer_meaning,
+    mesh_meaning,
+    revision,
+    traffic_meaning,
+    workload_meaning,
+)
 from ringfence.policy.model import Destination, External, Mesh, Model, Origin, Rule, Workload
 from ringfence.policy.parse import Parsed, parse_files
 from ringfence.policy.references import Names
 from ringfence.policy.resolve import Reader, external_of, mesh_of, selectors_of, workload_of
 from ringfence.policy.routes import lint_routes
 from ringfence.policy.rules import check_references, rule_of
+from ringfence.policy.token_document import TokenIssuerDocument
+from ringfence.policy.token_rules import issuer_of
 from ringfence.policy.traffic import Traffic
 from ringfence.policy.traffic_document import TrafficDocument
 from ringfence.policy.traffic_rules import by_port, traffic_of
@@ -85,8 +95,11 @@ def load_documents(
         MappingProxyType(names.workloads),
         MappingProxyType(names.externals),
         rules,
-        revision(mesh, names.workloads.values(), names.externals.values(), rules, traffic.values()),
+        revision(
+            mesh, names.workloads.values(), names.externals.values(), rules, traffic.values(), names.issuers.values()
+        ),
         traffic=MappingProxyType(traffic),
+        issuers=MappingProxyType(names.issuers),
     )
     return Loaded(model, findings.in_order(), _listed(parsed, model))
 
@@ -131,8 +144,10 @@ def _names(parsed: tuple[Parsed, ...], mesh: Mesh, read: Reader, findings: Findi
         elif isinstance(one.document, ExternalDocument):
             externals[one.key] = external_of(one.document, one, read, findings)
     unread = frozenset(one.key for one in parsed if one.document is None)
+    signing = (issuer_of(one.document, one.origin) for one in parsed if isinstance(one.document, TokenIssuerDocument))
     lost = any(finding.code in _UNREADABLE for finding in findings.found)
-    return Names(mesh, workloads, externals, None if lost else unread)
+    issuers = {issuer.key: issuer for issuer in sorted(signing, key=lambda one: one.key)}
+    return Names(mesh, workloads, externals, None if lost else unread, issuers)
 
 
 def _rules(parsed: tuple[Parsed, ...], names: Names, findings: Findings) -> tuple[Rule, ...]:
@@ -179,6 +194,8 @@ def _listed(parsed: tuple[Parsed, ...], model: Model) -> tuple[LoadedDocument, .
             return mesh_meaning(model.mesh)
         if one.kind == "Traffic":
             return traffic_meaning(traffic[one.key])
+        if one.kind == "TokenIssuer":
+            return issuer_meaning(model.issuers[one.key])
         rule = rules[one.key]
         return [rule.hash, rule.owner, rule.reason]
 

@@ -15,6 +15,7 @@ from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.model import Destination, External, HttpMatch, Mesh, Rule, Source, Workload
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.scope import source_prefix
+from ringfence.policy.tokens import TokenIssuer
 from ringfence.policy.traffic import Traffic
 
 
@@ -31,7 +32,7 @@ def spelled_source(source: Source, trust_domain: TrustDomain) -> str:
 
 def rule_meaning(rule: Rule, trust_domain: TrustDomain) -> dict[str, Any]:
     """What a rule does, without who wrote it, why and where."""
-    return {
+    said = {
         "effect": rule.effect.value,
         "mode": rule.mode.value,
         "from": sorted(spelled_source(source, trust_domain) for source in rule.sources),
@@ -39,6 +40,7 @@ def rule_meaning(rule: Rule, trust_domain: TrustDomain) -> dict[str, Any]:
         "http": sorted((_http(match) for match in rule.http), key=digest),
         "expires": int(rule.expires.timestamp() * 1_000_000) if rule.expires is not None else None,
     }
+    return said | ({"jwt": _plain(rule.token)} if rule.token is not None else {})
 
 
 def spelled_destination(destination: Destination) -> str:
@@ -78,6 +80,11 @@ def mesh_meaning(mesh: Mesh) -> dict[str, Any]:
     }
 
 
+def issuer_meaning(issuer: TokenIssuer) -> dict[str, Any]:
+    """Everything about an issuer of tokens but where it was written."""
+    return {each.name: _plain(getattr(issuer, each.name)) for each in fields(issuer) if each.name != "origin"}
+
+
 def traffic_meaning(traffic: Traffic) -> dict[str, Any]:
     """Everything about the traffic of a port but where it was written."""
     return {each.name: _plain(getattr(traffic, each.name)) for each in fields(traffic) if each.name != "origin"}
@@ -89,6 +96,7 @@ def revision(
     externals: Iterable[External],
     rules: Iterable[Rule],
     traffic: Iterable[Traffic] = (),
+    issuers: Iterable[TokenIssuer] = (),
 ) -> str:
     """The content hash of a whole model, owners and reasons included, places not."""
     meaning = {
@@ -98,7 +106,9 @@ def revision(
         "rules": sorted([rule.id, rule.hash, rule.owner, rule.reason] for rule in rules),
     }
     spoken = sorted((traffic_meaning(each) for each in traffic), key=digest)
-    return digest(meaning | ({"traffic": spoken} if spoken else {}))  # a set without any keeps the revision it had
+    signing = sorted((issuer_meaning(each) for each in issuers), key=digest)
+    # A set without any of these keeps the revision it had.
+    return digest(meaning | ({"traffic": spoken} if spoken else {}) | ({"issuers": signing} if signing else {}))
 
 
 def _http(match: HttpMatch) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.paths import PathPattern
+from ringfence.policy.tokens import TokenIssuer, TokenMatch
 
 if TYPE_CHECKING:
     from ringfence.policy.traffic import Traffic
@@ -189,6 +190,7 @@ class Rule:
     hash: str  # 12 hex digits
     origin: Origin = field(compare=False)
 
+    token: TokenMatch | None = None  # what it asks of an end user's token, beside all else
     @property
     def id(self) -> str:
         """`namespace/name`, unique among rules."""
@@ -236,6 +238,7 @@ class Model:
     tainted: frozenset[str] = frozenset()
     traffic: Mapping[Destination, Traffic] = field(default_factory=lambda: MappingProxyType({}))  # at most one a port
 
+    issuers: Mapping[str, TokenIssuer] = field(default_factory=lambda: MappingProxyType({}))  # of tokens, by key
     def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
         """The workload with that identity."""
         return next((w for w in self.workloads.values() if w.spiffe_id == spiffe_id), None)

@@ -11,6 +11,7 @@ from ringfence.policy.findings import Findings, did_you_mean
 from ringfence.policy.model import Destination, External, ExternalPort, Mesh, Port, Protocol, Source, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef
+from ringfence.policy.tokens import TokenIssuer
 
 Steps = tuple[str | int, ...]  # from a document's root to a value
 
@@ -23,6 +24,7 @@ class Names:
     workloads: Mapping[str, Workload]
     externals: Mapping[str, External]
     unread: frozenset[str] | None = field(default_factory=frozenset)
+    issuers: Mapping[str, TokenIssuer] = field(default_factory=dict)  # of tokens
 
     def excuses(self, key: str) -> bool:
         """Whether *key* may well be declared where an error already says why it is not known."""
@@ -100,6 +102,12 @@ class References:
                 self.parsed.node.key_at("spec", "grpc"),
                 f"{key} speaks {found.protocol.value} on port {found.name!r}, so there are no gRPC calls",
             )
+        if ref.external is not None and self._has("jwt"):
+            place = self.parsed.node.key_at("spec", "jwt")
+            self.findings.add("RF1213", place, f"a token that is shown to {key}, outside, is not for us to judge")
+        if not found.protocol.is_http and self._has("jwt"):
+            what = f"{key} speaks {found.protocol.value} on port {found.name!r}, so tokens cannot be seen"
+            self.findings.add("RF1205", self.parsed.node.key_at("spec", "jwt"), what)
         if not found.protocol.is_http and self._has("http"):
             self.findings.add(
                 "RF1205",

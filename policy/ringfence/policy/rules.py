@@ -16,6 +16,7 @@ from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef, HttpRef
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.references import Names, References
+from ringfence.policy.token_rules import token_of
 
 _HASH_DIGITS = 12
 
@@ -41,6 +42,7 @@ def rule_of(document: AllowDocument | DenyDocument, parsed: Parsed, names: Names
         expires=spec.expires,
         hash="",
         origin=parsed.origin,
+        token=token_of(spec.jwt, resolving) if spec.jwt is not None else None,
     )
     return replace(rule, hash=digest(rule_meaning(rule, domain))[:_HASH_DIGITS])
 

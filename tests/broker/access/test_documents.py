@@ -11,6 +11,7 @@ from ringfence.broker.access.rights import Caller
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.policy.load import load_documents
 from tests.broker.access.callers import ROOT, TD, editor, viewer
+from tests.policy import test_tokens
 
 NOTHING = Intended((), None)
 
@@ -36,6 +37,7 @@ MESH = "kind: Mesh\nspec: {trustDomain: example.org, defaults: {ttl: {x509: 30m}
 BASE = [workload("team-a/web"), workload("team-b/db"), rule("team-b/own", "team-a/web", "team-b/db")]
 
 
+ISSUER = test_tokens.ISSUER.lstrip()
 FOREIGN = rule("team-a/partner", "team-b/db", "team-a/web").replace(
     "{workload: db, namespace: team-b}", "{trustDomain: partner.example}"
 )
@@ -86,6 +88,7 @@ def test_an_editor_changes_its_own_documents(after: list[str]) -> None:
         ([*BASE, rule("team-a/out", "team-a/web", "team-b/db", "Deny")], "who reaches team-b/db"),
         ([workload("team-a/web", dnsNames="[db.team-b]"), *BASE[1:]], "DNS name db.team-b"),
         ([*BASE, workload("team-a/deployer")], "rights of its own"),
+        ([*BASE, ISSUER], "TokenIssuer team-a/corp"),
         ([*BASE, FOREIGN], "callers of another trust domain"),
         ([*BASE, FOREIGN.replace("trustDomain: partner.example", "id: 'spiffe://partner.example/x'")], "another trust"),
     ],

@@ -15,6 +15,7 @@ from ringfence.policy.scope import upstreams_of
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
 from tests.broker.fleet.world import MESH, NOW, PULL, model
+from tests.policy import test_tokens
 
 WIDE = """
 ---
@@ -95,6 +96,16 @@ def test_a_neighbours_rule_is_not_in_scope() -> None:
     assert not scope.model.rules
     assert list(scope.model.workloads) == ["team-b/notebook"]
     assert not scope.model.externals
+
+
+def test_the_keys_of_an_issuer_touch_those_that_ask_for_its_tokens() -> None:
+    """And no caller: tokens are verified where they are judged."""
+    asked = MESH + PULL.replace("  owner:", "  jwt: {issuer: corp}\n  owner:")
+    text = f"{asked}---{test_tokens.ISSUER}"
+    one, other = (Scopes(model(each), NOW) for each in (text, text.replace("audiences: [models,", "audiences: [")))
+    assert one.of("shared/registry") != other.of("shared/registry")
+    assert one.of("team-a/trainer") == other.of("team-a/trainer")
+    assert one.of("team-b/notebook") == other.of("team-b/notebook")
 
 
 def test_a_rule_for_another_trust_domain_is_in_nobodys_way_out() -> None:

@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
-from ringfence.xds import codec, decision, http, matcher, rbac, revoked, tcp
+from ringfence.policy.traffic import Traffic
+from ringfence.xds import codec, decision, http, limits, matcher, rbac, revoked, tcp, tokens
 from ringfence.xds.instance import Address, Instance
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import server_tls
 from ringfence.xds.telemetry import Reporter
+from ringfence.xds.types import EXTENSION_CONFIG
 
 _LISTENER = "envoy.config.listener.v3.Listener"
 _FILTER_STATE = "envoy.extensions.filters.network.set_filter_state.v3.Config"
@@ -32,8 +34,15 @@ def inbound(
         if port.protocol.is_http:
             yield from rbac.request_policies(where, rules)
             yield http.one_route(where, application_name(port))
-            filters = [_requests(where, reporter)]
-            needs = http.needs(where)
+            traffic = model.traffic.get(Destination(workload.key, port.name))
+            yield from limits.policies(where, traffic)
+            issuers = tokens.issuers_of(model, rules.every)
+            verifying = [tokens.place(where)] if issuers else []
+            filters = [_requests(where, traffic, reporter, verifying)]
+            needs = [*http.needs(where), *limits.needs(where, traffic)]
+            if issuers:
+                yield tokens.verifier(where, issuers)
+                needs.append((EXTENSION_CONFIG, tokens.filter_name(where)))
         else:
             log = reporter.connections(decision.POINT_TCP, where)
             proxy = tcp.proxy(where, application_name(port), log, wait_for_data=True)
@@ -80,10 +89,10 @@ def _serial() -> dict[str, Any]:
     return codec.extension("ringfence.peer.serial", _FILTER_STATE, on_downstream_tls_handshake=[value])
 
 
-def _requests(where: str, reporter: Reporter) -> dict[str, Any]:
+def _requests(where: str, traffic: Traffic | None, reporter: Reporter, verifying: list[dict[str, Any]]) -> dict[str, Any]:
     return http.manager(
         where,
-        filters=[rbac.guard_filter(), *http.policy_filters(where)],
+        filters=[rbac.guard_filter(), *verifying, *http.policy_filters(where), *limits.places(where, traffic)],
         access_log=reporter.requests(decision.POINT_HTTP, where),
         tracing=reporter.tracing(where),
         # The workload learns who calls from one header, which a caller cannot forge.

@@ -27,7 +27,7 @@ from ringfence.policy.model import (
     named,
 )
 from ringfence.policy.scope import breadth, source_prefix
-from ringfence.xds import codec
+from ringfence.xds import codec, tokens
 
 # A matcher or what follows a match, as plain fields: they become messages where they are encoded.
 Fields = dict[str, Any]
@@ -165,8 +165,12 @@ def on_connections(rule: Rule) -> Sequence[Fields]:  # noqa: ARG001  # one of th
 
 
 def on_requests(rule: Rule) -> Sequence[Fields]:
-    """One predicate for each alternative of a rule's `http`; none when it does not restrict."""
-    return tuple(_request(match, rule.effect) for match in rule.http)
+    """One predicate for each alternative of a rule's `http`, each with its token; none when it does not restrict."""
+    wanted = tuple(_request(match, rule.effect) for match in rule.http)
+    if rule.token is None:
+        return wanted
+    token = tokens.asks(rule.token, rule.effect)
+    return tuple({"and_matcher": {"predicate": [one, token]}} for one in wanted) or (token,)
 
 
 def is_method(method: str) -> Fields:

@@ -71,6 +71,11 @@ class PortRules:
             revoked,
         )
 
+    @property
+    def every(self) -> tuple[Rule, ...]:
+        """All of them."""
+        return (*self.deny, *self.allow, *self.shadow_deny, *self.shadow_allow)
+
 
 def guard_filter() -> dict[str, Any]:
     """The HTTP filter that demands one URI SAN and one reading of the path; constant, so it stands in the listener."""

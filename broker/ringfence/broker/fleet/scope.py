@@ -76,11 +76,19 @@ class Scopes:
         externals = {key: self.model.externals[key] for key in sorted(keys & self.model.externals.keys())}
         ordered = tuple(rules[rule_id] for rule_id in sorted(rules))
         revoked = self._revoked(workload, workloads.values())
+        asked = {rule.token.issuer for rule in self._into[workload.key] if rule.token is not None}
+        issuers = {key: self.model.issuers[key] for key in sorted(asked)}
         part = replace(
-            self.model, workloads=workloads, externals=externals, rules=ordered, revoked=revoked, traffic=traffic
+            self.model,
+            workloads=workloads,
+            externals=externals,
+            rules=ordered,
+            revoked=revoked,
+            traffic=traffic,
+            issuers=issuers,
         )
         expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
-        parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted, traffic)
+        parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted, traffic, issuers)
         upstreams = upstreams_of(part, workload)
         return Scope(workload, part, upstreams, routed(part, upstreams), parts, expired)
 
