@@ -53,7 +53,7 @@ docs: conformance ## regenerate the pages that are made from the code
 	$(BIN)/python -m docs.generate
 
 conformance: $(STAMP) ## run the tests of the standards' lines into docs/conformance.json
-	-$(BIN)/python -m pytest tests/conformance -p tests.conformance.record -n $(JOBS) --dist loadgroup
+	-$(BIN)/python -m pytest tests/conformance $$($(BIN)/python -m tests.conformance.lines) -p tests.conformance.record -n $(JOBS) --dist loadgroup
 
 proto: $(STAMP) ## regenerate the wire code and the descriptor sets
 	$(BIN)/python proto/generate.py

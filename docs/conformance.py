@@ -1,4 +1,4 @@
-"""The page of what the SPIFFE standards ask, line by line, with the tests that hold it and how they last ended."""
+"""The page of what SPIFFE and xDS ask, line by line, with the tests that hold it and how they last ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ RESULTS = Path(__file__).parent / "conformance.json"
 
 _PART = "**in part**"
 _INTRODUCTION = """\
-What the SPIFFE standards ask of an implementation, and for secrets what SPIRE's agent and Envoy do: {lines} lines in
-our own words (`tests/conformance/lines.toml`), each with the tests in `tests/conformance/` that carry its number.
-{met} of them are met, {part} in part. The standards are those of {revision}.
+What the SPIFFE standards ask of an implementation, what SPIRE's agent and Envoy do for secrets, what the xDS protocol
+asks of a server (3.1), and the traps of its clients (3.2, 3.3): {lines} lines in our own words
+(`tests/conformance/lines.toml`), each with the tests in `tests/conformance/` that carry its number, and those elsewhere
+that try it with real proxies. {met} of them are met, {part} in part. The SPIFFE standards are those of {revision}.
 
 The results are of a run at commit `{commit:.12}` with Python {python}: `make docs` runs the tests and writes this page;
 `make test T=tests/conformance` runs them alone. *must* and *should* are the standard's; a *note* is a trap, or what
@@ -27,8 +28,8 @@ def page(made: str) -> str:
     """The whole page, under the line *made*."""
     revision, sections = read()
     run: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-    held = holders(numbered())
     every = [line for section in sections for line in section.lines]
+    held = holders(numbered(), every)
     results = {line.number: result(line, held.get(line.number, []), run["tests"]) for line in every}
     met = sum(said == "met" for said in results.values())
     part = sum(said.startswith(_PART) for said in results.values())

@@ -10,21 +10,30 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.lines import FOLDER, numbered
+from tests.conformance.lines import FOLDER, elsewhere, numbered, read
 
 RESULTS = FOLDER.parents[1] / "docs" / "conformance.json"
 _WORST = ("passed", "skipped", "failed")
+_HERE = Path("tests/conformance")
 _found: dict[str, dict[str, Any]] = {}
 
 
 def keep(found: dict[str, dict[str, Any]], report: pytest.TestReport) -> None:
     """Add a report: of a test's cases the worst counts, set-up and end included."""
-    kept = found.setdefault(Path(report.nodeid.partition("[")[0]).name, {"outcome": "passed", "cases": 0})
+    test = report.nodeid.partition("[")[0]
+    name = Path(test).name if Path(test).parent == _HERE else test
+    kept = found.setdefault(name, {"outcome": "passed", "cases": 0})
     kept["cases"] += report.when == "setup"
     if _WORST.index(report.outcome) > _WORST.index(kept["outcome"]):
         kept["outcome"] = report.outcome
         if isinstance(report.longrepr, tuple):  # of a skipped test: file, line, and why
             kept["reason"] = report.longrepr[2].removeprefix("Skipped: ")
+
+
+def shown() -> list[str]:
+    """The tests whose results are kept: those that are named after a line, and those that lines name."""
+    _, sections = read()
+    return [*numbered(), *elsewhere(line for section in sections for line in section.lines)]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -37,6 +46,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=False)
-    known = {name: _found[name] for name in numbered() if name in _found}
+    known = {name: _found[name] for name in shown() if name in _found}
     document = {"commit": commit.stdout.strip(), "python": platform.python_version(), "tests": known}
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.lines import LEVELS, Line, numbered, read, unheld, unknown
+from tests.conformance.lines import LEVELS, Line, elsewhere, holders, is_there, numbered, read, unheld, unknown
 
 REVISION, SECTIONS = read()
 LINES = [line for section in SECTIONS for line in section.lines]
@@ -16,6 +16,20 @@ def test_every_line_has_a_test_or_says_why_not() -> None:
 def test_every_test_with_a_number_is_about_a_line() -> None:
     """A slip of the pen would leave another line unheld and nobody the wiser."""
     assert unknown(LINES, numbered()) == []
+
+
+def test_every_test_that_a_line_names_is_there() -> None:
+    """It may be renamed or dropped by somebody who knows nothing of the lines."""
+    assert [test for test in elsewhere(LINES) if not is_there(test)] == []
+    assert not is_there("tests/conformance/test_lines.py::test_that_is_not_there")
+    assert not is_there("tests/conformance/not_there.py::test_every_test_that_a_line_names_is_there")
+
+
+def test_a_line_is_held_by_what_it_names_too() -> None:
+    """Those that stand elsewhere come after those that are named after it."""
+    line = Line("3.1.1", "2", "must", "x", by=("b.py::test_y",))
+    assert unheld([line], {}) == []
+    assert holders({"a.py::test_3_1_1_x": "3.1.1"}, [line]) == {"3.1.1": ["a.py::test_3_1_1_x", "b.py::test_y"]}
 
 
 def test_gaps_are_found() -> None:

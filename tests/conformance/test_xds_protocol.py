@@ -1,10 +1,11 @@
-"""The xDS protocol (Envoy's xds_protocol.rst and discovery.proto), as far as a server can show it: one test a rule.
+"""Section 3.1 of the lines, the xDS protocol (Envoy's xds_protocol.rst and discovery.proto), as a server can show it.
 
-The number in a name is that of the rule. Left out are rules for clients only (9, 24, 35), what is not offered
-(15: TTLs, 16: resource_errors) and what only a real proxy shows (10).
+What only a real proxy shows is held by the tests that the lines name.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from ringfence.xds.delta import DeltaStream
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest, parse_delta, parse_sotw
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import SDS, Dialect
+from ringfence.xds.subscription import GRPC, SDS, Dialect
 from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET
 from tests.xds.streams import changes, named, resource, snapshot
 
@@ -69,7 +70,7 @@ def running_delta() -> DeltaStream:
     return stream
 
 
-def test_01_a_request_without_a_node_is_read_and_of_a_node_little_is_kept() -> None:
+def test_3_1_1_a_request_without_a_node_is_read_and_of_a_node_little_is_kept() -> None:
     """Only the first request on a stream need carry a node; its hundreds of extensions are dropped."""
     node = {"id": "n", "cluster": "c", "metadata": {"ringfence": {"egress": "127.0.0.1:1"}}, "user_agent_name": "envoy"}
     request = message("envoy.service.discovery.v3.DiscoveryRequest")
@@ -83,7 +84,7 @@ def test_01_a_request_without_a_node_is_read_and_of_a_node_little_is_kept() -> N
     assert (full.names, later.node, later.version, later.nonce) == (("l",), None, "v", "n")
 
 
-def test_01_what_is_no_request_is_refused() -> None:
+def test_3_1_1_what_is_no_request_is_refused() -> None:
     """Broken bytes are the caller's fault, and said so."""
     for parse in (parse_sotw, parse_delta):
         with pytest.raises(RingfenceError) as caught:
@@ -92,7 +93,7 @@ def test_01_what_is_no_request_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])
-def test_02_an_unknown_type_keeps_the_stream_and_gets_nothing(stream: type, request_type: type) -> None:
+def test_3_1_2_an_unknown_type_keeps_the_stream_and_gets_nothing(stream: type, request_type: type) -> None:
     """A newer client may ask for what this server does not know."""
     machine = stream()
 
@@ -102,7 +103,7 @@ def test_02_an_unknown_type_keeps_the_stream_and_gets_nothing(stream: type, requ
 
 
 @pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])
-def test_02_a_client_cannot_fill_the_memory_with_types_or_names(stream: type, request_type: type) -> None:
+def test_3_1_2_a_client_cannot_fill_the_memory_with_types_or_names(stream: type, request_type: type) -> None:
     """A few unknown types are remembered; too many names end the stream."""
     machine = stream()
     for number in range(100):
@@ -114,7 +115,7 @@ def test_02_a_client_cannot_fill_the_memory_with_types_or_names(stream: type, re
 
 
 @pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])
-def test_02_on_a_stream_of_one_type_the_type_is_implicit(stream: type, request_type: type) -> None:
+def test_3_1_2_on_a_stream_of_one_type_the_type_is_implicit(stream: type, request_type: type) -> None:
     """StreamSecrets may leave the type URL out."""
     now = snapshot((SECRET, resource(SECRET, "default")))
 
@@ -123,7 +124,7 @@ def test_02_on_a_stream_of_one_type_the_type_is_implicit(stream: type, request_t
     assert out.type_url == SECRET
 
 
-def test_03_every_nonce_is_unique_on_its_stream() -> None:
+def test_3_1_3_every_nonce_is_unique_on_its_stream() -> None:
     """Over all types, and over all epochs of whoever drives the stream."""
     stream = SotwStream()
     outs = [o for url in (CLUSTER, LISTENER) for o in stream.receive(SotwRequest(url), FIRST)]
@@ -135,7 +136,7 @@ def test_03_every_nonce_is_unique_on_its_stream() -> None:
     assert len({out.nonce for out in outs}) == len(outs) == 7
 
 
-def test_04_types_have_states_of_their_own() -> None:
+def test_3_1_4_types_have_states_of_their_own() -> None:
     """A nonce of one type means nothing to another, nor does a NACK."""
     stream = running()
     (out,) = stream.update(changed((ROUTE, "r")))
@@ -145,25 +146,25 @@ def test_04_types_have_states_of_their_own() -> None:
     assert EXTENSION_CONFIG in stream.acked
 
 
-def test_05_no_response_holds_a_name_twice() -> None:
+def test_3_1_5_no_response_holds_a_name_twice() -> None:
     """Not even when the client names it twice (`named` and `changes` check it of every response)."""
     assert len(named(SotwStream().receive(SotwRequest(ROUTE, ("r", "r")), FIRST)[0])) == 1
     assert len(changes(DeltaStream().receive(DeltaRequest(ROUTE, ("r", "r")), FIRST)[0])[0]) == 1
 
 
-def test_06_an_ack_or_an_equal_snapshot_sends_nothing() -> None:
+def test_3_1_6_an_ack_or_an_equal_snapshot_sends_nothing() -> None:
     """Otherwise every answer would cause the next."""
     assert running().update(changed()) == []
     assert running_delta().update(changed()) == []
 
 
-def test_06_a_change_that_the_client_did_not_ask_for_sends_nothing() -> None:
+def test_3_1_6_a_change_that_the_client_did_not_ask_for_sends_nothing() -> None:
     """Endpoint `d` is no business of this client."""
     assert running().update(changed((ENDPOINT, "d"))) == []
     assert running_delta().update(changed((ENDPOINT, "d"))) == []
 
 
-def test_07_only_an_error_is_a_nack() -> None:
+def test_3_1_7_only_an_error_is_a_nack() -> None:
     """An older version alone refuses nothing."""
     stream = running()
     (out,) = stream.update(changed((ROUTE, "r")))
@@ -172,7 +173,7 @@ def test_07_only_an_error_is_a_nack() -> None:
     assert not stream.nacks
 
 
-def test_08_what_was_refused_is_not_sent_again_until_it_changes() -> None:
+def test_3_1_8_what_was_refused_is_not_sent_again_until_it_changes() -> None:
     """The refused version is dead; the next one goes out."""
     stream, bad = running(), changed((ROUTE, "r"))
     (out,) = stream.update(bad)
@@ -185,7 +186,7 @@ def test_08_what_was_refused_is_not_sent_again_until_it_changes() -> None:
     assert [named(o) for o in stream.update(FIRST)] == [{"r": "1"}]
 
 
-def test_08_the_same_in_delta() -> None:
+def test_3_1_8_the_same_in_delta() -> None:
     """The refused version is dead; the next one goes out."""
     stream, bad = running_delta(), changed((ROUTE, "r"))
     (out,) = stream.update(bad)
@@ -196,7 +197,7 @@ def test_08_the_same_in_delta() -> None:
     assert [changes(o) for o in stream.update(FIRST)] == [({"r": "1"}, set())]
 
 
-def test_11_a_later_request_with_an_older_version_does_not_accept_what_was_refused() -> None:
+def test_3_1_11_a_later_request_with_an_older_version_does_not_accept_what_was_refused() -> None:
     """It changes the subscription, and repeats the nonce of the refused response because that was the last."""
     stream, bad = running(), changed((EXTENSION_CONFIG, "e"))
     before = stream.acked[EXTENSION_CONFIG]
@@ -209,7 +210,7 @@ def test_11_a_later_request_with_an_older_version_does_not_accept_what_was_refus
     assert EXTENSION_CONFIG in stream.nacks
 
 
-def test_12_what_is_referred_to_is_pushed_first_and_removals_last() -> None:
+def test_3_1_12_what_is_referred_to_is_pushed_first_and_removals_last() -> None:
     """CDS, EDS, LDS, RDS, ECDS; the cluster that goes is in the first response still."""
     after = changed(
         (CLUSTER, "new"),
@@ -227,7 +228,7 @@ def test_12_what_is_referred_to_is_pushed_first_and_removals_last() -> None:
     assert set(named(outs[-1])) == {"new"}
 
 
-def test_12_the_same_in_delta() -> None:
+def test_3_1_12_the_same_in_delta() -> None:
     """CDS, EDS, LDS, RDS, ECDS, then the removal."""
     after = changed(
         (CLUSTER, "new"),
@@ -245,7 +246,7 @@ def test_12_the_same_in_delta() -> None:
 
 
 @pytest.mark.parametrize("make", [running, running_delta])
-def test_13_a_changed_cluster_gets_its_endpoints_again(make: type) -> None:
+def test_3_1_13_a_changed_cluster_gets_its_endpoints_again(make: type) -> None:
     """Without it the cluster warms until its fetch timeout; and no ACK of the cluster is waited for."""
     outs = make().update(changed((CLUSTER, "c")))
 
@@ -253,7 +254,7 @@ def test_13_a_changed_cluster_gets_its_endpoints_again(make: type) -> None:
 
 
 @pytest.mark.parametrize("make", [running, running_delta])
-def test_13_a_changed_listener_gets_its_routes_and_filters_again(make: type) -> None:
+def test_3_1_13_a_changed_listener_gets_its_routes_and_filters_again(make: type) -> None:
     """A listener that warms asks for what it needs, if only silently."""
     outs = make().update(changed((LISTENER, "l")))
 
@@ -261,7 +262,7 @@ def test_13_a_changed_listener_gets_its_routes_and_filters_again(make: type) -> 
 
 
 @pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])
-def test_14_a_name_asked_for_in_vain_is_pushed_when_it_appears(stream: type, request_type: type) -> None:
+def test_3_1_14_a_name_asked_for_in_vain_is_pushed_when_it_appears(stream: type, request_type: type) -> None:
     """The server remembers what was missing."""
     machine = stream()
     machine.receive(request_type(ROUTE, ("later",)), FIRST)
@@ -271,7 +272,62 @@ def test_14_a_name_asked_for_in_vain_is_pushed_when_it_appears(stream: type, req
     assert b"later=2" in out.payload
 
 
-def test_17_a_new_list_of_names_supersedes_the_old() -> None:
+def test_3_1_15_nothing_has_a_time_to_live() -> None:
+    """So no heartbeat is owed: what a proxy holds stays in force while the server is away."""
+    after = changed((CLUSTER, "c"), (ROUTE, "r"))
+    for out in running_delta().update(after):
+        read: Any = message("envoy.service.discovery.v3.DeltaDiscoveryResponse").FromString(out.payload)
+        assert read.resources
+        assert not any(entry.HasField("ttl") for entry in read.resources)
+    for out in running().update(after):  # without the wrapper, which alone could have one
+        whole: Any = message("envoy.service.discovery.v3.DiscoveryResponse").FromString(out.payload)
+        assert {entry.type_url for entry in whole.resources} == {out.type_url}
+
+
+def errors(out: Out, response: str) -> dict[str, tuple[int, str]]:
+    """Code and text of each name that is said to be missing; none of them is among the resources."""
+    read: Any = message(f"envoy.service.discovery.v3.{response}").FromString(out.payload)
+    found = {e.resource_name.name: (e.error_detail.code, e.error_detail.message) for e in read.resource_errors}
+    assert not any(f"{name}=".encode() in entry.SerializeToString() for name in found for entry in read.resources)
+    return found
+
+
+@pytest.mark.parametrize("url", [CLUSTER, ENDPOINT, ROUTE, EXTENSION_CONFIG])
+def test_3_1_16_a_name_asked_for_in_vain_is_said_to_be_missing(url: str) -> None:
+    """NOT_FOUND, once, and beside what there is; whether it is another's or nobody's is not told."""
+    there = next(iter(FIRST.named(url)))
+    sotw, delta = SotwStream(), DeltaStream()
+    (whole,) = sotw.receive(SotwRequest(url, (there, "other")), FIRST)
+    (part,) = delta.receive(DeltaRequest(url, (there, "other")), FIRST)
+
+    for said in (errors(whole, "DiscoveryResponse"), errors(part, "DeltaDiscoveryResponse")):
+        assert {name: code for name, (code, _) in said.items()} == {"other": 5}
+        assert "or no rule lets it have it" in said["other"][1]
+    assert named(whole) == {there: "1"}
+    assert changes(part) == ({there: "1"}, {"other"}), "older clients know of removed_resources alone"
+    assert sotw.receive(ack(whole, there, "other"), FIRST) == []
+    assert delta.receive(DeltaRequest(url, nonce=part.nonce), FIRST) == []
+    after = changed((url, there))
+    assert [errors(out, "DiscoveryResponse") for out in sotw.update(after) if out.type_url == url] == [{}]
+    assert [errors(out, "DeltaDiscoveryResponse") for out in delta.update(after) if out.type_url == url] == [{}]
+
+
+@pytest.mark.parametrize("stream", [SotwStream, DeltaStream])
+def test_3_1_16_a_missing_secret_is_no_error_of_a_resource(stream: type) -> None:
+    """Envoy would take an empty answer for a broken secret, and SDS has its own way to refuse."""
+    request = SotwRequest(SECRET, ("x",)) if stream is SotwStream else DeltaRequest(SECRET, ("x",))
+    for out in stream(SDS).receive(request, snapshot()):
+        assert errors(out, "DeltaDiscoveryResponse") == {}
+
+
+@pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])
+def test_3_1_24_what_does_not_exist_is_said_at_once(stream: type, request_type: type) -> None:
+    """No client has to wait for its timeout to learn it, whatever else is there."""
+    for url in (CLUSTER, LISTENER, ROUTE, ENDPOINT):
+        assert len(stream().receive(request_type(url, ("missing",)), FIRST)) == 1
+
+
+def test_3_1_17_a_new_list_of_names_supersedes_the_old() -> None:
     """What is no longer named is no longer pushed."""
     stream = running()
     (out,) = stream.receive(SotwRequest(ENDPOINT, ("d",), stream._types[ENDPOINT].nonce, "v"), FIRST)
@@ -281,7 +337,7 @@ def test_17_a_new_list_of_names_supersedes_the_old() -> None:
     assert stream.update(changed((ENDPOINT, "c"))) == []
 
 
-def test_18_cluster_and_listener_responses_are_complete() -> None:
+def test_3_1_18_cluster_and_listener_responses_are_complete() -> None:
     """One change sends all; the last one gone sends an empty response, which deletes all."""
     two = changed((CLUSTER, "new"))
 
@@ -291,14 +347,14 @@ def test_18_cluster_and_listener_responses_are_complete() -> None:
     assert named(out) == {}
 
 
-def test_18_a_first_request_is_answered_even_by_nothing() -> None:
+def test_3_1_18_a_first_request_is_answered_even_by_nothing() -> None:
     """A restarted server says that nothing is left, and a proxy need not wait for its timeout."""
     (out,) = SotwStream().receive(SotwRequest(LISTENER), snapshot())
 
     assert named(out) == {}
 
 
-def test_19_other_responses_hold_only_what_changed_and_never_nothing() -> None:
+def test_3_1_19_other_responses_hold_only_what_changed_and_never_nothing() -> None:
     """An empty EDS, RDS or ECDS response would mean nothing."""
     stream = SotwStream()
     stream.receive(SotwRequest(ENDPOINT, ("c", "d")), FIRST)
@@ -306,11 +362,11 @@ def test_19_other_responses_hold_only_what_changed_and_never_nothing() -> None:
     (out,) = stream.update(changed((ENDPOINT, "d")))
 
     assert named(out) == {"d": "2"}
-    assert SotwStream().receive(SotwRequest(ROUTE, ("missing",)), FIRST) == []
     assert running().update(changed(without=((ENDPOINT, "d"),))) == []
+    assert running().update(changed(without=((ENDPOINT, "c"), (CLUSTER, "c")))).pop().type_url == CLUSTER
 
 
-def test_20_naming_nothing_means_all_only_until_something_was_named() -> None:
+def test_3_1_20_naming_nothing_means_all_only_until_something_was_named() -> None:
     """`*` and a name are both; the name alone is only that; an empty list then is nothing, not all."""
     stream, now = SotwStream(), changed((CLUSTER, "A"))
 
@@ -325,19 +381,19 @@ def test_20_naming_nothing_means_all_only_until_something_was_named() -> None:
     assert stream.update(FIRST) == []
 
 
-def test_20_the_legacy_spelling_stays_all_on_every_ack() -> None:
+def test_3_1_20_the_legacy_spelling_stays_all_on_every_ack() -> None:
     """Envoy names no clusters in its ACKs either."""
     stream = running()
 
     assert [o.type_url for o in stream.update(changed((CLUSTER, "new")))] == [CLUSTER]
 
 
-def test_20_the_legacy_spelling_is_for_clusters_and_listeners_only() -> None:
+def test_3_1_20_the_legacy_spelling_is_for_clusters_and_listeners_only() -> None:
     """An empty list of routes is no routes."""
     assert SotwStream().receive(SotwRequest(ROUTE), FIRST) == []
 
 
-def test_21_an_added_name_is_answered_though_the_nonce_was_used_and_nothing_changed() -> None:
+def test_3_1_21_an_added_name_is_answered_though_the_nonce_was_used_and_nothing_changed() -> None:
     """Envoy adds a name with what looks like a second ACK; a server that drops it hangs the listener."""
     stream = SotwStream()
     (out,) = stream.receive(SotwRequest(ENDPOINT, ("c",)), FIRST)
@@ -350,7 +406,7 @@ def test_21_an_added_name_is_answered_though_the_nonce_was_used_and_nothing_chan
     assert named(again) == {"d": "1"}, "dropped and asked for again"
 
 
-def test_22_a_request_with_a_stale_nonce_is_ignored() -> None:
+def test_3_1_22_a_request_with_a_stale_nonce_is_ignored() -> None:
     """A fresher one follows; this one's list of names is old."""
     stream = running()
     stale = stream._types[ENDPOINT].nonce
@@ -361,7 +417,7 @@ def test_22_a_request_with_a_stale_nonce_is_ignored() -> None:
     assert [named(o) for o in stream.receive(ack(out, "c", "d"), now)] == [{"d": "1"}]
 
 
-def test_22_a_stale_refusal_is_still_a_refusal() -> None:
+def test_3_1_22_a_stale_refusal_is_still_a_refusal() -> None:
     """Its names are ignored, its verdict is not: the operator is told."""
     stream = running()
     (first,) = stream.update(changed((ROUTE, "r")))
@@ -372,19 +428,19 @@ def test_22_a_stale_refusal_is_still_a_refusal() -> None:
     assert stream.nacks[ROUTE].names == {"r"}
 
 
-def test_23_a_reconnected_client_is_sent_everything() -> None:
+def test_3_1_23_a_reconnected_client_is_sent_everything() -> None:
     """Its last version is no proof of what it holds; that is the safe default."""
     (out,) = SotwStream().receive(SotwRequest(ENDPOINT, ("c",), "", FIRST.type_version(ENDPOINT)), FIRST)
 
     assert named(out) == {"c": "1"}
 
 
-def test_23_a_nonce_from_an_earlier_stream_does_not_hang_the_client() -> None:
+def test_3_1_23_a_nonce_from_an_earlier_stream_does_not_hang_the_client() -> None:
     """Nothing was sent on this stream yet, so no nonce can be stale."""
     assert SotwStream().receive(SotwRequest(ENDPOINT, ("c",), "0.9", "v"), FIRST)
 
 
-def test_25_several_names_in_one_request_and_several_streams_a_type_both_work() -> None:
+def test_3_1_25_several_names_in_one_request_and_several_streams_a_type_both_work() -> None:
     """Envoy opens a stream a secret, gRPC asks for all in one."""
     now = snapshot((SECRET, resource(SECRET, "ALL")), (SECRET, resource(SECRET, "default")))
 
@@ -393,7 +449,7 @@ def test_25_several_names_in_one_request_and_several_streams_a_type_both_work() 
         assert set(named(SotwStream(SDS).receive(SotwRequest(SECRET, (name,)), now)[0])) == {name}
 
 
-def test_26_an_ack_takes_the_nonce_of_its_response_and_others_mean_nothing() -> None:
+def test_3_1_26_an_ack_takes_the_nonce_of_its_response_and_others_mean_nothing() -> None:
     """A spontaneous request has no nonce; one that was never given accepts nothing."""
     stream = DeltaStream()
     (out,) = stream.receive(DeltaRequest(ROUTE, ("r",)), FIRST)
@@ -404,7 +460,7 @@ def test_26_an_ack_takes_the_nonce_of_its_response_and_others_mean_nothing() -> 
     assert stream.acked == {ROUTE: out.version}
 
 
-def test_27_a_stale_nonce_does_not_lose_a_change_of_subscription() -> None:
+def test_3_1_27_a_stale_nonce_does_not_lose_a_change_of_subscription() -> None:
     """No later request repeats the change."""
     stream = DeltaStream()
     (stale,) = stream.receive(DeltaRequest(ENDPOINT, ("c",)), FIRST)
@@ -415,7 +471,7 @@ def test_27_a_stale_nonce_does_not_lose_a_change_of_subscription() -> None:
     assert "d" in changes(out)[0]
 
 
-def test_28_all_is_a_star_or_a_first_request_that_names_nothing() -> None:
+def test_3_1_28_all_is_a_star_or_a_first_request_that_names_nothing() -> None:
     """And dropping the last name does not bring all back."""
     for first in (DeltaRequest(CLUSTER), DeltaRequest(CLUSTER, ("*",))):
         assert changes(DeltaStream().receive(first, FIRST)[0])[0] == {"c": "1"}
@@ -427,7 +483,7 @@ def test_28_all_is_a_star_or_a_first_request_that_names_nothing() -> None:
     assert stream.update(changed((CLUSTER, "c"))) == []
 
 
-def test_28_the_star_can_be_dropped() -> None:
+def test_3_1_28_the_star_can_be_dropped() -> None:
     """Then only what was named stays."""
     stream, now = DeltaStream(), changed((CLUSTER, "A"))
     stream.receive(DeltaRequest(CLUSTER, ("*", "A")), now)
@@ -437,20 +493,20 @@ def test_28_the_star_can_be_dropped() -> None:
     assert [changes(o) for o in stream.update(FIRST)] == [({}, {"A"})]
 
 
-def test_29_every_subscribed_name_is_answered() -> None:
+def test_3_1_29_every_subscribed_name_is_answered() -> None:
     """Even if the server believes that the client has it."""
     (out,) = running_delta().receive(DeltaRequest(ROUTE, ("r",)), FIRST)
 
     assert changes(out) == ({"r": "1"}, set())
 
 
-def test_30_dropping_an_unknown_name_is_ignored() -> None:
+def test_3_1_30_dropping_an_unknown_name_is_ignored() -> None:
     """Whether all is subscribed to or not."""
     assert running_delta().receive(DeltaRequest(ROUTE, (), ("never",)), FIRST) == []
     assert running_delta().receive(DeltaRequest(CLUSTER, (), ("never",)), FIRST) == []
 
 
-def test_30_dropping_a_name_beside_a_star_is_answered() -> None:
+def test_3_1_30_dropping_a_name_beside_a_star_is_answered() -> None:
     """The client forgot it, but `*` still covers it, or it is gone."""
     stream = running_delta()
     stream.receive(DeltaRequest(CLUSTER, ("c", "missing")), FIRST)
@@ -460,14 +516,14 @@ def test_30_dropping_a_name_beside_a_star_is_answered() -> None:
     assert changes(out) == ({"c": "1"}, {"missing"})
 
 
-def test_31_a_missing_name_is_said_to_be_missing_at_once() -> None:
+def test_3_1_31_a_missing_name_is_said_to_be_missing_at_once() -> None:
     """No timeout is waited for."""
     (out,) = DeltaStream().receive(DeltaRequest(ROUTE, ("missing",)), FIRST)
 
     assert changes(out) == ({}, {"missing"})
 
 
-def test_32_what_is_unchanged_is_not_sent_and_what_is_gone_is_named() -> None:
+def test_3_1_32_what_is_unchanged_is_not_sent_and_what_is_gone_is_named() -> None:
     """One response holds the change alone."""
     (added, *_) = running_delta().update(changed((CLUSTER, "new")))
     (removed,) = running_delta().update(changed(without=((CLUSTER, "c"),)))
@@ -476,7 +532,7 @@ def test_32_what_is_unchanged_is_not_sent_and_what_is_gone_is_named() -> None:
     assert changes(removed) == ({}, {"c"})
 
 
-def test_33_a_reconnected_client_gets_what_changed_and_what_vanished() -> None:
+def test_3_1_33_a_reconnected_client_gets_what_changed_and_what_vanished() -> None:
     """What it holds in the current version is skipped."""
     current = FIRST.named(CLUSTER)["c"].version
     (same,) = DeltaStream().receive(DeltaRequest(CLUSTER, initial={"c": current}), FIRST)
@@ -486,7 +542,7 @@ def test_33_a_reconnected_client_gets_what_changed_and_what_vanished() -> None:
     assert changes(out) == ({"c": "1"}, {"vanished"})
 
 
-def test_33_initial_versions_count_in_the_first_request_only() -> None:
+def test_3_1_33_initial_versions_count_in_the_first_request_only() -> None:
     """Later ones are no truth: the server knows what it sent."""
     stream = running_delta()
     stream.receive(DeltaRequest(CLUSTER, initial={"ghost": "1"}), FIRST)
@@ -494,20 +550,66 @@ def test_33_initial_versions_count_in_the_first_request_only() -> None:
     assert [changes(o)[1] for o in stream.update(changed(without=((CLUSTER, "c"),)))] == [{"c"}]
 
 
-def test_33_a_named_resource_is_sent_though_its_version_matches() -> None:
-    """Rule 29 wins."""
-    current = FIRST.named(ROUTE)["r"].version
-    (out,) = DeltaStream().receive(DeltaRequest(ROUTE, ("r",), initial={"r": current}), FIRST)
+@pytest.mark.parametrize("url", [ROUTE, EXTENSION_CONFIG, LISTENER])
+def test_3_1_33_a_named_resource_that_comes_back_in_its_version_is_not_sent_again(url: str) -> None:
+    """The client says in one request that it wants it and that it has it; in another version it gets it."""
+    name = next(iter(FIRST.named(url)))
+    current = FIRST.named(url)[name].version
 
-    assert changes(out) == ({"r": "1"}, set())
+    assert DeltaStream().receive(DeltaRequest(url, (name,), initial={name: current}), FIRST) == []
+    (out,) = DeltaStream().receive(DeltaRequest(url, (name,), initial={name: "old"}), FIRST)
+    assert changes(out) == ({name: "1"}, set())
+    (out,) = running_delta().receive(DeltaRequest(url, (name,), initial={name: current}), FIRST)
+    assert changes(out) == ({name: "1"}, set()), "29: not on a stream that goes on"
 
 
-def test_34_every_delta_resource_has_its_name_and_version() -> None:
+def test_3_1_33_endpoints_are_sent_though_their_version_matches() -> None:
+    """A cluster that was warming when the stream broke waits for them, and the client does not say so (13)."""
+    current = FIRST.named(ENDPOINT)["c"].version
+    (out,) = DeltaStream().receive(DeltaRequest(ENDPOINT, ("c",), initial={"c": current}), FIRST)
+
+    assert changes(out) == ({"c": "1"}, set())
+
+
+def test_3_1_34_every_delta_resource_has_its_name_and_version() -> None:
     """The wrapper's name is that of the resource."""
     (out,) = DeltaStream().receive(DeltaRequest(ROUTE, ("r",)), FIRST)
     read = message("envoy.service.discovery.v3.DeltaDiscoveryResponse").FromString(out.payload)
 
     assert [(e.name, e.version) for e in read.resources] == [("r", FIRST.named(ROUTE)["r"].version)]  # type: ignore[attr-defined]
+
+
+def test_3_1_35_versions_are_of_content_and_what_they_come_from_is_said_beside_them() -> None:
+    """Another push of the same content is no change; who traces a push finds its name in the response."""
+    delta, sotw = running_delta(), running()
+    after = changed((ROUTE, "r"))
+    (part,) = delta.update(after, 7, "trace 4bf9")
+    (whole,) = sotw.update(after, 7, "trace 4bf9")
+    one: Any = message("envoy.service.discovery.v3.DeltaDiscoveryResponse").FromString(part.payload)
+    two: Any = message("envoy.service.discovery.v3.DiscoveryResponse").FromString(whole.payload)
+
+    assert (one.system_version_info, two.version_info) == (after.type_version(ROUTE),) * 2
+    assert (one.control_plane.identifier, two.control_plane.identifier) == ("trace 4bf9",) * 2
+    assert delta.update(after, 8, "trace 90c1") == sotw.update(after, 8, "trace 90c1") == []
+
+
+def test_3_1_35_equal_pushes_are_one_bytes_object_and_nobody_pays_for_a_name_that_is_not_there() -> None:
+    """However many streams send it; without telemetry no byte says where it is from."""
+    after = changed((ROUTE, "r"))
+    pushed = [running_delta().update(after, 7, origin)[0].payload for origin in ("trace 4bf9", "trace 4bf9", "")]
+
+    assert pushed[0] is pushed[1]
+    assert b"4bf9" in pushed[0]
+    assert len(pushed[0]) - len(pushed[2]) == len("trace 4bf9") + 4
+
+
+def test_3_1_36_a_grpc_library_names_what_it_wants_and_gets_nothing_else() -> None:
+    """There is no wildcard, and no type that it does not know; an empty list is nothing."""
+    assert SotwStream(GRPC).receive(SotwRequest(EXTENSION_CONFIG, ("e",)), FIRST) == []
+    (nothing,) = SotwStream(GRPC).receive(SotwRequest(CLUSTER), FIRST)
+    (out,) = SotwStream(GRPC).receive(SotwRequest(CLUSTER, ("c",)), FIRST)
+
+    assert (named(nothing), named(out)) == ({}, {"c": "1"})
 
 
 @pytest.mark.parametrize(("stream", "request_type"), [(SotwStream, SotwRequest), (DeltaStream, DeltaRequest)])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from docs.conformance import RESULTS, result
 
-from tests.conformance.lines import Line, numbered
-from tests.conformance.record import keep
+from tests.conformance.lines import Line
+from tests.conformance.record import keep, shown
 
 LINE = Line("1.1.1", "2", "must", "It is so.")
 PASSED, FAILED, SKIPPED = {"outcome": "passed"}, {"outcome": "failed"}, {"outcome": "skipped", "reason": "no Envoy"}
@@ -41,7 +41,7 @@ def test_a_line_that_is_not_met_says_why() -> None:
 
 def test_every_test_of_a_line_is_in_the_results() -> None:
     """`make docs` was run since the last of them was written, and none is listed that is gone."""
-    assert json.loads(RESULTS.read_text())["tests"].keys() == numbered().keys()
+    assert json.loads(RESULTS.read_text())["tests"].keys() == set(shown())
 
 
 def _report(case: str, when: Any, outcome: Any, longrepr: Any = None) -> pytest.TestReport:
@@ -61,3 +61,10 @@ def test_the_worst_case_of_a_test_counts() -> None:
     keep(found, _report("[c]", "setup", "passed"))
     keep(found, _report("[c]", "teardown", "failed", "it broke"))
     assert (found[name]["outcome"], found[name]["cases"]) == ("failed", 3)
+
+
+def test_a_test_elsewhere_is_kept_by_its_whole_name() -> None:
+    """Files of one name stand in several folders."""
+    found: dict[str, dict[str, Any]] = {}
+    keep(found, pytest.TestReport("tests/e2e/test_a.py::test_x[1]", ("", 0, ""), {}, "passed", None, "setup"))
+    assert found == {"tests/e2e/test_a.py::test_x": {"outcome": "passed", "cases": 1}}

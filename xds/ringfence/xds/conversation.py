@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ringfence.xds.snapshot import Snapshot
+from collections.abc import Collection
+
+from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.subscription import ADS, Dialect, Nack, Subscription
 
 MOST_UNKNOWN = 16  # types that are not served and are remembered
@@ -16,6 +18,7 @@ class Conversation:
         self._types = {url: Subscription() for url in dialect.order}
         self._epoch = 0
         self._count = 0
+        self._origin = ""
         self.unknown: set[str] = set()  # types asked for that are not served
 
     @property
@@ -28,6 +31,14 @@ class Conversation:
         """What the client refuses at present, by type."""
         return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
 
+    def told(self) -> list[tuple[str, Resource, str]]:
+        """What the client was sent and is not told to drop, with its type and standing: accepted, sent or refused."""
+        return [
+            (url, resource, wants.standing(name))
+            for url, wants in self._types.items()
+            for name, resource in sorted(wants.held.items())
+        ]
+
     def holds(self, snapshot: Snapshot) -> bool:
         """Whether the client acknowledged every resource of *snapshot*; one that asks by name, all that it asks for."""
         by_name = not self._dialect.everything
@@ -35,6 +46,18 @@ class Conversation:
             wants.holds(wants.wanted(snapshot, url) if by_name else snapshot.named(url))
             for url, wants in self._types.items()
         )
+
+    def _begin(self, epoch: int | None, origin: str) -> None:
+        """Note what the next responses come from: nonces count from a new *epoch*, and *origin* is said beside them."""
+        self._origin = origin
+        if epoch is not None and epoch != self._epoch:
+            self._epoch, self._count = epoch, 0
+
+    def _missing(self, url: str, names: Collection[str]) -> tuple[str, ...]:
+        """Names asked for in vain, which are said to be missing once, in the answer (16), or end the stream."""
+        if names and self._dialect.on_missing is not None:
+            self._dialect.on_missing(url, frozenset(names))
+        return tuple(sorted(names)) if self._dialect.says_missing else ()
 
     def _asked(self, type_url: str) -> tuple[str, Subscription | None]:
         """The type of a request and its subscription; None for one not served: the stream goes on in silence (2)."""

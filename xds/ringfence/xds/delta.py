@@ -1,12 +1,12 @@
 """Incremental discovery on one stream, without I/O: requests and snapshots in, responses out.
 
-The rules are those of Envoy's xds_protocol.rst; the numbers in comments are those of the tests that hold them,
-tests/conformance/test_xds_protocol.py.
+The rules are those of Envoy's xds_protocol.rst; a number in a comment is that of its line in section 3.1 of
+tests/conformance/lines.toml, whose tests hold it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from ringfence.xds.conversation import Conversation
 from ringfence.xds.discovery import DeltaRequest, Out, delta_payload
@@ -33,10 +33,8 @@ class DeltaStream(Conversation):
         if not (first or request.subscribe or request.unsubscribe) and wants.current == snapshot.type_version(url):
             return []  # 6: an ACK or a NACK
         had_everything = wants.everything
-        forced = self._subscribe(wants, url, request)  # 27: whatever the nonce, the subscription changes
-        missing = frozenset(request.subscribe) - {EVERYTHING} - snapshot.named(url).keys()
-        if missing and self._dialect.on_missing is not None:
-            self._dialect.on_missing(url, missing)
+        forced = self._subscribe(wants, url, request, snapshot)  # 27: whatever the nonce, the subscription changes
+        missing = self._missing(url, set(request.subscribe) - {EVERYTHING} - snapshot.named(url).keys())
         wanted = wants.wanted(snapshot, url)
         changed = wants.changed(wanted) | (forced & wanted.keys())
         removed = wants.gone(wanted) | (forced - wanted.keys())  # 30, 31: what is missing is said at once
@@ -44,12 +42,11 @@ class DeltaStream(Conversation):
         must = first or not had_everything  # A client that takes all learns that there is nothing, too.
         if not (changed or removed or (wants.everything and must)):
             return []
-        return [self._send(wants, url, wants.current, [wanted[name] for name in sorted(changed)], removed)]
+        return [self._send(wants, url, wants.current, [wanted[name] for name in sorted(changed)], removed, missing)]
 
-    def update(self, snapshot: Snapshot, epoch: int | None = None) -> list[Out]:
+    def update(self, snapshot: Snapshot, epoch: int | None = None, origin: str = "") -> list[Out]:
         """What a new snapshot makes it send: what is referred to before what refers to it, removals last (12)."""
-        if epoch is not None and epoch != self._epoch:
-            self._epoch, self._count = epoch, 0
+        self._begin(epoch, origin)
         outs: list[Out] = []
         removals: dict[str, set[str]] = {}
         forced: set[tuple[str, str]] = set()
@@ -73,15 +70,19 @@ class DeltaStream(Conversation):
             if removals.get(url)
         ]
 
-    def _subscribe(self, wants: Subscription, url: str, request: DeltaRequest) -> set[str]:
+    def _subscribe(self, wants: Subscription, url: str, request: DeltaRequest, snapshot: Snapshot) -> set[str]:
         """Take the changes; return the names that must be answered even if nothing about them changed (29, 30)."""
+        brought: set[str] = set()
         if not wants.started:
+            if url in self._dialect.resumed:  # 33: what it says in the same breath that it holds, it does hold
+                brought = _current(request.initial, snapshot.named(url))
             wants.held = {name: Resource(name, version, b"") for name, version in request.initial.items()}  # 33
             named_none = not (request.subscribe or request.unsubscribe)
             wants.everything = named_none and url in self._dialect.everything  # 28: the legacy spelling of `*`
             wants.started = True
         forced = set(request.subscribe) - {EVERYTHING}
         wants.names |= forced
+        forced -= brought
         wants.check_size(url)
         if EVERYTHING in request.subscribe:
             wants.everything = url in self._dialect.everything
@@ -93,11 +94,23 @@ class DeltaStream(Conversation):
         return forced | dropped if wants.everything else forced - dropped
 
     def _send(
-        self, wants: Subscription, url: str, version: str, resources: list[Resource], removed: Collection[str]
+        self,
+        wants: Subscription,
+        url: str,
+        version: str,
+        resources: list[Resource],
+        removed: Collection[str],
+        missing: tuple[str, ...] = (),
     ) -> Out:
         self._count += 1
         nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
         wants.lost(removed)
         wants.sent(nonce, version, resources)
-        payload = delta_payload(url, nonce, version, tuple(resources), tuple(sorted(removed)))
+        gone = tuple(sorted(removed))
+        payload = delta_payload(url, nonce, version, tuple(resources), gone, missing, self._origin)
         return Out(url, nonce, version, payload)
+
+
+def _current(held: Mapping[str, str], now: Mapping[str, Resource]) -> set[str]:
+    """Names that are *held* in the version of *now*."""
+    return {name for name, version in held.items() if name in now and now[name].version == version}

@@ -22,7 +22,12 @@ from ringfence.xds.snapshot import Resource
 
 _SHARED = 256  # distinct responses kept for streams that are about to send the same
 _SEVEN_BITS = 0x7F
-_TAG_1, _TAG_2, _TAG_3, _TAG_4, _TAG_5, _TAG_6 = (bytes([number << 3 | 2]) for number in range(1, 7))
+_TAG_1, _TAG_2, _TAG_3, _TAG_4, _TAG_5, _TAG_6, _TAG_7, _TAG_9 = (
+    bytes([number << 3 | 2]) for number in (1, 2, 3, 4, 5, 6, 7, 9)
+)
+# One code and one text, whether there is no such thing or it is not for this client: which of the two, nobody learns.
+_NOT_FOUND = b"\x08\x05"  # google.rpc.Status: code=1
+_MISSING = "nothing of that name is for this client: there is no such thing, or no rule lets it have it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +105,50 @@ def parse_delta(data: bytes) -> DeltaRequest:
 
 
 @lru_cache(maxsize=_SHARED)
-def sotw_payload(type_url: str, nonce: str, version: str, resources: tuple[Resource, ...]) -> bytes:
-    """A DiscoveryResponse: version_info=1, resources=2, type_url=4, nonce=5."""
+def sotw_payload(
+    type_url: str,
+    nonce: str,
+    version: str,
+    resources: tuple[Resource, ...],
+    missing: tuple[str, ...] = (),
+    origin: str = "",
+) -> bytes:
+    """A DiscoveryResponse: version_info=1, resources=2, type_url=4, nonce=5, control_plane=6, resource_errors=7."""
     body = [_text(_TAG_1, version)]
     body += [_bytes(_TAG_2, resource.any) for resource in resources]
-    body += [_text(_TAG_4, type_url), _text(_TAG_5, nonce)]
+    body += [_text(_TAG_4, type_url), _text(_TAG_5, nonce), _control_plane(_TAG_6, origin)]
+    body += [_bytes(_TAG_7, _error_of(name)) for name in missing]
     return b"".join(body)
 
 
 @lru_cache(maxsize=_SHARED)
 def delta_payload(
-    type_url: str, nonce: str, version: str, resources: tuple[Resource, ...], removed: tuple[str, ...]
+    type_url: str,
+    nonce: str,
+    version: str,
+    resources: tuple[Resource, ...],
+    removed: tuple[str, ...],
+    missing: tuple[str, ...] = (),
+    origin: str = "",
 ) -> bytes:
-    """A DeltaDiscoveryResponse: system_version_info=1, resources=2, type_url=4, nonce=5, removed_resources=6."""
+    """A DeltaDiscoveryResponse: as the other, but removed_resources=6, control_plane=7 and resource_errors=9."""
     body = [_text(_TAG_1, version)]
     body += [_bytes(_TAG_2, _wrapped(resource)) for resource in resources]
     body += [_text(_TAG_4, type_url), _text(_TAG_5, nonce)]
     body += [_bytes(_TAG_6, name.encode()) for name in removed]
+    body.append(_control_plane(_TAG_7, origin))
+    body += [_bytes(_TAG_9, _error_of(name)) for name in missing]
     return b"".join(body)
+
+
+def _control_plane(tag: bytes, origin: str) -> bytes:
+    """A config.core.v3.ControlPlane: identifier=1; nothing without one."""
+    return _bytes(tag, _text(_TAG_1, origin)) if origin else b""
+
+
+def _error_of(name: str) -> bytes:
+    """A ResourceError (xRFC TP3): resource_name=1, of which name=1, and error_detail=2, of which message=2."""
+    return _bytes(_TAG_1, _text(_TAG_1, name)) + _bytes(_TAG_2, _NOT_FOUND + _text(_TAG_2, _MISSING))
 
 
 def _wrapped(resource: Resource) -> bytes:

@@ -1,7 +1,7 @@
 """State-of-the-world discovery on one stream, without I/O: requests and snapshots in, responses out.
 
-The rules are those of Envoy's xds_protocol.rst; the numbers in comments are those of the tests that hold them,
-tests/conformance/test_xds_protocol.py.
+The rules are those of Envoy's xds_protocol.rst; a number in a comment is that of its line in section 3.1 of
+tests/conformance/lines.toml, whose tests hold it.
 """
 
 from __future__ import annotations
@@ -36,15 +36,12 @@ class SotwStream(Conversation):
         added = self._subscribe(wants, url, request.names)
         if not (first or added) and wants.current == snapshot.type_version(url):
             return []  # 6: an ACK, a NACK, or names dropped
-        missing = added - {EVERYTHING} - snapshot.named(url).keys()
-        if missing and self._dialect.on_missing is not None:
-            self._dialect.on_missing(url, frozenset(missing))
-        return self._answer(wants, url, snapshot, added, must=first or bool(added))
+        missing = self._missing(url, added - {EVERYTHING} - snapshot.named(url).keys())
+        return self._answer(wants, url, snapshot, added, missing, must=first or bool(added))
 
-    def update(self, snapshot: Snapshot, epoch: int | None = None) -> list[Out]:
+    def update(self, snapshot: Snapshot, epoch: int | None = None, origin: str = "") -> list[Out]:
         """What a new snapshot makes it send: what is referred to before what refers to it, removals last (12)."""
-        if epoch is not None and epoch != self._epoch:
-            self._epoch, self._count = epoch, 0
+        self._begin(epoch, origin)
         outs: list[Out] = []
         forced: set[tuple[str, str]] = set()
         retire: list[str] = []
@@ -90,12 +87,24 @@ class SotwStream(Conversation):
         wants.forget_unwanted()
         return added
 
-    def _answer(self, wants: Subscription, url: str, snapshot: Snapshot, added: set[str], *, must: bool) -> list[Out]:
+    def _answer(
+        self,
+        wants: Subscription,
+        url: str,
+        snapshot: Snapshot,
+        added: set[str],
+        missing: tuple[str, ...],
+        *,
+        must: bool,
+    ) -> list[Out]:
         wanted = wants.wanted(snapshot, url)
         changed = wants.changed(wanted) | (added & wanted.keys())  # 21: asked anew, answered anew
         wants.current = snapshot.type_version(url)
         if url in self._dialect.whole and must:
-            return [self._send(wants, url, wants.current, wanted)]  # 18: empty says that there is none
+            return [self._send(wants, url, wants.current, wanted, missing)]  # 18: empty says that there is none
+        if missing:
+            part = {name: wanted[name] for name in wanted if name in changed}
+            return [self._send(wants, url, wants.current, part, missing)]
         return self._push(wants, url, snapshot, wanted, changed)
 
     def _push(
@@ -107,14 +116,21 @@ class SotwStream(Conversation):
         part = {name: resource for name, resource in wanted.items() if name in changed}
         return [self._send(wants, url, version, part)] if part else []  # 6, 19: nothing new, nothing sent
 
-    def _send(self, wants: Subscription, url: str, version: str, resources: Mapping[str, Resource]) -> Out:
+    def _send(
+        self,
+        wants: Subscription,
+        url: str,
+        version: str,
+        resources: Mapping[str, Resource],
+        missing: tuple[str, ...] = (),
+    ) -> Out:
         self._count += 1
         nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
         chosen = tuple(resources.values())
         if url in self._dialect.whole:
             wants.lost(wants.held.keys() - resources.keys())
         wants.sent(nonce, version, chosen)
-        return Out(url, nonce, version, sotw_payload(url, nonce, version, chosen))
+        return Out(url, nonce, version, sotw_payload(url, nonce, version, chosen, missing, self._origin))
 
 
 def _note_verdict(wants: Subscription, url: str, request: SotwRequest) -> None:

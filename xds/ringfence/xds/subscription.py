@@ -23,6 +23,10 @@ class Dialect:
     everything: frozenset[str]  # types of which a client that never named any gets all
     whole: frozenset[str] = frozenset()  # SotW types whose response is the whole state: what is missing is deleted
     held_back: frozenset[str] = frozenset()  # types that others refer to: their removals are pushed last
+    # Incremental types whose named resources a reconnected client is not sent again in the version that it brings. Not
+    # endpoints: a cluster that was warming when the stream broke waits for them, whatever the client holds.
+    resumed: frozenset[str] = frozenset()
+    says_missing: bool = False  # whether names asked for in vain are named in the answer (xRFC TP3)
     implicit: str = ""  # the type of a request that names none, on a stream that serves one
     # Called with names that a request adds and the snapshot lacks; what it raises ends the stream.
     on_missing: Callable[[str, frozenset[str]], None] | None = None
@@ -34,6 +38,8 @@ ADS = Dialect(
     everything=WILDCARD,
     whole=WILDCARD,
     held_back=frozenset({CLUSTER}),
+    says_missing=True,
+    resumed=frozenset({CLUSTER, LISTENER, ROUTE, EXTENSION_CONFIG}),
 )
 # gRPC asks for every resource by its name, and knows no policies beside routes and listeners (gRFC A27).
 GRPC = Dialect(
@@ -42,6 +48,7 @@ GRPC = Dialect(
     everything=frozenset(),
     whole=WILDCARD,
     held_back=frozenset({CLUSTER}),
+    says_missing=True,
 )
 SDS = Dialect(order=(SECRET,), removals=(SECRET,), everything=frozenset({SECRET}), implicit=SECRET)
 
@@ -77,6 +84,12 @@ class Subscription:
         if self.everything:
             return named
         return {name: named[name] for name in sorted(self.names) if name in named}
+
+    def standing(self, name: str) -> str:
+        """What the client said of a resource that it was sent: `accepted`, `refused`, or `sent` while it is silent."""
+        if name in self.refused:
+            return "refused"
+        return "sent" if any(name in names for _, names in self.unanswered.values()) else "accepted"
 
     def check_size(self, type_url: str) -> None:
         """Raise EXHAUSTED when a client names more resources than any proxy of ours has."""
