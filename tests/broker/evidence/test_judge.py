@@ -6,10 +6,11 @@ import pytest
 
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.evidence.join import joined
-from ringfence.broker.evidence.judge import ModelBook, Question, header_line, judge
+from ringfence.broker.evidence.judge import ModelBook, Question, header_line, judge, token_shown
 from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.story import tell
 from ringfence.certs.errors import Kind, RingfenceError
+from tests.policy import test_tokens
 from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, model_of
 
 MODEL = model_of(MESH, TRAINER, REGISTRY, HUB, PULL)
@@ -81,6 +82,29 @@ def test_headers_are_asked_for_and_advised() -> None:
         assert advise(model, denied, NOW)["nearest"].endswith("if it had the one header x-role: ro")
     put = judge(model, Question(*call[:3], "PUT", call[4], (header_line("x-role: ro"),)), NOW)
     assert advise(model, put, NOW)["nearest"].endswith("if its methods named PUT beside GET, HEAD")
+
+
+def test_tokens_are_asked_for_and_advised() -> None:
+    """A question may have a valid token; what a rule wants of one is said in words, where it lacks."""
+    rule = test_tokens.with_jwt("  jwt: {issuer: corp, claims: {groups: [ml, ops]}}\n")
+    model = model_of(MESH, TRAINER, REGISTRY, test_tokens.ISSUER, rule)
+    call = ("team-a/trainer", "shared/registry", "http", "GET", "/models/team-a/x", ())
+
+    shown = dict([token_shown('team-a/corp={"groups": ["ml"]}')])
+    assert judge(model, Question(*call, shown), NOW).allowed
+    other = dict([token_shown('team-a/corp={"groups": "x"}')])
+    for denied in (judge(model, Question(*call), NOW), judge(model, Question(*call, other), NOW)):
+        advice = advise(model, denied, NOW)["nearest"]
+        assert advice.endswith("if it had a valid token of team-a/corp with groups ml or ops")
+    put = judge(model, Question(*call[:3], "PUT", call[4], (), shown), NOW)
+    assert advise(model, put, NOW)["nearest"].endswith("if its methods named PUT beside GET, HEAD")
+
+
+@pytest.mark.parametrize("text", ["corp={}", "team-a/corp", "team-a/corp=", "team-a/corp=[]", "team-a/corp={"])
+def test_what_is_no_token_is_refused(text: str) -> None:
+    """With what to write."""
+    with pytest.raises(RingfenceError, match="no token"):
+        token_shown(text)
 
 
 def test_what_is_no_header_is_refused() -> None:

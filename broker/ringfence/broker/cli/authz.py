@@ -34,6 +34,13 @@ def command() -> None:
 @click.option("--method", default="", help="HTTP method.")
 @click.option("--path", default="", help="HTTP path, as the caller would send it.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header line; may be repeated.")
+@click.option(
+    "--token",
+    "tokens",
+    multiple=True,
+    metavar="ISSUER=CLAIMS",
+    help="A valid token: NAMESPACE/NAME of its issuer, and its claims as JSON; may be repeated.",
+)
 @click.option("--intent", type=click.Path(exists=True, path_type=Path), help="Ask these documents, not a server.")
 @click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh.")
 @with_finders
@@ -46,6 +53,7 @@ def check(
     method: str,
     path: str,
     headers: tuple[str, ...],
+    tokens: tuple[str, ...],
     intent: Path | None,
     trust_domain: str | None,
     output: str,
@@ -58,7 +66,7 @@ def check(
     from ringfence.admin.v1 import admin_pb2
 
     asked = admin_pb2.CheckAuthzRequest(
-        source=source, destination=destination, port=port, method=method, path=path, headers=headers
+        source=source, destination=destination, port=port, method=method, path=path, headers=headers, tokens=tokens
     )
     if intent is not None:
         decision = _offline(asked, intent, trust_domain)
@@ -152,13 +160,14 @@ async def _follow(socket: Where, asked: admin_pb2.TailAuthzRequest, output: str)
 def _offline(asked: admin_pb2.CheckAuthzRequest, intent: Path, trust_domain: str | None) -> admin_pb2.Decision:
     from datetime import UTC, datetime
 
-    from ringfence.broker.evidence.judge import Question, header_line
+    from ringfence.broker.evidence.judge import Question, header_line, token_shown
     from ringfence.broker.evidence.offline import check_documents
     from ringfence.broker.intent_files import read_documents
 
     texts = [(document.path, document.text) for document in read_documents(intent)]
     headers = tuple(map(header_line, asked.headers))
-    question = Question(asked.source, asked.destination, asked.port, asked.method, asked.path, headers)
+    tokens = dict(map(token_shown, asked.tokens))
+    question = Question(asked.source, asked.destination, asked.port, asked.method, asked.path, headers, tokens)
     return check_documents(texts, question, trust_domain=trust_domain, now=datetime.now(UTC))
 
 

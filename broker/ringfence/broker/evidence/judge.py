@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.evidence.record import MODEL, Record
@@ -14,8 +17,9 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.headers import Headers
 from ringfence.policy.model import External, Model, Workload
+from ringfence.policy.tokens import NONE, Tokens
 
-HEADERS = "headers"  # attribute: those of the question, a line each
+HEADERS, TOKENS = "headers", "tokens"  # attributes: those of the question, a line each
 ROUTE = "route"  # attribute: where a Traffic document sends the request
 _NANOSECONDS = 1_000_000_000
 
@@ -30,6 +34,7 @@ class Question:
     method: str = ""
     path: str = ""
     headers: Headers = ()
+    tokens: Tokens = field(default_factory=lambda: NONE)  # those that the proxy would find valid
 
 
 class ModelBook:
@@ -53,7 +58,16 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
     source = _source(model, question.source)
     destination = _destination(model, question.destination)
     port = _port(destination, question.port)
-    request = Request(source, destination.key, port, now, question.method, question.path, headers=question.headers)
+    request = Request(
+        source,
+        destination.key,
+        port,
+        now,
+        question.method,
+        question.path,
+        headers=question.headers,
+        tokens=question.tokens,
+    )
     verdict = evaluate(model, request)
     rule, _, rule_hash = verdict.policy_id.partition("@")
     return Record(
@@ -68,8 +82,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         method=question.method,
         path=question.path,
         shadow=verdict.shadow.policy_id if verdict.shadow is not None else "",
-        attributes={"port": request.port}
-        | ({HEADERS: _written(question.headers)} if question.headers else {})
+        attributes={"port": request.port, **_shown(question)}
         | ({ROUTE: told} if (told := where_to(model, request)) else {}),
     )
 
@@ -82,8 +95,25 @@ def header_line(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip(" \t")
 
 
-def _written(headers: Headers) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in headers)
+def token_shown(text: str) -> tuple[str, Mapping[str, Any]]:
+    """`NAMESPACE/NAME=CLAIMS`, a valid token as its issuer and what it says in JSON; raises INVALID."""
+    issuer, _, claims = text.partition("=")
+    try:
+        said = json.loads(claims)
+    except ValueError:
+        said = None
+    if "/" not in issuer or not isinstance(said, dict):
+        hint = """Write NAMESPACE/NAME={"claim": "value"} with a TokenIssuer"""
+        raise RingfenceError(Kind.INVALID, f"{text!r} is no token", hint=hint)
+    return issuer, said
+
+
+def _shown(question: Question) -> dict[str, str]:
+    shown = {
+        HEADERS: "\n".join(f"{name}: {value}" for name, value in question.headers),
+        TOKENS: "\n".join(f"{issuer}={json.dumps(claims)}" for issuer, claims in question.tokens.items()),
+    }
+    return {name: text for name, text in shown.items() if text}
 
 
 def _source(model: Model, name: str) -> SpiffeId:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from ringfence.broker.evidence.judge import HEADERS, header_line
+from ringfence.broker.evidence.judge import HEADERS, TOKENS, header_line, token_shown
 from ringfence.broker.evidence.record import Record
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
@@ -15,6 +15,7 @@ from ringfence.policy.evaluate import in_force
 from ringfence.policy.headers import Headers
 from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule
 from ringfence.policy.scope import narrowest
+from ringfence.policy.tokens import NONE, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Denied:
     port: str
     method: str
     path: str
-    headers: Headers = ()  # empty where they are not known: proxies do not report them
+    headers: Headers = ()  # these two are empty where they are not known: proxies do not report them
+    tokens: Tokens = field(default_factory=lambda: NONE)
 
 
 def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
@@ -59,7 +61,8 @@ def _denied_of(model: Model, record: Record) -> Denied | None:
     if not port and slash:
         port = name if kind == "inbound" else name.rpartition("/")[2]
     headers = tuple(map(header_line, record.attributes.get(HEADERS, "").splitlines()))
-    return Denied(_identity(record.source), key, port, record.method, record.path, headers)
+    tokens = dict(map(token_shown, record.attributes.get(TOKENS, "").splitlines()))
+    return Denied(_identity(record.source), key, port, record.method, record.path, headers, tokens)
 
 
 def nearest_allow(model: Model, denied: Denied, now: datetime) -> Nearest | None:
@@ -98,6 +101,8 @@ def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[
         yield "it were enforced instead of shadow"
     if not in_force(rule, now):
         yield "it had not expired"
+    if rule.token is not None and not rule.token.allows(denied.tokens):
+        yield f"it had {rule.token}"
     if rule.http and denied.method:
         yield from min((tuple(_http_lacks(match, denied)) for match in rule.http), key=len)
 

@@ -11,7 +11,7 @@ from functools import partial
 from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker import metrics
 from ringfence.broker.evidence.forward import Forwarder
-from ringfence.broker.evidence.judge import Question, header_line
+from ringfence.broker.evidence.judge import Question, header_line, token_shown
 from ringfence.broker.evidence.record import Filter
 from ringfence.broker.evidence.service import Evidence
 from ringfence.broker.federation.hastening import Hastening
@@ -66,7 +66,15 @@ class ServerEvidence:
         if self._intent.model is None:
             raise RingfenceError(Kind.NOT_FOUND, "no intent was applied", hint="Run `ringfence policy apply DIR`")
         headers = tuple(map(header_line, asked.headers))
-        question = Question(asked.source, asked.destination, asked.port, asked.method, asked.path, headers)
+        question = Question(
+            asked.source,
+            asked.destination,
+            asked.port,
+            asked.method,
+            asked.path,
+            headers,
+            dict(map(token_shown, asked.tokens)),
+        )
         return self.evidence.check(self._intent.model, question)
 
     async def explain(self, decision_id: str, wait_seconds: float) -> Sequence[pb.Decision]:

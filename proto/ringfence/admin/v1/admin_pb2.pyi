@@ -331,20 +331,22 @@ class Finding(_message.Message):
     def __init__(self, code: _Optional[str] = ..., level: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class CheckAuthzRequest(_message.Message):
-    __slots__ = ("source", "destination", "port", "method", "path", "headers")
+    __slots__ = ("source", "destination", "port", "method", "path", "headers", "tokens")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     source: str
     destination: str
     port: str
     method: str
     path: str
     headers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., port: _Optional[str] = ..., method: _Optional[str] = ..., path: _Optional[str] = ..., headers: _Optional[_Iterable[str]] = ...) -> None: ...
+    tokens: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., port: _Optional[str] = ..., method: _Optional[str] = ..., path: _Optional[str] = ..., headers: _Optional[_Iterable[str]] = ..., tokens: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("id", "allowed", "rule", "rule_hash", "path", "line", "revision", "author", "commit", "source", "destination", "method", "request_path", "point", "time_ns", "reason", "owner", "shadow_rule", "status", "span_id", "attributes")
