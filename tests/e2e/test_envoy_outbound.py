@@ -20,6 +20,7 @@ from ringfence.xds import decision
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Endpoint, Instance
 from tests.e2e.identities import Domain, secrets, web_server
+from tests.e2e.outside import tunnel
 from tests.e2e.plane import Plane, until
 from tests.e2e.proxies import Answer, Caller, envoy, http_app, listening, tcp_app
 from tests.policy import intent
@@ -275,7 +276,7 @@ def test_an_undeclared_host_is_denied_by_name(bench: Bench):
 
 def test_a_tunnel_leads_to_declared_hosts_only(bench: Bench):
     """CONNECT: the program's own TLS ends at the declared host; any other host or port is 403."""
-    with _tunnel(bench, f"hub.example:{bench.hub}") as (raw, status):
+    with tunnel(bench.egress, f"hub.example:{bench.hub}") as (raw, status):
         assert status == 200
         context = ssl.create_default_context(cadata=bench.ca)
         context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
@@ -283,7 +284,7 @@ def test_a_tunnel_leads_to_declared_hosts_only(bench: Bench):
             tls.sendall(b"GET /api/x HTTP/1.1\r\nhost: hub.example\r\n\r\n")
             assert tls.recv(4096).startswith(b"HTTP/1.1 200")
     for authority in ("evil.example:443", "hub.example:22", f"127.0.0.1:{bench.app}"):
-        with _tunnel(bench, authority) as (_, status):
+        with tunnel(bench.egress, authority) as (_, status):
             assert status == 403, authority
 
 
@@ -295,7 +296,7 @@ def test_a_rule_about_requests_opens_no_tunnel_and_changes_at_once(bench: Bench)
         until(lambda: bench.proxied("PUT", authority, "/api/x").status == 403, "the narrower rule")
         assert bench.proxied("GET", authority, "/api/x").status == 200
         assert bench.proxied("GET", authority, "/api/../admin").status == 403
-        with _tunnel(bench, authority) as (_, status):
+        with tunnel(bench.egress, authority) as (_, status):
             assert status == 403
         with bench.upstream("hub.shared/https") as caller:
             assert caller.ask("GET", "/admin").status == 403
@@ -310,7 +311,7 @@ def test_a_deny_of_some_requests_closes_the_tunnel(bench: Bench):
         bench.apply("", more=DENY)
         until(lambda: bench.proxied("DELETE", authority, "/api/x").status == 403, "the deny")
         assert bench.proxied("GET", authority, "/api/x").status == 200
-        with _tunnel(bench, authority) as (_, status):
+        with tunnel(bench.egress, authority) as (_, status):
             assert status == 403
     finally:
         bench.apply("")
@@ -321,20 +322,3 @@ def test_a_host_with_another_name_on_its_certificate_is_not_spoken_to(bench: Ben
     """`other.example` leads to the hub's machine: the certificate does not name it, so nothing is sent."""
     answer = bench.proxied("GET", f"other.example:{bench.hub}", "/api/x")
     assert answer.status == 503
-
-
-class _tunnel:  # noqa: N801  # reads as a verb
-    """A CONNECT to the forward proxy: the socket and the status."""
-
-    def __init__(self, bench: Bench, authority: str) -> None:
-        self.raw = socket.create_connection(("127.0.0.1", bench.egress), timeout=10)
-        self.raw.sendall(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode())
-
-    def __enter__(self) -> tuple[socket.socket, int]:
-        head = b""
-        while b"\r\n\r\n" not in head and (data := self.raw.recv(1)):
-            head += data
-        return self.raw, int(head.split()[1])
-
-    def __exit__(self, *_: object) -> None:
-        self.raw.close()

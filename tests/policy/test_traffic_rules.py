@@ -110,6 +110,13 @@ def test_an_external_host_may_have_traffic():
     assert not loaded.findings
 
 
+@pytest.mark.parametrize("field", ["zones: {}", "rateLimits: [{requests: 1, per: 1s}]", "routes: [{timeout: 1s}]"])
+def test_a_host_outside_has_neither_zones_nor_routes_nor_limits_of_its_own(field: str):
+    """They are for proxies of the mesh; taken in silence they would do nothing."""
+    outside = f"kind: Traffic\nmetadata: {{name: hub, namespace: shared}}\nspec: {{to: {{external: hub}}, {field}}}\n"
+    assert only(load(MESH, HUB, outside)).code == "RF1210"
+
+
 def test_a_second_route_target_that_is_unknown_is_named_in_its_line():
     """The finding points at the part of the split, not at the document."""
     found = only(

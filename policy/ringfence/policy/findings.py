@@ -57,6 +57,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a key set cannot be read, is secret or holds no key to verify by",
             "Write the public keys as the issuer's jwks_uri serves them",
         ),
+        "RF1111": Code(
+            ERROR,
+            "a host outside is a cloud's metadata service, which hands out the machine's credentials",
+            "Remove it: no workload may reach it",
+        ),
         # 12xx: all documents together
         "RF1201": Code(ERROR, "a name is declared twice", "Rename or remove one of the two"),
         "RF1202": Code(ERROR, "a rule names what no document declares", "Declare it, or correct the name or namespace"),

@@ -24,6 +24,7 @@ NOT_ONE_URI = "not-one-uri"
 NOT_MTLS = "not-mtls"
 NO_DENY = "none"
 REVOKED = "revoked"
+FORBIDDEN_ADDRESS = "forbidden-address"
 
 
 def named(name: str) -> str:

@@ -13,6 +13,7 @@ from ringfence.certs.selectors import NAMES, NODE_KINDS, Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.documents import ExternalDocument, HostPort, MeshDocument, Serve, Ttl, WorkloadDocument
 from ringfence.policy.findings import Findings, did_you_mean
+from ringfence.policy.forbidden import is_metadata, is_misspelt_address
 from ringfence.policy.model import External, ExternalPort, Mesh, Port, Protocol, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.tree import Node
@@ -55,6 +56,9 @@ def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findin
     """The external host that *document* means; clashing ports and an unreadable CA are noted."""
     spec, metadata = document.spec, document.metadata
     _check_ports(spec.ports, parsed.node, findings)
+    _check_place(spec.host, "host", parsed.node, findings)
+    if spec.address is not None:
+        _check_place(host_of(spec.address), "address", parsed.node, findings)
     return External(
         namespace=metadata.namespace,
         name=metadata.name,
@@ -64,6 +68,14 @@ def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findin
         ca_pem=_ca(document, parsed, read, findings),
         origin=parsed.origin,
     )
+
+
+def host_of(address: str) -> str:
+    """The host of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`, without brackets."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, colon, number = address.rpartition(":")
+    return host if colon and number.isdigit() and ":" not in host else address
 
 
 def selectors_of(parsed: Parsed, findings: Findings) -> tuple[SelectorSets, SelectorSets]:
@@ -118,6 +130,14 @@ def _check_ports(ports: Sequence[Serve | HostPort], node: Node, findings: Findin
                 findings.add("RF1206", place, f"{what} {value!r} is taken by another port of this document")
             elif value is not None:
                 seen.add((what, value))
+
+
+def _check_place(host: str, field: str, node: Node, findings: Findings) -> None:
+    place = node.at("spec", field)
+    if is_metadata(host):
+        findings.add("RF1111", place, f"{host} is a cloud's metadata service")
+    elif is_misspelt_address(host):
+        findings.add("RF1105", place, f"{host} would be an address to some and a name to others", "Write a.b.c.d")
 
 
 def _ca(document: ExternalDocument, parsed: Parsed, read: Reader, findings: Findings) -> str:

@@ -39,6 +39,7 @@ from ringfence.policy.traffic_document import (
     ZonesRef,
 )
 
+_OF_THE_MESH = ("routes", "rateLimits", "zones")  # and these mean nothing for a host outside
 _OF_REQUESTS = ("timeout", "retries", "routes", "rateLimits")  # fields that mean nothing to a plain connection
 
 
@@ -50,6 +51,8 @@ def traffic_of(document: TrafficDocument, parsed: Parsed, names: Names, findings
         return None
     protocol = _protocol(destination, names)
     _check_fields(parsed, protocol, findings)
+    if destination.key in names.externals:
+        _check_outside(parsed, findings)
     routes = (_route(route, i, references, protocol) for i, route in enumerate(spec.routes or ()))
     return Traffic(
         namespace=document.metadata.namespace,
@@ -99,6 +102,13 @@ def _check_fields(parsed: Parsed, protocol: Protocol, findings: Findings) -> Non
         if health is not None and health.child(form) is not None and not fits:
             what = f"a check by {form} does not fit a port that speaks {protocol.value}"
             _cannot(parsed, ("spec", "healthCheck", form), what, findings)
+
+
+def _check_outside(parsed: Parsed, findings: Findings) -> None:
+    spec = parsed.node.child("spec") or parsed.node
+    for field in _OF_THE_MESH:
+        if spec.child(field) is not None:
+            _cannot(parsed, ("spec", field), f"{field} needs proxies of the mesh, and this host is outside", findings)
 
 
 def _cannot(parsed: Parsed, at: Steps, what: str, findings: Findings) -> None:

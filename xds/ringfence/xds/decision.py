@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ringfence.policy.model import DEFAULT_DENY, NO_DENY, NOT_MTLS, NOT_ONE_URI, named
+from ringfence.policy.model import DEFAULT_DENY, FORBIDDEN_ADDRESS, NO_DENY, NOT_MTLS, NOT_ONE_URI, named
+from ringfence.policy.traffic import RATE_LIMITED
 
 POINT = "ringfence.point"  # where it was decided: one of the POINT_ values
 LISTENER = "ringfence.listener"  # inbound/PORT, outbound/NAME.NAMESPACE/PORT or egress
@@ -49,6 +50,7 @@ POINT_TLS = "envoy.tls"  # handshakes that failed
 POINT_EGRESS = "envoy.egress"  # requests and connections of the workload itself to hosts outside
 POINT_OUTBOUND = "envoy.outbound"  # calls to the mesh that failed on our side: nothing was decided by a rule
 
+_LIMITED = "local_rate_limited"  # what Envoy's filter for rate limits says in DETAILS
 RESPONSE_HEADER = "x-ringfence-decision"  # the decision id (trace id) on a refusal
 
 
@@ -64,7 +66,7 @@ class Decision:
 def decide(attributes: Mapping[str, str]) -> Decision | None:
     """The decision that a log record reports, None when nothing was decided (a connection that asked for nothing).
 
-    Reads POINT, GUARD, DENY, ALLOW, CONNECTION, CONNECTION_RESULT, SHADOW_DENY, SHADOW_ALLOW, TLS_FAILURE.
+    Reads POINT, GUARD, DENY, ALLOW, CONNECTION, CONNECTION_RESULT, DETAILS, SHADOW_DENY, SHADOW_ALLOW, TLS_FAILURE.
     """
     logged = {key: value for key, value in attributes.items() if value not in {"", "-"}}
     # 1. A handshake that failed was refused before any rule could speak; one that did not is no decision.
@@ -77,6 +79,9 @@ def decide(attributes: Mapping[str, str]) -> Decision | None:
     if CONNECTION_RESULT in logged:
         allowed = logged[CONNECTION_RESULT] == "allowed"
         return _with_shadow(logged, allowed=allowed, policy_id=logged.get(CONNECTION, named(DEFAULT_DENY)))
+    # 4. A limit counts what rules have let in; nobody but the proxy writes these details.
+    if logged.get(DETAILS) == _LIMITED:
+        return Decision(allowed=False, policy_id=named(RATE_LIMITED))
     return _of_request(logged) if CODE in logged else None
 
 
@@ -86,7 +91,10 @@ def _of_request(logged: Mapping[str, str]) -> Decision:
         return Decision(allowed=False, policy_id=named(NOT_ONE_URI))
     if logged.get(DENY, named(NO_DENY)) != named(NO_DENY):
         return Decision(allowed=False, policy_id=logged[DENY])
-    # 2. What no rule allows is denied, also what Envoy refused before any filter ran (a path with %00 in it).
+    # 2. An address that nothing may reach was found by DNS, after the rules had spoken.
+    if logged.get(DETAILS, "").endswith(f"[{named(FORBIDDEN_ADDRESS)}]"):
+        return Decision(allowed=False, policy_id=named(FORBIDDEN_ADDRESS))
+    # 3. What no rule allows is denied, also what Envoy refused before any filter ran (a path with %00 in it).
     policy_id = logged.get(ALLOW, named(DEFAULT_DENY))
     return _with_shadow(logged, allowed=policy_id != named(DEFAULT_DENY), policy_id=policy_id)
 

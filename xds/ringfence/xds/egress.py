@@ -6,9 +6,8 @@ Two ways lead there: a loopback listener a declared upstream, and one forward pr
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ringfence.policy.evaluate import in_force
@@ -25,15 +24,15 @@ from ringfence.policy.model import (
     named,
 )
 from ringfence.policy.scope import Upstream, narrowest
-from ringfence.xds import codec, decision, http, matcher, rbac, tcp
+from ringfence.xds import decision, http, matcher, rbac, tcp
 from ringfence.xds.instance import Address
 from ringfence.xds.outbound import loopback, outbound_name
+from ringfence.xds.outside import outside_cluster
+from ringfence.xds.routing import outside_action
 from ringfence.xds.snapshot import Resource
-from ringfence.xds.sources import outside_tls
 from ringfence.xds.telemetry import Reporter
 
 EGRESS = "egress"
-_FOREVER = timedelta(0)
 _NO_DENY = matcher.act(named(NO_DENY), allow=True)
 _DEFAULT_DENY = matcher.act(named(DEFAULT_DENY), allow=False)
 
@@ -53,14 +52,15 @@ class Egress:
         where = outbound_name(upstream)
         external, port = self._declared(upstream)
         rules = self._rules(Destination(upstream.key, upstream.port))
-        yield self._cluster(where, external, port, tls=port.tls)
+        yield self._cluster(where, upstream, tls=port.tls)
         if not upstream.protocol.is_http:
             log = self._reporter.connections(decision.POINT_EGRESS, where)
             proxy = tcp.proxy(where, where, log, wait_for_data=True)
             yield loopback(where, address, [*rbac.constant_filters(where, rules), proxy])
             return
         yield from self._policies(where, lambda some, end: matcher.sequence(some, matcher.on_requests, end), rules)
-        yield http.one_route(where, where, host_rewrite_literal=external.host)
+        traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
+        yield http.one_route(where, where, host_rewrite_literal=external.host, **outside_action(traffic))
         yield loopback(where, address, [self._manager(where)], http.needs(where))
 
     def forward_proxy(self, upstreams: Sequence[Upstream], address: Address) -> Iterator[tuple[str, Resource]]:
@@ -72,10 +72,12 @@ class Egress:
             names = _authorities(external, port, taken=by_authority)
             by_authority |= dict.fromkeys(names, self._rules(Destination(upstream.key, upstream.port)))
             plain, tunnel = f"{EGRESS}/{upstream.name}", f"{EGRESS}/{upstream.name}/tunnel"
-            yield self._cluster(tunnel, external, port, tls=False)
+            yield self._cluster(tunnel, upstream, tls=False)
             if port.protocol.is_http:
-                yield self._cluster(plain, external, port, tls=port.tls)
-            hosts.append(_host(upstream.name, names, tunnel, plain if port.protocol.is_http else None, external.host))
+                yield self._cluster(plain, upstream, tls=port.tls)
+            traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
+            action = {"cluster": plain, "host_rewrite_literal": external.host, **outside_action(traffic)}
+            hosts.append(_host(upstream.name, names, tunnel, action if port.protocol.is_http else None))
         yield from self._authority_policies(by_authority)
         yield http.routes(EGRESS, [*hosts, _NOWHERE])
         yield loopback(EGRESS, address, [self._manager(EGRESS, upgrade_configs=[_CONNECT])], http.needs(EGRESS))
@@ -125,24 +127,10 @@ class Egress:
         yield rbac.policy_resource(rbac.deny_name(EGRESS), deny)
         yield rbac.policy_resource(rbac.allow_name(EGRESS), allow)
 
-    def _cluster(self, name: str, external: External, port: ExternalPort, *, tls: bool) -> tuple[str, Resource]:
-        address, number = _where(external, port)
-        roots = {"inline_string": external.ca_pem} if external.ca_pem else {"filename": self._roots}
-        fields: dict[str, Any] = {}
-        if tls:
-            fields["transport_socket"] = outside_tls(external.host, is_address=_is_address(external.host), roots=roots)
-        if port.protocol.is_http:
-            fields["typed_extension_protocol_options"] = http.protocol_options(port.protocol)
-        endpoint = {"address": {"socket_address": {"address": address, "port_value": number}}}
-        cluster = codec.build(
-            "envoy.config.cluster.v3.Cluster",
-            name=name,
-            type="STATIC" if _is_address(address) else "STRICT_DNS",
-            connect_timeout=timedelta(seconds=10),
-            load_assignment={"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
-            **fields,
-        )
-        return codec.resource(name, cluster)
+    def _cluster(self, name: str, upstream: Upstream, *, tls: bool) -> tuple[str, Resource]:
+        external, port = self._declared(upstream)
+        traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
+        return outside_cluster(name, external, port, tls=tls, roots=self._roots, traffic=traffic)
 
 
 # What the policy denies has no route either.
@@ -170,29 +158,12 @@ def _authorities(external: External, port: ExternalPort, taken: Any) -> list[str
     return [name for name in spelled if name not in taken]
 
 
-def _host(name: str, domains: list[str], tunnel: str, plain: str | None, rewritten: str) -> dict[str, Any]:
+def _host(name: str, domains: list[str], tunnel: str, plain: dict[str, Any] | None) -> dict[str, Any]:
     connect = {"match": {"connect_matcher": {}}, "route": {"cluster": tunnel, "upgrade_configs": [_TUNNEL]}}
     routes: list[dict[str, Any]] = [connect]
     if plain:
-        action = {"cluster": plain, "timeout": _FOREVER, "host_rewrite_literal": rewritten}
-        routes.append({"match": {"prefix": "/"}, "route": action})
+        routes.append({"match": {"prefix": "/"}, "route": plain})
     return {"name": name, "domains": domains, "routes": routes}
 
 
 _TUNNEL: dict[str, Any] = {"upgrade_type": "CONNECT", "connect_config": {}}
-
-
-def _where(external: External, port: ExternalPort) -> tuple[str, int]:
-    """Where to connect: the address that the document gives, with its own port if it has one, else the host."""
-    host, colon, number = external.address.rpartition(":")
-    if colon and number.isdigit():
-        return host, int(number)
-    return external.address or external.host, port.number
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -95,10 +95,10 @@ def one_route(where: str, cluster: str, **action: Any) -> tuple[str, Resource]:
     return routes(where, [{"name": "all", "domains": ["*"], "routes": [route]}])
 
 
-def protocol_options(protocol: Protocol) -> dict[str, Any]:
-    """The cluster option that fixes HTTP/2 for gRPC and HTTP/1.1 for HTTP."""
+def protocol_options(protocol: Protocol, filters: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The cluster option that fixes HTTP/2 for gRPC and HTTP/1.1 for HTTP; *filters* stand behind the router."""
     version = "http2_protocol_options" if protocol is Protocol.GRPC else "http_protocol_options"
-    return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}})}
+    return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}}, http_filters=filters)}
 
 
 def _decision_header() -> dict[str, Any]:

@@ -45,6 +45,18 @@ def retry_policy(retries: Retries | None) -> dict[str, Any]:
     return policy | {"host_selection_retry_max_attempts": 3}
 
 
+def outside_action(traffic: Traffic | None) -> dict[str, Any]:
+    """What a route to a host outside has beside its cluster; nothing is tried again unless the document says so."""
+    if traffic is None:
+        return {}
+    action: dict[str, Any] = {"timeout": traffic.timeout or _FOREVER}
+    if traffic.retries is not None:
+        action["retry_policy"] = retry_policy(traffic.retries)
+    if traffic.idle_timeout is not None:
+        action["idle_timeout"] = traffic.idle_timeout
+    return action
+
+
 def _routes(route: Route, own: str, traffic: Traffic, cluster_of: ClusterOf) -> Iterator[dict[str, Any]]:
     action = _action(route, own, traffic, cluster_of)
     if not route.match:
