@@ -14,6 +14,7 @@ from ringfence.policy.traffic import Balance, HealthCheck, Limits, OutlierDetect
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 _CHECK_EVERY, _CHECK_TIMEOUT = timedelta(seconds=5), timedelta(seconds=1)
+_CHECK_HOST = "health-check"  # Envoy's default is the cluster's name, whose slashes no authority may have (RFC 3986)
 _EJECT_EVERY, _EJECT_FOR = timedelta(seconds=5), timedelta(seconds=30)
 _POLICIES = {
     Balance.ROUND_ROBIN: "ROUND_ROBIN",
@@ -95,9 +96,9 @@ def _health(check: HealthCheck, protocol: Protocol) -> dict[str, Any]:
     }
     if check.http is not None:
         codec = "HTTP2" if protocol is Protocol.GRPC else "HTTP1"
-        fields["http_health_check"] = {"path": check.http, "codec_client_type": codec}
+        fields["http_health_check"] = {"path": check.http, "host": _CHECK_HOST, "codec_client_type": codec}
     elif check.grpc is not None:
-        fields["grpc_health_check"] = {"service_name": check.grpc}
+        fields["grpc_health_check"] = {"service_name": check.grpc, "authority": _CHECK_HOST}
     else:
         fields["tcp_health_check"] = {}
     return fields
