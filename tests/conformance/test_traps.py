@@ -1,4 +1,4 @@
-"""Traps that show in what we write, before a proxy reads it; those that need a real one are held beside what they try."""
+"""Traps that show in what we write, before a proxy reads it; others are held beside what they try."""
 
 from __future__ import annotations
 
