@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import pytest
 from ringfence.xds import decision
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
-from tests.e2e.identities import Domain, secrets
+from tests.e2e.identities import Domain, secrets, web_server
 from tests.e2e.outside import tunnel
 from tests.e2e.plane import Plane
 from tests.e2e.proxies import Caller, envoy, http_app, listening
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
 # c-ares answers for every name below `localhost` with loopback (RFC 6761), as a resolver does that rebinds a name.
 REBOUND = "rebound.localhost"
-EXTERNALS = ("rebound", "here", "silent")
+EXTERNALS = ("rebound", "here", "silent", "vault")
 RULES = f"""
 kind: External
 metadata: {{name: rebound, namespace: shared}}
@@ -33,6 +34,13 @@ spec: {{host: {REBOUND}, ports: [{{name: http, port: APP_PORT, protocol: http, t
 kind: External
 metadata: {{name: here, namespace: shared}}
 spec: {{host: localhost, address: "127.0.0.1:APP_PORT", ports: [{{name: http, port: 80, protocol: http, tls: false}}]}}
+---
+kind: External
+metadata: {{name: vault, namespace: shared}}
+spec:
+  host: vault.example
+  address: 127.0.0.1
+  ports: [{{name: http, port: VAULT_PORT, protocol: tcp, tls: passthrough}}]
 ---
 kind: External
 metadata: {{name: silent, namespace: shared}}
@@ -60,6 +68,13 @@ class Bench:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.app = stack.enter_context(http_app())
+        identity, ca = web_server("vault.example")
+        (folder / "vault.pem").write_bytes(identity.chain + identity.key)
+        self.trust = ssl.create_default_context(cadata=ca.decode())
+        self.trust.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(folder / "vault.pem")
+        self.vault = stack.enter_context(http_app(tls))
         self.silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # nobody accepts, so nobody answers
         self.to = {name: ("127.0.0.1", free_port()) for name in (f"{each}.shared/http" for each in EXTERNALS)}
         self.egress = free_port()
@@ -74,7 +89,11 @@ class Bench:
 
     def apply(self) -> None:
         """Compile and push."""
-        rules = RULES.replace("APP_PORT", str(self.app)).replace("SILENT_PORT", str(self.silent.getsockname()[1]))
+        rules = (
+            RULES.replace("APP_PORT", str(self.app))
+            .replace("VAULT_PORT", str(self.vault))
+            .replace("SILENT_PORT", str(self.silent.getsockname()[1]))
+        )
         model = intent.model_of(intent.MESH, intent.TRAINER, rules, now=datetime.now(UTC))
         self.workload = model.workloads["team-a/trainer"]
         instance = Instance("trainer", upstream=self.to, egress=("127.0.0.1", self.egress))
@@ -120,3 +139,36 @@ def test_a_host_outside_has_its_traffic_policy(bench: Bench):
     with Caller(bench.to["silent.shared/http"][1]) as caller:
         assert caller.ask("GET", "/models").status == 504
     assert bench.plane.nacks == []
+
+
+def test_a_workloads_own_tls_passes_through_to_the_host_that_it_asks_for(bench: Bench):
+    """The certificate that it sees is the host's own: the proxy has no key for it and sees nothing within."""
+    raw = socket.create_connection(bench.to["vault.shared/http"], timeout=10)
+    with bench.trust.wrap_socket(raw, server_hostname="vault.example") as tls:
+        tls.sendall(b"GET /secret HTTP/1.1\r\nhost: vault.example\r\n\r\n")
+        assert tls.recv(4096).startswith(b"HTTP/1.1 200")
+    log = bench.plane.log(point=decision.POINT_EGRESS, server_name="vault.example")
+    decided = decision.decide(log)
+    assert decided is not None
+    assert decided.policy_id.startswith("team-a/out@")
+
+
+@pytest.mark.parametrize("asked", ["evil.example", "sub.vault.example", "vault.example.evil.test", None])
+def test_tls_that_asks_for_another_name_goes_nowhere(bench: Bench, asked: str | None):
+    """Nor does TLS that asks for none; the refusal is on record with the name that was asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(bench.to["vault.shared/http"], timeout=10) as raw,
+        pytest.raises((ssl.SSLError, ConnectionError)),
+    ):
+        context.wrap_socket(raw, server_hostname=asked)
+    log = bench.plane.log(point=decision.POINT_EGRESS, server_name=asked or "-")
+    assert decision.decide(log) == decision.Decision(allowed=False, policy_id="default-deny@builtin")
+
+
+def test_what_is_not_tls_does_not_pass_through(bench: Bench):
+    """A port for TLS is none for anything else."""
+    with socket.create_connection(bench.to["vault.shared/http"], timeout=10) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nhost: vault.example\r\n\r\n")
+        assert raw.recv(100) == b""

@@ -3,7 +3,7 @@
 import pytest
 
 from ringfence.certs.selectors import NAMES
-from tests.policy.intent import MESH, PULL, REGISTRY, TRAINER, load, model_of, only
+from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, load, model_of, only
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,24 @@ def test_a_selector_that_no_attestor_makes_is_an_error(written: str, hint: str):
         )
         found = only(load(MESH, TRAINER.replace("[{unix.uid: 1001}]", new), REGISTRY, PULL))
         assert (found.code, found.hint) == ("RF1106", hint)
+
+
+def test_tls_that_passes_through_is_tcp_to_the_proxy():
+    """The proxy sees no request within it, so rules about requests could not be judged."""
+    passing = HUB.replace("protocol: http", "protocol: tcp, tls: passthrough")
+    port = model_of(MESH, passing).externals["shared/hub"].ports[0]
+    assert (port.tls, port.passthrough) == (False, True)
+    found = only(load(MESH, HUB.replace("protocol: http", "protocol: http, tls: passthrough")))
+    assert found.code == "RF1104"
+    assert "tls: true" in found.hint
+
+
+def test_whose_tls_it_is_changes_the_meaning():
+    """A proxy that sees requests and one that does not are two policies."""
+    tcp = HUB.replace("protocol: http", "protocol: tcp")
+    variants = [
+        tcp,
+        tcp.replace("protocol: tcp", "protocol: tcp, tls: false"),
+        tcp.replace("protocol: tcp", "protocol: tcp, tls: passthrough"),
+    ]
+    assert len({model_of(MESH, text).revision for text in variants}) == 3

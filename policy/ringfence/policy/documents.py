@@ -94,12 +94,22 @@ class WorkloadSpec(Part):
 
 
 class HostPort(Part):
-    """A port of a host outside; with tls the proxy originates TLS and checks the host's name."""
+    """A port of a host outside: TLS by the proxy, which checks the name, by the workload itself, or (false) none."""
 
     name: Name
     port: PortNumber
     protocol: Literal["http", "grpc", "tcp", "postgres"]
-    tls: bool = True
+    tls: bool | Literal["passthrough"] = True
+
+    @model_validator(mode="after")
+    def _can_be_seen(self) -> Self:
+        if self.tls == "passthrough" and self.protocol != "tcp":
+            raise problem(
+                "RF1104",
+                f"the proxy sees no {self.protocol} within the workload's own TLS",
+                "Write protocol: tcp, or tls: true to have requests judged",
+            )
+        return self
 
 
 class ExternalSpec(Part):

@@ -67,7 +67,9 @@ def external_meaning(external: External) -> dict[str, Any]:
         "key": external.key,
         "host": external.host,
         "address": external.address,
-        "ports": sorted([p.name, p.number, p.protocol.value, p.tls] for p in external.ports),
+        "ports": sorted(
+            [p.name, p.number, p.protocol.value, "passthrough" if p.passthrough else p.tls] for p in external.ports
+        ),
         "ca": external.ca_pem,
     }
 

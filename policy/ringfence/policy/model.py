@@ -110,12 +110,16 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class ExternalPort:
-    """A port of a host outside; with `tls` the proxy originates TLS 1.2+ and checks the host's name."""
+    """A port of a host outside; with `tls` the proxy originates TLS 1.2+ and checks the host's name.
+
+    With `passthrough` the workload does, and the proxy lets through only what asks for the host by name (SNI).
+    """
 
     name: str
     number: int
     protocol: Protocol
     tls: bool
+    passthrough: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,10 @@ def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findin
         name=metadata.name,
         host=spec.host,
         address=spec.address or "",
-        ports=tuple(ExternalPort(p.name, p.port, Protocol(p.protocol), p.tls) for p in spec.ports),
+        ports=tuple(
+            ExternalPort(p.name, p.port, Protocol(p.protocol), p.tls is True, p.tls == "passthrough")
+            for p in spec.ports
+        ),
         ca_pem=_ca(document, parsed, read, findings),
         origin=parsed.origin,
     )

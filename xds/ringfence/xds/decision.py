@@ -35,6 +35,7 @@ TLS_FAILURE = "ringfence.tls.failure"  # why TLS with the caller failed
 METHOD = "ringfence.method"
 PATH = "ringfence.path"  # canonical, with its query
 AUTHORITY = "ringfence.authority"
+SERVER_NAME = "ringfence.server_name"  # that a TLS client asked for (SNI), where its TLS passes through
 TRACE_ID = "ringfence.trace_id"
 SPAN_ID = "ringfence.span_id"
 STREAM_ID = "ringfence.stream_id"  # the decision id of a TCP connection

@@ -56,7 +56,9 @@ class Egress:
         if not upstream.protocol.is_http:
             log = self._reporter.connections(decision.POINT_EGRESS, where)
             proxy = tcp.proxy(where, where, log, wait_for_data=True)
-            yield loopback(where, address, [*rbac.constant_filters(where, rules), proxy])
+            asked = external.host if port.passthrough else ""
+            filters = [*rbac.constant_filters(where, rules, asked), proxy]
+            yield loopback(where, address, filters, inspect=port.passthrough)
             return
         yield from self._policies(where, lambda some, end: matcher.sequence(some, matcher.on_requests, end), rules)
         traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))

@@ -133,6 +133,14 @@ def by_authority(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
     return {"matcher_list": {"matchers": matchers}, "on_no_match": otherwise}
 
 
+def by_server_name(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
+    """By the name that a TLS client asks for (SNI), which Envoy writes in lower case; one that asks for none has ""."""
+    return {
+        "matcher_tree": {"input": _server_name(), "exact_match_map": {"map": dict(found)}},
+        "on_no_match": otherwise,
+    }
+
+
 def first_of(rules: Sequence[Rule], conditions: Conditions) -> Fields:
     """What follows for a caller whom all these rules mean: the first whose conditions hold decides.
 
@@ -220,6 +228,13 @@ def _header(name: str, value_match: Fields) -> Fields:
 def _uri_san() -> Fields:
     return codec.extension(
         "envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
+    )
+
+
+@cache
+def _server_name() -> Fields:
+    return codec.extension(
+        "envoy.matching.inputs.server_name", "envoy.extensions.matching.common_inputs.network.v3.ServerNameInput"
     )
 
 

@@ -23,6 +23,7 @@ from ringfence.xds.sources import by_ads, client_tls
 from ringfence.xds.telemetry import Reporter
 from ringfence.xds.types import ENDPOINT, ROUTE
 
+_TLS_INSPECTOR = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 Endpoints = Mapping[tuple[str, str], tuple[Endpoint, ...]]
 
 _UNAVAILABLE = 503  # RFC 9110 section 15.6.4: no fault of the caller
@@ -86,16 +87,19 @@ def loopback(
     filters: list[dict[str, Any]],
     needs: Iterable[tuple[str, str]] = (),
     chain: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    inspect: bool = False,
 ) -> tuple[str, Resource]:
     """A listener for the workload itself: plaintext, on an address that only this host can reach.
 
-    *chain* is what its filter chain has beside the filters.
+    *chain* is what its filter chain has beside the filters; with *inspect* it learns what name a TLS client asks for.
     """
     listener = codec.build(
         "envoy.config.listener.v3.Listener",
         name=where,
         address=socket_address(address),
         enable_reuse_port={"value": False},  # or another process of this user could bind it too
+        listener_filters=[codec.extension("envoy.filters.listener.tls_inspector", _TLS_INSPECTOR)] if inspect else [],
         filter_chains=[{"name": where, "filters": filters, **chain}],
         traffic_direction="OUTBOUND",
         stat_prefix=where,

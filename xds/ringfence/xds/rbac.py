@@ -155,21 +155,25 @@ def connection_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
     return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
 
 
-def constant_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
+def constant_filters(where: str, rules: PortRules, server_name: str = "") -> list[dict[str, Any]]:
     """The network filters of a loopback listener, where the only caller is the workload itself: *rules* mean it.
 
-    The first rule of each kind speaks; shadow rules come in front, as in `connection_filters`.
+    The first rule of each kind speaks; shadow rules come in front, as in `connection_filters`. With *server_name* it
+    speaks of TLS clients that ask for that name alone (SNI); any other connection is denied by default.
     """
     filters = []
     for prefix, some in ((SHADOW + DENY, rules.shadow_deny), (SHADOW + ALLOW, rules.shadow_allow)):
         if some:
-            filters.append(_network(prefix, where, shadow_matcher=_constant(some)))
-    enforced = _constant(rules.deny or rules.allow)
+            filters.append(_network(prefix, where, shadow_matcher=_constant(some, server_name)))
+    enforced = _constant(rules.deny or rules.allow, server_name)
     return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
 
 
-def _constant(rules: tuple[Rule, ...]) -> Any:
-    return matcher.as_matcher({"on_no_match": matcher.decided(rules[0]) if rules else _DEFAULT_DENY})
+def _constant(rules: tuple[Rule, ...], server_name: str) -> Any:
+    verdict = matcher.decided(rules[0]) if rules else _DEFAULT_DENY
+    if not server_name:
+        return matcher.as_matcher({"on_no_match": verdict})
+    return matcher.as_matcher(matcher.by_server_name({server_name: verdict}, _DEFAULT_DENY))
 
 
 def _network(prefix: str, where: str, **matchers: Any) -> dict[str, Any]:

@@ -49,6 +49,7 @@ _REQUEST = {
 # Network RBAC writes no enforced metadata: the shadow twin of the enforced tree speaks for it.
 _CONNECTION = {
     decision.DETAILS: "%CONNECTION_TERMINATION_DETAILS%",
+    decision.SERVER_NAME: "%REQUESTED_SERVER_NAME%",
     decision.CONNECTION: _NETWORK.format(_SHADOW.format(rbac.CONNECTION)),
     decision.CONNECTION_RESULT: _NETWORK.format(f"{rbac.CONNECTION}shadow_engine_result"),
     decision.SHADOW_DENY: _NETWORK.format(_SHADOW.format(rbac.SHADOW + rbac.DENY)),
