@@ -78,6 +78,7 @@ def test_a_port_has_one_traffic():
 @pytest.mark.parametrize(
     ("old", "new", "code"),
     [
+        ("rateLimits: [{requests: 100, per: 1s}]", "rateLimits: [{requests: 100, per: 49ms}]", "RF1104"),
         ("port: http}", "port: db}", "RF1210"),  # requests on a port that has none
         ("workload: registry, port: http}", "workload: registri, port: http}", "RF1202"),
         ("healthCheck: {http: /healthz", 'healthCheck: {grpc: "x"', "RF1210"),

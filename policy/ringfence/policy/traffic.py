@@ -13,6 +13,8 @@ from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import Destination, Origin
 from ringfence.policy.paths import PathPattern
 
+RATE_LIMITED = "rate-limited"  # the name of the decision that a rate limit makes; no rule's id is like it
+
 
 class Balance(Enum):
     """How a proxy of a port is chosen for the next request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from ringfence.policy.fields import Count, Method, Name, Path, Percent, Span, Text, problem
 from ringfence.policy.part import SOME, DestinationRef, DocumentPart, HeaderRef, Metadata, Part
 
+_SHORTEST = timedelta(milliseconds=50)  # of a token bucket, in Envoy's local_rate_limit.proto
 RetryOn = Literal["connect-failure", "refused-stream", "reset", "unavailable", "gateway-error", "5xx"]
 
 
@@ -132,6 +134,13 @@ class RateLimitRef(Part):
     per: Span
     burst: Count | None = None
     by: Literal["caller", "all"] = "caller"
+
+    @field_validator("per")
+    @classmethod
+    def _can_be_counted(cls, per: timedelta) -> timedelta:
+        if per < _SHORTEST:
+            raise problem("RF1104", "a rate limit counts 50ms and longer", "Write more requests per longer span")
+        return per
 
 
 class TrafficSpec(Part):

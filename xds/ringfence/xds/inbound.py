@@ -89,7 +89,9 @@ def _serial() -> dict[str, Any]:
     return codec.extension("ringfence.peer.serial", _FILTER_STATE, on_downstream_tls_handshake=[value])
 
 
-def _requests(where: str, traffic: Traffic | None, reporter: Reporter, verifying: list[dict[str, Any]]) -> dict[str, Any]:
+def _requests(
+    where: str, traffic: Traffic | None, reporter: Reporter, verifying: list[dict[str, Any]]
+) -> dict[str, Any]:
     return http.manager(
         where,
         filters=[rbac.guard_filter(), *verifying, *http.policy_filters(where), *limits.places(where, traffic)],

@@ -16,6 +16,7 @@ from ringfence.policy.headers import Headers
 from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule
 from ringfence.policy.scope import narrowest
 from ringfence.policy.tokens import NONE, Tokens
+from ringfence.policy.traffic import RATE_LIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
     """What would allow a denied *record*, as the attribute `nearest`; nothing for an allowed one."""
     if record.rule == REVOKED:
         return {"nearest": "no Allow, while that is revoked"}
+    if record.rule == RATE_LIMITED:
+        return {"nearest": "the rules that there are, once the limit has room again"}
     denied = None if record.allowed else _denied_of(model, record)
     found = nearest_allow(model, denied, now) if denied is not None else None
     return {"nearest": str(found)} if found is not None else {}

@@ -20,6 +20,7 @@ from ringfence.broker.evidence.book import RuleBook
 from ringfence.broker.evidence.forward import Forwarder
 from ringfence.broker.evidence.join import joined
 from ringfence.broker.evidence.judge import Question, judge
+from ringfence.broker.evidence.limited import tell_limited
 from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.receive import records_of, spans_of
 from ringfence.broker.evidence.record import HTTP, Filter, Record
@@ -85,6 +86,7 @@ class Evidence:
             "decisions": self.decisions.added,
             "decisions_kept": len(self.decisions),
             "decisions_evicted": self.decisions.evicted,
+            "decisions_rate_limited": self.decisions.limited,
             "decisions_missed_by_followers": self.decisions.missed,
             "spans": self.spans.added,
             "exports_refused": self.refused,
@@ -158,6 +160,7 @@ class Evidence:
     def _joined(self, record: Record) -> admin_pb2.Decision:
         decision = joined(record, self._rules)
         tell_revoked(decision, self._revocations())
+        tell_limited(decision, self._model())
         return decision
 
     def _explained(self, record: Record) -> admin_pb2.Decision:

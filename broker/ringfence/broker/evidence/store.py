@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ringfence.broker.evidence.record import Filter, Record
+from ringfence.policy.traffic import RATE_LIMITED
 
 CAPACITY = 10_000
 _FOLLOWER_CAPACITY = 1_000
@@ -23,6 +24,7 @@ class DecisionStore:
         self._waiters: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._followers: set[asyncio.Queue[Record]] = set()
         self.added = 0
+        self.limited = 0  # of those, for a rate limit
         self.evicted = 0
         self.missed = 0  # by followers who did not keep up
 
@@ -36,6 +38,7 @@ class DecisionStore:
         self._records.append(record)
         self._by_id.setdefault(record.id, []).append(record)
         self.added += 1
+        self.limited += record.rule == RATE_LIMITED
         for waiter in self._waiters.pop(record.id, ()):
             if not waiter.done():
                 waiter.set_result(None)

@@ -1,0 +1,31 @@
+"""A refusal for a rate limit, told: whose limit it was, and where that is written."""
+
+from __future__ import annotations
+
+from ringfence.admin.v1 import admin_pb2
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.model import Destination, Model
+from ringfence.policy.traffic import RATE_LIMITED, RateLimit
+
+
+def tell_limited(decision: admin_pb2.Decision, model: Model | None) -> None:
+    """Add to a *decision* by a rate limit the Traffic document of the port, as it is in force now."""
+    if decision.rule != RATE_LIMITED or model is None:
+        return
+    try:
+        workload = model.workload_of(SpiffeId.parse(decision.destination))
+    except RingfenceError:
+        return
+    port = decision.attributes.get("listener", "").removeprefix("inbound/")
+    traffic = model.traffic.get(Destination(workload.key, port)) if workload is not None else None
+    if traffic is None:
+        return
+    decision.path, decision.line = traffic.origin.path, traffic.origin.line
+    limits = " and ".join(_in_words(limit) for limit in traffic.rate_limits)
+    decision.reason = f"rules allow this, and Traffic {traffic.key} lets {limits or 'no such limit any more'}"
+
+
+def _in_words(limit: RateLimit) -> str:
+    who = "each caller" if limit.by_caller else "all together"
+    return f"{who} have {limit.requests} requests every {limit.per.total_seconds():g} s, {limit.burst} at once"
