@@ -312,3 +312,24 @@ async def test_a_node_says_where_it_runs(world: tuple[Fleet, int], identities: I
         assert await ads.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     assert (row.region, row.zone) == ("eu", "eu-1")
+
+
+async def test_a_goodbye_is_for_the_callers_own_proxies(world: tuple[Fleet, int], identities: Identities) -> None:
+    """Another workload's certificate takes nobody's endpoints away, whatever node it names."""
+    fleet, port = world
+    fleet.apply(model(MESH + PULL))
+
+    async def leave(path: str, node_id: str) -> Any:
+        async with identities.channel(port, path) as channel:
+            proxy = Client(channel, service_of(proxy_pb2, "Proxy"))
+            return await proxy.Leave(proxy_pb2.LeaveRequest(node=node_id))
+
+    async with stream(identities, port, REGISTRY) as ads:
+        await ads.ask(type_url=LISTENER, node=node("r", inbound={"http": "127.0.0.1:4001"}))
+        await ads.read()
+        await leave(TRAINER, "r")
+        assert fleet._offers.of("shared/registry", "http")
+        await leave(REGISTRY, "r")
+        assert not fleet._offers.of("shared/registry", "http")
+    with pytest.raises(grpc.aio.AioRpcError, match="names no node"):
+        await leave(REGISTRY, "")

@@ -255,3 +255,32 @@ async def test_a_run_is_where_its_agent_is_unless_it_is_told(
 
     assert run.returncode == 0, err.decode()
     assert tuple(json.loads(out)) == expected
+
+
+async def test_term_reaches_a_workload_after_its_callers(world: World) -> None:
+    """A run that serves says goodbye, once, and its proxy's node is what it names."""
+    world.described.served.append(proxy_pb2.Served(name="http", port=8080))
+    run = await world.run(PYTHON, "-c", WAIT_FOR_TERM)
+    assert run.stdout is not None
+    await run.stdout.readline()
+    assert world.left == []
+    run.send_signal(signal.SIGTERM)
+
+    assert await run.wait() == 5
+    (node,) = world.left
+    assert node.startswith("team-a/trainer/")
+
+
+async def test_a_run_that_ends_by_itself_says_goodbye_and_one_that_serves_nothing_does_not(world: World) -> None:
+    """Callers are told; where there are none, nobody is asked."""
+    run = await world.run(PYTHON, "-c", WAIT_FOR_TERM)
+    assert run.stdout is not None
+    await run.stdout.readline()
+    run.send_signal(signal.SIGTERM)
+    assert await run.wait() == 5
+    assert world.left == []
+
+    world.described.served.append(proxy_pb2.Served(name="http", port=8080))
+    run = await world.run(PYTHON, "-c", "")
+    assert await run.wait() == 0
+    assert len(world.left) == 1

@@ -67,6 +67,7 @@ class World:
     identity: str = TRAINER
     refusal: Status | None = None
     described: proxy_pb2.DescribeResponse = field(default_factory=lambda: proxy_pb2.DescribeResponse(spiffe_id=TRAINER))
+    left: list[str] = field(default_factory=list)  # node ids that said goodbye
     locality: dict[str, str] = field(default_factory=dict)
     launches: list[tuple[str, str, int | None]] = field(default_factory=list)
     launched: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,7 +84,9 @@ class World:
         self.envoy.chmod(0o755)
         self.proxy_state("LIVE")
         proxy = service_of(proxy_pb2, "Proxy")
-        self._server = Lane(methods_of(proxy, {"Describe": self._describe}, peer_certificate=True))
+        self._server = Lane(
+            methods_of(proxy, {"Describe": self._describe, "Leave": self._leave}, peer_certificate=True)
+        )
         self.server = f"127.0.0.1:{await self._server.listen_tcp('127.0.0.1', 0, self._tls)}"
         await self.start_agent()
         return self
@@ -166,6 +169,10 @@ class World:
     async def _describe(self, call: Call) -> None:
         await call.receive()
         await call.send(self.described)
+
+    async def _leave(self, call: Call) -> None:
+        self.left.append((await call.receive()).node)
+        await call.send(proxy_pb2.LeaveResponse(callers=0))
 
     def _issue(self, spiffe_id: str, dns_names: tuple[str, ...] = ()) -> tuple[Any, tuple[bytes, ...]]:
         key = ec.generate_private_key(ec.SECP256R1())

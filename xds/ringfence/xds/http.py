@@ -17,6 +17,9 @@ _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _MUTATION = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 _FOREVER = timedelta(0)
+# On an answer of the called side's proxy: the workload never saw the request, so that a caller may send it elsewhere.
+UNSENT = "x-ringfence-unsent"
+_CONNECT_FAILED = "UF"  # Envoy's response flag
 
 # Rules are matched against the path that is left when every trick is out of it (design section 7.6).
 _HARDENED: dict[str, Any] = {
@@ -99,6 +102,16 @@ def protocol_options(protocol: Protocol, filters: Sequence[dict[str, Any]] = ())
     """The cluster option that fixes HTTP/2 for gRPC and HTTP/1.1 for HTTP; *filters* stand behind the router."""
     version = "http2_protocol_options" if protocol is Protocol.GRPC else "http_protocol_options"
     return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}}, http_filters=filters)}
+
+
+def tells_unsent() -> dict[str, Any]:
+    """The local replies of a called side's proxy, marked where its workload could not be connected to.
+
+    It is so while a workload starts. A workload that forges the mark has its own requests sent elsewhere, or repeated.
+    """
+    failed = {"response_flag_filter": {"flags": [_CONNECT_FAILED]}}
+    mark = {"header": {"key": UNSENT, "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"mappers": [{"filter": failed, "headers_to_add": [mark]}]}
 
 
 def _decision_header() -> dict[str, Any]:

@@ -100,6 +100,7 @@ def _requests(
         # The workload learns who calls from one header, which a caller cannot forge.
         forward_client_cert_details="SANITIZE_SET",
         set_current_client_cert_details={"uri": True},
+        local_reply_config=http.tells_unsent(),
     )
 
 

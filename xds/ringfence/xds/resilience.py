@@ -13,6 +13,8 @@ from ringfence.policy.model import Protocol
 from ringfence.policy.traffic import Balance, HealthCheck, Limits, OutlierDetection, Retries, Traffic
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
+# Envoy's default of 3 at once would fail what a proxy that is gone never got; it costs the others nothing to take it.
+_UNSENT_RETRIES = 1024
 _CHECK_EVERY, _CHECK_TIMEOUT = timedelta(seconds=5), timedelta(seconds=1)
 _CHECK_HOST = "health-check"  # Envoy's default is the cluster's name, whose slashes no authority may have (RFC 3986)
 _EJECT_EVERY, _EJECT_FOR = timedelta(seconds=5), timedelta(seconds=30)
@@ -26,10 +28,11 @@ _POLICIES = {
 def cluster_fields(traffic: Traffic | None, protocol: Protocol) -> dict[str, Any]:
     """The fields of `envoy.config.cluster.v3.Cluster` that *traffic* means for a port that speaks *protocol*."""
     if traffic is None:
-        return {"connect_timeout": _CONNECT_TIMEOUT}
-    fields: dict[str, Any] = {"connect_timeout": traffic.connect_timeout or _CONNECT_TIMEOUT}
-    if traffic.limits is not None or traffic.retries is not None:
-        fields["circuit_breakers"] = _breakers(traffic.limits, traffic.retries)
+        return {"connect_timeout": _CONNECT_TIMEOUT, "circuit_breakers": _breakers(None, None)}
+    fields: dict[str, Any] = {
+        "connect_timeout": traffic.connect_timeout or _CONNECT_TIMEOUT,
+        "circuit_breakers": _breakers(traffic.limits, traffic.retries),
+    }
     if traffic.outlier_detection is not None:
         fields["outlier_detection"] = _outliers(traffic.outlier_detection, protocol)
     if traffic.balance is not None:
@@ -38,6 +41,8 @@ def cluster_fields(traffic: Traffic | None, protocol: Protocol) -> dict[str, Any
         fields["common_lb_config"] = {"healthy_panic_threshold": {"value": float(traffic.zones.panic_percent)}}
     if traffic.health_check is not None:
         fields["health_checks"] = [_health(traffic.health_check, protocol)]
+        # Envoy would keep an endpoint that is gone from its cluster for as long as it answers its checks.
+        fields["ignore_health_on_host_removal"] = True
     return fields
 
 
@@ -54,7 +59,9 @@ def _breakers(limits: Limits | None, retries: Retries | None) -> dict[str, Any]:
         else {}
     )
     threshold |= {name: {"value": count} for name, count in counts.items() if count is not None}
-    if retries is not None:
+    if retries is None:
+        threshold["max_retries"] = {"value": _UNSENT_RETRIES}
+    else:
         threshold["retry_budget"] = {
             "budget_percent": {"value": float(retries.budget_percent)},
             "min_retry_concurrency": {"value": retries.budget_at_least},

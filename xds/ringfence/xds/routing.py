@@ -15,34 +15,36 @@ from ringfence.xds.snapshot import Resource
 ClusterOf = Callable[[Destination], str]  # the name of the cluster of a port
 
 _FOREVER = timedelta(0)
+_ATTEMPTS = 3
 _BACK_OFF = {"base_interval": timedelta(milliseconds=25), "max_interval": timedelta(milliseconds=250)}
-# Only what never reached the other side is tried again: a request may not be safe to repeat.
-_UNSENT = "connect-failure,refused-stream,reset-before-request"
-DEFAULT_RETRIES = {"retry_on": _UNSENT, "num_retries": {"value": 3}, "retry_back_off": _BACK_OFF}
+# What never reached the other side is always tried again, at another endpoint where there is one; nothing else by
+# default, since a request may not be safe to repeat.
+_UNSENT = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
+_ELSEWHERE = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
 
 def upstream_routes(where: str, own: str, traffic: Traffic | None, cluster_of: ClusterOf) -> tuple[str, Resource]:
     """The route configuration *where* of an upstream whose own cluster is *own*."""
     if traffic is None:
-        return http.one_route(where, own, retry_policy=DEFAULT_RETRIES)
+        return http.one_route(where, own, retry_policy=retry_policy(None))
     made = [route for each in traffic.routes for route in _routes(each, own, traffic, cluster_of)]
     made.append({"match": {"prefix": "/"}, "route": _action(None, own, traffic, cluster_of)})
     return http.routes(where, [{"name": "all", "domains": ["*"], "routes": made}])
 
 
 def retry_policy(retries: Retries | None) -> dict[str, Any]:
-    """Envoy's retry policy; without one in the document, only what never reached the other side."""
-    if retries is None:
-        return DEFAULT_RETRIES
-    on = ",".join(retries.on) or _UNSENT
-    policy: dict[str, Any] = {"retry_on": on, "num_retries": {"value": retries.attempts}, "retry_back_off": _BACK_OFF}
-    if retries.per_try_timeout is not None:
+    """Envoy's retry policy: what the document names beside what never reached the other side."""
+    policy: dict[str, Any] = {
+        "retry_on": ",".join(dict.fromkeys((*_UNSENT, *(retries.on if retries is not None else ())))),
+        "retriable_headers": [{"name": http.UNSENT, "present_match": True}],
+        "num_retries": {"value": retries.attempts if retries is not None else _ATTEMPTS},
+        "retry_back_off": _BACK_OFF,
+        "retry_host_predicate": [codec.extension("envoy.retry_host_predicates.previous_hosts", _ELSEWHERE)],
+        "host_selection_retry_max_attempts": 8,
+    }
+    if retries is not None and retries.per_try_timeout is not None:
         policy["per_try_timeout"] = retries.per_try_timeout
-    # Another endpoint is asked where there is one.
-    previous = "envoy.retry_host_predicates.previous_hosts"
-    kind = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-    policy["retry_host_predicate"] = [codec.extension(previous, kind)]
-    return policy | {"host_selection_retry_max_attempts": 3}
+    return policy
 
 
 def outside_action(traffic: Traffic | None) -> dict[str, Any]:

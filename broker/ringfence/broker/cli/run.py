@@ -40,6 +40,15 @@ import click
     help="How long to wait for each of agent, identity, server and proxy.",
 )
 @click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    envvar="RINGFENCE_DRAIN",
+    metavar="SECONDS",
+    help="How long requests under way may take once TERM has come and callers know.",
+)
+@click.option(
     "--xds", type=click.Choice(["delta", "sotw"]), default="delta", show_default=True, help="How the proxy is fed."
 )
 @click.option("--region", default="", envvar="RINGFENCE_REGION", help="Where it runs.  [default: the agent's]")
@@ -56,6 +65,7 @@ def command(
     envoy: str | None,
     concurrency: int,
     timeout: float,
+    drain: float,
     xds: str,
     region: str,
     zone: str,
@@ -80,6 +90,7 @@ def command(
             envoy=envoy or "",
             inbound_host=inbound_host,
             patience=timeout,
+            drain=drain,
             concurrency=concurrency,
             state_of_the_world=xds == "sotw",
             proxyless=proxyless,

@@ -1,4 +1,4 @@
-"""The aggregated discovery service and Describe, as methods of the lane."""
+"""The aggregated discovery service, Describe and Leave, as methods of the lane."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 from ringfence.broker.fleet.caller import Caller, check_claim, identify
 from ringfence.broker.fleet.describe import describe
 from ringfence.broker.fleet.fleet import Fleet
+from ringfence.broker.fleet.proxy import node_of
 from ringfence.broker.fleet.stream import Machine
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Call, Method, methods_of
@@ -22,6 +23,7 @@ from ringfence.xds.instance import Instance
 from ringfence.xds.locality import Locality
 from ringfence.xds.sotw import SotwStream
 
+_FAREWELL = 2.0  # seconds that a leaving proxy waits for callers that do not answer
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
 
@@ -37,7 +39,9 @@ class ProxyApi:
         return {
             f"{ADS}StreamAggregatedResources": Method(self.stream, parse_sotw, peer_certificate=True),
             f"{ADS}DeltaAggregatedResources": Method(self.delta, parse_delta, peer_certificate=True),
-        } | methods_of(service_of(proxy_pb2, "Proxy"), {"Describe": self.describe}, peer_certificate=True)
+        } | methods_of(
+            service_of(proxy_pb2, "Proxy"), {"Describe": self.describe, "Leave": self.leave}, peer_certificate=True
+        )
 
     async def stream(self, call: Call) -> None:
         """State of the world, in the dialect of who asks."""
@@ -57,6 +61,15 @@ class ProxyApi:
             await call.send(describe(scope))
             return
         raise RingfenceError(Kind.DENIED, f"the intent has no workload {caller.spiffe_id}")
+
+    async def leave(self, call: Call) -> None:
+        """A proxy of the caller says goodbye."""
+        caller = self._caller(call)
+        request = await call.receive()
+        if request is None or not request.node:
+            raise RingfenceError(Kind.INVALID, "the call names no node")
+        callers = await self._fleet.depart(node_of(caller.workload.key, request.node), patience=_FAREWELL)
+        await call.send(proxy_pb2.LeaveResponse(callers=callers))
 
     def _caller(self, call: Call) -> Caller:
         return identify(call.peer.certificate, self._fleet.scopes, self._clock())

@@ -56,6 +56,11 @@ class Endpoints:
         found = {(each.host, each.port): each for each in self._served.get((key, port), {}).values()}
         return tuple(found[address] for address in sorted(found))
 
+    def served_by(self, node: str) -> set[Served]:
+        """The ports that others are sent to that proxy for."""
+        said = self._said.get(node)
+        return {(said.key, port) for port in said.addresses} if said is not None else set()
+
     def restore(self, rows: Iterable[EndpointRow], now: datetime) -> None:
         """Believe what was kept, until its proxies come back or the time for that is over."""
         grouped: dict[tuple[str, str, Locality], dict[str, Address]] = {}
@@ -112,8 +117,8 @@ class Endpoints:
 
     def forget(self, node: str) -> set[Served]:
         """Drop what a proxy said, now."""
-        said = self._said.pop(node, None)
-        touched = {(said.key, port) for port in said.addresses} if said else set()
+        touched = self.served_by(node)
+        self._said.pop(node, None)
         for served in touched:
             del self._served[served][node]
         return touched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from ringfence.broker.fleet.compiling import Compiler, Compiling, Counts
 from ringfence.broker.fleet.endpoints import EndpointLog, Endpoints, Served
 from ringfence.broker.fleet.offers import Offers
 from ringfence.broker.fleet.progress import Progress
-from ringfence.broker.fleet.proxy import Proxy
+from ringfence.broker.fleet.proxy import NACK, Proxy
 from ringfence.broker.fleet.scope import Scope, Scopes
 from ringfence.broker.fleet.stream import Machine, Sender, Stream
 from ringfence.broker.fleet.timekeeper import Timekeeper
@@ -162,6 +163,28 @@ class Fleet:
         unknown = {"unknown_types": proxy.stream.unknown} if proxy.stream.unknown else {}
         log.info("proxy left", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id, **unknown)
 
+    async def depart(self, node: str, *, patience: float) -> int:
+        """A proxy says goodbye: nobody is sent there from now on. How many proxies connected here may call it.
+
+        Returns when they all hold that, but for those that refuse their configuration, or after *patience* seconds.
+        """
+        served = self._offers.endpoints.served_by(node)
+        # 1. What it says itself ends; what was only kept of it is forgotten; what another server says, that one ends.
+        ours = [proxy for proxy in self._proxies if proxy.node == node]
+        for proxy in ours:
+            proxy.departed = True
+            self._offer_if_serving(proxy)
+        if not ours and not self._offers.endpoints.is_elsewhere(node):
+            self._forget(node)
+        # 2. Whoever could have called it.
+        calls = {proxy for proxy in self._proxies if not served.isdisjoint(proxy.reads)}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._offers.endpoints.served_by(node):
+                    await self._progress.step()
+                await self._progress.until_synced(self._proxies, lambda: True, lambda p: p in calls and p.state != NACK)
+        return len(calls)
+
     async def receive(self, proxy: Proxy, request: SotwRequest | DeltaRequest) -> None:
         """Let a proxy's request take effect."""
         if proxy.instance.proxyless and isinstance(request, SotwRequest) and request.type_url == LISTENER:
@@ -243,6 +266,7 @@ class Fleet:
             for proxy in self._proxies:
                 if not served.isdisjoint(proxy.reads):
                     self._turns.renew(proxy.stream)
+            self._progress.announce()
 
     def _compile(self, proxy: Proxy) -> tuple[Snapshot, int]:
         return self._compiling.snapshot(proxy, self._offers.of, self.revision), self._epoch

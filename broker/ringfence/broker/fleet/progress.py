@@ -18,10 +18,15 @@ class Progress:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    async def until_synced(self, proxies: AbstractSet[Proxy], is_wanted: Callable[[], bool]) -> bool:
-        """Until each of *proxies*, which may come and go, is SYNCED; False once that is not wanted any more."""
+    async def until_synced(
+        self,
+        proxies: AbstractSet[Proxy],
+        is_wanted: Callable[[], bool],
+        concerns: Callable[[Proxy], bool] = lambda _: True,
+    ) -> bool:
+        """Until each of *proxies*, which may come and go, that it *concerns* is SYNCED; False once it is not wanted."""
         while is_wanted():
-            late = [proxy for proxy in proxies if proxy.state != SYNCED]
+            late = [proxy for proxy in proxies if proxy.state != SYNCED and concerns(proxy)]
             if not late:
                 return True
             # One look a step at one proxy, not at all of them: a thousand ACKs are a thousand steps.
@@ -29,11 +34,11 @@ class Progress:
                 if late[-1].state == SYNCED or late[-1] not in proxies:
                     late.pop()
                 else:
-                    await self._step()
+                    await self.step()
         return False
 
-    async def _step(self) -> None:
-        """Until a proxy answered or left, or another model came."""
+    async def step(self) -> None:
+        """Until a proxy answered or left, endpoints changed, or another model came."""
         step = asyncio.get_running_loop().create_future()
         self._waiting.add(step)
         try:

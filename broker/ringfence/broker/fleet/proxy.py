@@ -35,16 +35,19 @@ class Proxy:
     revision: str = ""  # of the intent last acknowledged in full
     refusal: str = ""  # its NACK in the words of the document
     offers: bool = False  # whether others were told where it serves
+    departed: bool = False  # it has said goodbye, and goes on until its last requests are answered
     listeners: frozenset[str] = frozenset()  # those that a gRPC library asks for: of servers, and of targets
 
     @property
     def node(self) -> str:
-        """What tells proxies apart over all workloads: a node id is only a claim, so the workload goes before it."""
-        return f"{self.caller.workload.key}#{self.instance.node_id}"
+        """What tells proxies apart over all workloads."""
+        return node_of(self.caller.workload.key, self.instance.node_id)
 
     @property
     def inbound(self) -> dict[str, tuple[str, int]]:
         """Where it serves the ports that its workload has; a gRPC library those that a server of it has bound."""
+        if self.departed:
+            return {}
         workload = self.scope.workload if self.scope is not None else self.caller.workload
         said = self.instance.inbound
         if self.instance.proxyless:
@@ -107,6 +110,11 @@ class Proxy:
             region=self.instance.locality.region,
             zone=self.instance.locality.zone,
         )
+
+
+def node_of(key: str, node_id: str) -> str:
+    """What tells proxies apart over all workloads: a node id is only a claim, so the workload goes before it."""
+    return f"{key}#{node_id}"
 
 
 def _speaks_grpc(workload: Workload, name: str) -> bool:

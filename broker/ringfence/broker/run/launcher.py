@@ -16,6 +16,7 @@ from ringfence.broker.run.children import NOT_EXECUTABLE, NOT_FOUND, Child, Chil
 from ringfence.broker.run.describe import describe
 from ringfence.broker.run.environment import library_environment, workload_environment
 from ringfence.broker.run.envoy import Proxy, envoy_arguments, find_envoy
+from ringfence.broker.run.farewell import Farewell
 from ringfence.broker.run.folder import RunFolder
 from ringfence.broker.run.identity import fetch_identity
 from ringfence.broker.run.kernel import become_subreaper
@@ -43,6 +44,7 @@ class Request:
     linger: float = 0.15  # seconds for the proxy's last decision records to leave: it flushes every 50 ms
     concurrency: int = 1
     state_of_the_world: bool = False
+    drain: float = 5.0  # seconds for requests under way, once callers know that it ends
     locality: Locality = NOWHERE  # what is named of it comes before what the agent says
     proxyless: bool = False  # the command speaks xDS by its own gRPC library
 
@@ -89,10 +91,12 @@ async def _run(request: Request, signals: Signals) -> int:
         )
         proxy = _proxy(request, program, children, folder, plan)
         stack.push_async_callback(proxy.stop, request.linger)
+        farewell = Farewell(plan, folder.admin, drain=request.drain)
+        stack.push_async_callback(farewell.say)
         # 6. The command starts only behind a proxy that is ready.
         await proxy.start(request.patience)
         environment = workload_environment(plan, request.environment)
-        return await _command(request.command, environment, signals, children, proxy)
+        return await _command(request.command, environment, signals, children, proxy, farewell)
 
 
 async def _library(
@@ -106,7 +110,11 @@ async def _library(
     await library.start(request.patience)
     bootstrap = folder.write("grpc.json", library.bootstrap())
     environment = library_environment(plan, request.environment, bootstrap)
-    return await _command(request.command, environment, signals, children, library)
+    farewell = Farewell(plan, None, drain=request.drain)
+    try:
+        return await _command(request.command, environment, signals, children, library, farewell)
+    finally:
+        await farewell.say()
 
 
 async def _command(
@@ -115,12 +123,13 @@ async def _command(
     signals: Signals,
     children: Children,
     beside: Proxy | Library,
+    farewell: Farewell,
 ) -> int:
     """7. The command, until it ends, and 8. the end of whatever it left running."""
     workload = start_workload(children, command, environment)
     if not isinstance(workload, Child):
         return workload
-    signals.forward_to(workload)
+    signals.forward_to(workload, farewell.drain)
     keeper: asyncio.Task[int] = asyncio.create_task(beside.keep())
     try:
         either: list[asyncio.Future[int]] = [workload.exit, keeper]

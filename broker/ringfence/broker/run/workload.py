@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Self
 
 from ringfence.broker.run.children import BY_SIGNAL, NOT_EXECUTABLE, NOT_FOUND, Child, Children
@@ -25,11 +25,16 @@ _HARMLESS = frozenset({signal.SIGWINCH, signal.SIGUSR1, signal.SIGUSR2})
 
 
 class Signals:
-    """Passes signals on to the workload; before there is one, a signal ends the run."""
+    """Passes signals on to the workload; before there is one, a signal ends the run.
+
+    The first TERM is passed on when what has to come before the end is done; another one at once.
+    """
 
     def __init__(self, runner: asyncio.Task[int]) -> None:
         self._runner = runner
         self._workload: Child | None = None
+        self._before_end: Callable[[], Awaitable[None]] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self.ended_by = 0  # the code to end with when a signal came before the workload was there
 
     def __enter__(self) -> Self:
@@ -40,19 +45,30 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number in FORWARDED:
             asyncio.get_running_loop().remove_signal_handler(number)
+        if self._ending is not None:
+            self._ending.cancel()
 
-    def forward_to(self, workload: Child) -> None:
-        """From now on signals are the workload's."""
-        self._workload = workload
+    def forward_to(self, workload: Child, before_end: Callable[[], Awaitable[None]] | None = None) -> None:
+        """From now on signals are the workload's, TERM after *before_end*."""
+        self._workload, self._before_end = workload, before_end
 
     def _on(self, number: signal.Signals) -> None:
         if self._workload is not None:
+            if number is signal.SIGTERM and self._before_end is not None and self._ending is None:
+                self._ending = asyncio.get_running_loop().create_task(self._end(self._workload, self._before_end))
+                return
             # A key pressed in the terminal reaches the whole foreground group, the workload too: once is enough.
             if not (number in _FROM_TERMINAL and _in_foreground()):
                 self._workload.signal(number)
         elif number not in _HARMLESS:
             self.ended_by = BY_SIGNAL + number
             self._runner.cancel()
+
+    async def _end(self, workload: Child, before_end: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await before_end()
+        finally:
+            workload.signal(signal.SIGTERM)
 
 
 def start_workload(children: Children, command: Sequence[str], environment: Mapping[str, str]) -> Child | int:
