@@ -6,7 +6,7 @@ certificate into `CERTIFICATES`. A test holds that no condition of the language 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -106,11 +106,11 @@ SOURCES = st.one_of(
 )
 MATCHES = st.builds(HttpMatch, **CONDITIONS)
 SERIALS = ("00" * 15 + "7f", "0a" * 16)
-REVOKED = st.dictionaries(
-    st.sampled_from(IDENTITIES).map(str),
-    st.builds(RevokedCaller, st.booleans(), st.frozensets(st.sampled_from(SERIALS), min_size=1), st.integers(0, 9)),
-    max_size=2,
+_TAKEN_BACK = st.builds(
+    RevokedCaller, st.booleans(), st.frozensets(st.sampled_from(SERIALS), min_size=1), st.integers(0, 9)
 )
+_SOMEBODY = st.dictionaries(st.sampled_from(IDENTITIES).map(str), _TAKEN_BACK, min_size=1, max_size=2)
+REVOKED = st.just(NOBODY) | _SOMEBODY
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,12 @@ ASKED = st.builds(Asked, _SHOWN, **REQUESTS)
 
 
 @st.composite
-def questions(draw: st.DrawFn, callers: int, each: int) -> list[Asked]:
-    """*each* requests of *callers* certificates: a connection is dearer than what is asked on it."""
-    shown = draw(st.lists(_SHOWN, min_size=callers, max_size=callers, unique=True))
+def questions(draw: st.DrawFn, callers: int, each: int, also: Sequence[str] = ()) -> list[Asked]:
+    """*each* requests of *callers* certificates and of those that are called *also*.
+
+    A connection is dearer than what is asked on it.
+    """
+    shown = [*also, *draw(st.lists(_SHOWN, min_size=callers, max_size=callers, unique=True))]
     asked = [st.lists(st.builds(Asked, st.just(one), **REQUESTS), min_size=each, max_size=each) for one in shown]
     return [one for some in asked for one in draw(some)]
 

@@ -115,6 +115,15 @@ def test_an_allow_for_other_methods_than_post_allows_no_call():
     )
 
 
+@pytest.mark.parametrize(("lines", "allowed", "denied"), [("one", True, True), ("two lines", False, True)])
+def test_one_of_several_values_is_enough_for_a_deny_and_not_for_an_allow(lines: str, *, allowed: bool, denied: bool):
+    """Whichever of them the application takes."""
+    asked = Asked("team-a/sa/trainer", "POST", PLAIN[0], lines)
+    match = HttpMatch(frozenset(), (), (HeaderMatch("x-role", exact="ro"),))
+    assert lets_in((a_rule(http=(match,)),), asked) == allowed
+    assert lets_in((a_rule(), a_rule(Effect.DENY, http=(match,))), asked) == (not denied)
+
+
 @pytest.mark.parametrize("name", ["grpc-timeout", "x-bin", "content-type", "user-agent"])
 def test_headers_that_grpc_reads_itself_cannot_be_asked_for(name: str):
     """It refuses to be asked for some, and of others its rules see what it made of them."""
