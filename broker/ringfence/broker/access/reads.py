@@ -29,6 +29,7 @@ LISTS: Mapping[str, Mapping[str, Names]] = {
     "ListEntries": {"entries": _of_itself},
     "ListIdentities": {"identities": _of_itself},
     "ListProxies": {"proxies": _of_itself},
+    "ShowProxies": {"proxies": _of_itself},
     "ListRevocations": {"identities": _of_itself, "certificates": _of_itself},
     "ExplainIdentity": {"reasons": _of_reason},
     "ExplainAuthz": {"decisions": _of_both_ends},

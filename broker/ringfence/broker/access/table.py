@@ -60,6 +60,7 @@ NEEDS: Mapping[str, Need] = {
     "ExplainAuthz": _reads(_SOME, "read decisions", "authz explain"),
     "TailAuthz": _reads(_SOME, "follow decisions", "authz tail"),
     "ListProxies": _reads(_SOME, "list proxies", "proxy status"),
+    "ShowProxies": _reads(_SOME, "read what proxies were sent", "proxy config", "proxy diff"),
     # The inventory.
     "ListIdentities": _reads(_SOME, "list identities", "identity list", "identity show", "identity holders"),
     "ExplainIdentity": _reads(_SOME, "ask why an identity is given", "identity explain"),

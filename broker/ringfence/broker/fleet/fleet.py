@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -68,6 +69,11 @@ class Fleet:
     def revision(self) -> str:
         """Of the model in force; empty before the first."""
         return self._scopes.model.revision if self._scopes is not None else ""
+
+    @property
+    def connected(self) -> AbstractSet[Proxy]:
+        """Every stream of a proxy that is open."""
+        return self._proxies
 
     def __len__(self) -> int:
         return len({(proxy.caller.spiffe_id, proxy.node) for proxy in self._proxies})
@@ -144,7 +150,7 @@ class Fleet:
     def join(self, caller: Caller, instance: Instance, call: Sender, machine: Machine) -> Proxy:
         """Take a new stream in; its snapshot is made at once."""
         stream = Stream(call, machine, lambda: self._compile(proxy), self._sent)
-        proxy = Proxy(caller, instance, stream, self.scope_of(caller.workload.key))
+        proxy = Proxy(caller, instance, stream, self.scope_of(caller.workload.key), self._clock())
         self._proxies.add(proxy)
         if not instance.proxyless:  # a library serves what it asks a listener for, which comes next
             self._offer(proxy, joins=True)
@@ -196,6 +202,7 @@ class Fleet:
             self.counts.acks += 1
         else:
             return
+        proxy.answered = self._clock()
         nacks = proxy.stream.nacks
         if nacks or proxy.refusal:
             proxy.judge(nacks, told=request.error is not None)

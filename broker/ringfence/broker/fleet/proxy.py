@@ -32,6 +32,8 @@ class Proxy:
     instance: Instance
     stream: Stream
     scope: Scope | None  # None: its workload is in the model no more
+    connected: datetime
+    answered: datetime | None = None  # when it last said what it thinks of something that it was sent
     revision: str = ""  # of the intent last acknowledged in full
     refusal: str = ""  # its NACK in the words of the document
     offers: bool = False  # whether others were told where it serves
@@ -109,6 +111,8 @@ class Proxy:
             inbound=[f"{name}={host}:{port}" for name, (host, port) in sorted(self.inbound.items())],
             region=self.instance.locality.region,
             zone=self.instance.locality.zone,
+            connected_at=int(self.connected.timestamp()),
+            answered_at=int(self.answered.timestamp()) if self.answered is not None else 0,
         )
 
 

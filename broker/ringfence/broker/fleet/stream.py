@@ -14,7 +14,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Framed, frame
 from ringfence.proto.status import Status
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
-from ringfence.xds.snapshot import Snapshot
+from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.subscription import Nack
 
 _WAITING = 64  # responses that wait for a slow reader before its requests wait too
@@ -50,6 +50,9 @@ class Machine(Protocol):
     def holds(self, snapshot: Snapshot) -> bool:
         """Whether all of it was acknowledged."""
 
+    def told(self) -> list[tuple[str, Resource, str]]:
+        """What was sent and stays, with its type and what the client said of it."""
+
     def receive(self, request: Any, snapshot: Snapshot) -> list[Out]:
         """The answers to a request."""
 
@@ -81,6 +84,10 @@ class Stream:
     def nacks(self) -> dict[str, Nack]:
         """What the proxy refuses at present, by type."""
         return self._machine.nacks
+
+    def told(self) -> list[tuple[str, Resource, str]]:
+        """All that was sent and stays, with its type and what the proxy said of it; a proxy may have brought it."""
+        return [(url, self._with_bytes(url, resource), said) for url, resource, said in self._machine.told()]
 
     @property
     def unknown(self) -> list[str]:
@@ -116,6 +123,10 @@ class Stream:
         """Stop sending."""
         if self._draining is not None:
             self._draining.cancel()
+
+    def _with_bytes(self, url: str, resource: Resource) -> Resource:
+        known = self.snapshot.named(url).get(resource.name)
+        return known if known is not None and known.version == resource.version else resource
 
     def _renew(self) -> None:
         self.dirty = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from ringfence.certs.errors import Kind, RingfenceError
 
 _PREFIX = "ringfence-run-"
 _LOCK = "lock"
+_ADMIN = "admin.sock"
+_BOOTSTRAP = "envoy.json"  # as the launcher writes it
 # sun_path holds 108 bytes with its NUL (unix(7)); the longest name below is PostgreSQL's socket.
 _LONGEST_SOCKET = 107 - len("/served/.s.PGSQL.65535")
 
@@ -22,7 +25,7 @@ class RunFolder:
     """A folder that exists while the `with` block does; `lock` in it is held for as long as its owner lives."""
 
     def __init__(self, base: Path | None = None) -> None:
-        self._base = base or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        self._base = base or _base()
         self._lock = -1
         self.path = Path()
 
@@ -53,7 +56,7 @@ class RunFolder:
     @property
     def admin(self) -> Path:
         """The proxy's admin socket."""
-        return self.path / "admin.sock"
+        return self.path / _ADMIN
 
     def write(self, name: str, text: str) -> Path:
         """A new file that only its owner may read."""
@@ -77,6 +80,23 @@ class RunFolder:
         self._lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         fresh.rename(self.path / _LOCK)
+
+
+def admin_of(node: str, base: Path | None = None) -> Path | None:
+    """The admin socket of the proxy *node*, if a run of this user on this host has it."""
+    for path in (base or _base()).glob(f"{_PREFIX}*"):
+        try:
+            is_ours = path.lstat().st_uid == os.geteuid()
+            said = json.loads((path / _BOOTSTRAP).read_text(encoding="utf-8")) if is_ours else {}
+        except (OSError, ValueError):
+            continue  # another run may begin, or end, at the same time
+        if said.get("node", {}).get("id") == node:
+            return path / _ADMIN
+    return None
+
+
+def _base() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
 
 
 def sweep(base: Path) -> None:

@@ -14,6 +14,7 @@ from ringfence.broker.access.present import present
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed
+from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.intent import Intent
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoking import Revoker
@@ -26,6 +27,7 @@ from ringfence.broker.server.federation_api import FederationApi
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.inventory_api import InventoryApi
 from ringfence.broker.server.node_api import NodeApi
+from ringfence.broker.server.proxy_api import ProxyAdminApi
 from ringfence.broker.server.revocation_api import RevocationApi
 from ringfence.broker.server.servers_api import ServersApi
 from ringfence.broker.servers import Servers
@@ -52,11 +54,12 @@ class Evidence(Protocol):
         """The kept decisions asked for, then (follow) those to come."""
 
 
-class ProxyList(Protocol):
+class Proxies(Protocol):
     """Whoever serves proxies."""
 
-    def list_proxies(self) -> Sequence[pb.ProxyStatus]:
-        """One status a connected proxy."""
+    @property
+    def fleet(self) -> Fleet:
+        """All that are connected."""
 
 
 def only_own_user(connection: Connection) -> None:
@@ -78,7 +81,7 @@ class AdminApi:
     identity: ServerIdentity
     intent: Intent
     evidence: Evidence
-    proxies: ProxyList
+    proxies: Proxies
     clock: Callable[[], datetime]
     federation: Federation
     revoker: Revoker
@@ -99,8 +102,8 @@ class AdminApi:
             "ApplyPolicy": self.apply_policy,
             "CheckAuthz": self.check_authz,
             "ExplainAuthz": self.explain_authz,
-            "ListProxies": self.list_proxies,
         }
+        unary |= ProxyAdminApi(self.proxies.fleet).unary()
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
         unary |= ServersApi(self.servers, self.trust, self.feed, self.clock).unary()
         unary |= FederationApi(self.federation, self.registry, self.store, self.feed).unary()
@@ -115,7 +118,7 @@ class AdminApi:
         return methods_of(service_of(pb, "Server"), handlers | streams)
 
     def _connected_proxies(self) -> int:
-        return len(self.proxies.list_proxies())
+        return len(self.proxies.fleet.connected)
 
     async def info(self, _: pb.InfoRequest) -> pb.InfoResponse:
         """What this server is and how much it holds."""
@@ -166,10 +169,6 @@ class AdminApi:
         asked = await call.receive()
         async for decision in self.evidence.tail(asked or pb.TailAuthzRequest()):
             await call.send(decision)
-
-    async def list_proxies(self, _: pb.ListProxiesRequest) -> pb.ListProxiesResponse:
-        """Every connected proxy."""
-        return pb.ListProxiesResponse(proxies=self.proxies.list_proxies())
 
 
 def _unary(answer: Callable[[Any], Awaitable[Any]]) -> Handler:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.bell import Bell
 from ringfence.broker.fleet.ads import ProxyApi
 from ringfence.broker.fleet.exports import METRICS
@@ -133,10 +132,6 @@ class ServerProxies:
                 if self._trust.tainted & self._trust.issuers != self.fleet.tainted:
                     await asyncio.sleep(_SETTLING)
                     self.fleet.distrust(self._trust.tainted & self._trust.issuers)
-
-    def list_proxies(self) -> Sequence[pb.ProxyStatus]:
-        """One status a connected proxy."""
-        return self.fleet.list_proxies()
 
     def methods(self) -> dict[str, Method]:
         """ADS and Describe."""

@@ -331,7 +331,7 @@ class Finding(_message.Message):
     def __init__(self, code: _Optional[str] = ..., level: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class CheckAuthzRequest(_message.Message):
-    __slots__ = ("source", "destination", "port", "method", "path", "headers", "tokens")
+    __slots__ = ("source", "destination", "port", "method", "path", "headers", "tokens", "address")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -339,6 +339,7 @@ class CheckAuthzRequest(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     source: str
     destination: str
     port: str
@@ -346,7 +347,8 @@ class CheckAuthzRequest(_message.Message):
     path: str
     headers: _containers.RepeatedScalarFieldContainer[str]
     tokens: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., port: _Optional[str] = ..., method: _Optional[str] = ..., path: _Optional[str] = ..., headers: _Optional[_Iterable[str]] = ..., tokens: _Optional[_Iterable[str]] = ...) -> None: ...
+    address: str
+    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., port: _Optional[str] = ..., method: _Optional[str] = ..., path: _Optional[str] = ..., headers: _Optional[_Iterable[str]] = ..., tokens: _Optional[_Iterable[str]] = ..., address: _Optional[str] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("id", "allowed", "rule", "rule_hash", "path", "line", "revision", "author", "commit", "source", "destination", "method", "request_path", "point", "time_ns", "reason", "owner", "shadow_rule", "status", "span_id", "attributes")
@@ -442,7 +444,7 @@ class ListProxiesResponse(_message.Message):
     def __init__(self, proxies: _Optional[_Iterable[_Union[ProxyStatus, _Mapping]]] = ...) -> None: ...
 
 class ProxyStatus(_message.Message):
-    __slots__ = ("spiffe_id", "node", "revision", "state", "detail", "inbound", "region", "zone")
+    __slots__ = ("spiffe_id", "node", "revision", "state", "detail", "inbound", "region", "zone", "connected_at", "answered_at")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -451,6 +453,8 @@ class ProxyStatus(_message.Message):
     INBOUND_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_AT_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     node: str
     revision: str
@@ -459,7 +463,51 @@ class ProxyStatus(_message.Message):
     inbound: _containers.RepeatedScalarFieldContainer[str]
     region: str
     zone: str
-    def __init__(self, spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., inbound: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
+    connected_at: int
+    answered_at: int
+    def __init__(self, spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., inbound: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ..., connected_at: _Optional[int] = ..., answered_at: _Optional[int] = ...) -> None: ...
+
+class ShowProxiesRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ShowProxiesResponse(_message.Message):
+    __slots__ = ("proxies",)
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    proxies: _containers.RepeatedCompositeFieldContainer[ProxyDump]
+    def __init__(self, proxies: _Optional[_Iterable[_Union[ProxyDump, _Mapping]]] = ...) -> None: ...
+
+class ProxyDump(_message.Message):
+    __slots__ = ("spiffe_id", "node", "state", "revision", "proxyless", "resources")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PROXYLESS_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    node: str
+    state: str
+    revision: str
+    proxyless: bool
+    resources: _containers.RepeatedCompositeFieldContainer[SentResource]
+    def __init__(self, spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., state: _Optional[str] = ..., revision: _Optional[str] = ..., proxyless: _Optional[bool] = ..., resources: _Optional[_Iterable[_Union[SentResource, _Mapping]]] = ...) -> None: ...
+
+class SentResource(_message.Message):
+    __slots__ = ("type_url", "name", "version", "state", "any")
+    TYPE_URL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ANY_FIELD_NUMBER: _ClassVar[int]
+    type_url: str
+    name: str
+    version: str
+    state: str
+    any: bytes
+    def __init__(self, type_url: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., any: _Optional[bytes] = ...) -> None: ...
 
 class RotateRequest(_message.Message):
     __slots__ = ("authority",)
