@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ringfence.broker.demo.stage import INTENT, TRUST_DOMAIN, fill_in
+from ringfence.broker.demo.plane import fill_in
+from ringfence.broker.demo.stage import INTENT, TRUST_DOMAIN
 from ringfence.policy.load import load_documents
 
 FACTS = {"UID": "1234", "REGISTRY_PORT": "4711", "HUB_ADDRESS": "127.0.0.1:4712", "HUB_CA_FILE": "hub-ca.pem"}

@@ -11,19 +11,29 @@ import click
 
 @click.group(invoke_without_command=True)
 @click.option(
-    "--scenario", type=click.Choice(["laptop"]), default="laptop", show_default=True, help="Which story to tell."
+    "--scenario",
+    type=click.Choice(["laptop", "fraud"]),
+    default="laptop",
+    show_default=True,
+    help="Which story to tell.",
 )
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write what was measured there."
 )
 @click.pass_context
-def command(context: click.Context, scenario: str, json_file: Path | None) -> None:  # noqa: ARG001  # one scenario so far
-    """Run the whole story on this machine: no root, no cluster, under a minute."""
+def command(context: click.Context, scenario: str, json_file: Path | None) -> None:
+    """Run a whole story on this machine, checking itself: no root, no cluster, about a minute.
+
+    laptop: a training job, what it may reach, and why the rest is denied. fraud: card payments that are scored while a
+    zone is lost and the control plane is away.
+    """
     if context.invoked_subcommand is not None:
+        if scenario != "laptop":
+            raise click.UsageError("demo up and down know the laptop scenario only")
         return
     from ringfence.broker.demo.lifecycle import run_demo
 
-    sys.exit(run_demo(json_file))
+    sys.exit(run_demo(scenario, json_file))
 
 
 @command.command()

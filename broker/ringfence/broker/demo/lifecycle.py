@@ -9,26 +9,27 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic, sleep
 
 from rich.console import Console
 
 from ringfence.broker.demo.stage import Stage
-from ringfence.broker.demo.story import Story, play
+from ringfence.broker.demo.told import Told
 from ringfence.certs.errors import Kind, RingfenceError
 
 END_WITHIN = 15.0
 
 
-def run_demo(json_file: Path | None) -> int:
-    """The demo from start to end; SIGTERM ends it like Ctrl-C, with everything cleared."""
+def run_demo(scenario: str, json_file: Path | None) -> int:
+    """A scenario from start to end; SIGTERM ends it like Ctrl-C, with everything cleared."""
 
     async def main() -> int:
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await play(json_file, _console())
+        return await _player(scenario)(json_file, _console())
 
     try:
         return asyncio.run(main())
@@ -36,6 +37,16 @@ def run_demo(json_file: Path | None) -> int:
         return 130
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+def _player(scenario: str) -> Callable[[Path | None, Console], Awaitable[int]]:
+    if scenario == "fraud":
+        from ringfence.broker.demo.fraud.story import play_fraud
+
+        return play_fraud
+    from ringfence.broker.demo.story import play_laptop
+
+    return play_laptop
 
 
 async def bring_up() -> None:
@@ -46,7 +57,7 @@ async def bring_up() -> None:
             Kind.CONFLICT, "a demo is up already", where=str(note), hint="End it with: ringfence demo down"
         )
     console = _console()
-    stage = Stage(Path(tempfile.mkdtemp(prefix="ringfence-demo-")), Story(console).say, hold=True)
+    stage = Stage(Path(tempfile.mkdtemp(prefix="ringfence-demo-")), Told(console).say, hold=True)
     try:
         await stage.set()
     except BaseException:
@@ -57,7 +68,7 @@ async def bring_up() -> None:
     note.write_text(json.dumps({"root": str(stage.places.root), "pids": pids}))
     console.print(rf"""
 The mesh is up. Try:
-  export RINGFENCE_ADMIN_SOCKET={stage.places.admin} RINGFENCE_SOCKET={stage.places.socket}
+  export RINGFENCE_ADMIN_SOCKET={stage.places.admin} RINGFENCE_SOCKET={stage.places.socket()}
   ringfence proxy status
   ringfence authz check team-b/notebook shared/registry --method GET --path /models/team-a/x
   ringfence run --name notebook --namespace team-b -- \

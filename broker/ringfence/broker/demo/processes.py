@@ -90,8 +90,9 @@ class Children:
             await process.wait()
 
     async def end_all(self) -> None:
-        """End everything: workloads first, then the agent, the server last."""
-        last = [name for name in ("agent", "server") if name in self.running]
+        """End everything: workloads first, then the agents, the server last."""
+        last = [name for name in self.running if name.startswith("agent")]
+        last += [name for name in self.running if name == "server"]
         await asyncio.gather(*(self.end(name) for name in list(self.running) if name not in last))
         for name in last:
             await self.end(name)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,27 +12,12 @@ from ringfence.broker.demo import acts
 from ringfence.broker.demo.calls import CALLS
 from ringfence.broker.demo.judge import Judge, Outcome, where
 from ringfence.broker.demo.stage import Stage
+from ringfence.broker.demo.told import Told, play
 from ringfence.proto.client import Client
 
 
-class Story:
-    """Tells what happens, and keeps what was measured and what went wrong."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.began = time.monotonic()
-        self.facts: dict[str, Any] = {}
-        self.problems: list[str] = []
-
-    def say(self, text: str) -> None:
-        """One line of progress."""
-        self.console.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/dim]  {text}")
-
-    def expect(self, ok: object, problem: str) -> None:
-        """Note a problem unless *ok*."""
-        if not ok:
-            self.problems.append(problem)
-            self.console.print(f"[red]not as expected:[/red] {problem}")
+class Story(Told):
+    """The laptop's story, act by act."""
 
     async def tell(self, stage: Stage) -> None:
         """The whole story on a stage that is set."""
@@ -118,20 +99,7 @@ def _table(outcomes: list[Outcome]) -> Table:
     return table
 
 
-async def play(json_file: Path | None, console: Console) -> int:
-    """Run the whole demo, remove all it made, and give 0 only if everything was as it must be."""
+async def play_laptop(json_file: Path | None, console: Console) -> int:
+    """The whole demo; 0 only if everything was as it must be."""
     story = Story(console)
-    stage = Stage(Path(tempfile.mkdtemp(prefix="ringfence-demo-")), story.say)
-    try:
-        await stage.set()
-        story.facts["ready_s"] = round(time.monotonic() - story.began, 2)
-        await story.tell(stage)
-    finally:
-        await stage.clear()
-    story.facts |= {"ok": not story.problems, "problems": story.problems}
-    story.facts["seconds"] = round(time.monotonic() - story.began, 2)
-    if json_file:
-        await asyncio.to_thread(json_file.write_text, json.dumps(story.facts, indent=2) + "\n")
-    verdict = "[red]not[/red] as expected" if story.problems else "as expected"
-    story.say(f"everything was {verdict}; nothing is left behind")
-    return 1 if story.problems else 0
+    return await play(story, Stage, story.tell, json_file)

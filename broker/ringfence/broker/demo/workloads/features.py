@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 START_WITHIN = 30.0  # seconds
 DEBIAN = "/usr/lib/postgresql"
 
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a database holds, and who may read it."""
+
+    database: str
+    reader: str
+    fill: str  # SQL that makes its tables
+
+
 # A smooth function of four uniform features, the same on every machine; role and rows for the training job.
 FILL = """
 create table rows as
@@ -31,6 +42,7 @@ create table rows as
         from (select setseed(0.42)) as seed, generate_series(1, 512) as i) as drawn;
 grant select on rows to trainer;
 """
+FEATURES = Content("features", "trainer", FILL)
 
 
 def binaries() -> Path:
@@ -86,17 +98,18 @@ def start(programs: Path, data: Path, socket_dir: Path) -> subprocess.Popen[byte
     return subprocess.Popen([*unprivileged(), str(programs / "postgres"), "-D", str(data), *options])
 
 
-def fill(server: subprocess.Popen[bytes], socket_dir: Path) -> None:
+def fill(server: subprocess.Popen[bytes], socket_dir: Path, content: Content = FEATURES) -> None:
     """Wait until the server answers, then make the database, its reader and its rows, where they are not there yet."""
     import psycopg
+    from psycopg.sql import SQL, Identifier
 
     with _connect(server, socket_dir) as admin:
-        if admin.execute("select 1 from pg_database where datname = 'features'").fetchone():
+        if admin.execute("select 1 from pg_database where datname = %s", [content.database]).fetchone():
             return
-        admin.execute("create role trainer login")
-        admin.execute("create database features")
-    with psycopg.connect(f"host={socket_dir} user=postgres dbname=features") as features:
-        features.execute(FILL)
+        admin.execute(SQL("create role {} login").format(Identifier(content.reader)))
+        admin.execute(SQL("create database {}").format(Identifier(content.database)))
+    with psycopg.connect(f"host={socket_dir} user=postgres dbname={content.database}") as filled:
+        filled.execute(content.fill.encode())
 
 
 def _connect(server: subprocess.Popen[bytes], socket_dir: Path) -> Connection[Any]:
@@ -112,7 +125,7 @@ def _connect(server: subprocess.Popen[bytes], socket_dir: Path) -> Connection[An
             time.sleep(0.02)
 
 
-def main() -> None:
+def serve(content: Content) -> None:
     """Serve until ended; then end the server with its fast shutdown, which does not wait for clients."""
     data, socket_dir = Path(os.environ["DATA"]), Path(os.environ["RINGFENCE_SOCKET_DIR"])
     programs = binaries()
@@ -121,7 +134,7 @@ def main() -> None:
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, lambda *_: server.send_signal(signal.SIGINT))
         try:
-            fill(server, socket_dir)
+            fill(server, socket_dir, content)
         except BaseException:
             server.send_signal(signal.SIGINT)  # or leaving would wait for it for ever
             raise
@@ -131,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(FEATURES)

@@ -1,0 +1,1 @@
+"""A bank's card payments, scored in two zones: what happens when a zone, a key or the control plane is lost."""

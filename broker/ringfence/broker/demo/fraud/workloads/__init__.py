@@ -1,0 +1,1 @@
+"""Programs of the fraud scenario; each knows only its environment, and serves the mesh on Unix sockets."""
