@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -118,6 +119,7 @@ def judged(
     revoked: Mapping[str, RevokedCaller] = NOBODY,
     serial: str = "",
     lines: Headers = (),
+    address: str = "127.0.0.1",
 ) -> tuple[str, bool]:
     """The verdict of guard, deny and allow trees in turn; *serial* as Envoy writes it, *lines* joined as it does."""
     here = meant(revoked, some, DOMAIN)
@@ -134,7 +136,7 @@ def judged(
         of_effect = tuple(rule for rule in some if rule.effect is effect)
         refused = here if effect is Effect.DENY else NOBODY
         tree = matcher.as_matcher(matcher.by_peer(of_effect, DOMAIN, matcher.on_requests, end, refused))
-        found = verdict(tree, caller, headers, serial)
+        found = verdict(tree, caller, headers, serial, address)
         assert found is not None, "no tree ends without a name"
         if found[0] != named("none"):
             return found
@@ -187,6 +189,26 @@ def test_a_foreign_trust_domain_matches_no_rule(some: tuple[Rule, ...], caller: 
     foreign = SpiffeId(TrustDomain("example.test.evil"), caller.path)
     allows = tuple(rule for rule in some if rule.effect is Effect.ALLOW)
     assert judged(allows, str(foreign), "GET", "/m/a") == (named("default-deny"), False)
+
+
+ADDRESSES = ("10.1.0.1", "10.2.0.1", "fd00::1")
+NARROWED = st.builds(
+    replace,
+    SOURCES,
+    cidrs=st.lists(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "fd00::/8"]), max_size=2, unique=True).map(tuple),
+)
+
+
+@given(rules(NARROWED), IDENTITIES, METHODS, PATHS, st.sampled_from(ADDRESSES))
+def test_where_a_call_comes_from_is_judged_alike(
+    some: tuple[Rule, ...], caller: SpiffeId, method: str, path: str, address: str
+):
+    """Beside who calls: an address alone lets nobody in, and an unknown one satisfies no Allow and escapes no Deny."""
+    request = Request(caller, "shared/registry", "http", NOW, method=method, path=path, address=address)
+    expected = evaluate(model_of(some), request)
+    assert judged(some, str(caller), method, path, address=address) == (expected.policy_id, expected.allowed)
+    if evaluate(model_of(some), replace(request, address="")).allowed:
+        assert expected.allowed
 
 
 @given(rules(SOURCES | FOREIGN), IDENTITIES | PARTNERS, METHODS, PATHS)

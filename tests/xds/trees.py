@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from ringfence.xds import codec
 
 _SERIAL = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput"
+_ADDRESS = "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput"
 _URI_SAN = "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
 
 
 def verdict(
-    tree: Any, uri_sans: str, headers: Mapping[str, str] | None = None, serial: str = ""
+    tree: Any,
+    uri_sans: str,
+    headers: Mapping[str, str] | None = None,
+    serial: str = "",
+    address: str = "127.0.0.1",
 ) -> tuple[str, bool] | None:
     """The action's (name, allowed) that *tree* ends in; None where it ends in none, which RBAC denies."""
-    asked = {_URI_SAN: uri_sans, _SERIAL: serial, **(headers or {})}
+    asked = {_URI_SAN: uri_sans, _SERIAL: serial, _ADDRESS: address, **(headers or {})}
     found = _matcher(tree, asked)
     if found is None:
         return None
@@ -58,6 +64,9 @@ def _holds(predicate: Any, asked: Mapping[str, str]) -> bool:
         value, wanted = _input(single.input, asked), single.value_match
         if value is None:
             return False  # a header that is not there
+        if single.HasField("custom_match"):
+            ranges = _typed(single.custom_match.typed_config).cidr_ranges
+            return any(ip_address(value) in ip_network(f"{r.address_prefix}/{r.prefix_len.value}") for r in ranges)
         if wanted.HasField("safe_regex"):
             return re.fullmatch(wanted.safe_regex.regex, value, flags=re.DOTALL) is not None
         return bool(value == wanted.exact)

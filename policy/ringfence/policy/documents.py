@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.policy.fields import (
     Address,
+    Cidr,
     Duration,
     Host,
     Name,
@@ -141,9 +142,13 @@ class SourceRef(Part):
     all: Literal[True] | None = None
     trust_domain: TrustDomainName | None = None
     id: SpiffeIdText | None = None
+    cidrs: Annotated[list[Cidr], SOME] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
+        if self.cidrs is not None and self.model_fields_set == {"cidrs"}:
+            hint = "Write who calls as well, such as {workload: NAME, cidrs: [10.0.0.0/8]}"
+            raise problem("RF1104", "an address is nobody's identity: it narrows a source and is none", hint)
         ours = self.workload is not None or self.namespace is not None
         if sum((ours, bool(self.all), self.trust_domain is not None, self.id is not None)) != 1:
             raise problem(

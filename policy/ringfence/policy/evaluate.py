@@ -26,7 +26,7 @@ from ringfence.policy.model import (
     named,
 )
 from ringfence.policy.revoked import is_revoked
-from ringfence.policy.scope import narrowest
+from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
 
 
@@ -45,6 +45,7 @@ class Request:
     path: str = ""
     serial: str = ""  # of the caller's certificate, 32 lower-case hex digits; empty where it is not known
     headers: Headers = ()
+    address: str = ""  # IP that the connection comes from; empty where it is not known
     tokens: Tokens = field(default_factory=lambda: NONE)  # of end users, those that the proxy has verified
 
 
@@ -94,20 +95,28 @@ def in_force(rule: Rule, now: datetime) -> bool:
 
 def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> Iterator[tuple[int, Rule]]:
     """Each rule in force that means this caller, port and request, with the breadth by which it means the caller."""
-    for breadth, rule in _meaning(model, request):
+    for rule in _meaning(model, request):
+        breadth = _breadth(model, request, rule)
+        if breadth is None:
+            continue
         if not protocol.is_http or (_http_matches(rule, request, path) and _token_matches(rule, request)):
             yield breadth, rule
 
 
-def _meaning(model: Model, request: Request) -> Iterator[tuple[int, Rule]]:
-    """Each rule in force that means this caller and port, whatever it asks of requests."""
+def _breadth(model: Model, request: Request, rule: Rule) -> int | None:
+    if request.source is None:
+        return None
+    return narrowest_from(rule, request.source, model.mesh.trust_domain, request.address)
+
+
+def _meaning(model: Model, request: Request) -> Iterator[Rule]:
+    """Each rule in force that means this caller and port, whatever it asks of requests and of where they come from."""
     destination = Destination(request.destination, request.port)
     for rule in model.rules:
         if destination not in rule.destinations or not in_force(rule, request.now) or request.source is None:
             continue
-        breadth = narrowest(rule, request.source, model.mesh.trust_domain)
-        if breadth is not None:
-            yield breadth, rule
+        if narrowest(rule, request.source, model.mesh.trust_domain) is not None:
+            yield rule
 
 
 def _http_matches(rule: Rule, request: Request, path: str) -> bool:

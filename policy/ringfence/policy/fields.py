@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -107,6 +108,15 @@ def _spiffe_id(value: str) -> str:
     return value
 
 
+def _cidr(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        raise problem(
+            "RF1104", f"{value!r} is no range of addresses: {error}", "Write 10.0.0.0/8 or fd00::/8"
+        ) from None
+
+
 def _trust_domain(value: str) -> str:
     try:
         return TrustDomain(value).name
@@ -126,6 +136,7 @@ Path = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "
 TrustDomainName = Annotated[
     str, AfterValidator(_trust_domain), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9._-]{1,255}$"})
 ]
+Cidr = Annotated[str, AfterValidator(_cidr), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f.:]+(/[0-9]+)?$"})]
 SpiffeIdText = Annotated[
     str, AfterValidator(_spiffe_id), WithJsonSchema({"type": "string", "pattern": "^spiffe://[a-z0-9._-]+/"})
 ]

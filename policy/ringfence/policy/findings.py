@@ -96,6 +96,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a rule asks for a token towards a host outside",
             "Ask for tokens at the ports of workloads only",
         ),
+        "RF1214": Code(
+            ERROR,
+            "a rule asks where calls to a host outside come from",
+            "Leave cidrs out: the proxy that judges them is the caller's own",
+        ),
         # 13xx: right, but worth a look
         "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
         "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),

@@ -28,7 +28,7 @@ def check_jwks(text: str) -> str:
         try:
             _check_key(key)
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
             raise ValueError(f"key {index + 1} of it: {reason}") from None
     return json.dumps({"keys": keys}, sort_keys=True, separators=(",", ":"))
 

@@ -26,8 +26,9 @@ def digest(meaning: object) -> str:
 
 
 def spelled_source(source: Source, trust_domain: TrustDomain) -> str:
-    """The exact SPIFFE ID, or the prefix with a `*` behind it."""
-    return str(source.identity) if source.identity is not None else f"{source_prefix(source, trust_domain)}*"
+    """The exact SPIFFE ID, or the prefix with a `*` behind it, and where they call from where that is asked."""
+    who = str(source.identity) if source.identity is not None else f"{source_prefix(source, trust_domain)}*"
+    return f"{who} from {' '.join(source.cidrs)}" if source.cidrs else who
 
 
 def rule_meaning(rule: Rule, trust_domain: TrustDomain) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -163,6 +164,15 @@ class Source:
     identity: SpiffeId | None
     namespace: str | None
     trust_domain: TrustDomain | None = None
+    cidrs: tuple[str, ...] = ()  # where they must call from beside being who they are; empty: anywhere
+
+    def admits(self, address: str, *, unknown: bool) -> bool:
+        """Whether they may call from that IP address; *unknown* where it is empty."""
+        if not self.cidrs:
+            return True
+        if not address:
+            return unknown
+        return any(ip_address(address) in ip_network(cidr) for cidr in self.cidrs)
 
     def foreign(self, own: TrustDomain) -> TrustDomain | None:
         """The other trust domain that the callers are of; None for callers of *own*."""
@@ -194,8 +204,8 @@ class Rule:
     expires: datetime | None
     hash: str  # 12 hex digits
     origin: Origin = field(compare=False)
-
     token: TokenMatch | None = None  # what it asks of an end user's token, beside all else
+
     @property
     def id(self) -> str:
         """`namespace/name`, unique among rules."""
@@ -242,8 +252,8 @@ class Model:
     # Key ids of X.509 authorities that are tainted. When that changes, what was opened before is to end.
     tainted: frozenset[str] = frozenset()
     traffic: Mapping[Destination, Traffic] = field(default_factory=lambda: MappingProxyType({}))  # at most one a port
-
     issuers: Mapping[str, TokenIssuer] = field(default_factory=lambda: MappingProxyType({}))  # of tokens, by key
+
     def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
         """The workload with that identity."""
         return next((w for w in self.workloads.values() if w.spiffe_id == spiffe_id), None)

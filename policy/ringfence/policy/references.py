@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.documents import SourceRef
@@ -41,6 +41,10 @@ class References:
 
     def source(self, at: Steps, ref: SourceRef) -> Source | None:
         """The callers that the reference at *at* means."""
+        found = self._callers(at, ref)
+        return replace(found, cidrs=tuple(sorted(set(ref.cidrs)))) if found is not None and ref.cidrs else found
+
+    def _callers(self, at: Steps, ref: SourceRef) -> Source | None:
         if ref.all:
             return Source(None, None)
         if ref.trust_domain is not None:
@@ -102,6 +106,9 @@ class References:
                 self.parsed.node.key_at("spec", "grpc"),
                 f"{key} speaks {found.protocol.value} on port {found.name!r}, so there are no gRPC calls",
             )
+        if ref.external is not None and self._narrows():
+            place = self.parsed.node.key_at("spec", "from")
+            self.findings.add("RF1214", place, f"calls to {key}, outside, are judged where they begin: from loopback")
         if ref.external is not None and self._has("jwt"):
             place = self.parsed.node.key_at("spec", "jwt")
             self.findings.add("RF1213", place, f"a token that is shown to {key}, outside, is not for us to judge")
@@ -119,6 +126,10 @@ class References:
     def _has(self, field: str) -> bool:
         spec = self.parsed.node.child("spec")
         return spec is not None and spec.child(field) is not None
+
+    def _narrows(self) -> bool:
+        spec = self.parsed.node.child("spec") or self.parsed.node
+        return any(source.child("cidrs") is not None for _, source in spec.items("from"))
 
     def _excused(self, prefix: str) -> bool:
         return self.names.unread is None or any(key.startswith(prefix) for key in self.names.unread)

@@ -54,8 +54,15 @@ def breadth(source: Source) -> int:
 
 
 def narrowest(rule: Rule, spiffe_id: SpiffeId, trust_domain: TrustDomain) -> int | None:
-    """The smallest breadth by which *rule* means *spiffe_id*; None when it does not mean it."""
+    """The smallest breadth by which *rule* means *spiffe_id*, wherever it calls from; None when it does not mean it."""
     return min((breadth(s) for s in rule.sources if matches(s, spiffe_id, trust_domain)), default=None)
+
+
+def narrowest_from(rule: Rule, spiffe_id: SpiffeId, trust_domain: TrustDomain, address: str) -> int | None:
+    """The same for a call from that address; where it is not known an Allow does not mean it, and a Deny does."""
+    unknown = rule.effect is Effect.DENY
+    here = (s for s in rule.sources if s.admits(address, unknown=unknown))
+    return min((breadth(s) for s in here if matches(s, spiffe_id, trust_domain)), default=None)
 
 
 def upstreams_of(model: Model, workload: Workload) -> tuple[Upstream, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from ipaddress import ip_network
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
@@ -24,6 +25,7 @@ from ringfence.policy.model import (
     HttpMatch,
     RevokedCaller,
     Rule,
+    Source,
     named,
 )
 from ringfence.policy.scope import breadth, source_prefix
@@ -33,6 +35,9 @@ from ringfence.xds import codec, tokens
 Fields = dict[str, Any]
 Conditions = Callable[[Rule], Sequence[Fields]]
 
+_Meant = tuple[Rule, tuple[str, ...]]  # a rule, and where its callers must call from
+_IP = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
+_DIRECT_SOURCE = "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput"
 PEER_SERIAL = "ringfence.peer.serial"  # filter state of an inbound connection: the serial of the caller's certificate
 ONE_URI = "one-uri"  # what the guard says of a certificate with exactly one URI SAN
 # The characters of a SPIFFE ID and no others (SPIFFE-ID.md, 2): a newline after it would be another name to an exact
@@ -95,21 +100,49 @@ def by_peer(
     Where a key is found but nothing below it matches, Envoy goes on to `on_no_match`: that chains the levels. Whoever
     is *revoked* is denied before any rule is asked, since identities come before all else.
     """
-    levels: tuple[dict[str, list[Rule]], ...] = ({}, {}, {})
+    levels: tuple[dict[str, dict[str, _Meant]], ...] = ({}, {}, {})
     for rule in sorted(rules, key=lambda r: r.id):
         for source in rule.sources:
             key = str(source.identity or source_prefix(source, trust_domain))
-            of_key = levels[breadth(source)].setdefault(key, [])
-            if rule not in of_key:
-                of_key.append(rule)
+            of_key = levels[breadth(source)].setdefault(key, {})
+            of_key[rule.id] = _meant(rule, source, of_key.get(rule.id))
     matcher: Fields = {"on_no_match": otherwise}
     for level, kind in zip(reversed(levels), ("prefix_match_map", "prefix_match_map", "exact_match_map"), strict=True):
-        found = {key: first_of(some, conditions) for key, some in sorted(level.items())}
+        found = {key: _first_meant(list(some.values()), conditions) for key, some in sorted(level.items())}
         if kind == "exact_match_map":
             found |= {name: _refused(caller, found.get(name)) for name, caller in sorted(revoked.items())}
         if found:
             matcher = {"matcher_tree": {"input": _uri_san(), kind: {"map": found}}, "on_no_match": then(matcher)}
     return matcher
+
+
+def _meant(rule: Rule, source: Source, before: _Meant | None) -> _Meant:
+    """*rule* as it means one key: from anywhere, if one of the sources that lead there says so."""
+    if not source.cidrs or (before is not None and not before[1]):
+        return rule, ()
+    return rule, tuple(sorted({*source.cidrs, *(before[1] if before is not None else ())}))
+
+
+def _first_meant(some: Sequence[_Meant], conditions: Conditions) -> Fields:
+    where = {rule.id: cidrs for rule, cidrs in some}
+
+    def asked(rule: Rule) -> Sequence[Fields]:
+        wanted, cidrs = conditions(rule), where[rule.id]
+        if not cidrs:
+            return wanted
+        here = _comes_from(cidrs)
+        return tuple({"and_matcher": {"predicate": [here, one]}} for one in wanted) or (here,)
+
+    return first_of([rule for rule, _ in some], asked)
+
+
+def _comes_from(cidrs: Sequence[str]) -> Fields:
+    """The predicate on the address of the connection itself, whatever a header or a PROXY line says."""
+    ranges = [(network.network_address, network.prefixlen) for network in map(ip_network, cidrs)]
+    listed = [{"address_prefix": str(address), "prefix_len": {"value": length}} for address, length in ranges]
+    matches = codec.extension("envoy.matching.matchers.ip", _IP, cidr_ranges=listed, stat_prefix="from")
+    given = codec.extension("envoy.matching.inputs.direct_source_ip", _DIRECT_SOURCE)
+    return {"single_predicate": {"input": given, "custom_match": matches}}
 
 
 def _refused(caller: RevokedCaller, rules: Fields | None) -> Fields:

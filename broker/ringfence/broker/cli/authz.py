@@ -41,6 +41,7 @@ def command() -> None:
     metavar="ISSUER=CLAIMS",
     help="A valid token: NAMESPACE/NAME of its issuer, and its claims as JSON; may be repeated.",
 )
+@click.option("--address", default="", metavar="IP", help="Where the call comes from; without it no cidrs hold.")
 @click.option("--intent", type=click.Path(exists=True, path_type=Path), help="Ask these documents, not a server.")
 @click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh.")
 @with_finders
@@ -54,6 +55,7 @@ def check(
     path: str,
     headers: tuple[str, ...],
     tokens: tuple[str, ...],
+    address: str,
     intent: Path | None,
     trust_domain: str | None,
     output: str,
@@ -66,7 +68,14 @@ def check(
     from ringfence.admin.v1 import admin_pb2
 
     asked = admin_pb2.CheckAuthzRequest(
-        source=source, destination=destination, port=port, method=method, path=path, headers=headers, tokens=tokens
+        source=source,
+        destination=destination,
+        port=port,
+        method=method,
+        path=path,
+        headers=headers,
+        tokens=tokens,
+        address=address,
     )
     if intent is not None:
         decision = _offline(asked, intent, trust_domain)
@@ -167,7 +176,9 @@ def _offline(asked: admin_pb2.CheckAuthzRequest, intent: Path, trust_domain: str
     texts = [(document.path, document.text) for document in read_documents(intent)]
     headers = tuple(map(header_line, asked.headers))
     tokens = dict(map(token_shown, asked.tokens))
-    question = Question(asked.source, asked.destination, asked.port, asked.method, asked.path, headers, tokens)
+    question = Question(
+        asked.source, asked.destination, asked.port, asked.method, asked.path, headers, tokens, asked.address
+    )
     return check_documents(texts, question, trust_domain=trust_domain, now=datetime.now(UTC))
 
 

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 from ringfence.broker.evidence.book import RuleFacts
@@ -35,6 +36,7 @@ class Question:
     path: str = ""
     headers: Headers = ()
     tokens: Tokens = field(default_factory=lambda: NONE)  # those that the proxy would find valid
+    address: str = ""  # IP that it comes from; empty: it is not known
 
 
 class ModelBook:
@@ -67,6 +69,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         question.path,
         headers=question.headers,
         tokens=question.tokens,
+        address=_ip(question.address),
     )
     verdict = evaluate(model, request)
     rule, _, rule_hash = verdict.policy_id.partition("@")
@@ -108,9 +111,17 @@ def token_shown(text: str) -> tuple[str, Mapping[str, Any]]:
     return issuer, said
 
 
+def _ip(text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError as error:
+        raise RingfenceError(Kind.INVALID, str(error), hint="Write an IP address, such as 10.1.2.3") from None
+
+
 def _shown(question: Question) -> dict[str, str]:
     shown = {
         HEADERS: "\n".join(f"{name}: {value}" for name, value in question.headers),
+        "peer.address": question.address,
         TOKENS: "\n".join(f"{issuer}={json.dumps(claims)}" for issuer, claims in question.tokens.items()),
     }
     return {name: text for name, text in shown.items() if text}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import ip_address
 
 from ringfence.broker.evidence.judge import HEADERS, TOKENS, header_line, token_shown
 from ringfence.broker.evidence.record import Record
@@ -14,7 +16,7 @@ from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import in_force
 from ringfence.policy.headers import Headers
 from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule
-from ringfence.policy.scope import narrowest
+from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
 from ringfence.policy.traffic import RATE_LIMITED
 
@@ -41,6 +43,7 @@ class Denied:
     path: str
     headers: Headers = ()  # these two are empty where they are not known: proxies do not report them
     tokens: Tokens = field(default_factory=lambda: NONE)
+    address: str = ""  # empty where it is not known
 
 
 def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
@@ -65,7 +68,16 @@ def _denied_of(model: Model, record: Record) -> Denied | None:
         port = name if kind == "inbound" else name.rpartition("/")[2]
     headers = tuple(map(header_line, record.attributes.get(HEADERS, "").splitlines()))
     tokens = dict(map(token_shown, record.attributes.get(TOKENS, "").splitlines()))
-    return Denied(_identity(record.source), key, port, record.method, record.path, headers, tokens)
+    return Denied(_identity(record.source), key, port, record.method, record.path, headers, tokens, _address_of(record))
+
+
+def _address_of(record: Record) -> str:
+    """Without the port that a proxy writes behind it; empty for what is none."""
+    told = record.attributes.get("peer.address", "")
+    for text in (told, told.rpartition(":")[0].strip("[]")):
+        with suppress(ValueError):
+            return str(ip_address(text))
+    return ""
 
 
 def nearest_allow(model: Model, denied: Denied, now: datetime) -> Nearest | None:
@@ -98,6 +110,8 @@ def _key(model: Model, destination: str) -> str | None:
 def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[str]:
     if denied.source is None or narrowest(rule, denied.source, model.mesh.trust_domain) is None:
         yield f"its from named {denied.source or 'the caller'}"
+    elif narrowest_from(rule, denied.source, model.mesh.trust_domain, denied.address) is None:
+        yield f"it came from {' or '.join(sorted({cidr for source in rule.sources for cidr in source.cidrs}))}"
     if denied.port and Destination(denied.destination, denied.port) not in rule.destinations:
         yield f"its to named port {denied.port}"
     if rule.mode is Mode.SHADOW:

@@ -74,6 +74,7 @@ class ServerEvidence:
             asked.path,
             headers,
             dict(map(token_shown, asked.tokens)),
+            asked.address,
         )
         return self.evidence.check(self._intent.model, question)
 

@@ -11,6 +11,8 @@ from ringfence.policy.scope import upstreams_of
 from ringfence.xds.proxyless.requests import unsayable
 from ringfence.xds.rbac import PortRules
 
+_SAFE = {Effect.ALLOW: "the Allow lets nobody in by it", Effect.DENY: "the Deny holds without it"}
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -37,6 +39,8 @@ def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]
         here = PortRules.at(model, Destination(workload.key, port.name), now)
         for rule in (*here.deny, *here.allow, *here.shadow_deny, *here.shadow_allow):
             yield from _of_rule(rule)
+            if any(source.cidrs for source in rule.sources):
+                yield Loss(rule.id, f"cidrs cannot be asked for, so {_SAFE[rule.effect]}")
             if any(source.foreign(model.mesh.trust_domain) for source in rule.sources):
                 yield Loss(
                     rule.id, "callers of another trust domain need a proxy to be let in: gRPC knows our roots alone"
@@ -51,8 +55,7 @@ def _of_rule(rule: Rule) -> Iterator[Loss]:
         yield Loss(rule.id, "a rule in shadow mode is not judged")
         return
     for condition in unsayable(rule):
-        safe = "the Allow lets nobody in by it" if rule.effect is Effect.ALLOW else "the Deny holds without it"
-        yield Loss(rule.id, f"{condition} cannot be asked for, so {safe}")
+        yield Loss(rule.id, f"{condition} cannot be asked for, so {_SAFE[rule.effect]}")
 
 
 def _of_upstreams(model: Model, workload: Workload) -> Iterator[Loss]:

@@ -52,7 +52,9 @@ def _of(some: Iterable[Rule], rules: PortRules) -> dict[str, Fields]:
     found = {}
     for rule in some:
         meaning = only if rule.effect is Effect.ALLOW else among
-        callers = [meaning(source, rules.trust_domain) for source in rule.sources]
+        # gRPC is not asked where a call comes from: an Allow that asks lets nobody in, and a Deny holds from anywhere.
+        heard = [source for source in rule.sources if not source.cidrs or rule.effect is Effect.DENY]
+        callers = [meaning(source, rules.trust_domain) for source in heard]
         requests = permissions(rule)
         if callers and requests:
             found[rule.policy_id] = _policy(requests, callers)
