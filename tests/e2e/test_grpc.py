@@ -236,6 +236,23 @@ async def _serial(here: World) -> str:
     return f"{x509.load_der_x509_certificate(shown).serial_number:x}"
 
 
+async def test_a_caller_of_a_federated_domain_is_let_in_by_its_own_roots_alone(tmp_path: Path) -> None:
+    """By the bundle map: neither authority vouches for the names of the other, and one rule means one identity."""
+    other = Domain("other.test")
+    async with world(tmp_path) as here:
+        here.apply(here.text.replace("[{workload: trainer}]", f"[{{id: {other.name.id}/ns/x/sa/y}}]"))
+        bundles = [domain.authority.bundle(1) for domain in (here.mesh.domain, other)]
+        named = here.mesh.domain.issue(SpiffeId(here.mesh.domain.name, "/ns/shared/sa/registry"), dns=["registry.test"])
+        install(here.registry.folder, named, bundles[0].x509_pem(), write_map(map(x509_only, bundles)))
+        theirs = other.issue(SpiffeId(other.name, "/ns/x/sa/y"))
+        async with asyncio.timeout(20):  # gRPC looks at its files once a second
+            while await here.code(theirs) != ALLOWED:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert await here.code(other.issue(SpiffeId(other.name, "/ns/x/sa/z"))) == REFUSED
+        assert await here.code(other.forge(f"spiffe://example.test{TRAINER}")) == "UNAVAILABLE"
+        assert await here.code(here.mesh.domain.forge(f"{other.name.id}/ns/x/sa/y")) == "UNAVAILABLE"
+
+
 async def test_an_envoy_calls_a_library_that_serves(tmp_path: Path) -> None:
     """By the same endpoints; the caller's own proxy adds nothing and the rules are the server's."""
     async with world(tmp_path) as here:

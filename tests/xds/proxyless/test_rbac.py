@@ -160,6 +160,11 @@ def test_a_rule_with_a_condition_of_its_own_is_no_allow_either():
     assert requests.unsayable(with_weather) == ["weather"]
 
 
+def test_every_field_of_a_source_has_its_meaning_in_a_principal():
+    """One that is new must be asked for, or narrow what is allowed: here is where that is remembered."""
+    assert {field.name for field in fields(Source)} <= {"identity", "namespace", "trust_domain", "cidrs"}
+
+
 def test_the_generators_know_every_condition_of_the_language():
     """A new one is compared by every judge, or this fails."""
     assert set(CONDITIONS) == {field.name for field in fields(HttpMatch)}

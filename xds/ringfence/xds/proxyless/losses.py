@@ -42,9 +42,7 @@ def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]
             if any(source.cidrs for source in rule.sources):
                 yield Loss(rule.id, f"cidrs cannot be asked for, so {_SAFE[rule.effect]}")
             if any(source.foreign(model.mesh.trust_domain) for source in rule.sources):
-                yield Loss(
-                    rule.id, "callers of another trust domain need a proxy to be let in: gRPC knows our roots alone"
-                )
+                yield Loss(rule.id, "callers of another trust domain are let in by the bundle map only")
         for name, caller in sorted(here.revoked.items()):
             if not caller.whole:
                 yield Loss(name, "one of its certificates is revoked, so all of them are refused")
