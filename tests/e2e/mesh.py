@@ -32,6 +32,7 @@ from ringfence.policy.model import Model
 from ringfence.proto.lane import Call, Lane, Method
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.discovery import parse_sotw
+from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
 from ringfence.xds.subscription import SDS
@@ -148,6 +149,7 @@ class Mesh:
         node: str = "1",
         state_of_the_world: bool = False,
         inbound_host: str = "127.0.0.1",
+        locality: Locality = NOWHERE,
     ) -> Envoy:
         """A proxy of a workload; its listeners come when the server says so."""
         who = Who(*key.split("/"))
@@ -158,7 +160,13 @@ class Mesh:
             who=who,
             node_id=f"{key}/{node}",
             spiffe_id=str(spiffe_id),
-            launch=Launch(f"127.0.0.1:{self.port}", str(self.domain.name), await self._agent(spiffe_id), self.others),
+            launch=Launch(
+                f"127.0.0.1:{self.port}",
+                str(self.domain.name),
+                await self._agent(spiffe_id),
+                self.others,
+                locality,
+            ),
             served={},
             inbound={name: f"{inbound_host}:{port}" for name, port in (inbound or {}).items()},
             upstream={name: f"127.0.0.1:{port}" for name, port in (upstream or {}).items()},

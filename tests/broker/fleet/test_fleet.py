@@ -332,3 +332,18 @@ async def test_callers_hear_where_those_they_call_run() -> None:
     third.hear("shared/registry#n1", log.rows)
     trainer = await FakeProxy(third, "team-a/trainer", "n2").start()
     assert trainer.holds[ENDPOINT] == {UPSTREAM: "127.0.0.1:4001 in eu-1"}
+
+
+async def test_whoever_waits_for_a_change_that_sends_nothing_is_told_at_once() -> None:
+    """What is compiled anew may come out as it was: no proxy answers then, and none is late."""
+    fleet = await fleet_of()
+    trainer = await FakeProxy(fleet, "team-a/trainer").start()
+    sent = len(trainer.call.sent)
+    other = model(
+        MESH + PULL + "---\nkind: Traffic\nmetadata: {name: t, namespace: shared}\nspec: {to: {workload: registry}}\n"
+    )
+
+    assert fleet.apply(other) == 1
+    async with asyncio.timeout(10):
+        assert await fleet.wait_synced(other.revision)
+    assert len(trainer.call.sent) == sent

@@ -8,7 +8,7 @@ from typing import Any
 
 from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import Destination
-from ringfence.policy.traffic import Retries, Route, RouteMatch, Traffic
+from ringfence.policy.traffic import Retries, Route, RouteMatch, Traffic, Zones
 from ringfence.xds import codec, http
 from ringfence.xds.snapshot import Resource
 
@@ -20,6 +20,7 @@ _BACK_OFF = {"base_interval": timedelta(milliseconds=25), "max_interval": timede
 # What never reached the other side is always tried again, at another endpoint where there is one; nothing else by
 # default, since a request may not be safe to repeat.
 _UNSENT = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
+_NEXT_ZONE = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 _ELSEWHERE = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
 
@@ -32,7 +33,7 @@ def upstream_routes(where: str, own: str, traffic: Traffic | None, cluster_of: C
     return http.routes(where, [{"name": "all", "domains": ["*"], "routes": made}])
 
 
-def retry_policy(retries: Retries | None) -> dict[str, Any]:
+def retry_policy(retries: Retries | None, zones: Zones | None = None) -> dict[str, Any]:
     """Envoy's retry policy: what the document names beside what never reached the other side."""
     policy: dict[str, Any] = {
         "retry_on": ",".join(dict.fromkeys((*_UNSENT, *(retries.on if retries is not None else ())))),
@@ -44,6 +45,10 @@ def retry_policy(retries: Retries | None) -> dict[str, Any]:
     }
     if retries is not None and retries.per_try_timeout is not None:
         policy["per_try_timeout"] = retries.per_try_timeout
+    if zones is not None and zones.prefer_local:
+        # A zone that is gone counts as healthy until it is found out: what it did not take goes to the next one.
+        next_one = codec.extension("envoy.retry_priorities.previous_priorities", _NEXT_ZONE, update_frequency=1)
+        policy["retry_priority"] = next_one
     return policy
 
 
@@ -92,7 +97,7 @@ def _action(route: Route | None, own: str, traffic: Traffic, cluster_of: Cluster
     timeout = route.timeout if route is not None and route.timeout is not None else traffic.timeout
     action: dict[str, Any] = {
         "timeout": timeout or _FOREVER,  # none by default: models are big and training is long
-        "retry_policy": retry_policy(traffic.retries),
+        "retry_policy": retry_policy(traffic.retries, traffic.zones),
     }
     if traffic.idle_timeout is not None:
         action["idle_timeout"] = traffic.idle_timeout

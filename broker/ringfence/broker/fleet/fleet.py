@@ -50,11 +50,11 @@ class Fleet:
         self._clock = clock
         self._offers = Offers(endpoint_log, endpoints or Endpoints())
         self._proxies: set[Proxy] = set()
-        self._turns = Turns()
         self._epoch = 0
         self._expiry: datetime | None = None
         self._time = Timekeeper(self.tick, clock)
         self._progress = Progress()
+        self._turns = Turns(self._progress.announce)
         self._scopes: Scopes | None = None
         self._restored = False
         self._revoked: Mapping[str, RevokedCaller] = NOBODY
