@@ -80,6 +80,19 @@ def test_a_claim_must_not_differ_from_the_proof(identities: Identities) -> None:
     check_claim(Node("n", f"spiffe://example.test{TRAINER}"), caller)
     check_claim(Node("n", "a-label"), caller)
     for claim in ("spiffe://example.test/ns/shared/sa/registry", "spiffe://other.test" + TRAINER, "spiffe:"):
-        with pytest.raises(RingfenceError) as caught:
-            check_claim(Node("n", claim), caller)
-        assert caught.value.kind is Kind.DENIED
+        for node in (Node("n", claim), Node(claim, ""), Node(f"{claim}#1", "")):
+            with pytest.raises(RingfenceError) as caught:
+                check_claim(node, caller)
+            assert caught.value.kind is Kind.DENIED
+
+
+@pytest.mark.parametrize("node_id", ["n", "team-a/trainer/1", "team-a/trainer", "rack/7/trainer", "shared/registry2/1"])
+def test_a_node_id_may_be_anything_but_another_workloads(identities: Identities, node_id: str) -> None:
+    """Launchers begin it with the workload, others with what they like."""
+    caller = identify(leaf(identities), Scopes(model(), identities.now), identities.now)
+
+    check_claim(Node(node_id, ""), caller, model().workloads)
+    check_claim(Node(f"spiffe://example.test{TRAINER}#1", ""), caller, model().workloads)
+    with pytest.raises(RingfenceError) as caught:
+        check_claim(Node("shared/registry/1", ""), caller, model().workloads)
+    assert caught.value.kind is Kind.DENIED

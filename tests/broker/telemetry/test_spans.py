@@ -49,13 +49,14 @@ def test_a_sink_gets_every_span_with_its_parent_trace() -> None:
     ended: list[EndedSpan] = []
     with telemetry("test", sink=ended.append), span(PUSH, {REVISION: "r1"}) as push:
         push.set(PROXIES, 3)
+        known = push.trace_id
         with span(ISSUE):
             pass
     with span(ISSUE):
         pass
 
     assert [one.name for one in ended] == [ISSUE, PUSH]
-    assert ended[0].trace_id == ended[1].trace_id
+    assert ended[0].trace_id == ended[1].trace_id == known
     assert ended[1].attributes == {REVISION: "r1", PROXIES: "3"}
     assert ended[1].start_ns <= ended[0].start_ns <= ended[0].end_ns <= ended[1].end_ns
 

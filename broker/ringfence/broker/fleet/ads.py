@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import datetime
 
 from ringfence.broker.fleet.caller import Caller, check_claim, identify
 from ringfence.broker.fleet.describe import describe
+from ringfence.broker.fleet.door import Door
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.fleet.proxy import node_of
 from ringfence.broker.fleet.stream import Machine
@@ -30,9 +31,10 @@ ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 class ProxyApi:
     """What proxies and their launchers call, with their own SVIDs."""
 
-    def __init__(self, fleet: Fleet, clock: Callable[[], datetime]) -> None:
+    def __init__(self, fleet: Fleet, clock: Callable[[], datetime], door: Door | None = None) -> None:
         self._fleet = fleet
         self._clock = clock
+        self._door = door or Door()
 
     def methods(self) -> dict[str, Method]:
         """By path; each demands a client certificate."""
@@ -71,6 +73,9 @@ class ProxyApi:
         callers = await self._fleet.depart(node_of(caller.workload.key, request.node), patience=_FAREWELL)
         await call.send(proxy_pb2.LeaveResponse(callers=callers))
 
+    def _workloads(self) -> Container[str]:
+        return self._fleet.scopes.model.workloads if self._fleet.scopes is not None else ()
+
     def _caller(self, call: Call) -> Caller:
         return identify(call.peer.certificate, self._fleet.scopes, self._clock())
 
@@ -83,12 +88,14 @@ class ProxyApi:
             return
         if request.node is None:
             raise RingfenceError(Kind.INVALID, "the first request on a stream names its node")
-        check_claim(request.node, caller)
+        check_claim(request.node, caller, self._workloads())
         instance = _instance(request.node)
         machine = machine_for(request.node)
-        # 3. The model may have changed while we waited for that.
+        # 3. Many that come at once come in one by one.
+        await self._door.enter()
+        # 4. The model may have changed while we waited for that.
         caller = self._caller(call)
-        # 4. The connection ends with the SVID that opened it.
+        # 5. The connection ends with the SVID that opened it.
         left = (caller.not_after - self._clock()).total_seconds()
         end = asyncio.get_running_loop().call_later(left, call.connection.cut, _expired())
         proxy = self._fleet.join(caller, instance, call, machine)

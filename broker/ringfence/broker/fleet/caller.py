@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -53,7 +54,14 @@ def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) ->
     return Caller(svid.spiffe_id, workload, svid.not_after, serial)
 
 
-def check_claim(node: Node, caller: Caller) -> None:
-    """Refuse a node that calls itself somebody else; raises DENIED. A plain cluster name claims nothing."""
-    if node.cluster.startswith("spiffe:") and node.cluster != str(caller.spiffe_id):
-        raise RingfenceError(Kind.DENIED, f"{caller.spiffe_id} claims to be {node.cluster}")
+def check_claim(node: Node, caller: Caller, workloads: Container[str] = frozenset()) -> None:
+    """Refuse a node that calls itself somebody else; raises DENIED. A plain name, of cluster or node, claims nothing.
+
+    *workloads* are the keys of all: an id that begins with one, as a launcher's `team-a/trainer/...`, claims it.
+    """
+    key = "/".join(node.id.split("/")[:2])
+    if key != caller.workload.key and key in workloads:
+        raise RingfenceError(Kind.DENIED, f"{caller.spiffe_id} claims to be the workload {key}")
+    for claim in (node.cluster, node.id.partition("#")[0]):
+        if claim.startswith("spiffe:") and claim != str(caller.spiffe_id):
+            raise RingfenceError(Kind.DENIED, f"{caller.spiffe_id} claims to be {claim}")

@@ -16,6 +16,7 @@ from ringfence.broker.fleet.endpoints import EndpointLog, Endpoints, Served
 from ringfence.broker.fleet.offers import Offers
 from ringfence.broker.fleet.progress import Progress
 from ringfence.broker.fleet.proxy import NACK, Proxy
+from ringfence.broker.fleet.readers import Readers
 from ringfence.broker.fleet.scope import Scope, Scopes
 from ringfence.broker.fleet.stream import Machine, Sender, Stream
 from ringfence.broker.fleet.timekeeper import Timekeeper
@@ -50,7 +51,9 @@ class Fleet:
         self._clock = clock
         self._offers = Offers(endpoint_log, endpoints or Endpoints())
         self._proxies: set[Proxy] = set()
+        self._readers = Readers()
         self._epoch = 0
+        self._trace = ""  # of the push of the model in force
         self._expiry: datetime | None = None
         self._time = Timekeeper(self.tick, clock)
         self._progress = Progress()
@@ -96,6 +99,7 @@ class Fleet:
     def apply(self, model: Model) -> int:
         """Bring *model* into force; how many proxies it touches. They are compiled and pushed from the loop, next."""
         with span(PUSH, {REVISION: model.revision}) as push:
+            self._trace = push.trace_id
             now = replace(model, revoked=self._revoked, tainted=self.tainted)
             touched = self._rescope(Scopes(now, self._clock()))
             for proxy in touched:
@@ -117,8 +121,9 @@ class Fleet:
         for proxy in out:
             self._turn_out(proxy)
         # 2. Another proxy of the same node may hold a better certificate.
+        gone = {proxy.node for proxy in out}
         for proxy in self._proxies:
-            if proxy.offers and proxy.node in {gone.node for gone in out}:
+            if proxy.offers and proxy.node in gone:
                 self._offer(proxy, joins=True)
         # 3. The proxies that judge such callers, or call such servers.
         return len(out) + self.apply(self._scopes.model)
@@ -152,6 +157,7 @@ class Fleet:
         stream = Stream(call, machine, lambda: self._compile(proxy), self._sent)
         proxy = Proxy(caller, instance, stream, self.scope_of(caller.workload.key), self._clock())
         self._proxies.add(proxy)
+        self._readers.follow(proxy)
         if not instance.proxyless:  # a library serves what it asks a listener for, which comes next
             self._offer(proxy, joins=True)
         stream.pump()
@@ -163,6 +169,7 @@ class Fleet:
         proxy.stream.close()
         if proxy in self._proxies:  # else it was turned out, and nothing of it is left
             self._proxies.discard(proxy)
+            self._readers.drop(proxy)
             self._offers.leave(proxy, self._clock())
             self._time.look_again()
             self._progress.announce()
@@ -234,6 +241,7 @@ class Fleet:
                 self._forget(proxy.node)
             else:
                 self._offer_if_serving(proxy)
+            self._readers.follow(proxy)
         return touched
 
     def _offer(self, proxy: Proxy, *, joins: bool) -> None:
@@ -261,6 +269,7 @@ class Fleet:
         if is_revoked(self._revoked, proxy.caller.spiffe_id):
             proxy.scope, proxy.stream.dirty = None, True
         proxy.stream.cut(Status(Code.PERMISSION_DENIED, f"{proxy.caller.spiffe_id} is revoked"))
+        self._readers.drop(proxy)
         log.info("proxy turned out", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id)
 
     def _forget(self, node: str) -> None:
@@ -270,9 +279,8 @@ class Fleet:
         """Have everyone who holds endpoints of these ports get the present ones."""
         if served:
             self._epoch += 1
-            for proxy in self._proxies:
-                if not served.isdisjoint(proxy.reads):
-                    self._turns.renew(proxy.stream)
+            for proxy in self._readers.of(served):
+                self._turns.renew(proxy.stream)
             self._progress.announce()
 
     def _compile(self, proxy: Proxy) -> tuple[Snapshot, int]:
@@ -280,3 +288,4 @@ class Fleet:
 
     def _sent(self, _out: Out) -> None:
         self.counts.pushes += 1
+        proxy.stream.origin = self._trace

@@ -56,7 +56,7 @@ class Machine(Protocol):
     def receive(self, request: Any, snapshot: Snapshot) -> list[Out]:
         """The answers to a request."""
 
-    def update(self, snapshot: Snapshot, epoch: int | None = None) -> list[Out]:
+    def update(self, snapshot: Snapshot, epoch: int | None = None, origin: str = "") -> list[Out]:
         """What a new snapshot makes it send."""
 
 
@@ -76,9 +76,11 @@ class Stream:
         self.failure: RingfenceError | None = None  # why the newest snapshot could not be made
         self.snapshot = Snapshot({}, "")
 
+        self._early: deque[SotwRequest | DeltaRequest] | None = deque()  # requests before the first snapshot
     def synced(self) -> bool:
         """Whether the proxy acknowledged the newest snapshot."""
         return not self.dirty and self.failure is None and not self._outbox and self._machine.holds(self.snapshot)
+        self.origin = ""  # what the newest snapshot comes from, which is said beside it
 
     @property
     def nacks(self) -> dict[str, Nack]:
@@ -116,12 +118,22 @@ class Stream:
 
     def cut(self, status: Status) -> None:
         """Send what there is, as far as the reader has room, and end it."""
+        if self._early is not None:
+            self._keep(request)
+            return
         self.pump()
         self._call.cut(status)
 
     def close(self) -> None:
         """Stop sending."""
         if self._draining is not None:
+    def _keep(self, request: SotwRequest | DeltaRequest) -> None:
+        """Answer later: nothing is known yet, and to say so would mean that there is nothing."""
+        if self._early is not None and len(self._early) < _WAITING:
+            self._early.append(request)
+            return
+        raise RingfenceError(Kind.UNAVAILABLE, f"the snapshot is not made yet, and {_WAITING} requests wait for it")
+
             self._draining.cancel()
 
     def _with_bytes(self, url: str, resource: Resource) -> Resource:
@@ -139,7 +151,10 @@ class Stream:
             self.failure = RingfenceError(Kind.UNAVAILABLE, "the snapshot could not be made; the server's log has why")
         else:
             self.failure = None
-            self._outbox += self._machine.update(self.snapshot, epoch)
+            self._outbox += self._machine.update(self.snapshot, epoch, self.origin)
+            early, self._early = self._early, None
+            for request in early or ():
+                self._outbox += self._machine.receive(request, self.snapshot)
 
     async def _drain(self) -> None:
         try:

@@ -28,6 +28,11 @@ class _OpenSpan:
     def __init__(self, span: Any) -> None:
         self._span = span
 
+    @property
+    def trace_id(self) -> str:
+        """Of its trace."""
+        return f"{self._span.get_span_context().trace_id:032x}"
+
     def set(self, name: str, value: Value) -> None:
         """Add one attribute."""
         self._span.set_attribute(name, value)

@@ -15,6 +15,10 @@ Attributes = Mapping[str, Value]
 class Span(Protocol):
     """What the block inside may do with its span."""
 
+    @property
+    def trace_id(self) -> str:
+        """Of the trace that it belongs to, lower-case hex; empty without telemetry."""
+
     def set(self, name: str, value: Value) -> None:
         """Add one attribute, known only now."""
 
@@ -35,6 +39,7 @@ class _NoSpan:
     """The span of a process without telemetry: shared, does nothing."""
 
     __slots__ = ()
+    trace_id = ""
 
     def set(self, name: str, value: Value) -> None:
         """Nothing is kept."""
