@@ -237,11 +237,11 @@ class Fleet:
         self._epoch += 1
         touched = [proxy for proxy in self._proxies if proxy.rescope(scopes)]
         for proxy in touched:
+            self._readers.follow(proxy)
             if proxy.scope is None:
                 self._forget(proxy.node)
             else:
                 self._offer_if_serving(proxy)
-            self._readers.follow(proxy)
         return touched
 
     def _offer(self, proxy: Proxy, *, joins: bool) -> None:
@@ -265,11 +265,11 @@ class Fleet:
     def _turn_out(self, proxy: Proxy) -> None:
         """End the stream of a revoked proxy; one without any identity left is told first to let go of everything."""
         self._proxies.discard(proxy)
+        self._readers.drop(proxy)
         self._forget(proxy.node)
         if is_revoked(self._revoked, proxy.caller.spiffe_id):
             proxy.scope, proxy.stream.dirty = None, True
         proxy.stream.cut(Status(Code.PERMISSION_DENIED, f"{proxy.caller.spiffe_id} is revoked"))
-        self._readers.drop(proxy)
         log.info("proxy turned out", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id)
 
     def _forget(self, node: str) -> None:
@@ -284,8 +284,8 @@ class Fleet:
             self._progress.announce()
 
     def _compile(self, proxy: Proxy) -> tuple[Snapshot, int]:
+        proxy.stream.origin = self._trace
         return self._compiling.snapshot(proxy, self._offers.of, self.revision), self._epoch
 
     def _sent(self, _out: Out) -> None:
         self.counts.pushes += 1
-        proxy.stream.origin = self._trace

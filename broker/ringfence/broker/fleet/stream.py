@@ -72,15 +72,15 @@ class Stream:
         self._sent = sent
         self._outbox: deque[Out] = deque()
         self._draining: asyncio.Task[None] | None = None
+        self._early: deque[SotwRequest | DeltaRequest] | None = deque()  # requests before the first snapshot
         self.dirty = True
         self.failure: RingfenceError | None = None  # why the newest snapshot could not be made
         self.snapshot = Snapshot({}, "")
+        self.origin = ""  # what the newest snapshot comes from, which is said beside it
 
-        self._early: deque[SotwRequest | DeltaRequest] | None = deque()  # requests before the first snapshot
     def synced(self) -> bool:
         """Whether the proxy acknowledged the newest snapshot."""
         return not self.dirty and self.failure is None and not self._outbox and self._machine.holds(self.snapshot)
-        self.origin = ""  # what the newest snapshot comes from, which is said beside it
 
     @property
     def nacks(self) -> dict[str, Nack]:
@@ -110,23 +110,15 @@ class Stream:
 
     async def receive(self, request: SotwRequest | DeltaRequest) -> None:
         """Take a request; waits when the proxy asks and does not read."""
+        if self._early is not None:
+            self._keep(request)
+            return
         self._outbox += self._machine.receive(request, self.snapshot)
         if self._outbox:
             self.pump()
         while self._draining is not None and len(self._outbox) > _WAITING:
             await asyncio.wait([self._draining])
 
-    def cut(self, status: Status) -> None:
-        """Send what there is, as far as the reader has room, and end it."""
-        if self._early is not None:
-            self._keep(request)
-            return
-        self.pump()
-        self._call.cut(status)
-
-    def close(self) -> None:
-        """Stop sending."""
-        if self._draining is not None:
     def _keep(self, request: SotwRequest | DeltaRequest) -> None:
         """Answer later: nothing is known yet, and to say so would mean that there is nothing."""
         if self._early is not None and len(self._early) < _WAITING:
@@ -134,6 +126,14 @@ class Stream:
             return
         raise RingfenceError(Kind.UNAVAILABLE, f"the snapshot is not made yet, and {_WAITING} requests wait for it")
 
+    def cut(self, status: Status) -> None:
+        """Send what there is, as far as the reader has room, and end it."""
+        self.pump()
+        self._call.cut(status)
+
+    def close(self) -> None:
+        """Stop sending."""
+        if self._draining is not None:
             self._draining.cancel()
 
     def _with_bytes(self, url: str, resource: Resource) -> Resource:
