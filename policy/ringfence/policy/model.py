@@ -233,6 +233,11 @@ class RevokedCaller:
     whole: bool
     serials: frozenset[str]  # 32 lower-case hex digits each
     newest: int  # when the last of it was revoked, Unix seconds
+    ends: datetime | None = field(default=None, compare=False)  # when its last certificate does; None: not known
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether it matters still: a certificate that has ended is refused by its date."""
+        return self.whole or self.ends is None or now < self.ends
 
 
 NOBODY: Mapping[str, RevokedCaller] = MappingProxyType({})  # what is revoked where nothing is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from ringfence.certs.revocation import Revocations, RevokedSerial
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
@@ -30,7 +31,8 @@ def callers(revocations: Revocations) -> Mapping[str, RevokedCaller]:
             found[name] = RevokedCaller(whole=True, serials=frozenset(), newest=whole.revoked_at)
         else:
             times = {one.serial: one.revoked_at for one in serials[name]}
-            found[name] = RevokedCaller(whole=False, serials=frozenset(times), newest=max(times.values()))
+            ends = datetime.fromtimestamp(max(one.not_after for one in serials[name]), UTC)
+            found[name] = RevokedCaller(whole=False, serials=frozenset(times), newest=max(times.values()), ends=ends)
     return found
 
 

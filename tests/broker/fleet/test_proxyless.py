@@ -9,13 +9,14 @@ import pytest
 from ringfence.broker.fleet.caller import Caller
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.fleet.proxy import Proxy
+from ringfence.certs.revocation import Revocations, RevokedSerial
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.discovery import Node, SotwRequest
 from ringfence.xds.instance import Instance
 from ringfence.xds.proxyless.names import listener_name
 from ringfence.xds.sotw import SotwStream
 from ringfence.xds.subscription import GRPC
-from ringfence.xds.types import LISTENER
+from ringfence.xds.types import LISTENER, ROUTE
 from tests.broker.fleet.world import MESH, NOW, PULL, Clock, FakeCall, FakeProxy, MemoryLog, model
 
 GRPC_MESH = MESH.replace("protocol: http", "protocol: grpc")
@@ -96,6 +97,28 @@ async def test_a_library_is_in_step_when_it_holds_what_it_asks_for(fleet: Fleet)
     nonce, version = client.stream._machine._types[LISTENER].nonce, client.stream.snapshot.type_version(LISTENER)  # type: ignore[attr-defined]
     await fleet.receive(client, SotwRequest(LISTENER, ("registry.shared:http",), nonce, version))
     assert client.state == "SYNCED"
+
+
+async def test_a_library_hears_when_a_revoked_certificate_has_ended(fleet: Fleet) -> None:
+    """It denied the whole identity for it; a proxy, which knows serials, is sent nothing."""
+    server = library(fleet, "shared/registry")
+    await fleet.receive(server, SotwRequest(LISTENER, (listener_name(AT),)))
+    proxy = await FakeProxy(fleet, "shared/registry", node="n2").start()
+    ends = NOW + timedelta(hours=1)
+    trainer = "spiffe://example.test/ns/team-a/sa/trainer"
+    taken_back = RevokedSerial("7".zfill(32), trainer, "key", "node", int(ends.timestamp()), 5, "keyCompromise", "x")
+    fleet.revoke(Revocations.of([taken_back]))
+    await proxy.settle()
+    assert fleet.tick() == ends
+    (routes,) = server.stream.snapshot.named(ROUTE)
+    before, sent = server.stream.snapshot.type_version(ROUTE), len(proxy.call.sent)
+
+    fleet._clock.forward(3600)  # type: ignore[attr-defined]
+    assert fleet.tick() is None
+    await proxy.settle()
+    assert server.stream.snapshot.type_version(ROUTE) != before
+    assert list(server.stream.snapshot.named(ROUTE)) == [routes], "no listener names others, so nothing is drained"
+    assert len(proxy.call.sent) == sent
 
 
 async def test_what_grpc_cannot_say_is_shown_to_the_operator(fleet: Fleet) -> None:

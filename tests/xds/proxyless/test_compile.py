@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial
 from ringfence.policy.revoked import with_revoked
 from ringfence.xds import codec
-from ringfence.xds.compile import compile_snapshot
+from ringfence.xds.compile import compile_snapshot, next_expiry
 from ringfence.xds.instance import Endpoint, Instance
 from ringfence.xds.proxyless.losses import losses
 from ringfence.xds.proxyless.names import listener_name, served_by
@@ -25,6 +26,7 @@ AT = ("10.0.0.2", 8081)
 SERVER = Instance("g", inbound={"rpc": AT, "http": ("10.0.0.2", 8080)}, proxyless=True)
 CLIENT = Instance("t", proxyless=True)
 ENDPOINTS = {("shared/registry", "rpc"): (Endpoint("10.0.0.2", 1), Endpoint("10.0.0.1", 1), Endpoint("no-ip", 1))}
+NEVER_ENDING = INTENT.replace("  expires: 2026-12-01T00:00:00Z\n", "")
 REGISTRY = "spiffe://example.test/ns/shared/sa/registry"
 TRAINER = "spiffe://example.test/ns/team-a/sa/trainer"
 
@@ -110,6 +112,26 @@ def test_whoever_is_revoked_is_denied_and_the_listener_is_another_one(whole: boo
     assert before.type_version(LISTENER) != after.type_version(LISTENER)
     (route,) = held(after, ROUTE, name).virtual_hosts[0].routes
     assert not allowed(route.typed_per_filter_config, Call([TRAINER], "/pkg.Rows/Get"))
+
+
+def test_a_revoked_certificate_that_has_ended_denies_nobody_and_changes_no_listener():
+    """All of its identity was refused for it, which is over with it; nothing is drained for that."""
+    taken_back = revoked(TRAINER, whole=False)
+    ends = datetime.fromtimestamp(next(iter(taken_back.serials.values())).not_after, UTC)
+    model = with_revoked(model_of(NEVER_ENDING), taken_back)
+    assert next_expiry(model, NOW) == ends
+    before, after = (
+        compile_snapshot(model, model.workloads["shared/registry"], SERVER, {}, now=now)
+        for now in (ends - timedelta(seconds=1), ends)
+    )
+    verdicts = []
+    for made in (before, after):
+        (resource,) = made.named(ROUTE).values()
+        (route,) = codec.unpack(resource.any).virtual_hosts[0].routes
+        verdicts.append(allowed(route.typed_per_filter_config, Call([TRAINER], "/pkg.Rows/Get")))
+    assert verdicts == [False, True]
+    assert before.type_version(LISTENER) == after.type_version(LISTENER)
+    assert [bool(losses(model, model.workloads["shared/registry"], now)[2:]) for now in (NOW, ends)] == [True, False]
 
 
 def test_a_client_dials_by_name_and_demands_exactly_the_identity():

@@ -41,7 +41,7 @@ TRAINER = str(IDENTITIES[0])
 def override(some: tuple[Rule, ...], revoked: Mapping[str, RevokedCaller] = NOBODY) -> Any:
     """The two filters of a port, as a route has them."""
     model = model_of(some, {"rpc": 1}, Protocol.GRPC, revoked)
-    return overrides(PortRules.at(model, Destination(SERVER, "rpc"), NOW))
+    return overrides(PortRules.at(model, Destination(SERVER, "rpc"), NOW), NOW)
 
 
 def lets_in(some: tuple[Rule, ...], asked: Asked, revoked: Mapping[str, RevokedCaller] = NOBODY) -> bool:

@@ -45,8 +45,9 @@ def compile_snapshot(
 
 
 def next_expiry(model: Model, now: datetime) -> datetime | None:
-    """When the next rule expires, so that snapshots change without a change of intent; None for never."""
-    return min((r.expires for r in model.rules if r.expires is not None and r.expires > now), default=None)
+    """When the next rule or revoked certificate ends, so that snapshots change without intent; None for never."""
+    ends = [each.ends for each in model.revoked.values()] + [rule.expires for rule in model.rules]
+    return min((end for end in ends if end is not None and end > now), default=None)
 
 
 def _resources(

@@ -30,7 +30,7 @@ class Scope:
     upstreams: tuple[Upstream, ...]
     routed: tuple[Destination, ...]  # ports that routes of the upstreams lead to beside
     parts: tuple[object, ...]
-    expired: frozenset[str]  # ids of its rules that no longer hold
+    expired: frozenset[str]  # ids of its rules that no longer hold, and who is not revoked any more
 
 
 class Scopes:
@@ -88,6 +88,7 @@ class Scopes:
             issuers=issuers,
         )
         expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
+        expired |= {name for name, caller in revoked.items() if not caller.in_force(self._now)}
         parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted, traffic, issuers)
         upstreams = upstreams_of(part, workload)
         return Scope(workload, part, upstreams, routed(part, upstreams), parts, expired)

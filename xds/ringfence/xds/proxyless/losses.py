@@ -44,7 +44,7 @@ def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]
             if any(source.foreign(model.mesh.trust_domain) for source in rule.sources):
                 yield Loss(rule.id, "callers of another trust domain are let in by the bundle map only")
         for name, caller in sorted(here.revoked.items()):
-            if not caller.whole:
+            if not caller.whole and caller.in_force(now):
                 yield Loss(name, "one of its certificates is revoked, so all of them are refused")
 
 

@@ -7,6 +7,7 @@ override without rules. Nothing of that is ever made here; what gRPC cannot say 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from ringfence.policy.model import DEFAULT_DENY, REVOKED, Effect, Rule, named
@@ -31,13 +32,14 @@ def filters() -> list[dict[str, Any]]:
     ]
 
 
-def overrides(rules: PortRules) -> dict[str, Any]:
+def overrides(rules: PortRules, now: datetime) -> dict[str, Any]:
     """What a route says in place of these two: `typed_per_filter_config`.
 
     By routes, not by the listener: a change is judged by on the next call of an open connection, and drains nothing.
     """
-    # 1. Whoever is revoked, by one certificate too: gRPC cannot ask for a serial.
-    denied = {named(REVOKED): _policy([ANYTHING], map(called, sorted(rules.revoked)))} if rules.revoked else {}
+    # 1. Whoever is revoked, by one certificate too while it lives: gRPC cannot ask for a serial.
+    gone = sorted(name for name, caller in rules.revoked.items() if caller.in_force(now))
+    denied = {named(REVOKED): _policy([ANYTHING], map(called, gone))} if gone else {}
     # 2. What has more than one reading is no rule's to allow.
     denied[named(NOT_PLAIN)] = _policy([not_plain()], [{"any": True}])
     # 3. The rules themselves.

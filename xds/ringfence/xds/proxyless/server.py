@@ -28,7 +28,7 @@ def served(model: Model, workload: Workload, instance: Instance, now: datetime) 
         # gRPC drains the connections of a listener that changed; only the name of its routes does, when somebody is
         # revoked: what is open ends within the server's grace, and anything else changes no listener.
         routes = "/".join(filter(None, ("inbound", port.name, mark(rules.revoked, model.tainted))))
-        yield _routes(routes, rules)
+        yield _routes(routes, rules, now)
         for at in bound(address):
             yield _listener(at, routes)
 
@@ -45,8 +45,8 @@ def _listener(at: Address, routes: str) -> tuple[str, Resource]:
     return codec.resource(name, listener, [(ROUTE, routes)])
 
 
-def _routes(name: str, rules: rbac.PortRules) -> tuple[str, Resource]:
-    route = {"match": {"prefix": ""}, "non_forwarding_action": {}, "typed_per_filter_config": overrides(rules)}
+def _routes(name: str, rules: rbac.PortRules, now: datetime) -> tuple[str, Resource]:
+    route = {"match": {"prefix": ""}, "non_forwarding_action": {}, "typed_per_filter_config": overrides(rules, now)}
     host = {"name": "all", "domains": ["*"], "routes": [route]}
     return codec.resource(
         name, codec.build("envoy.config.route.v3.RouteConfiguration", name=name, virtual_hosts=[host])
