@@ -30,6 +30,7 @@ def between(source: str, destination: str) -> pb.Decision:
 CUT = [
     ("ListEntries", pb.ListEntriesResponse(entries=[pb.Entry(spiffe_id=n) for n in (A, B, RULE, OUTSIDE)]), {0, 2}),
     ("ListIdentities", pb.ListIdentitiesResponse(identities=[pb.Identity(spiffe_id=n) for n in (B, A, "")]), {1}),
+    ("ListDepartures", pb.ListDeparturesResponse(departures=[pb.Departure(spiffe_id=n) for n in (B, A)]), {1}),
     ("ListProxies", pb.ListProxiesResponse(proxies=[pb.ProxyStatus(spiffe_id=n) for n in (A, B)]), {0}),
     ("ShowProxies", pb.ShowProxiesResponse(proxies=[pb.ProxyDump(spiffe_id=n) for n in (B, A)]), {1}),
     ("ExplainIdentity", pb.ExplainIdentityResponse(reasons=[reason("", B), reason("", A), reason(A, RULE)]), {1, 2}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.evidence.forward import Forwarder
 from ringfence.broker.evidence.judge import Question
-from ringfence.broker.evidence.record import Filter
+from ringfence.broker.evidence.record import EGRESS, Filter, Record
 from ringfence.broker.evidence.service import LOGS, TRACES, Evidence
 from ringfence.broker.telemetry.names import PUSH, REVISION
 from ringfence.broker.telemetry.spans import EndedSpan
@@ -229,3 +229,23 @@ async def test_a_peer_for_whom_nobody_vouched_is_told_of_by_the_name_of_its_prox
     expired = refused | {envoy.TLS_FAILURE: "TLS_error:...:_certificate_has_expired:TLS_error_end"}
     await report(evidence, export(refused, expired, denied_request()).SerializeToString())
     assert told == [(SpiffeId.parse(WEB), TrustDomain("b.test"))]
+
+
+def test_what_tried_to_leave_is_summed_with_a_next_step() -> None:
+    """A denied host has what to write; the same decision reported twice is counted once."""
+    evidence = Evidence(NoRules(), model=lambda: model_of(MESH, TRAINER))
+    trainer = "spiffe://example.test/ns/team-a/sa/trainer"
+    asked = Record("1", False, "default-deny", "", trainer, "evil.example:443", EGRESS, 7)
+    for each in (
+        asked,
+        asked,
+        replace(asked, id="2", time_ns=9),
+        replace(asked, id="3", allowed=True, rule="team-a/x"),
+    ):
+        evidence.add(each)
+    denied, allowed = sorted(evidence.left(denied_only=False).departures, key=lambda each: each.allowed)
+
+    assert (denied.count, denied.first_ns, denied.last_ns) == (2, 7, 9)
+    assert "Declare an External with host: evil.example" in denied.next
+    assert (allowed.rule, allowed.next) == ("team-a/x", "")
+    assert [each.allowed for each in evidence.left(denied_only=True).departures] == [False]

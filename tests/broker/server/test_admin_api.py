@@ -105,6 +105,12 @@ async def test_decisions_that_were_asked_for_are_kept_and_found(tmp_path: Path) 
         assert [d.rule for d in explained.decisions] == ["a/pull"]
 
 
+async def test_what_left_the_mesh_is_listed(tmp_path: Path) -> None:
+    """Nothing at first, since only proxies tell of it."""
+    async with running_server(tmp_path) as server:
+        assert not (await server.admin.ListDepartures(pb.ListDeparturesRequest())).departures
+
+
 async def test_an_apply_with_errors_returns_them_all(tmp_path: Path) -> None:
     """As an answer, not as a failure: the command line prints each with its place."""
     async with running_server(tmp_path) as server:

@@ -28,6 +28,7 @@ def _of_reason(reason: Any) -> tuple[str, ...]:
 LISTS: Mapping[str, Mapping[str, Names]] = {
     "ListEntries": {"entries": _of_itself},
     "ListIdentities": {"identities": _of_itself},
+    "ListDepartures": {"departures": _of_itself},
     "ListProxies": {"proxies": _of_itself},
     "ShowProxies": {"proxies": _of_itself},
     "ListRevocations": {"identities": _of_itself, "certificates": _of_itself},

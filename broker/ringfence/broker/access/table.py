@@ -59,6 +59,7 @@ NEEDS: Mapping[str, Need] = {
     "CheckAuthz": _reads(_SOME, "ask what the intent says of others", "authz check"),
     "ExplainAuthz": _reads(_SOME, "read decisions", "authz explain"),
     "TailAuthz": _reads(_SOME, "follow decisions", "authz tail"),
+    "ListDepartures": _reads(_SOME, "read what left the mesh", "egress list"),
     "ListProxies": _reads(_SOME, "list proxies", "proxy status"),
     "ShowProxies": _reads(_SOME, "read what proxies were sent", "proxy config", "proxy diff"),
     # The inventory.

@@ -20,6 +20,7 @@ NOUNS = {
     "authz": ("authz", "Ask, explain and follow authorisation decisions."),
     "bundle": ("bundle", "Show the trust bundle, and keep those of others."),
     "demo": ("demo", "Run the whole story on this machine."),
+    "egress": ("egress", "See what tried to leave the mesh."),
     "entry": ("entry", "Create, list, change, apply and explain registration entries."),
     "federation": ("federation", "Federate with other trust domains."),
     "grpc-bootstrap": ("grpc_bootstrap", "Write what a gRPC library without a proxy is told."),

@@ -22,6 +22,7 @@ _KEPT = {
     envoy.UPSTREAM_FAILURE: "upstream.failure",
     envoy.UPSTREAM_PEER: "upstream.peer",
     envoy.AUTHORITY: "authority",
+    envoy.SERVER_NAME: "server_name",
     envoy.DURATION: "duration_ms",
     envoy.LOG_TYPE: "log_type",
     envoy.STREAM_ID: "stream_id",
@@ -97,7 +98,7 @@ def _id(log: Any, logged: Mapping[str, str], point: str) -> str:
 
 def _outside(logged: Mapping[str, str]) -> str:
     """The host that a workload called, or NAMESPACE/NAME of the External behind an `outbound/NAME.NAMESPACE/PORT`."""
-    if host := logged.get(envoy.AUTHORITY, ""):
+    if host := logged.get(envoy.AUTHORITY, "") or logged.get(envoy.SERVER_NAME, ""):
         return host
     name, _, namespace = logged.get(envoy.LISTENER, "").removeprefix("outbound/").partition("/")[0].partition(".")
     return f"{namespace}/{name}" if namespace else name

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.evidence.book import RuleBook
+from ringfence.broker.evidence.departures import Departures
 from ringfence.broker.evidence.forward import Forwarder
 from ringfence.broker.evidence.join import joined
 from ringfence.broker.evidence.judge import Question, judge
@@ -27,6 +28,7 @@ from ringfence.broker.evidence.record import HTTP, Filter, Record
 from ringfence.broker.evidence.revoked import tell_revoked
 from ringfence.broker.evidence.spans import SpanStore
 from ringfence.broker.evidence.store import CAPACITY, DecisionStore
+from ringfence.broker.evidence.undeclared import next_step
 from ringfence.broker.evidence.unvouched import unvouched
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.revocation import Revocations
@@ -63,6 +65,7 @@ class Evidence:
         on_unvouched: Callable[[SpiffeId, TrustDomain], None] = lambda *_: None,
     ) -> None:
         self.decisions = DecisionStore(capacity)
+        self.departures = Departures()
         self.spans = SpanStore(capacity)
         self._rules = rules
         self._model = model
@@ -111,6 +114,24 @@ class Evidence:
                 if wanted.wants(record):
                     yield self._joined(record)
 
+    def left(self, *, denied_only: bool) -> admin_pb2.ListDeparturesResponse:
+        """What tried to leave the mesh, with a next step for what was denied."""
+        model = self._model()
+        listed = [
+            admin_pb2.Departure(
+                spiffe_id=each.workload,
+                host=each.host,
+                allowed=each.allowed,
+                rule=each.rule,
+                count=each.count,
+                first_ns=each.first_ns,
+                last_ns=each.last_ns,
+                next="" if each.allowed else next_step(model, each.workload, each.host),
+            )
+            for each in self.departures.listed(denied_only=denied_only)
+        ]
+        return admin_pb2.ListDeparturesResponse(departures=listed, dropped=self.departures.dropped)
+
     def check(self, model: Model, question: Question) -> admin_pb2.Decision:
         """What the model decides on *question*, kept like any other decision; raises NOT_FOUND or INVALID."""
         record = judge(with_revoked(model, self._revocations()), question, self._clock())
@@ -122,6 +143,7 @@ class Evidence:
         known = () if record.point == HTTP else self.decisions.find(record.id)
         if not any(k.rule == record.rule and k.destination == record.destination for k in known):
             self.decisions.add(record)
+            self.departures.note(record)
 
     async def _logs(self, call: Call) -> None:
         request, reporter = await self._received(call, ExportLogsServiceRequest)

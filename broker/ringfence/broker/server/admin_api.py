@@ -53,6 +53,9 @@ class Evidence(Protocol):
     def tail(self, asked: pb.TailAuthzRequest) -> AsyncIterator[pb.Decision]:
         """The kept decisions asked for, then (follow) those to come."""
 
+    async def list_departures(self, asked: pb.ListDeparturesRequest) -> pb.ListDeparturesResponse:
+        """What tried to leave the mesh."""
+
 
 class Proxies(Protocol):
     """Whoever serves proxies."""
@@ -102,6 +105,7 @@ class AdminApi:
             "ApplyPolicy": self.apply_policy,
             "CheckAuthz": self.check_authz,
             "ExplainAuthz": self.explain_authz,
+            "ListDepartures": self.evidence.list_departures,
         }
         unary |= ProxyAdminApi(self.proxies.fleet).unary()
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()

@@ -87,6 +87,10 @@ class ServerEvidence:
         wanted = Filter(asked.denied_only, asked.source, asked.destination, asked.rule)
         return self.evidence.tail(wanted, last=asked.last, follow=asked.follow)
 
+    async def list_departures(self, asked: pb.ListDeparturesRequest) -> pb.ListDeparturesResponse:
+        """What tried to leave the mesh, since this server started."""
+        return self.evidence.left(denied_only=asked.denied_only)
+
     def methods(self) -> dict[str, Method]:
         """The OTLP receiver."""
         return dict(self.evidence.methods())

@@ -433,6 +433,40 @@ class TailAuthzRequest(_message.Message):
     last: int
     def __init__(self, follow: _Optional[bool] = ..., denied_only: _Optional[bool] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., rule: _Optional[str] = ..., last: _Optional[int] = ...) -> None: ...
 
+class ListDeparturesRequest(_message.Message):
+    __slots__ = ("denied_only",)
+    DENIED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    denied_only: bool
+    def __init__(self, denied_only: _Optional[bool] = ...) -> None: ...
+
+class ListDeparturesResponse(_message.Message):
+    __slots__ = ("departures", "dropped")
+    DEPARTURES_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    departures: _containers.RepeatedCompositeFieldContainer[Departure]
+    dropped: int
+    def __init__(self, departures: _Optional[_Iterable[_Union[Departure, _Mapping]]] = ..., dropped: _Optional[int] = ...) -> None: ...
+
+class Departure(_message.Message):
+    __slots__ = ("spiffe_id", "host", "allowed", "rule", "count", "first_ns", "last_ns", "next")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_NS_FIELD_NUMBER: _ClassVar[int]
+    LAST_NS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    host: str
+    allowed: bool
+    rule: str
+    count: int
+    first_ns: int
+    last_ns: int
+    next: str
+    def __init__(self, spiffe_id: _Optional[str] = ..., host: _Optional[str] = ..., allowed: _Optional[bool] = ..., rule: _Optional[str] = ..., count: _Optional[int] = ..., first_ns: _Optional[int] = ..., last_ns: _Optional[int] = ..., next: _Optional[str] = ...) -> None: ...
+
 class ListProxiesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

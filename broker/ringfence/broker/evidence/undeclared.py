@@ -1,0 +1,36 @@
+"""What to write so that a workload may leave for a host: nothing is opened by it, it is the next step for a person."""
+
+from __future__ import annotations
+
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.forbidden import is_metadata
+from ringfence.policy.model import External, Model
+from ringfence.policy.resolve import host_of
+
+
+def next_step(model: Model | None, workload: str, host: str) -> str:
+    """For a denied departure of *workload* (a SPIFFE ID) to *host*, as it was asked for; empty where none is known."""
+    name = host_of(host.lower())
+    if is_metadata(name):
+        return "Nothing: no workload may reach a metadata service"
+    caller = _caller(model, workload)
+    if model is None or caller is None:
+        return ""
+    found = next((each for each in model.externals.values() if name in {each.host, each.key}), None)
+    if found is None:
+        return f"Declare an External with host: {name}, and an Allow from {caller} to it"
+    return f"{found.origin} declares it as {found.key}: add an Allow from {caller} to port {_ports(found)}"
+
+
+def _ports(external: External) -> str:
+    return " or ".join(port.name for port in external.ports)
+
+
+def _caller(model: Model | None, workload: str) -> str | None:
+    try:
+        spiffe_id = SpiffeId.parse(workload)
+    except RingfenceError:
+        return None
+    known = model.workload_of(spiffe_id) if model is not None else None
+    return known.key if known is not None else None
