@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from ringfence.certs.revocation import Revocations
 from ringfence.policy.model import Model
@@ -19,6 +20,8 @@ from tests.e2e.plane import Plane
 from tests.e2e.proxies import Caller, envoy, listening
 from tests.policy import intent
 from tests.ports import free_port
+
+NOWHERE: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
 class Sidecars:
@@ -38,8 +41,10 @@ class Sidecars:
             for _, port in (*instance.inbound.values(), *instance.upstream.values()):
                 listening(port)
 
-    def apply(self, text: str, revocations: Revocations | None = None) -> Model:
-        """Compile these documents for every proxy, with what is revoked, and push."""
+    def apply(
+        self, text: str, revocations: Revocations | None = None, at: Mapping[tuple[str, str], int] = NOWHERE
+    ) -> Model:
+        """Compile these documents for every proxy, with what is revoked, and push; *at*: ports that are elsewhere."""
         model = intent.model_of(text, now=datetime.now(UTC))
         model = with_revoked(model, revocations or Revocations())
         for key in model.workloads.keys() - self.instances.keys():
@@ -48,7 +53,7 @@ class Sidecars:
             (key, name): (Endpoint(*address),)
             for key, instance in self.instances.items()
             for name, address in instance.inbound.items()
-        }
+        } | {served: (Endpoint("127.0.0.1", port),) for served, port in at.items()}
         for key, instance in self.instances.items():
             snapshot = compile_snapshot(model, model.workloads[key], instance, endpoints, now=datetime.now(UTC))
             self.plane.snapshots.setdefault(instance.node_id, snapshot)

@@ -59,7 +59,7 @@ class Serve(Part):
     name: Name
     port: PortNumber | None = None
     socket: SocketName | None = None
-    protocol: Literal["http", "grpc", "tcp", "postgres"]
+    protocol: Literal["http", "http2", "grpc", "tcp", "postgres"]
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -99,7 +99,7 @@ class HostPort(Part):
 
     name: Name
     port: PortNumber
-    protocol: Literal["http", "grpc", "tcp", "postgres"]
+    protocol: Literal["http", "http2", "grpc", "tcp", "postgres"]
     tls: bool | Literal["passthrough"] = True
 
     @model_validator(mode="after")

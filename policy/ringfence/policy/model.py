@@ -37,6 +37,7 @@ class Protocol(Enum):
     """What a port speaks; it decides whether rules may look at requests or at connections only."""
 
     HTTP = "http"
+    HTTP2 = "http2"
     GRPC = "grpc"
     TCP = "tcp"
     POSTGRES = "postgres"
@@ -44,7 +45,12 @@ class Protocol(Enum):
     @property
     def is_http(self) -> bool:
         """Whether each request is judged (HTTP, gRPC) rather than each connection."""
-        return self in {Protocol.HTTP, Protocol.GRPC}
+        return self is Protocol.HTTP or self.is_http2
+
+    @property
+    def is_http2(self) -> bool:
+        """Whether HTTP/2 is spoken from the caller to the workload, and nothing else."""
+        return self in {Protocol.HTTP2, Protocol.GRPC}
 
 
 class Effect(Enum):

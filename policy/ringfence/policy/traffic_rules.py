@@ -98,7 +98,8 @@ def _check_fields(parsed: Parsed, protocol: Protocol, findings: Findings) -> Non
         if not protocol.is_http and spec.child(field) is not None:
             _cannot(parsed, ("spec", field), f"{field} needs requests, and the port speaks {protocol.value}", findings)
     health = spec.child("healthCheck")
-    for form, fits in (("http", protocol is Protocol.HTTP), ("grpc", protocol is Protocol.GRPC)):
+    plain = protocol.is_http and protocol is not Protocol.GRPC
+    for form, fits in (("http", plain), ("grpc", protocol is Protocol.GRPC)):
         if health is not None and health.child(form) is not None and not fits:
             what = f"a check by {form} does not fit a port that speaks {protocol.value}"
             _cannot(parsed, ("spec", "healthCheck", form), what, findings)

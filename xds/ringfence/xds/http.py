@@ -28,11 +28,18 @@ _HARDENED: dict[str, Any] = {
     "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
     "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
     "strip_trailing_host_dot": True,
+    # A stream on which nothing moves may be a model that thinks, so that Envoy's five minutes hold for no stream; who
+    # does not even say what is wanted, or does not take what is there, is not waited for.
+    "stream_idle_timeout": _FOREVER,
+    "request_headers_timeout": timedelta(seconds=10),
+    "stream_flush_timeout": timedelta(minutes=5),
     # The peer's address is the connection's, whatever X-Forwarded-For says.
     "use_remote_address": {"value": True},
     "skip_xff_append": True,
     "server_header_transformation": "PASS_THROUGH",
 }
+# WebSocket (RFC 6455) is a GET to the rules like any other, and from then on a connection.
+UPGRADES = [{"upgrade_type": "websocket"}]
 
 
 def manager(
@@ -99,8 +106,8 @@ def one_route(where: str, cluster: str, **action: Any) -> tuple[str, Resource]:
 
 
 def protocol_options(protocol: Protocol, filters: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """The cluster option that fixes HTTP/2 for gRPC and HTTP/1.1 for HTTP; *filters* stand behind the router."""
-    version = "http2_protocol_options" if protocol is Protocol.GRPC else "http_protocol_options"
+    """The cluster option that fixes HTTP/2 or HTTP/1.1, as the protocol has it; *filters* stand behind the router."""
+    version = "http2_protocol_options" if protocol.is_http2 else "http_protocol_options"
     return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}}, http_filters=filters)}
 
 

@@ -101,6 +101,7 @@ def _requests(
         forward_client_cert_details="SANITIZE_SET",
         set_current_client_cert_details={"uri": True},
         local_reply_config=http.tells_unsent(),
+        upgrade_configs=http.UPGRADES,
     )
 
 
@@ -126,6 +127,6 @@ def _loopback(port: Port) -> Address:
 
 
 def _alpn(protocol: Protocol) -> tuple[str, ...]:
-    if protocol is Protocol.GRPC:
+    if protocol.is_http2:
         return ("h2",)
     return ("h2", "http/1.1") if protocol is Protocol.HTTP else ()

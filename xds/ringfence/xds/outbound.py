@@ -49,7 +49,8 @@ def outbound(
         traffic = model.traffic.get(Destination(upstream.key, upstream.port))
         yield http.routes(where, [told]) if gone else upstream_routes(where, where, traffic, port_cluster)
         log = reporter.failures(where)
-        manager = http.manager(where, filters=[], access_log=log, tracing=reporter.tracing(where))
+        tracing = reporter.tracing(where)
+        manager = http.manager(where, filters=[], access_log=log, tracing=tracing, upgrade_configs=http.UPGRADES)
         yield loopback(where, address, [manager], [(ROUTE, where)], chain)
     else:
         log = reporter.connections(decision.POINT_OUTBOUND, where)

@@ -102,7 +102,7 @@ def _health(check: HealthCheck, protocol: Protocol) -> dict[str, Any]:
         "healthy_threshold": {"value": check.healthy_threshold},
     }
     if check.http is not None:
-        codec = "HTTP2" if protocol is Protocol.GRPC else "HTTP1"
+        codec = "HTTP2" if protocol.is_http2 else "HTTP1"
         fields["http_health_check"] = {"path": check.http, "host": _CHECK_HOST, "codec_client_type": codec}
     elif check.grpc is not None:
         fields["grpc_health_check"] = {"service_name": check.grpc, "authority": _CHECK_HOST}
