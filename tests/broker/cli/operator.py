@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import CliRunner
 
 from ringfence.broker.cli.failure import exit_code, explain_failure
@@ -32,10 +34,16 @@ async def ringfence(*arguments: str | Path, **environment: str) -> Done:
     """`ringfence ARGUMENTS`, in a thread of its own, as `main` would end it."""
 
     def run() -> Done:
-        result = CliRunner(env=environment).invoke(cli, [str(argument) for argument in arguments])
+        called = [str(argument) for argument in arguments]
+        result = CliRunner(env=environment).invoke(cli, called, standalone_mode=False)
         error = result.exception
+        if isinstance(error, click.ClickException):
+            shown = StringIO()
+            error.show(shown)
+            return Done(error.exit_code, result.stdout, result.stderr + shown.getvalue())
         if isinstance(error, Exception):
             return Done(exit_code(error), result.stdout, result.stderr + explain_failure(error))
-        return Done(result.exit_code, result.stdout, result.stderr)
+        code = result.return_value if isinstance(result.return_value, int) else result.exit_code
+        return Done(code, result.stdout, result.stderr)
 
     return await asyncio.to_thread(run)

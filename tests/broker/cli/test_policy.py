@@ -95,3 +95,13 @@ async def test_an_empty_folder_is_said_in_words(tmp_path: Path) -> None:
 async def test_schema_prints_json() -> None:
     """For editors."""
     assert (await ringfence("policy", "schema")).json["$schema"]
+
+
+async def test_apply_may_wait_until_proxies_hold_it(tmp_path: Path, folder: Path) -> None:
+    """The report is as ever; how the wait ended is said beside it, on standard error."""
+    async with running_server(tmp_path) as server:
+        where = ("--admin-socket", server.admin_socket, "-o", "json")
+        done = await ringfence("policy", "apply", folder, "--wait", *where)
+        assert done.code == 0
+        assert done.json["revision"] == server.parts.intent.revision
+        assert done.err == f"0 of 0 proxies hold revision {done.json['revision'][:12]}\n"

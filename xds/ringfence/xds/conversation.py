@@ -31,6 +31,11 @@ class Conversation:
         """What the client refuses at present, by type."""
         return {url: wants.nack for url, wants in self._types.items() if wants.nack is not None}
 
+    @property
+    def waits(self) -> bool:
+        """Whether something that was sent has no answer yet."""
+        return any(wants.unanswered for wants in self._types.values())
+
     def told(self) -> list[tuple[str, Resource, str]]:
         """What the client was sent and is not told to drop, with its type and standing: accepted, sent or refused."""
         return [

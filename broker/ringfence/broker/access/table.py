@@ -62,6 +62,7 @@ NEEDS: Mapping[str, Need] = {
     "ListDepartures": _reads(_SOME, "read what left the mesh", "egress list"),
     "ListProxies": _reads(_SOME, "list proxies", "proxy status"),
     "ShowProxies": _reads(_SOME, "read what proxies were sent", "proxy config", "proxy diff"),
+    "WatchProxies": _reads(_SOME, "wait for proxies", "proxy wait"),
     # The inventory.
     "ListIdentities": _reads(_SOME, "list identities", "identity list", "identity show", "identity holders"),
     "ExplainIdentity": _reads(_SOME, "ask why an identity is given", "identity explain"),

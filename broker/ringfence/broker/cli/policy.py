@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.admin_client import Where, ask, with_admin
-from ringfence.broker.cli.failure import INVALID_INPUT
+from ringfence.broker.cli.duration import DURATION
+from ringfence.broker.cli.failure import INVALID_INPUT, OK
 from ringfence.broker.cli.output import API_VERSION, output_option, show_list, show_one
 
 _FINDING = ("code", "level", "path", "line", "column", "message", "hint")
@@ -43,8 +44,10 @@ def validate(path: Path, trust_domain: str | None, output: str) -> None:
 @_DOCUMENTS
 @with_admin
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--wait", is_flag=True, help="Return when every proxy of the server holds it, as `proxy wait` does.")
+@click.option("--timeout", type=DURATION, default="60s", show_default=True, help="Of --wait; 0 for none.")
 @output_option
-def apply(path: Path, socket: Where, dry_run: bool, output: str) -> None:  # noqa: FBT001  # a click flag
+def apply(path: Path, socket: Where, dry_run: bool, wait: bool, timeout: int, output: str) -> int:  # noqa: FBT001  # click flags
     """Make the documents in DIR the intent in force: all of them, or none if any has an error."""
     from ringfence.admin.v1 import admin_pb2 as pb
     from ringfence.broker.intent_files import authorship, read_documents
@@ -56,6 +59,11 @@ def apply(path: Path, socket: Where, dry_run: bool, output: str) -> None:  # noq
     changes = [{"document": change.document, "action": change.action} for change in done.changes]
     facts = {"revision": done.revision, "proxies": done.proxies, "dryRun": dry_run}
     _show(facts, _findings(done.findings, path), changes, output)
+    if dry_run or not wait:
+        return OK
+    from ringfence.broker.cli.proxy_wait import wait as wait_for
+
+    return wait_for(socket, done.revision, (), timeout)
 
 
 @command.command()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ringfence.broker.cli.admin_client import Where, ask, with_admin
+from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
 from ringfence.broker.cli.output import list_options, show_list
 from ringfence.broker.cli.times import rfc3339
@@ -84,6 +85,22 @@ def diff(name: str, envoy_admin: Path | None, socket: Where, output: str) -> int
     else:
         click.echo("no difference")
     return ANSWER_IS_NO if rows else OK
+
+
+@command.command()
+@click.argument("revision")
+@click.option("--for", "names", multiple=True, metavar="NODE|WORKLOAD", help="Only these, which must be connected.")
+@click.option("--timeout", type=DURATION, default="60s", show_default=True, help="0 waits for as long as it takes.")
+@with_admin
+def wait(revision: str, names: tuple[str, ...], timeout: int, socket: Where) -> int:
+    """Wait until every proxy of the server, or each that is named, holds REVISION of the intent.
+
+    REVISION, or its first digits, is that of `policy apply`. Ends with 6 after the timeout, and with 3 as soon as one
+    of them refuses it.
+    """
+    from ringfence.broker.cli.proxy_wait import wait as wait_for
+
+    return wait_for(socket, revision, names, timeout)
 
 
 def _dump(socket: Where, name: str) -> list[Any]:

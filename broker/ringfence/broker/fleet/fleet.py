@@ -224,6 +224,10 @@ class Fleet:
         rows = [proxy.status(now) for proxy in self._proxies]
         return sorted(rows, key=lambda row: (row.spiffe_id, row.node))
 
+    async def step(self) -> None:
+        """Until a proxy answered or left, endpoints changed, or another model came."""
+        await self._progress.step()
+
     async def wait_synced(self, revision: str) -> bool:
         """Until every proxy holds what the model of *revision* means; False once another model is in force."""
         return await self._progress.until_synced(self._proxies, lambda: self.revision == revision)

@@ -71,6 +71,11 @@ class Proxy:
             return NACK
         return SYNCED if self.stream.synced() else STALE
 
+    @property
+    def has_refused(self) -> bool:
+        """Whether it refuses the newest there is for it, so that only another change can help."""
+        return self.state == NACK and self.stream.rests()
+
     def losses(self, now: datetime) -> tuple[Loss, ...]:
         """What is not said to it as it was meant, because gRPC has no words for it; nothing for a proxy."""
         if self.scope is None or not self.instance.proxyless:

@@ -47,6 +47,10 @@ class Machine(Protocol):
     def nacks(self) -> dict[str, Nack]:
         """What is refused at present, by type."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether something that was sent has no answer yet."""
+
     def holds(self, snapshot: Snapshot) -> bool:
         """Whether all of it was acknowledged."""
 
@@ -81,6 +85,10 @@ class Stream:
     def synced(self) -> bool:
         """Whether the proxy acknowledged the newest snapshot."""
         return not self.dirty and self.failure is None and not self._outbox and self._machine.holds(self.snapshot)
+
+    def rests(self) -> bool:
+        """Whether everything there is was sent, and the proxy said what it thinks of it."""
+        return not self.dirty and not self._outbox and not self._machine.waits
 
     @property
     def nacks(self) -> dict[str, Nack]:

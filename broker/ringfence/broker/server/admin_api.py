@@ -107,7 +107,8 @@ class AdminApi:
             "ExplainAuthz": self.explain_authz,
             "ListDepartures": self.evidence.list_departures,
         }
-        unary |= ProxyAdminApi(self.proxies.fleet).unary()
+        proxies = ProxyAdminApi(self.proxies.fleet, self.clock)
+        unary |= proxies.unary()
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
         unary |= ServersApi(self.servers, self.trust, self.feed, self.clock).unary()
         unary |= FederationApi(self.federation, self.registry, self.store, self.feed).unary()
@@ -118,7 +119,7 @@ class AdminApi:
         unary |= access_api.unary()
         entries = self.entries
         handlers = {name: _unary(answer) for name, answer in (unary | entries.unary()).items()}
-        streams = {"TailAuthz": self.tail_authz, "ApplyEntries": entries.apply}
+        streams = {"TailAuthz": self.tail_authz, "ApplyEntries": entries.apply, **proxies.streams()}
         return methods_of(service_of(pb, "Server"), handlers | streams)
 
     def _connected_proxies(self) -> int:
