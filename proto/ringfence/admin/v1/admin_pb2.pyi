@@ -501,6 +501,32 @@ class ProxyStatus(_message.Message):
     answered_at: int
     def __init__(self, spiffe_id: _Optional[str] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., inbound: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ..., connected_at: _Optional[int] = ..., answered_at: _Optional[int] = ...) -> None: ...
 
+class WatchProxiesRequest(_message.Message):
+    __slots__ = ("revision", "names", "timeout_ms")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    revision: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    timeout_ms: int
+    def __init__(self, revision: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class WatchProxiesResponse(_message.Message):
+    __slots__ = ("outcome", "revision", "meant", "holding", "late", "missing")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    MEANT_FIELD_NUMBER: _ClassVar[int]
+    HOLDING_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    outcome: str
+    revision: str
+    meant: int
+    holding: int
+    late: _containers.RepeatedCompositeFieldContainer[ProxyStatus]
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, outcome: _Optional[str] = ..., revision: _Optional[str] = ..., meant: _Optional[int] = ..., holding: _Optional[int] = ..., late: _Optional[_Iterable[_Union[ProxyStatus, _Mapping]]] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ShowProxiesRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
