@@ -159,6 +159,44 @@ async def test_failed_handshakes_harm_nobody(port: int, issuer: Issuer) -> None:
         assert await channel.unary_unary("/t/Upper")(b"x") == b"X"
 
 
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02", b"\x16\x03\x01\x40\x00" + bytes(100)])
+async def test_a_handshake_that_is_begun_and_not_finished(
+    issuer: Issuer, contexts: list[ssl.SSLContext], said: bytes
+) -> None:
+    """Half-open TLS takes a place for as long as a handshake may take, and others are served meanwhile."""
+    lane = Lane(methods(), limits=Limits(hello_seconds=0.3, connections=4))
+    at = await lane.listen_tcp("127.0.0.1", 0, lambda: contexts[-1])
+    halves = [await asyncio.open_connection("127.0.0.1", at) for _ in range(3)]
+    for _, writer in halves:
+        writer.write(said)
+    async with dial(at, issuer.pem) as channel:
+        assert await channel.unary_unary("/t/Upper")(b"x") == b"X"
+    async with asyncio.timeout(10):
+        for reader, writer in halves:
+            await reader.read()
+            writer.close()
+    async with dial(at, issuer.pem) as channel:
+        assert await channel.unary_unary("/t/Upper")(b"x") == b"X"
+    assert not lane._listeners[0]._handshakes
+    await lane.close()
+
+
+async def test_a_stranger_that_only_sits_there_is_let_go(issuer: Issuer, contexts: list[ssl.SSLContext]) -> None:
+    """Without a certificate and without a call a connection keeps its place for a minute, with one for an hour."""
+    lane = Lane(methods())
+    at = await lane.listen_tcp("127.0.0.1", 0, lambda: contexts[-1])
+    key, pem, _ = issuer.leaf("client")
+    async with dial(at, issuer.pem) as stranger, dial(at, issuer.pem, key, pem) as known:
+        for channel in (stranger, known):
+            assert await channel.unary_unary("/t/Upper")(b"x") == b"X"
+        assert len(lane.connections) == 2
+        for connection in lane.connections:
+            connection.watch.heard += 61  # no ping is due
+            connection.tick(connection.watch.busy + 61)
+        assert [c.peer.certificate is None for c in lane.connections if c.outflow.closing_since is not None] == [True]
+    await lane.close()
+
+
 async def test_tls_on_a_unix_socket(issuer: Issuer, contexts: list[ssl.SSLContext], tmp_path: Path) -> None:
     """The handler sees what TLS proved, the whole chain that was sent with it, and what the kernel says beside it."""
     seen: list[Peer] = []

@@ -24,6 +24,15 @@ with grpc.insecure_channel(f"unix:{sys.argv[1]}") as channel:
 """
 
 
+@pytest.mark.parametrize(
+    ("peer", "known"),
+    [(Peer("127.0.0.1:1"), False), (Peer("127.0.0.1:1", certificate=b"der"), True), (Peer("unix:/x", uid=1), True)],
+)
+def test_a_peer_is_known_by_its_certificate_or_by_the_kernel(peer: Peer, *, known: bool) -> None:
+    """An address proves nothing."""
+    assert peer.is_known is known
+
+
 @pytest.mark.slow
 async def test_peer_is_the_process_that_called(serve: Serve, socket_path: str) -> None:
     """The peer's pid, uid and gid are those of the calling process, and its pidfd refers to it."""

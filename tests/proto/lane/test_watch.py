@@ -52,6 +52,16 @@ def test_idle_needs_no_running_call() -> None:
     assert watch.due(151, idle=True) == "idle"
 
 
+def test_a_stranger_is_idle_sooner() -> None:
+    """Who proved nothing takes a place that somebody else may need."""
+    watch = Watch(Limits(idle_seconds=100, stranger_seconds=10, ping_seconds=1000), 0)
+    watch.greeted = True
+    assert watch.due(11, idle=True) == ""
+    assert watch.due(11, idle=False, known=False) == ""
+    assert watch.due(10, idle=True, known=False) == ""
+    assert watch.due(11, idle=True, known=False) == "idle"
+
+
 def test_resets_are_an_allowance_that_comes_back() -> None:
     """Three at once, then one a second."""
     watch = greeted()

@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
             return
         for call in tuple(self.calls.values()):
             call.tick(now)
-        due = self.watch.due(now, idle=not self.tasks)
+        due = self.watch.due(now, idle=not self.tasks, known=self.peer.is_known)
         if due == "ping":
             self.wire.ping(b"ringping")
             self.outflow.flush()

@@ -32,5 +32,6 @@ class Limits:
     request_seconds: float = 60.0  # from the start of a call to its first whole message
     send_seconds: float = 60.0  # for the peer to take one message
     idle_seconds: float = 3_600.0  # without a call
+    stranger_seconds: float = 60.0  # the same for a peer that proved nothing, by a certificate or by being of this host
     ping_seconds: float = 60.0  # without a byte received, then a PING
     ping_timeout_seconds: float = 20.0  # for its answer

@@ -38,6 +38,11 @@ class Peer:
         """Whether it came by a Unix socket, so that the kernel said who it is."""
         return self.uid is not None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it proved who it is: by a certificate, or by being a process of this host."""
+        return self.certificate is not None or self.is_local
+
 
 def unix_peer(sock: socket.socket, address: str) -> Peer:
     """The process that connected *sock*, as it was then (unix(7), SO_PEERCRED); raises OSError."""

@@ -23,8 +23,8 @@ class Watch:
         self.greeted = False  # the peer's settings are here
         self.pinged: float | None = None  # when the unanswered ping was sent
 
-    def due(self, now: float, *, idle: bool) -> Literal["", "ping", "idle", "gone"]:
-        """What to do now. A sent ping counts as sent: call once."""
+    def due(self, now: float, *, idle: bool, known: bool = True) -> Literal["", "ping", "idle", "gone"]:
+        """What to do now; *known* is who proved who it is. A sent ping counts as sent: call once."""
         limits = self._limits
         if not self.greeted:
             return "gone" if now - self._made > limits.hello_seconds else ""
@@ -32,7 +32,7 @@ class Watch:
             self.pinged = None
         if self.pinged is not None:
             return "gone" if now - self.pinged > limits.ping_timeout_seconds else ""
-        if idle and now - self.busy > limits.idle_seconds:
+        if idle and now - self.busy > (limits.idle_seconds if known else limits.stranger_seconds):
             return "idle"
         if now - self.heard > limits.ping_seconds:
             self.pinged = now
