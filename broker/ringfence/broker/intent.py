@@ -85,6 +85,11 @@ class Intent:
         """Content hash of the model in force; empty before the first apply."""
         return self.model.revision if self.model is not None else ""
 
+    @property
+    def documents(self) -> tuple[LoadedDocument, ...]:
+        """Those in force, by kind and name."""
+        return self._documents
+
     def lookup(self, rule_id: str, rule_hash: str) -> RuleFacts | None:
         """Where the rule with that meaning was written; None for one that was never applied here."""
         return self._origins.lookup(rule_id, rule_hash)

@@ -33,6 +33,13 @@ CUT = [
     ("ListDepartures", pb.ListDeparturesResponse(departures=[pb.Departure(spiffe_id=n) for n in (B, A)]), {1}),
     ("ListProxies", pb.ListProxiesResponse(proxies=[pb.ProxyStatus(spiffe_id=n) for n in (A, B)]), {0}),
     ("ShowProxies", pb.ShowProxiesResponse(proxies=[pb.ProxyDump(spiffe_id=n) for n in (B, A)]), {1}),
+    (
+        "ShowPolicy",
+        pb.ShowPolicyResponse(
+            documents=[pb.DocumentStatus(document=name) for name in ("Mesh mesh", "Allow b/x", "Deny a/x")]
+        ),
+        {2},
+    ),
     ("WatchProxies", pb.WatchProxiesResponse(late=[pb.ProxyStatus(spiffe_id=n) for n in (B, A)]), {1}),
     ("ExplainIdentity", pb.ExplainIdentityResponse(reasons=[reason("", B), reason("", A), reason(A, RULE)]), {1, 2}),
     (

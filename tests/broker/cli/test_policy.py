@@ -6,7 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ringfence.admin.v1 import admin_pb2 as pb
+from ringfence.broker.cli import policy
 from tests.broker.cli.operator import ringfence
 from tests.broker.server.harness import running_server
 from tests.broker.test_intent import RULE, WORKLOADS
@@ -105,3 +108,36 @@ async def test_apply_may_wait_until_proxies_hold_it(tmp_path: Path, folder: Path
         assert done.code == 0
         assert done.json["revision"] == server.parts.intent.revision
         assert done.err == f"0 of 0 proxies hold revision {done.json['revision'][:12]}\n"
+
+
+async def test_status_says_how_each_document_in_force_stands(tmp_path: Path, folder: Path) -> None:
+    """Where it was written, and the proxies that it concerns: here none is connected."""
+    async with running_server(tmp_path) as server:
+        where = ("--admin-socket", server.admin_socket)
+        await ringfence("policy", "apply", folder, *where)
+        done = await ringfence("policy", "status", *where, "-o", "json")
+        assert done.code == 0
+        assert [(row["document"], row["state"], row["applied"]) for row in done.json["items"]] == [
+            ("Allow a/pull", "Unused", "0/0"),
+            ("Workload a/registry", "Unused", "0/0"),
+            ("Workload a/trainer", "Unused", "0/0"),
+        ]
+        assert done.json["items"][0]["place"] == f"{folder}/r.yaml:1"
+        one = await ringfence("policy", "status", "a/pull", *where, "-o", "name")
+        assert one.out == "Allow a/pull\n"
+
+
+def test_a_refused_document_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 3, with who refuses it and in which words."""
+    answer = pb.ShowPolicyResponse(
+        documents=[
+            pb.DocumentStatus(document="Allow a/b", path="r.yaml", line=3, state="Refused", proxies=2, applied=1)
+        ]
+    )
+    answer.documents[0].refused["n1"] = "r.yaml:3: the proxy refuses it"
+    monkeypatch.setattr(policy, "ask", lambda socket, call: answer)  # noqa: ARG005
+    result = CliRunner().invoke(policy.command, ["status", "--admin-socket", "a"], standalone_mode=False)
+    assert result.return_value == 3
+    assert " ".join(result.output.splitlines()[1].split()) == (
+        "Allow a/b r.yaml:3 Refused 1/2 n1=r.yaml:3: the proxy refuses it"
+    )

@@ -20,6 +20,10 @@ def _of_both_ends(decision: Any) -> tuple[str, ...]:
     return decision.source, decision.destination
 
 
+def _of_document(status: Any) -> tuple[str, ...]:
+    return (status.document.partition(" ")[2],)  # after its kind
+
+
 def _of_reason(reason: Any) -> tuple[str, ...]:
     return reason.identity.spiffe_id, reason.entry.spiffe_id
 
@@ -29,6 +33,7 @@ LISTS: Mapping[str, Mapping[str, Names]] = {
     "ListEntries": {"entries": _of_itself},
     "ListIdentities": {"identities": _of_itself},
     "ListDepartures": {"departures": _of_itself},
+    "ShowPolicy": {"documents": _of_document},
     "ListProxies": {"proxies": _of_itself},
     "ShowProxies": {"proxies": _of_itself},
     "WatchProxies": {"late": _of_itself},

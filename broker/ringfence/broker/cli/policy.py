@@ -11,10 +11,11 @@ import click
 
 from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.duration import DURATION
-from ringfence.broker.cli.failure import INVALID_INPUT, OK
-from ringfence.broker.cli.output import API_VERSION, output_option, show_list, show_one
+from ringfence.broker.cli.failure import ANSWER_IS_NO, INVALID_INPUT, OK
+from ringfence.broker.cli.output import API_VERSION, list_options, output_option, show_list, show_one
 
 _FINDING = ("code", "level", "path", "line", "column", "message", "hint")
+_STATUS = ("document", "place", "state", "applied", "refused")
 _DOCUMENTS = click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="DIR")
 
 
@@ -64,6 +65,36 @@ def apply(path: Path, socket: Where, dry_run: bool, wait: bool, timeout: int, ou
     from ringfence.broker.cli.proxy_wait import wait as wait_for
 
     return wait_for(socket, done.revision, (), timeout)
+
+
+@command.command()
+@click.argument("documents", nargs=-1, metavar="[NAMESPACE/NAME]...")
+@with_admin
+@list_options
+def status(documents: tuple[str, ...], socket: Where, output: str) -> int:
+    """Show on how many proxies each document in force is applied, and which of them refuse it and why.
+
+    Applied: by every connected proxy that it concerns. Pending: some have not answered yet. Refused: some go on with
+    what it said before, or without it. Unused: it concerns no connected proxy. Ends with 3 when any is Refused. A
+    server counts the proxies that are connected to it.
+    """
+    from ringfence.admin.v1 import admin_pb2 as pb
+
+    answer = ask(socket, lambda server: server.ShowPolicy(pb.ShowPolicyRequest(), timeout=60))
+    wanted = [one for one in answer.documents if not documents or one.document.partition(" ")[2] in documents]
+    rows = [_standing(one) for one in wanted]
+    show_list("DocumentStatus", rows, columns=_STATUS, output=output, name="document")
+    return ANSWER_IS_NO if any(one.state == "Refused" for one in wanted) else OK
+
+
+def _standing(one: Any) -> dict[str, Any]:
+    return {
+        "document": one.document,
+        "place": f"{one.path}:{one.line}",
+        "state": one.state,
+        "applied": f"{one.applied}/{one.proxies}",
+        "refused": dict(sorted(one.refused.items())),
+    }
 
 
 @command.command()

@@ -27,6 +27,7 @@ from ringfence.broker.server.federation_api import FederationApi
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.inventory_api import InventoryApi
 from ringfence.broker.server.node_api import NodeApi
+from ringfence.broker.server.policy_api import PolicyApi
 from ringfence.broker.server.proxy_api import ProxyAdminApi
 from ringfence.broker.server.revocation_api import RevocationApi
 from ringfence.broker.server.servers_api import ServersApi
@@ -109,6 +110,7 @@ class AdminApi:
         }
         proxies = ProxyAdminApi(self.proxies.fleet, self.clock)
         unary |= proxies.unary()
+        unary |= PolicyApi(self.intent, self.proxies.fleet).unary()
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
         unary |= ServersApi(self.servers, self.trust, self.feed, self.clock).unary()
         unary |= FederationApi(self.federation, self.registry, self.store, self.feed).unary()

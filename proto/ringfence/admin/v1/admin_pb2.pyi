@@ -304,6 +304,43 @@ class ApplyPolicyResponse(_message.Message):
     proxies: int
     def __init__(self, revision: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., proxies: _Optional[int] = ...) -> None: ...
 
+class ShowPolicyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ShowPolicyResponse(_message.Message):
+    __slots__ = ("revision", "documents")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    revision: str
+    documents: _containers.RepeatedCompositeFieldContainer[DocumentStatus]
+    def __init__(self, revision: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[DocumentStatus, _Mapping]]] = ...) -> None: ...
+
+class DocumentStatus(_message.Message):
+    __slots__ = ("document", "path", "line", "state", "proxies", "applied", "refused")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    document: str
+    path: str
+    line: int
+    state: str
+    proxies: int
+    applied: int
+    refused: _containers.ScalarMap[str, str]
+    def __init__(self, document: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., state: _Optional[str] = ..., proxies: _Optional[int] = ..., applied: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
 class Change(_message.Message):
     __slots__ = ("document", "action")
     DOCUMENT_FIELD_NUMBER: _ClassVar[int]
