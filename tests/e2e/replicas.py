@@ -93,22 +93,32 @@ class Replicas:
         """The caller's loopback port."""
         return self.caller.upstream["web.a/http"]
 
-    async def call(self, where: Locality = NOWHERE, *, state_of_the_world: bool = False) -> None:
-        """Start the caller's proxy, and wait until it knows every replica."""
+    async def call(
+        self, where: Locality = NOWHERE, *, knows: int | None = None, state_of_the_world: bool = False
+    ) -> None:
+        """Start the caller's proxy, and wait until it knows every replica, or so many."""
         self.caller = await self.mesh.envoy(
             "a/client",
             upstream={"web.a/http": free_port()},
             locality=where,
             state_of_the_world=state_of_the_world,
         )
-        await self.knows(len(self.proxies))
+        await self.knows(len(self.proxies) if knows is None else knows)
 
-    async def add(self, name: str, where: Locality = NOWHERE) -> App:
+    async def add(
+        self, name: str, where: Locality = NOWHERE, *, workload: str = "web", state_of_the_world: bool = False
+    ) -> App:
         """One more replica, with its proxy; its application answers at once."""
         app = self.apps[name] = App(name)
         app.open.set()
-        self.proxies[name] = await self.mesh.envoy("a/web", inbound={"http": free_port()}, node=name, locality=where)
-        path = str(self.mesh.folder / f"web-{name}" / "web.sock")
+        self.proxies[name] = await self.mesh.envoy(
+            f"a/{workload}",
+            inbound={"http": free_port()},
+            node=name,
+            locality=where,
+            state_of_the_world=state_of_the_world,
+        )
+        path = str(self.mesh.folder / f"{workload}-{name}" / "web.sock")
         server = await asyncio.start_unix_server(app.serve, path)
         self.stack.callback(server.close)
         return app

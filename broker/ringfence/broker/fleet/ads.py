@@ -23,6 +23,7 @@ from ringfence.xds.discovery import Node, parse_delta, parse_sotw
 from ringfence.xds.instance import Instance
 from ringfence.xds.locality import Locality
 from ringfence.xds.sotw import SotwStream
+from ringfence.xds.steps import Stepwise
 
 _FAREWELL = 2.0  # seconds that a leaving proxy waits for callers that do not answer
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
@@ -47,7 +48,7 @@ class ProxyApi:
 
     async def stream(self, call: Call) -> None:
         """State of the world, in the dialect of who asks."""
-        await self._serve(call, lambda node: SotwStream(subscription.GRPC if node.is_grpc else subscription.ADS))
+        await self._serve(call, _whole)
 
     async def delta(self, call: Call) -> None:
         """Incremental, for proxies only: gRPC libraries do not speak it."""
@@ -113,10 +114,15 @@ def _instance(node: Node) -> Instance:
     return Instance.parse(node.id, node.metadata, proxyless=node.is_grpc, locality=locality)
 
 
+def _whole(node: Node) -> Machine:
+    # A gRPC library asks for clusters only when it has the routes to them, and waits for them itself.
+    return SotwStream(subscription.GRPC) if node.is_grpc else Stepwise(SotwStream(subscription.ADS))
+
+
 def _incremental(node: Node) -> Machine:
     if node.is_grpc:
         raise RingfenceError(Kind.INVALID, "gRPC libraries are served state of the world only")
-    return DeltaStream()
+    return Stepwise(DeltaStream())
 
 
 def _expired() -> Status:
