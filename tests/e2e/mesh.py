@@ -122,6 +122,7 @@ class Mesh:
     domain: Domain = field(default_factory=lambda: Domain("example.test"))
     port: int = field(default_factory=free_port)
     others: tuple[str, ...] = ()  # HOST:PORT of servers that are as good
+    agent: Mapping[str, Method] = field(default_factory=dict)  # what agents answer beside secrets
     fleet: Fleet = field(init=False)
     lane: Lane = field(init=False)
     _served: set[str] = field(default_factory=set)
@@ -188,7 +189,7 @@ class Mesh:
         if name not in self._served:
             self._served.add(name)
             held = secrets(self.domain, spiffe_id)
-            lane = Lane({_SDS: Method(lambda call: _serve_secrets(call, held), parse_sotw)})
+            lane = Lane({_SDS: Method(lambda call: _serve_secrets(call, held), parse_sotw), **self.agent})
             await lane.listen_unix(path)
             self.stack.push_async_callback(lane.close)
         return path

@@ -26,6 +26,7 @@ DETAILS = "ringfence.details"  # Envoy's RESPONSE_CODE_DETAILS or CONNECTION_TER
 FLAGS = "ringfence.flags"  # Envoy's RESPONSE_FLAGS
 PEER = "ringfence.peer"  # URI SANs of the caller's certificate, joined by commas
 PEER_ADDRESS = "ringfence.peer.address"
+LOCAL_ADDRESS = "ringfence.local.address"  # the proxy's own end of the connection; told to the agent alone
 PEER_SERIAL = "ringfence.peer.serial"
 LOCAL = "ringfence.local"  # URI SAN of our own certificate
 UPSTREAM_PEER = "ringfence.upstream.peer"  # URI SANs of the server that was called, at outbound points

@@ -45,7 +45,7 @@ def inbound(
                 needs.append((EXTENSION_CONFIG, tokens.filter_name(where)))
         else:
             log = reporter.connections(decision.POINT_TCP, where)
-            proxy = tcp.proxy(where, application_name(port), log, wait_for_data=True)
+            proxy = tcp.proxy(where, application_name(port), log, reporter.opened(where), wait_for_data=True)
             filters = [*rbac.connection_filters(where, rules), proxy]
             needs = []
         alpn = _alpn(port.protocol)

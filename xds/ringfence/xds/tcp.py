@@ -12,7 +12,7 @@ _EARLY_BYTES = 16384  # what may wait until the application's side is connected
 _FOREVER = timedelta(0)
 
 
-def proxy(where: str, cluster: str, access_log: Any, *, wait_for_data: bool) -> dict[str, Any]:
+def proxy(where: str, cluster: str, *access_logs: Any, wait_for_data: bool) -> dict[str, Any]:
     """The network filter that passes a connection on.
 
     *wait_for_data*: connect to the application only when the caller has sent something. RBAC judges on the first byte,
@@ -21,7 +21,7 @@ def proxy(where: str, cluster: str, access_log: Any, *, wait_for_data: bool) -> 
     fields: dict[str, Any] = {
         "stat_prefix": where,
         "cluster": cluster,
-        "access_log": [access_log],
+        "access_log": list(access_logs),
         "access_log_options": {"flush_access_log_on_connected": True},
         "idle_timeout": _FOREVER,  # a training job may be silent for hours
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from ringfence.policy.model import Workload
 from ringfence.xds import codec, decision, rbac
-from ringfence.xds.sources import SERVER_CLUSTER
+from ringfence.xds.sources import AGENT_CLUSTER, SERVER_CLUSTER
 
 _HTTP = "%DYNAMIC_METADATA(envoy.filters.http.rbac:{})%"
 _NETWORK = "%DYNAMIC_METADATA(envoy.filters.network.rbac:{})%"
@@ -96,6 +96,13 @@ class Reporter:
         log = self._log(point, listener, _CALLER | _UPSTREAM | _CONNECTION)
         return log | {"filter": {"or_filter": {"filters": wanted}}}
 
+    def opened(self, listener: str) -> dict[str, Any]:
+        """The access log that tells the agent whose each connection is, so that it can have a single one cut."""
+        told = {key: _CALLER[key] for key in (decision.PEER, decision.PEER_ADDRESS)}
+        told[decision.LOCAL_ADDRESS] = "%DOWNSTREAM_LOCAL_ADDRESS%"
+        log = self._log(decision.POINT_TCP, listener, told, AGENT_CLUSTER)
+        return log | {"filter": {"log_type_filter": {"types": ["TcpUpstreamConnected"]}}}
+
     def handshakes(self, listener: str) -> dict[str, Any]:
         """The access log of a listener: handshakes that failed, for which there is no request and no filter."""
         failed = codec.extension(
@@ -126,7 +133,9 @@ class Reporter:
             "custom_tags": [{"tag": tag, "value": value} for tag, value in sorted(tags.items())],
         }
 
-    def _log(self, point: str, listener: str, attributes: dict[str, str]) -> dict[str, Any]:
+    def _log(
+        self, point: str, listener: str, attributes: dict[str, str], receiver: str = SERVER_CLUSTER
+    ) -> dict[str, Any]:
         """One logger. `common_config` is deprecated, but Envoy 1.40 heeds no flush settings but those within it.
 
         Measured: those beside `grpc_service` leave records for a second whatever they say, and the two together keep
@@ -138,7 +147,7 @@ class Reporter:
             _OTEL_LOG,
             common_config={
                 "log_name": "ringfence",
-                "grpc_service": _receiver(),
+                "grpc_service": _receiver(receiver),
                 "transport_api_version": "V3",
                 "buffer_flush_interval": _FLUSH,
             },
@@ -148,8 +157,8 @@ class Reporter:
         )
 
 
-def _receiver() -> dict[str, Any]:
-    return {"envoy_grpc": {"cluster_name": SERVER_CLUSTER}, "timeout": timedelta(seconds=5)}
+def _receiver(cluster: str = SERVER_CLUSTER) -> dict[str, Any]:
+    return {"envoy_grpc": {"cluster_name": cluster}, "timeout": timedelta(seconds=5)}
 
 
 def _strings(values: dict[str, str]) -> dict[str, Any]:

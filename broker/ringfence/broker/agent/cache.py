@@ -228,6 +228,8 @@ class Cache:
             if self._listener:
                 self._listener.on_bundles()
         self.hooks.revoked()
+        if fresh:
+            self.hooks.callers_revoked()
         self.changed(hit)
 
     def turned_away(self, why: RingfenceError) -> None:

@@ -14,7 +14,6 @@ from ringfence.broker.agent import events, pages
 from ringfence.broker.agent.cache import Cache, Clock, utc_now
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.ending import end_entries
-from ringfence.broker.agent.holders import Holders
 from ringfence.broker.agent.issuing import Issuer
 from ringfence.broker.agent.keeping import Keeper
 from ringfence.broker.agent.launch_folders import LaunchFolders
@@ -109,7 +108,7 @@ class Agent:
             events.serving(self._config.socket)
             # 3. Everything beside them.
             warming = asyncio.create_task(_after_start(serves.load_secrets, self._folders.sweep))
-            await self._follow(stop, known, keeper, serves.watches.callers.holders)
+            await self._follow(stop, known, keeper, serves)
             warming.cancel()
         finally:
             self._listening = False
@@ -133,7 +132,7 @@ class Agent:
             )
         ]
 
-    async def _follow(self, stop: asyncio.Event, known: Known, keeper: Keeper, holders: Holders) -> None:
+    async def _follow(self, stop: asyncio.Event, known: Known, keeper: Keeper, serves: Serving) -> None:
         """Everything that goes on beside the sockets, until *stop*."""
         cache, link = known.cache, known.link
         async with asyncio.TaskGroup() as tasks:
@@ -143,7 +142,8 @@ class Agent:
                 tasks.create_task(end_entries(cache)),
                 tasks.create_task(self._node.keep_renewed(link)),
                 tasks.create_task(keeper.run()),
-                tasks.create_task(holders.run()),
+                tasks.create_task(serves.watches.callers.holders.run()),
+                tasks.create_task(serves.connections.run()),
                 *((tasks.create_task(known.wits.run()),) if known.wits is not None else ()),
                 *((tasks.create_task(self._pods.run()),) if self._pods else ()),
             ]

@@ -114,6 +114,18 @@ def revoked(identities: int, lifted: int, svids: int) -> None:
         _emit("warning", "revocations", identities=identities, lifted=lifted, svids_dropped=svids)
 
 
+def connections_cut(count: int) -> None:
+    """So many open connections of callers who were revoked are closed."""
+    COUNTS["cut_connections", ""] += count
+    if count:
+        _emit("warning", "connections of revoked callers cut", connections=count)
+
+
+def connections_not_cut(count: int, detail: str) -> None:
+    """The kernel does not let us close single connections: the proxies close all of a port, within their drain time."""
+    _emit("warning", "connections of revoked callers are left to be drained", connections=count, detail=detail)
+
+
 def turned_away(error: RingfenceError) -> None:
     """The server will not have this node any more, so that nothing it gave is served any more."""
     COUNTS["turned_away", ""] += 1

@@ -43,3 +43,4 @@ class Hooks:
     bundle: Callable[[bytes], None] = lambda _: None  # our own trust domain's, as JSON
     rotate: Callable[[timedelta, frozenset[str]], None] = lambda _, __: None
     revoked: Callable[[], None] = lambda: None  # other things are revoked than before
+    callers_revoked: Callable[[], None] = lambda: None  # identities that were not revoked before, anybody's

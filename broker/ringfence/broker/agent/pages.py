@@ -19,6 +19,7 @@ _HELP = {
     "entry_updates": ("", "Changes of entries that the server pushed."),
     "svids": ("type", "SVIDs received from the server."),
     "svid_failures": ("reason", "SVIDs not received: refused, asked for again, or the agent's own."),
+    "cut_connections": ("", "Open connections that were closed because the caller was revoked."),
     "revoked_svids": ("", "SVIDs that were dropped because they, or their identities, were revoked."),
     "turned_away": ("", "Times that the server refused this node for good, and all that it gave was dropped."),
     "attestations": ("held_by", "Workloads attested, by how their process is held."),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ringfence.broker.agent.cache import Cache, Clock
 from ringfence.broker.agent.callers import Callers
 from ringfence.broker.agent.config import AgentConfig
+from ringfence.broker.agent.connection_logs import connection_logs
+from ringfence.broker.agent.connections import Connections
 from ringfence.broker.agent.dial import Dialler
 from ringfence.broker.agent.explaining import Explainer
 from ringfence.broker.agent.launch_folders import LaunchFolders
@@ -80,6 +82,7 @@ class Serving:
     watches: Watches
     workload_methods: dict[str, Method]
     admin_methods: dict[str, Method]
+    connections: Connections
     load_secrets: Callable[[], object]
 
 
@@ -105,13 +108,16 @@ async def serving(
     cache.listen(watches)
     launches.on_change(watches.on_launch)
     _hook(node, known, launcher)
+    connections = Connections(lambda: cache.revoked.identities)
+    cache.hooks.callers_revoked = connections.look_again
     # 3. The methods.
     secrets, load_secrets = secret_discovery(watches)
     api = WorkloadApi(watches, known.tokens, known.link.unknown_key).methods()
     return Serving(
         watches,
-        api | _wit_methods(watches, known.wits) | secrets | reflection(),
+        api | _wit_methods(watches, known.wits) | secrets | connection_logs(connections) | reflection(),
         launcher.methods() | Explainer(cache, callers).methods(),
+        connections,
         load_secrets,
     )
 
