@@ -122,6 +122,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a route leads callers of a port to one where no Allow lets them in: they are refused there",
             "Add an Allow from them to that port, or send them elsewhere",
         ),
+        "RF1308": Code(
+            WARNING,
+            "the rules of a port refuse the health checks of its callers: to them no replica is healthy",
+            "Add the check's method and path to the Allow of its callers",
+        ),
     }
 )
 

@@ -16,6 +16,7 @@ from ringfence.policy.documents import (
     WorkloadDocument,
 )
 from ringfence.policy.findings import Finding, Findings
+from ringfence.policy.health import lint_health
 from ringfence.policy.lint import lint
 from ringfence.policy.meaning import (
     digest,
@@ -101,6 +102,7 @@ def load_documents(
         traffic=MappingProxyType(traffic),
         issuers=MappingProxyType(names.issuers),
     )
+    lint_health(model, now, findings)
     return Loaded(model, findings.in_order(), _listed(parsed, model))
 
 
