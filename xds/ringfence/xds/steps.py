@@ -93,10 +93,15 @@ class Stepwise:
 
     def update(self, snapshot: Snapshot, epoch: int | None = None, origin: str = "") -> list[Out]:
         """What a new snapshot makes it send now."""
-        first = first_step(self._told, snapshot, settled=self._machine.holds(self._told))
+        first = self._first_step(snapshot)
         self._next = (snapshot, epoch, origin) if first is not None else None
         self._told = first or snapshot
         return self._machine.update(self._told, epoch, origin) + self._follow()
+
+    def _first_step(self, snapshot: Snapshot) -> Snapshot | None:
+        if self._told.type_version(ROUTE) == snapshot.type_version(ROUTE):
+            return None  # most changes: nothing of them is looked at
+        return first_step(self._told, snapshot, settled=self._machine.holds(self._told))
 
     def _follow(self) -> list[Out]:
         if self._next is None or not (self._machine.nacks or self._machine.holds(self._told)):

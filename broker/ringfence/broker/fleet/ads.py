@@ -11,7 +11,6 @@ from ringfence.broker.fleet.describe import describe
 from ringfence.broker.fleet.door import Door
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.fleet.proxy import node_of
-from ringfence.broker.fleet.stream import Machine
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of
@@ -23,7 +22,7 @@ from ringfence.xds.discovery import Node, parse_delta, parse_sotw
 from ringfence.xds.instance import Instance
 from ringfence.xds.locality import Locality
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.steps import Stepwise
+from ringfence.xds.steps import Machine, Stepwise
 
 _FAREWELL = 2.0  # seconds that a leaving proxy waits for callers that do not answer
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"

@@ -18,7 +18,7 @@ from ringfence.broker.fleet.progress import Progress
 from ringfence.broker.fleet.proxy import NACK, Proxy
 from ringfence.broker.fleet.readers import Readers
 from ringfence.broker.fleet.scope import Scope, Scopes
-from ringfence.broker.fleet.stream import Machine, Sender, Stream
+from ringfence.broker.fleet.stream import Sender, Stream
 from ringfence.broker.fleet.timekeeper import Timekeeper
 from ringfence.broker.fleet.turns import Turns
 from ringfence.broker.log import log
@@ -32,6 +32,7 @@ from ringfence.proto.status import Code, Status
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
 from ringfence.xds.instance import Instance
 from ringfence.xds.snapshot import Snapshot
+from ringfence.xds.steps import Machine
 from ringfence.xds.types import LISTENER
 
 

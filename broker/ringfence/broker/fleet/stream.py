@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 from ringfence.broker.log import log
 from ringfence.certs.errors import Kind, RingfenceError
@@ -15,6 +15,7 @@ from ringfence.proto.lane import Framed, frame
 from ringfence.proto.status import Status
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
 from ringfence.xds.snapshot import Resource, Snapshot
+from ringfence.xds.steps import Machine
 from ringfence.xds.subscription import Nack
 
 _WAITING = 64  # responses that wait for a slow reader before its requests wait too
@@ -36,32 +37,6 @@ class Sender(Protocol):
 
     def cut(self, status: Status) -> None:
         """End the call."""
-
-
-class Machine(Protocol):
-    """`SotwStream` or `DeltaStream`."""
-
-    unknown: set[str]
-
-    @property
-    def nacks(self) -> dict[str, Nack]:
-        """What is refused at present, by type."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether something that was sent has no answer yet."""
-
-    def holds(self, snapshot: Snapshot) -> bool:
-        """Whether all of it was acknowledged."""
-
-    def told(self) -> list[tuple[str, Resource, str]]:
-        """What was sent and stays, with its type and what the client said of it."""
-
-    def receive(self, request: Any, snapshot: Snapshot) -> list[Out]:
-        """The answers to a request."""
-
-    def update(self, snapshot: Snapshot, epoch: int | None = None, origin: str = "") -> list[Out]:
-        """What a new snapshot makes it send."""
 
 
 class Stream:
