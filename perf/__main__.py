@@ -36,6 +36,8 @@ FIGURES = (
     "pushes_per_affected",
     "compile_cold",
     "compile_one",
+    "rbac_flat",
+    "filters_p50",
     "ready_server",
     "ready_agent",
     "rss_idle",

@@ -150,7 +150,7 @@ async def _watch(mesh: Mesh, folder: Path, ports: list[int], stack: AsyncExitSta
     context = mesh.client("/ns/team-a/sa/trainer")
     async with asyncio.timeout(30):
         for port in ports:
-            while not await _answers(port, context):  # noqa: ASYNC110  # Envoy sets no event of ours
+            while not await answers(port, context):  # noqa: ASYNC110  # Envoy sets no event of ours
                 await asyncio.sleep(0.05)
     arguments = ["-m", "perf.poll_status", str(pem), "/models/base", *map(str, ports)]
     poller = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
@@ -164,7 +164,8 @@ async def _watch(mesh: Mesh, folder: Path, ports: list[int], stack: AsyncExitSta
     return Watch(poller.stdout, len(ports))
 
 
-async def _answers(port: int, context: Any) -> bool:
+async def answers(port: int, context: Any) -> bool:
+    """Whether a request to that port gets 200, on a connection of its own."""
     try:
         http = await Http.connect(port, context)
         status = await http.get("/models/base")
