@@ -16,6 +16,8 @@ from textwrap import dedent
 
 import pytest
 
+from ringfence.admin.v1 import admin_pb2
+from ringfence.xds.locality import Locality
 from tests import parts
 from tests.broker.agent.harness import running_agent
 from tests.broker.server.harness import ServerUnderTest, running_server
@@ -140,7 +142,7 @@ async def runs() -> AsyncIterator[Runs]:
         text = dedent(INTENT).format(uid=os.geteuid())
         async with (
             running_server(folder) as server,
-            running_agent(folder, server) as agent,
+            running_agent(folder, server, locality=Locality("eu", "eu-1")) as agent,
             AsyncExitStack() as stack,
         ):
             await server.apply({"intent.yaml": text})
@@ -203,3 +205,14 @@ async def test_a_replica_that_ends_by_itself_leaves_too(runs: Runs) -> None:
     quick.stdin.close()
     await quick.wait()
     assert runs.offered() == 0
+
+
+async def test_a_proxy_runs_where_its_agent_says(runs: Runs) -> None:
+    """From the agent's host to the server, which shows it and hands it on with the endpoint; flags go before."""
+    await runs.web()
+    await runs.web("--zone", "eu-2")
+    rows = (await runs.server.admin.ListProxies(admin_pb2.ListProxiesRequest())).proxies
+    assert {(row.region, row.zone) for row in rows} == {("eu", "eu-1"), ("eu", "eu-2")}
+    assert runs.server.running is not None
+    endpoints = runs.server.running.parts.proxies.fleet._offers.of("a/web", "http")
+    assert {endpoint.locality for endpoint in endpoints} == {Locality("eu", "eu-1"), Locality("eu", "eu-2")}
