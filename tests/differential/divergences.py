@@ -46,15 +46,16 @@ def _of_an_unsayable_condition(case: Case) -> bool:
 
 
 def _of_several_names(case: Case) -> bool:
-    """All of them within what one Allow means, which is for a namespace or the mesh."""
-    prefixes = {
-        source_prefix(source, DOMAIN)
-        for rule in case.rules
-        if rule.effect is Effect.ALLOW
+    """All of them meant by one Allow, which would let either in alone."""
+    allows = [rule for rule in case.rules if rule.effect is Effect.ALLOW]
+    return len(case.uris) > 1 and any(all(_means(rule, uri) for uri in case.uris) for rule in allows)
+
+
+def _means(rule: Rule, uri: str) -> bool:
+    return any(
+        uri == str(source.identity) if source.identity is not None else uri.startswith(source_prefix(source, DOMAIN))
         for source in rule.sources
-        if source.identity is None
-    }
-    return len(case.uris) > 1 and any(all(uri.startswith(prefix) for uri in case.uris) for prefix in prefixes)
+    )
 
 
 DENIES_MORE: Mapping[str, Callable[[Case], bool]] = {

@@ -53,10 +53,11 @@ def overrides(rules: PortRules, now: datetime) -> dict[str, Any]:
 def _of(some: Iterable[Rule], rules: PortRules) -> dict[str, Fields]:
     found = {}
     for rule in some:
-        meaning = only if rule.effect is Effect.ALLOW else among
         # gRPC is not asked where a call comes from: an Allow that asks lets nobody in, and a Deny holds from anywhere.
-        heard = [source for source in rule.sources if not source.cidrs or rule.effect is Effect.DENY]
-        callers = [meaning(source, rules.trust_domain) for source in heard]
+        if rule.effect is Effect.ALLOW:
+            callers = only([source for source in rule.sources if not source.cidrs], rules.trust_domain)
+        else:
+            callers = [among(source, rules.trust_domain) for source in rule.sources]
         requests = permissions(rule)
         if callers and requests:
             found[rule.policy_id] = _policy(requests, callers)

@@ -1,4 +1,4 @@
-"""Callers as gRPC's RBAC can mean them: one URI SAN and no other, although it asks whether *any* of them matches.
+"""Callers as gRPC's RBAC can mean them: a URI SAN and no stranger's, although it asks whether *any* of them matches.
 
 gRPC looks at URI SANs, then DNS SANs, then the subject, and takes the first that matches. A principal that allows
 therefore demands two things of a certificate: a URI that the rule means, and none that it does not mean. The second
@@ -8,7 +8,9 @@ is a regular expression for everything else that is a URI; no DNS name and no su
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
@@ -18,21 +20,19 @@ from ringfence.policy.scope import source_prefix
 Fields = dict[str, Any]
 
 _COLON = len("spiffe:") - 1
-_ANY = r"(?s:.*)"
-_MORE = r"(?s:.+)"
 _PATH = r"[a-zA-Z0-9._-]+(?:/[a-zA-Z0-9._-]+)*"  # SPIFFE-ID.md section 2.2
-_NO_PATH = rf"(?:{_ANY}[^a-zA-Z0-9._/-]{_ANY}|/{_ANY}|{_ANY}//{_ANY}|{_ANY}/)?"  # any other string
+_NO_PATH = "(?:.*[^a-zA-Z0-9._/-].*|/.*|.*//.*|.*/)?"  # any other string, where a dot is a newline too
+# Names to one expression: gRPC compiles it at every change, which is dear, and refuses one that is too large.
+_TOGETHER = 64
 
 
-def only(source: Source, trust_domain: TrustDomain) -> Fields:
-    """The principal that allows: a certificate with a URI that *source* means and without any other."""
-    if source.identity is not None:
-        meant, literal, tail = {"exact": str(source.identity)}, str(source.identity), _MORE
-    else:
-        literal, tail = source_prefix(source, trust_domain), _NO_PATH
-        meant = matching(re.escape(literal) + _PATH)
-    other = _authenticated(matching(any_other(literal, tail)))
-    return {"and_ids": {"ids": [_authenticated(meant), {"not_id": other}]}}
+def only(sources: Sequence[Source], trust_domain: TrustDomain) -> list[Fields]:
+    """The principals that allow: certificates with a URI that some of *sources* means and without any other."""
+    names = sorted({str(source.identity) for source in sources if source.identity is not None})
+    prefixes = sorted({source_prefix(source, trust_domain) for source in sources if source.identity is None})
+    parts = [tuple(names[at : at + _TOGETHER]) for at in range(0, len(names), _TOGETHER)]
+    found = [_alone([{"exact": name} for name in part], other_than(part)) for part in parts]
+    return found + [_alone([matching(re.escape(p) + _PATH)], other_than_below(p)) for p in prefixes]
 
 
 def among(source: Source, trust_domain: TrustDomain) -> Fields:
@@ -48,27 +48,51 @@ def named(spiffe_id: str) -> Fields:
 
 
 @lru_cache(maxsize=4096)
-def any_other(literal: str, tail: str) -> str:
-    """What matches each URI that is not *literal* followed by what *tail* does not match; in RE2, which has no `not`.
+def other_than(names: tuple[str, ...]) -> str:
+    """What matches each URI that is none of *names*, which are sorted. A URI is what has a colon.
 
-    Letter by letter: another one here, or the same and then another one later. A URI is what has a colon.
+    RE2 has no `not`: letter by letter, another one than any of theirs here and then whatever, or the same and another
+    one later. The end is a letter too.
     """
-    later = tail
-    for index in reversed(range(len(literal))):
-        char = re.escape(literal[index])
-        if index > _COLON:
-            # A string that ends here is another URI too.
-            later = f"(?:[^{char}]{_ANY}|{char}{later})?"
-        elif index == _COLON:
-            later = f"(?:[^:]+:{_ANY}|:{later})"
-        else:
-            later = f"(?:[^{char}:][^:]*:{_ANY}|:{_ANY}|{char}{later})"
-    return later
+    return f"(?s){_another(names, 0, longer='.')}.*"
+
+
+@lru_cache(maxsize=4096)
+def other_than_below(prefix: str) -> str:
+    """What matches each URI that does not go on from *prefix* as a SPIFFE ID does."""
+    return f"(?s)(?:{_another((prefix,), 0, longer='')}.*|{re.escape(prefix)}{_NO_PATH})"
 
 
 def matching(regex: str) -> Fields:
     """A string matcher for whole values."""
     return {"safe_regex": {"google_re2": {}, "regex": regex}}
+
+
+def _another(names: Sequence[str], at: int, *, longer: str) -> str:
+    """From the letter *at*, up to which *names* are one: up to where all of them differ. *longer* is what follows one.
+
+    Empty where nothing does. Within the scheme, what follows must still make it a URI.
+    """
+    ends = len(names[0]) == at
+    here: list[str] = []
+    known = ""
+    for char, some in groupby(names[1:] if ends else names, key=lambda name: name[at]):
+        known += re.escape(char)
+        if deeper := _another(list(some), at + 1, longer=longer):
+            here.append(re.escape(char) + deeper)
+    if not known:
+        return longer
+    if at > _COLON:
+        here += [f"[^{known}]"] if ends else [f"[^{known}]", "$"]
+    else:
+        here += ["[^:]+:"] if at == _COLON else [f"[^{known}:][^:]*:", ":"]
+    return f"(?:{'|'.join(here)})"
+
+
+def _alone(meant: list[Fields], other: str) -> Fields:
+    some = [_authenticated(one) for one in meant]
+    either = some[0] if len(some) == 1 else {"or_ids": {"ids": some}}
+    return {"and_ids": {"ids": [either, {"not_id": _authenticated(matching(other))}]}}
 
 
 def _authenticated(principal_name: Fields) -> Fields:
