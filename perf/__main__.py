@@ -38,6 +38,7 @@ FIGURES = (
     "compile_one",
     "rbac_flat",
     "filters_p50",
+    "scoped_envoy",
     "ready_server",
     "ready_agent",
     "rss_idle",

@@ -131,7 +131,7 @@ class Mesh:
         self.fleet = Fleet(self.compiler, self.log, clock=wall)
         await self.fleet.restore()
         self.fleet.apply(model_of(text))
-        self.lane = Lane(ProxyApi(self.fleet, wall).methods() | self.methods, on_error=hidden)
+        self.lane = Lane({**ProxyApi(self.fleet, wall).methods(), **self.methods}, on_error=hidden)
         context = self._server_context()
         await self.lane.listen_tcp("127.0.0.1", self.port, lambda: context)
         self.stack.push_async_callback(self.lane.close)
