@@ -32,6 +32,7 @@ from ringfence.policy.model import Model
 from ringfence.proto.lane import Call, Lane, Method
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.discovery import parse_sotw
+from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
 from ringfence.xds.subscription import SDS
@@ -121,7 +122,8 @@ class Mesh:
     domain: Domain = field(default_factory=lambda: Domain("example.test"))
     port: int = field(default_factory=free_port)
     others: tuple[str, ...] = ()  # HOST:PORT of servers that are as good
-    methods: Mapping[str, Method] = field(default_factory=dict)  # served beside those of the fleet
+    agent: Mapping[str, Method] = field(default_factory=dict)  # what agents answer beside secrets
+    methods: Mapping[str, Method] = field(default_factory=dict)  # what the server answers beside its fleet
     fleet: Fleet = field(init=False)
     lane: Lane = field(init=False)
     _served: set[str] = field(default_factory=set)
@@ -149,6 +151,7 @@ class Mesh:
         node: str = "1",
         state_of_the_world: bool = False,
         inbound_host: str = "127.0.0.1",
+        locality: Locality = NOWHERE,
     ) -> Envoy:
         """A proxy of a workload; its listeners come when the server says so."""
         who = Who(*key.split("/"))
@@ -159,7 +162,13 @@ class Mesh:
             who=who,
             node_id=f"{key}/{node}",
             spiffe_id=str(spiffe_id),
-            launch=Launch(f"127.0.0.1:{self.port}", str(self.domain.name), await self._agent(spiffe_id), self.others),
+            launch=Launch(
+                f"127.0.0.1:{self.port}",
+                str(self.domain.name),
+                await self._agent(spiffe_id),
+                self.others,
+                locality,
+            ),
             served={},
             inbound={name: f"{inbound_host}:{port}" for name, port in (inbound or {}).items()},
             upstream={name: f"127.0.0.1:{port}" for name, port in (upstream or {}).items()},
@@ -181,7 +190,7 @@ class Mesh:
         if name not in self._served:
             self._served.add(name)
             held = secrets(self.domain, spiffe_id)
-            lane = Lane({_SDS: Method(lambda call: _serve_secrets(call, held), parse_sotw)})
+            lane = Lane({_SDS: Method(lambda call: _serve_secrets(call, held), parse_sotw), **self.agent})
             await lane.listen_unix(path)
             self.stack.push_async_callback(lane.close)
         return path
