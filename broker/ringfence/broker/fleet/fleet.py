@@ -191,7 +191,7 @@ class Fleet:
         if not ours and not self._offers.endpoints.is_elsewhere(node):
             self._forget(node)
         # 2. Whoever could have called it.
-        calls = {proxy for proxy in self._proxies if not served.isdisjoint(proxy.reads)}
+        calls = set(self._readers.of(served))
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while self._offers.endpoints.served_by(node):

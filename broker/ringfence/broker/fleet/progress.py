@@ -26,7 +26,7 @@ class Progress:
     ) -> bool:
         """Until each of *proxies*, which may come and go, that it *concerns* is SYNCED; False once it is not wanted."""
         while is_wanted():
-            late = [proxy for proxy in proxies if proxy.state != SYNCED and concerns(proxy)]
+            late = [proxy for proxy in proxies if concerns(proxy) and proxy.state != SYNCED]
             if not late:
                 return True
             # One look a step at one proxy, not at all of them: a thousand ACKs are a thousand steps.
