@@ -152,6 +152,7 @@ class Mesh:
         state_of_the_world: bool = False,
         inbound_host: str = "127.0.0.1",
         locality: Locality = NOWHERE,
+        cut: frozenset[str] = frozenset(),
     ) -> Envoy:
         """A proxy of a workload; its listeners come when the server says so."""
         who = Who(*key.split("/"))
@@ -175,6 +176,7 @@ class Mesh:
             environment={},
             egress="",
             socket_dir=str(own),
+            cut=cut,
         )
         config = own / "envoy.json"
         text = bootstrap(plan, admin_socket=str(own / "admin"), state_of_the_world=state_of_the_world)

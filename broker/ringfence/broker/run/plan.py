@@ -15,6 +15,7 @@ from ringfence.xds.locality import NOWHERE, Locality
 
 SERVER_PATH = "/ringfence/server"
 _EGRESS = "egress"
+_REQUESTS = frozenset({"http", "grpc"})  # protocols whose connections go on beside what is refused
 _UNIX = re.compile(r"unix:(?://)?(/[^/?#][^?#]*)")  # an absolute path; no authority, query or fragment
 
 
@@ -43,6 +44,7 @@ class Launch:
     workload_socket: str
     others: tuple[str, ...] = ()  # servers that are as good, when that one is away
     locality: Locality = NOWHERE  # where the agent's host is
+    cuts: bool = False  # whether the agent cuts single TCP connections of whoever is revoked
 
     @property
     def server_id(self) -> str:
@@ -64,6 +66,7 @@ class ProxyPlan:
     environment: dict[str, str]  # name to the upstream's key
     egress: str  # HOST:PORT, empty for none
     socket_dir: str
+    cut: frozenset[str] = frozenset()  # ports whose connections the agent cuts, so that the proxy need not drain them
 
     @property
     def listeners(self) -> dict[str, str]:
@@ -80,6 +83,7 @@ class ProxyPlan:
             "upstream": self.upstream,
             "socket_dir": self.socket_dir,
             **({"egress": self.egress} if self.egress else {}),
+            **({"cuts": sorted(self.cut)} if self.cut else {}),
         }
 
 
@@ -113,6 +117,7 @@ def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, s
         environment={upstream.env: upstream.key for upstream in described.upstreams},
         egress=chosen.get(_EGRESS, ""),
         socket_dir=socket_dir,
+        cut=frozenset(port.name for port in described.served if launch.cuts and port.protocol not in _REQUESTS),
     )
 
 
