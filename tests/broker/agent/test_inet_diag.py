@@ -71,3 +71,18 @@ def test_what_is_gone_is_not_found_and_not_destroyed(
     assert kernel.destroy(found)
     assert not kernel.destroy(found)
     assert kernel.find(("127.0.0.1", 1), ("127.0.0.1", 1)) is None
+
+
+def test_who_listens_where_a_connection_was_is_not_taken_for_it(
+    kernel: InetDiag, pairs: list[tuple[socket.socket, socket.socket]]
+):
+    """The kernel falls back to the listener, which is of the same user: to destroy it would close the port for all."""
+    caller, accepted = pairs[0]
+    local, remote = ends(accepted)
+    found = kernel.find(local, remote)
+    assert found is not None
+    assert kernel.destroy(found)
+    accepted.close()
+    caller.close()
+    assert kernel.find(local, remote) is None
+    socket.create_connection(local, timeout=5).close()

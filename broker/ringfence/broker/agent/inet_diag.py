@@ -62,6 +62,9 @@ class InetDiag:
             answer = self._ask(_BY_FAMILY, _REQUEST, local, remote, _ANY_COOKIE)
         except FileNotFoundError:
             return None
+        # Where the connection is gone, the kernel tells who listens there: to destroy that would close the port.
+        if int.from_bytes(answer[6:8], "big") != remote[1]:
+            return None
         uid, _ = _MSG.unpack_from(answer)
         return Connection(local, remote, uid, answer[4 + _ID.size - 8 : 4 + _ID.size])
 
