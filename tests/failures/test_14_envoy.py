@@ -184,7 +184,7 @@ def test_a_restarted_agent_renews_by_the_clock(stack: Stack, pair: tuple[Workloa
     """What it had from before gets its successor at half of its life, and no request fails for it."""
     with Load(pair[1]).running() as load:
         before = [_serials(workload) for workload in pair]
-        stack.apply(stack.intent.replace("TTL", "12s"))
+        stack.apply(stack.intent.replace("TTL", "20s"))
         _renewed(pair, before)
         _end(stack, signal.SIGKILL)
         before = [_serials(workload) for workload in pair]
