@@ -6,13 +6,14 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -21,11 +22,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 
 from ringfence.broker.agent.connection_logs import LOGS, told_in
-from ringfence.broker.agent.connections import _MOST, Connections, Told, cut_connections
-from ringfence.broker.agent.inet_diag import InetDiag
-from ringfence.xds import decision
+from ringfence.broker.agent.connections import _MOST, Connections, RealKernel, Told, cuts_for
+from ringfence.broker.agent.inet_diag import Address, Connection, InetDiag
+from ringfence.xds import codec, decision
+from ringfence.xds.types import SECRET
 from tests import parts
-from tests.broker.agent.harness import OWN_UID, running_agent
+from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
+from tests.broker.agent.sds import sds
 from tests.broker.agent.test_revocation import revoke
 from tests.broker.server.harness import running_server
 
@@ -51,10 +54,31 @@ def told(number: int, peer: str = CALLER) -> Told:
     return Told(HERE, ("127.0.0.1", number), peer)
 
 
+class Fake:
+    """A kernel in which *cut* is what cuts, and nothing is open at guarded ports but *open*."""
+
+    def __init__(self, cut: Callable[[Sequence[Told], int], int], open_: Sequence[Connection] = ()) -> None:
+        self.cut = cut
+        self.open = list(open_)
+        self.ended: asyncio.Queue[list[Connection]] = asyncio.Queue()
+        self.listed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def end(self, some: Sequence[Connection]) -> int:
+        """Remember them."""
+        self._loop.call_soon_threadsafe(self.ended.put_nowait, list(some))
+        return len(some)
+
+    def open_at(self, ports: Iterable[tuple[int, Address]]) -> list[Connection]:
+        """Those there."""
+        self._loop.call_soon_threadsafe(self.listed.set)
+        return [one for one in self.open if (one.uid, one.local) in set(ports)]
+
+
 @asynccontextmanager
 async def running(revoked: dict[str, object], cut: Callable[[Sequence[Told], int], int]) -> AsyncIterator[Connections]:
     """Connections at work."""
-    connections = Connections(lambda: revoked, cut)
+    connections = Connections(lambda: revoked, Fake(cut))
     task = asyncio.create_task(connections.run())
     yield connections
     task.cancel()
@@ -145,6 +169,50 @@ def test_what_tells_no_connection_is_passed_over(some: list[tuple[str, str, str]
     assert list(told_in(request(*some, good))) == [Told(("::1", 7), ("127.0.0.1", 8), CALLER)]
 
 
+def opened(number: int, uid: int = 1, local: Address = HERE) -> Connection:
+    """A connection as the kernel tells it."""
+    return Connection(local, ("127.0.0.1", number), uid, bytes(8))
+
+
+async def test_what_nobody_told_is_ended_at_guarded_ports_and_what_was_told_lives_on() -> None:
+    """When somebody is revoked; it may be anybody's. Elsewhere, and of other users, nothing is touched."""
+    revoked: dict[str, object] = {}
+    kernel = Fake(
+        lambda some, _: len(some), [opened(1), opened(2), opened(3, uid=2), opened(4, local=("127.0.0.1", 6))]
+    )
+    connections = Connections(lambda: revoked, kernel, told_within=0)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(connections.run())
+        with connections.guard(1, [HERE]):
+            connections.note(1, [told(1, OTHER)])
+            revoked[CALLER] = "left"
+            connections.look_again()
+            assert await kernel.ended.get() == [opened(2)]
+            kernel.open.append(opened(5))
+            with connections.guard(1, [HERE]):  # another stream of the same proxy
+                pass
+            assert kernel.ended.empty()
+        with connections.guard(1, [HERE]):  # it, or we, were away
+            assert await kernel.ended.get() == [opened(2), opened(5)]
+        task.cancel()
+
+
+async def test_a_connection_that_is_told_a_moment_later_is_not_ended() -> None:
+    """Proxies tell with a delay."""
+    revoked: dict[str, object] = {CALLER: "left"}
+    kernel = Fake(lambda some, _: len(some), [opened(1), opened(2), opened(3)])
+    connections = Connections(lambda: revoked, kernel, told_within=0.2)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(connections.run())
+        with connections.guard(1, [HERE]):
+            connections.note(1, [told(1, OTHER)])
+            connections.look_again()
+            await kernel.listed.wait()
+            connections.note(1, [told(2, OTHER)])
+            assert await kernel.ended.get() == [opened(3)]
+        task.cancel()
+
+
 class Pair:
     """A connection over loopback, both ends of which are this process's."""
 
@@ -184,30 +252,84 @@ def test_a_connection_of_another_user_is_not_cut() -> None:
     with ExitStack() as stack:
         one, _ = pairs(stack)
         named = Told(one.accepted.getsockname(), one.accepted.getpeername(), CALLER)
-        assert cut_connections([named], os.getuid() + 1) == 0
+        assert RealKernel().cut([named], os.getuid() + 1) == 0
         assert one.lives()
-        assert cut_connections([told(1), named], os.getuid()) == 1
+        assert RealKernel().cut([told(1), named], os.getuid()) == 1
         assert one.is_reset()
+
+
+async def export(agent: AgentUnderTest, sent: Any) -> None:
+    """Tell the agent as a proxy does."""
+    async with grpc.aio.insecure_channel(f"unix:{agent.socket}") as channel:
+        method = channel.unary_unary(
+            LOGS,
+            request_serializer=ExportLogsServiceRequest.SerializeToString,
+            response_deserializer=ExportLogsServiceResponse.FromString,
+        )
+        await method(sent, timeout=10)
 
 
 async def test_a_revocation_cuts_the_callers_connection_and_no_other(tmp_path: Path) -> None:
     """A real server, agent and kernel; the proxy's part is played by this process, which owns the connections."""
     with ExitStack() as stack:
         one, other = await asyncio.to_thread(pairs, stack)
-        sent = request((*one.names, CALLER), (*other.names, OTHER))
         async with running_server(tmp_path) as held:
             await held.create_entry(CALLER, OWN_UID)
             async with running_agent(tmp_path, held) as agent:
-                async with grpc.aio.insecure_channel(f"unix:{agent.socket}") as channel:
-                    export = channel.unary_unary(
-                        LOGS,
-                        request_serializer=ExportLogsServiceRequest.SerializeToString,
-                        response_deserializer=ExportLogsServiceResponse.FromString,
-                    )
-                    await export(sent, timeout=10)
+                await export(agent, request((*one.names, CALLER), (*other.names, OTHER)))
                 began = time.monotonic()
                 await revoke(held, spiffe_ids=[CALLER], reason="left")
                 assert await asyncio.to_thread(one.is_reset)
                 took = time.monotonic() - began
         assert await asyncio.to_thread(other.lives)
     assert took < SOON
+
+
+async def test_a_proxy_that_does_not_drain_says_so_where_it_asks_for_its_secrets(tmp_path: Path) -> None:
+    """By its node, as `run` writes it: at such a port what nobody told is cut too, and what was told lives on."""
+    with ExitStack() as stack:
+        untold, other = await asyncio.to_thread(pairs, stack)
+        node = {"id": "n", "metadata": struct({"ringfence": {"inbound": {"db": other.names[0]}, "cuts": ["db"]}})}
+        async with running_server(tmp_path) as held:
+            await held.create_entry("spiffe://example.org/ns/shared/sa/db", OWN_UID)
+            async with running_agent(tmp_path, held) as agent, secret_stream(agent, node):
+                await export(agent, request((*other.names, OTHER)))
+                await revoke(held, spiffe_ids=[CALLER], reason="left")
+                assert await asyncio.to_thread(untold.is_reset)
+                assert await asyncio.to_thread(other.lives)
+
+
+@asynccontextmanager
+async def secret_stream(agent: AgentUnderTest, node: dict[str, Any]) -> AsyncIterator[None]:
+    """An Envoy's stream of secrets, its first answer read."""
+    async with grpc.aio.insecure_channel(f"unix:{agent.socket}") as channel:
+        call = sds(channel, "StreamSecrets")(timeout=30)
+        await call.write({"type_url": SECRET, "resource_names": ["default"], "node": node})
+        await call.read()
+        yield
+        call.cancel()
+
+
+def struct(fields: dict[str, Any]) -> Any:
+    """As a node's metadata has it."""
+    made = Struct()
+    made.update(fields)
+    return codec.message("google.protobuf.Struct").FromString(made.SerializeToString())
+
+
+async def test_an_agent_cuts_for_those_in_its_own_network_only() -> None:
+    """It sees no other network's connections: their proxies have to drain."""
+    if not await asyncio.to_thread(cuts_for, os.getpid()):
+        parts.missing("leave to destroy sockets", "run as root on a kernel with INET_DIAG_DESTROY")
+    unshare = parts.program("unshare", "util-linux")
+    there = await asyncio.create_subprocess_exec(unshare, "--net", "cat", stdin=-1, stdout=-1)
+    assert there.stdin is not None
+    assert there.stdout is not None
+    there.stdin.write(b"x")
+    assert await there.stdout.read(1) == b"x", "it is in a network of its own from here on"
+    try:
+        assert not await asyncio.to_thread(cuts_for, there.pid)
+        assert not await asyncio.to_thread(cuts_for, 2**22 + 1)
+    finally:
+        there.kill()
+        await there.wait()

@@ -60,6 +60,15 @@ def test_one_connection_is_reset_at_both_ends_and_its_neighbour_lives_on(
     assert other.recv(1) == b"x"
 
 
+def test_all_that_is_open_is_listed(kernel: InetDiag, pairs: list[tuple[socket.socket, socket.socket]]):
+    """From both sides; by what is listed one can be ended."""
+    listed = {(one.local, one.remote): one for one in kernel.open_connections()}
+    for caller, accepted in pairs:
+        assert listed[ends(accepted)].uid == listed[ends(caller)].uid == os.getuid()
+    assert kernel.destroy(listed[ends(pairs[0][1])])
+    assert kernel.find(*ends(pairs[1][1])) == listed[ends(pairs[1][1])]
+
+
 def test_what_is_gone_is_not_found_and_not_destroyed(
     kernel: InetDiag, pairs: list[tuple[socket.socket, socket.socket]]
 ):

@@ -109,6 +109,16 @@ def test_the_server_reads_from_the_node_what_was_chosen() -> None:
     assert one.listeners.keys() == {*one.inbound.values(), *one.upstream.values(), one.egress}
 
 
+def test_a_proxy_whose_agent_cuts_says_at_which_ports() -> None:
+    """At those of which it judges connections; without such an agent it says nothing of it."""
+    assert "cuts" not in plan().metadata
+    ports = [proxy_pb2.Served(name=name, port=29500, protocol=name) for name in ("http", "grpc", "tcp", "postgres")]
+    described = proxy_pb2.DescribeResponse(spiffe_id=DESCRIBED.spiffe_id, served=ports)
+    launch = replace(LAUNCH, cuts=True)
+    chosen = plan_proxy(Who("a", "b"), launch, described, inbound_host="127.0.0.1", socket_dir="/x")
+    assert Instance.parse("n", {"ringfence": chosen.metadata}).cuts == {"tcp", "postgres"}
+
+
 def test_the_server_must_prove_its_exact_id_and_we_ours() -> None:
     """TLS 1.3, our SVID by SDS, the SPIFFE validator of the agent, and one name that will do."""
     tls = clusters(written())["ringfence_server"]["transport_socket"]["typed_config"]["common_tls_context"]

@@ -30,6 +30,7 @@ def inbound(
             continue
         where = f"inbound/{port.name}"
         rules = rbac.PortRules.at(model, Destination(workload.key, port.name), now)
+        drained = revoked.drained_by(rules.revoked, model.tainted)
         yield _application(port, instance.socket_dir)
         if port.protocol.is_http:
             yield from rbac.request_policies(where, rules)
@@ -46,13 +47,19 @@ def inbound(
         else:
             log = reporter.connections(decision.POINT_TCP, where)
             proxy = tcp.proxy(where, application_name(port), log, reporter.opened(where), wait_for_data=True)
-            filters = [*rbac.connection_filters(where, rules), proxy]
+            spared = port.name in instance.cuts
+            place = rbac.discovered_connection_filters if spared else rbac.connection_filters
+            filters = [*place(where, rules), proxy]
             needs = []
+            if spared:
+                yield rbac.connection_policy(where, rules)
+                needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
+                drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
         alpn = _alpn(port.protocol)
         chain = {
             "filters": [_serial(), *filters],
             "transport_socket": server_tls(workload.spiffe_id, alpn),
-            **revoked.drained_by(rules.revoked, model.tainted),
+            **drained,
         }
         listener = codec.build(
             _LISTENER,

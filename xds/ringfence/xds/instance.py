@@ -32,6 +32,7 @@ class Instance:
     """One proxy: addresses by port name, by upstream (`registry.shared/http`), and of the catch-all egress listener.
 
     `proxyless`: there is none, but a gRPC library that speaks for itself; of the addresses only those of ports are its.
+    `cuts`: the ports at which the agent ends the connections of whoever is revoked, so that the proxy need not drain.
     """
 
     node_id: str
@@ -41,6 +42,7 @@ class Instance:
     socket_dir: str = ""
     proxyless: bool = False
     locality: Locality = NOWHERE
+    cuts: frozenset[str] = frozenset()
 
     @classmethod
     def parse(
@@ -67,7 +69,15 @@ class Instance:
             socket_dir,
             proxyless,
             locality,
+            _names(ours, "cuts"),
         )
+
+
+def _names(ours: Mapping[str, Any], name: str) -> frozenset[str]:
+    listed = ours.get(name, [])
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise _wrong(name, "a list of names")
+    return frozenset(listed)
 
 
 def _addresses(ours: Mapping[str, Any], name: str) -> Mapping[str, Address]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,8 @@ from ringfence.policy.model import (
 from ringfence.policy.revoked import meant
 from ringfence.xds import codec, matcher
 from ringfence.xds.snapshot import Resource
+from ringfence.xds.sources import by_ads
+from ringfence.xds.types import type_url
 
 _Revoked = Mapping[str, RevokedCaller]
 HTTP_RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -137,22 +139,59 @@ def connection_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
     Network RBAC names no rule by itself, so the enforced tree is given a second time as its own shadow; rules in
     shadow mode are judged by filters of their own, in front, since a denial closes the connection.
     """
+    return [*_shadow_filters(where, rules), _connection_filter(where, rules)]
 
-    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields, revoked: _Revoked = NOBODY) -> matcher.Fields:
-        return matcher.by_peer(some, rules.trust_domain, matcher.on_connections, otherwise, revoked)
 
-    allow = tree(rules.allow, _DEFAULT_DENY)
-    denied = tree(rules.deny, matcher.then(allow), rules.revoked)
-    enforced = matcher.as_matcher(matcher.guard(matcher.then(denied)))
+def discovered_connection_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
+    """The same where the enforced one comes by ECDS: a change of it is for new connections, and drains nothing."""
+    discovery = {"config_source": by_ads(), "type_urls": [type_url(NETWORK_RBAC)]}
+    return [*_shadow_filters(where, rules), {"name": connection_name(where), "config_discovery": discovery}]
+
+
+def connection_policy(where: str, rules: PortRules) -> tuple[str, Resource]:
+    """That filter as an extension config."""
+    made = _connection_filter(where, rules)["typed_config"]
+    name = connection_name(where)
+    return codec.resource(name, codec.build("envoy.config.core.v3.TypedExtensionConfig", name=name, typed_config=made))
+
+
+def connection_name(where: str) -> str:
+    """What it is called."""
+    return f"{where}/connection"
+
+
+def _connection_tree(rules: PortRules, some: tuple[Rule, ...], end: matcher.Fields, *, deny: bool) -> matcher.Fields:
+    gone = rules.revoked if deny else NOBODY
+    return matcher.by_peer(some, rules.trust_domain, matcher.on_connections, end, gone)
+
+
+def _enforced_on_connections(rules: PortRules) -> Any:
+    """The matcher that decides on a connection: guard, revoked, deny, allow."""
+    allow = _connection_tree(rules, rules.allow, _DEFAULT_DENY, deny=False)
+    denied = _connection_tree(rules, rules.deny, matcher.then(allow), deny=True)
+    return matcher.as_matcher(matcher.guard(matcher.then(denied)))
+
+
+def rules_of_connections(rules: PortRules) -> bytes:
+    """What differs with the enforced rules, and not with what is revoked."""
+    return bytes(_enforced_on_connections(replace(rules, revoked=NOBODY)).SerializeToString(deterministic=True))
+
+
+def _connection_filter(where: str, rules: PortRules) -> dict[str, Any]:
+    enforced = _enforced_on_connections(rules)
+    return _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)
+
+
+def _shadow_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
     filters = []
     for prefix, some, otherwise in (
         (SHADOW + DENY, rules.shadow_deny, _NO_DENY),
         (SHADOW + ALLOW, rules.shadow_allow, _DEFAULT_DENY),
     ):
         if some:
-            shadow = matcher.as_matcher(tree(some, otherwise))
+            shadow = matcher.as_matcher(_connection_tree(rules, some, otherwise, deny=False))
             filters.append(_network(prefix, where, shadow_matcher=shadow))
-    return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
+    return filters
 
 
 def constant_filters(where: str, rules: PortRules, server_name: str = "") -> list[dict[str, Any]]:

@@ -26,7 +26,19 @@ def mark(revoked: Mapping[str, RevokedCaller], tainted: frozenset[str]) -> str:
 
 def drained_by(revoked: Mapping[str, RevokedCaller], tainted: frozenset[str]) -> dict[str, Any]:
     """The fields of a filter chain that make it another one for each mark; none for none."""
-    found = mark(revoked, tainted)
+    return _marked(mark(revoked, tainted))
+
+
+def drained_but_by(rules: bytes, revoked: Mapping[str, RevokedCaller], tainted: frozenset[str]) -> dict[str, Any]:
+    """The same where the agent ends the connections of revoked identities, each by itself, and the rules come by ECDS.
+
+    What is left to drain for: another *rules*, without what is revoked, a single certificate, and an authority.
+    """
+    left = {name: one for name, one in revoked.items() if not one.whole}
+    return _marked(content_version(rules + mark(left, tainted).encode()))
+
+
+def _marked(found: str) -> dict[str, Any]:
     if not found:
         return {}
     return {"metadata": {"filter_metadata": {"ringfence": {"fields": {"revoked": {"string_value": found}}}}}}

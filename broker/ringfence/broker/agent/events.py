@@ -126,6 +126,11 @@ def connections_not_cut(count: int, detail: str) -> None:
     _emit("warning", "connections of revoked callers are left to be drained", connections=count, detail=detail)
 
 
+def connections_left_open(detail: str) -> None:
+    """The kernel let us close single connections, so that proxies rely on it, and lets us no more."""
+    _emit("error", "connections of revoked callers may be open", detail=detail)
+
+
 def turned_away(error: RingfenceError) -> None:
     """The server will not have this node any more, so that nothing it gave is served any more."""
     COUNTS["turned_away", ""] += 1

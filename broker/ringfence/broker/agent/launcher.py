@@ -11,6 +11,7 @@ from ringfence.broker.address import Address
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
 from ringfence.broker.agent.callers import Caller, Callers
+from ringfence.broker.agent.connections import cuts_for
 from ringfence.broker.agent.entries import LaunchRule
 from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.attest.launch import Launch, LaunchAttestor
@@ -70,7 +71,7 @@ class Launcher:
         # 3. Still the same process, then it vouches until its stream or its life ends.
         launch = await self._register(caller, request.namespace, request.name)
         try:
-            await call.send(self._accepted())
+            await call.send(self._accepted(cuts=await asyncio.to_thread(cuts_for, caller.process.pid)))
             while self._still_allowed(launch, caller.selectors):
                 self._ruled.clear()
                 await self._ruled.wait()
@@ -105,13 +106,14 @@ class Launcher:
         rule = self._cache.book.rule(launch.namespace, launch.name)
         return rule is not None and rule.allows(selectors)  # type: ignore[arg-type]
 
-    def _accepted(self) -> admin_pb2.LaunchResponse:
+    def _accepted(self, *, cuts: bool) -> admin_pb2.LaunchResponse:
         servers = [str(address) for address in self._servers()]
         return admin_pb2.LaunchResponse(
             server=servers[0],
             servers=servers,
             trust_domain=self._cache.bundles.own.trust_domain.name,
             workload_socket=str(self._socket),
+            cuts=cuts,
             **self._locality.fields(),
         )
 

@@ -111,7 +111,7 @@ async def serving(
     connections = Connections(lambda: cache.revoked.identities)
     cache.hooks.callers_revoked = connections.look_again
     # 3. The methods.
-    secrets, load_secrets = secret_discovery(watches)
+    secrets, load_secrets = secret_discovery(watches, connections)
     api = WorkloadApi(watches, known.tokens, known.link.unknown_key).methods()
     return Serving(
         watches,

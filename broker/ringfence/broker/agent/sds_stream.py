@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ringfence.broker.agent import events
+from ringfence.broker.agent.connections import Connections
+from ringfence.broker.agent.inet_diag import Address
 from ringfence.broker.agent.secrets import ALL_BUNDLES, SPECIAL, Secrets, opted_out
 from ringfence.broker.agent.view import View
 from ringfence.broker.agent.watch import Watch, Watches
@@ -17,6 +20,7 @@ from ringfence.proto.lane import Call, Method
 from ringfence.proto.status import Code, Status
 from ringfence.xds.delta import DeltaStream
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest, parse_delta, parse_sotw
+from ringfence.xds.instance import Instance
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
 from ringfence.xds.subscription import EVERYTHING, SDS, Nack
@@ -35,8 +39,9 @@ class _Machine(Protocol):
 class SecretDiscovery:
     """StreamSecrets, DeltaSecrets and FetchSecrets. No security header: Envoy can't send one, the socket attests."""
 
-    def __init__(self, watches: Watches) -> None:
+    def __init__(self, watches: Watches, connections: Connections) -> None:
         self._watches = watches
+        self._connections = connections
         self._secrets = Secrets()
 
     def methods(self) -> dict[str, Method]:
@@ -70,9 +75,27 @@ class SecretDiscovery:
         request = await call.receive()
         if request is None:
             raise Status(Code.INVALID_ARGUMENT, "the request is missing")
-        with self._watches.open(await self._watches.of(call.connection)) as watch:
+        uid, ports = call.connection.peer.uid, cut_ports(request)
+        with (
+            self._watches.open(await self._watches.of(call.connection)) as watch,
+            self._connections.guard(uid, ports) if uid is not None else nullcontext(),
+        ):
             stream = _Stream(call, machine, names_of, self._secrets, self._watches.hold)
             await stream.run(watch, request)
+
+
+def cut_ports(request: Any) -> list[Address]:
+    """Where the proxy that asks does not drain for whoever is revoked, since we cut them there.
+
+    Read from its node as the server reads it: who is not understood there is served no configuration.
+    """
+    if request.node is None:
+        return []
+    try:
+        told = Instance.parse(request.node.id, request.node.metadata)
+    except RingfenceError:
+        return []
+    return [address for name, address in sorted(told.inbound.items()) if name in told.cuts]
 
 
 class _Stream:

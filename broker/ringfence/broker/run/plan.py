@@ -15,7 +15,7 @@ from ringfence.xds.locality import NOWHERE, Locality
 
 SERVER_PATH = "/ringfence/server"
 _EGRESS = "egress"
-_REQUESTS = frozenset({"http", "grpc"})  # protocols whose connections go on beside what is refused
+_CONNECTIONS = frozenset({"tcp", "postgres"})  # protocols of which a proxy judges connections, not requests
 _UNIX = re.compile(r"unix:(?://)?(/[^/?#][^?#]*)")  # an absolute path; no authority, query or fragment
 
 
@@ -117,7 +117,7 @@ def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, s
         environment={upstream.env: upstream.key for upstream in described.upstreams},
         egress=chosen.get(_EGRESS, ""),
         socket_dir=socket_dir,
-        cut=frozenset(port.name for port in described.served if launch.cuts and port.protocol not in _REQUESTS),
+        cut=frozenset(port.name for port in described.served if launch.cuts and port.protocol in _CONNECTIONS),
     )
 
 

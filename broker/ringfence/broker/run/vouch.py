@@ -52,6 +52,7 @@ class Voucher:
             answer.workload_socket or self._socket,
             tuple(answer.servers[1:]),
             Locality.parse(answer.region, answer.zone),
+            answer.cuts,
         )
         self._keeper = asyncio.create_task(self._keep(call))
         return self

@@ -679,7 +679,7 @@ class LaunchRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
-    __slots__ = ("server", "trust_domain", "workload_socket", "otlp", "servers", "region", "zone")
+    __slots__ = ("server", "trust_domain", "workload_socket", "otlp", "servers", "region", "zone", "cuts")
     SERVER_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_SOCKET_FIELD_NUMBER: _ClassVar[int]
@@ -687,6 +687,7 @@ class LaunchResponse(_message.Message):
     SERVERS_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
+    CUTS_FIELD_NUMBER: _ClassVar[int]
     server: str
     trust_domain: str
     workload_socket: str
@@ -694,7 +695,8 @@ class LaunchResponse(_message.Message):
     servers: _containers.RepeatedScalarFieldContainer[str]
     region: str
     zone: str
-    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ..., servers: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
+    cuts: bool
+    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ..., servers: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ..., cuts: _Optional[bool] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ("spiffe_ids", "attestor")
