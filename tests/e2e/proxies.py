@@ -199,12 +199,12 @@ def stat(admin: Path, name: str) -> int | None:
     return int(value.split()[0]) if found else None
 
 
-def listening(port: int) -> None:
+def listening(port: int, host: str = "127.0.0.1") -> None:
     """Wait until something listens there."""
 
     def connects() -> bool:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError:
             return False
         return True

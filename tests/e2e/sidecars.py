@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
+from ringfence.broker.run.ports import free_address
 from ringfence.certs.revocation import Revocations
 from ringfence.policy.model import Model
 from ringfence.policy.revoked import with_revoked
-from ringfence.policy.scope import upstreams_of
+from ringfence.policy.scope import Upstream, upstreams_of
 from ringfence.xds.compile import compile_snapshot
-from ringfence.xds.instance import Endpoint, Instance
+from ringfence.xds.instance import Address, Endpoint, Instance
 from tests.e2e.identities import Domain, secrets
 from tests.e2e.plane import Plane
 from tests.e2e.proxies import Caller, envoy, listening
@@ -38,8 +39,8 @@ class Sidecars:
             self.plane.secrets[instance.node_id] = secrets(self.domain, self.model.workloads[key].spiffe_id)
             stack.enter_context(envoy(instance.node_id, self.plane.port, str(folder / "agent.sock"), folder))
         for instance in self.instances.values():
-            for _, port in (*instance.inbound.values(), *instance.upstream.values()):
-                listening(port)
+            for host, port in (*instance.inbound.values(), *instance.upstream.values()):
+                listening(port, host)
 
     def apply(
         self, text: str, revocations: Revocations | None = None, at: Mapping[tuple[str, str], int] = NOWHERE
@@ -81,9 +82,14 @@ class Sidecars:
         return Instance(
             key.replace("/", "-"),
             inbound={port.name: ("127.0.0.1", free_port()) for port in workload.serves},
-            upstream={upstream.name: ("127.0.0.1", free_port()) for upstream in upstreams_of(model, workload)},
+            upstream={upstream.name: _address(model, upstream) for upstream in upstreams_of(model, workload)},
             socket_dir=str(self.folder),
         )
+
+
+def _address(model: Model, upstream: Upstream) -> Address:
+    port = None if upstream.external else model.workloads[upstream.key].port(upstream.port)
+    return (free_address(port.numbers), port.number) if port is not None and port.last else ("127.0.0.1", free_port())
 
 
 @contextmanager

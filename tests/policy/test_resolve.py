@@ -3,7 +3,7 @@
 import pytest
 
 from ringfence.certs.selectors import NAMES
-from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, load, model_of, only
+from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, codes, load, model_of, only
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,52 @@ def test_whose_tls_it_is_changes_the_meaning():
         tcp.replace("protocol: tcp", "protocol: tcp, tls: passthrough"),
     ]
     assert len({model_of(MESH, text).revision for text in variants}) == 3
+
+
+@pytest.mark.parametrize(
+    ("serves", "code"),
+    [
+        ("{name: w, ports: 10002-10101, protocol: tcp}", None),
+        ("{name: w, ports: 10002-11001, protocol: tcp}", None),
+        ("{name: w, ports: 10002-11002, protocol: tcp}", "RF1104"),
+        ("{name: w, ports: 10002-10002, protocol: tcp}", "RF1104"),
+        ("{name: w, ports: 10101-10002, protocol: tcp}", "RF1104"),
+        ("{name: w, ports: 0-10, protocol: tcp}", "RF1104"),
+        ("{name: w, ports: 65530-65536, protocol: tcp}", "RF1104"),
+        ('{name: w, ports: "10002", protocol: tcp}', "RF1104"),
+        ('{name: w, ports: "1-2-3", protocol: tcp}', "RF1104"),
+        ('{name: w, ports: "10-20\\n", protocol: tcp}', "RF1104"),
+        ("{name: w, ports: 10002-10101, protocol: http}", "RF1104"),
+        ("{name: w, ports: 10002-10101, port: 9, protocol: tcp}", "RF1104"),
+        ("{name: w, ports: 10002-10101, protocol: tcp}, {name: x, port: 10050, protocol: tcp}", "RF1206"),
+        ("{name: w, ports: 10002-10101, protocol: tcp}, {name: x, ports: 10101-10110, protocol: tcp}", "RF1206"),
+        ("{name: w, ports: 10002-10101, protocol: tcp}, {name: x, ports: 10102-10110, protocol: tcp}", None),
+    ],
+)
+def test_a_range_of_ports_has_two_ends_and_no_number_of_another(serves: str, code: str | None):
+    """Both ends belong to it; a port stands for one thing only."""
+    ray = f"""
+kind: Workload
+metadata: {{name: ray, namespace: shared}}
+spec: {{match: [{{unix.uid: 1044}}], serves: [{serves}]}}
+"""
+    found = [one for one in codes(load(MESH, ray)) if one != "RF1302"]
+    assert found == ([code] if code else [])
+
+
+def test_a_range_is_known_by_both_ends():
+    """Another end is another meaning; a port without an end has the hash that it always had."""
+    made = [
+        model_of(
+            MESH,
+            f"""
+kind: Workload
+metadata: {{name: ray, namespace: shared}}
+spec: {{match: [{{unix.uid: 1044}}], serves: [{{name: w, {where}, protocol: tcp}}]}}
+""",
+        )
+        for where in ("port: 10002", "ports: 10002-10003", "ports: 10002-10004")
+    ]
+    assert len({one.revision for one in made}) == 3
+    assert list(made[1].workloads["shared/ray"].serves[0].numbers) == [10002, 10003]
+    assert list(made[0].workloads["shared/ray"].serves[0].numbers) == [10002]

@@ -13,7 +13,9 @@ from ringfence.xds.resilience import cluster_fields
     ("path", "service", "field", "host"),
     [("/healthz", None, "http_health_check", "host"), (None, "a.v1.A", "grpc_health_check", "authority")],
 )
-def test_a_check_names_a_host_that_may_stand_in_a_request(path: str | None, service: str | None, field: str, host: str) -> None:
+def test_a_check_names_a_host_that_may_stand_in_a_request(
+    path: str | None, service: str | None, field: str, host: str
+) -> None:
     """Envoy's default is the name of the cluster, whose slashes make every HTTP/2 check a protocol error."""
     check = HealthCheck(path, service, None, None, 2, 1)
     nothing = dict.fromkeys(

@@ -14,6 +14,7 @@ from ringfence.policy.fields import (
     Host,
     Name,
     PortNumber,
+    PortRange,
     SelectorSet,
     SocketName,
     SpiffeIdText,
@@ -54,20 +55,31 @@ class MeshSpec(Part):
 
 
 class Serve(Part):
-    """A port that a workload serves: a TCP port number, or the name of a Unix socket in its private folder."""
+    """A port that a workload serves: a TCP port number or many, or the name of a Unix socket in its private folder."""
 
     name: Name
     port: PortNumber | None = None
+    ports: PortRange | None = None
     socket: SocketName | None = None
     protocol: Literal["http", "http2", "grpc", "tcp", "postgres"]
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if (self.port is None) == (self.socket is None):
-            raise problem("RF1104", "a served port has either port or socket", "Write one of the two")
+        if sum(place is not None for place in (self.port, self.ports, self.socket)) != 1:
+            raise problem("RF1104", "a served port has one of port, ports and socket", "Write one of the three")
+        if self.ports is not None and self.protocol != "tcp":
+            raise problem("RF1104", "a range of ports speaks tcp", "Write protocol: tcp, or each port by itself")
         if self.socket in {".", ".."}:
             raise problem("RF1105", f"{self.socket!r} is no file name of a socket")
         return self
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The port number and 0, both ends of a range, or 0 and 0 for a socket."""
+        if self.ports is None:
+            return self.port or 0, 0
+        first, _, last = self.ports.partition("-")
+        return int(first), int(last)
 
 
 class Launch(Part):

@@ -15,6 +15,8 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.paths import PathPattern
 
+_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
+MAX_PORTS = 1000  # of one range: a caller's proxy listens on each
 LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _HOST = rf"{LABEL}(?:\.{LABEL})*"
 _SOCKET = r"[A-Za-z0-9._-]{1,64}"
@@ -98,6 +100,15 @@ def _path(value: str) -> str:
         raise problem("RF1107", error.detail, error.hint) from None
 
 
+def _port_range(value: str) -> str:
+    found = _RANGE.fullmatch(value)
+    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 0 < first < last < 1 << 16 or last - first >= MAX_PORTS:
+        hint = f"Write FIRST-LAST, from 1 to 65535, at most {MAX_PORTS} ports"
+        raise problem("RF1104", f"{value!r} is no range of ports", hint)
+    return value
+
+
 def _spiffe_id(value: str) -> str:
     try:
         found = SpiffeId.parse(value)
@@ -154,5 +165,8 @@ Time = Annotated[datetime, BeforeValidator(_time), WithJsonSchema({"type": "stri
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
+PortRange = Annotated[
+    str, AfterValidator(_port_range), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"})
+]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 SelectorSet = Annotated[dict[str, str | int], Field(min_length=1, max_length=32)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import TrustDomain
-from ringfence.policy.model import Destination, External, HttpMatch, Mesh, Rule, Source, Workload
+from ringfence.policy.model import Destination, External, HttpMatch, Mesh, Port, Rule, Source, Workload
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.scope import source_prefix
 from ringfence.policy.tokens import TokenIssuer
@@ -49,6 +49,11 @@ def spelled_destination(destination: Destination) -> str:
     return f"{destination.key}/{destination.port}"
 
 
+def _number(port: Port) -> int | list[int]:
+    """The number, or both ends of a range."""
+    return [port.number, port.last] if port.last else port.number
+
+
 def workload_meaning(workload: Workload) -> dict[str, Any]:
     """Everything about a workload but where it was written."""
     return {
@@ -56,7 +61,7 @@ def workload_meaning(workload: Workload) -> dict[str, Any]:
         "role": workload.role,
         "match": _sets(workload.match),
         "launch": _sets(workload.launch),
-        "serves": sorted([p.name, p.number, p.socket, p.protocol.value] for p in workload.serves),
+        "serves": sorted([p.name, _number(p), p.socket, p.protocol.value] for p in workload.serves),
         "ttl": [workload.x509_ttl.total_seconds(), workload.jwt_ttl.total_seconds()],
         "dns": sorted(workload.dns_names),
     }

@@ -81,12 +81,21 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port that a workload serves; `socket` is a file name in its private folder and replaces the number."""
+    """A port that a workload serves; `socket` is a file name in its private folder and replaces the number.
+
+    With `last` it is a range of ports, `number` the first of them: one name, one policy and one listener for all.
+    """
 
     name: str
     number: int
     protocol: Protocol
     socket: str = ""
+    last: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """Every port number; none for a socket."""
+        return range(self.number, max(self.number, self.last) + 1) if self.number else range(0)
 
 
 @dataclass(frozen=True, slots=True)

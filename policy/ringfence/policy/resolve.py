@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from posixpath import dirname, join, normpath
 
@@ -43,13 +43,18 @@ def workload_of(document: WorkloadDocument, parsed: Parsed, mesh: Mesh, findings
         role=spec.role,
         spiffe_id=SpiffeId(mesh.trust_domain, f"/ns/{metadata.namespace}/sa/{metadata.name}"),
         match=match,
-        serves=tuple(Port(s.name, s.port or 0, Protocol(s.protocol), s.socket or "") for s in serves),
+        serves=tuple(_port(one) for one in serves),
         launch=launch,
         x509_ttl=spec.ttl.x509 or mesh.x509_ttl,
         jwt_ttl=spec.ttl.jwt or mesh.jwt_ttl,
         dns_names=tuple(dict.fromkeys(spec.dns_names or ())),
         origin=parsed.origin,
     )
+
+
+def _port(serve: Serve) -> Port:
+    first, last = serve.numbers
+    return Port(serve.name, first, Protocol(serve.protocol), serve.socket or "", last)
 
 
 def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findings: Findings) -> External:
@@ -126,13 +131,22 @@ def _check_ports(ports: Sequence[Serve | HostPort], node: Node, findings: Findin
     field = "serves" if node.at("spec", "serves") != node.at("spec") else "ports"
     seen: set[tuple[str, str | int]] = set()
     for index, port in enumerate(ports):
-        place = node.at("spec", field, index)
-        facts = {"name": port.name, "port": port.port, "socket": getattr(port, "socket", None)}
-        for what, value in facts.items():
-            if value is not None and (what, value) in seen:
-                findings.add("RF1206", place, f"{what} {value!r} is taken by another port of this document")
-            elif value is not None:
-                seen.add((what, value))
+        taken = sorted(set(_facts(port)) & seen)
+        for what, value in taken[:1]:
+            place = node.at("spec", field, index)
+            findings.add("RF1206", place, f"{what} {value!r} is taken by another port of this document")
+        seen |= set(_facts(port))
+
+
+def _facts(port: Serve | HostPort) -> Iterator[tuple[str, str | int]]:
+    """What no other port of the document may have: its name, its numbers, its socket."""
+    yield "name", port.name
+    if isinstance(port, HostPort):
+        yield "port", port.port
+        return
+    yield from (("port", number) for number in _port(port).numbers)
+    if port.socket is not None:
+        yield "socket", port.socket
 
 
 def _check_place(host: str, field: str, node: Node, findings: Findings) -> None:

@@ -22,7 +22,7 @@ from ringfence.broker.run.environment import workload_environment
 from ringfence.broker.run.folder import RunFolder
 from ringfence.broker.run.identity import split_der
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who, plan_proxy, socket_path
-from ringfence.broker.run.ports import free_ports
+from ringfence.broker.run.ports import free_address, free_ports
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proxy.v1 import proxy_pb2
 from ringfence.xds.instance import Instance
@@ -30,6 +30,11 @@ from ringfence.xds.locality import Locality
 from tests import parts
 
 LAUNCH = Launch("server.example:8443", "example.test", "/run/agent.sock")
+RANGES = proxy_pb2.DescribeResponse(
+    spiffe_id="spiffe://example.test/ns/team-a/sa/trainer",
+    served=[proxy_pb2.Served(name="workers", port=10002, last=10101)],
+    upstreams=[proxy_pb2.Upstream(key="ray.b/workers", env="RINGFENCE_UPSTREAM_RAY_WORKERS", first=10002, last=10101)],
+)
 DESCRIBED = proxy_pb2.DescribeResponse(
     spiffe_id="spiffe://example.test/ns/team-a/sa/trainer",
     egress=True,
@@ -285,3 +290,26 @@ def test_the_place_is_in_the_node_and_only_where_it_is_known() -> None:
     inherited = {"RINGFENCE_ZONE": "outer", "HOME": "/root"}
     assert workload_environment(plan(placed), inherited)["RINGFENCE_ZONE"] == "eu-1"
     assert "RINGFENCE_ZONE" not in workload_environment(plan(), inherited)
+
+
+def test_a_range_keeps_its_numbers_on_an_address_of_its_own() -> None:
+    """Whoever dials a peer by its port number finds it there, beside the same numbers of the workload itself."""
+    made = plan_proxy(Who("team-a", "trainer"), LAUNCH, RANGES, inbound_host="127.0.0.1", socket_dir="/x/served")
+    environment = workload_environment(made, {})
+    host, _, ports = environment["RINGFENCE_UPSTREAM_RAY_WORKERS"].partition(":")
+
+    assert ports == "10002-10101"
+    assert host.startswith("127.")
+    assert host != "127.0.0.1"
+    assert environment["RINGFENCE_PORT_WORKERS"] == "10002-10101"
+    assert made.metadata["upstream"] == {"ray.b/workers": f"{host}:10002"}
+    assert Instance.parse("n", {"ringfence": made.metadata}).upstream == {"ray.b/workers": (host, 10002)}
+
+
+def test_an_address_with_a_taken_port_is_passed_over() -> None:
+    """All of the range must be free; where that is nowhere, the error names the range."""
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:  # takes the number on every address
+        taken = everywhere.getsockname()[1]
+        with pytest.raises(RingfenceError, match=f"has the ports {taken - 1}-{taken} free") as caught:
+            free_address(range(taken - 1, taken + 1))
+    assert caught.value.kind is Kind.EXHAUSTED

@@ -8,7 +8,7 @@ from typing import Any
 
 from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
 from ringfence.policy.traffic import Traffic
-from ringfence.xds import codec, decision, http, limits, matcher, rbac, revoked, tcp, tokens
+from ringfence.xds import codec, decision, http, limits, matcher, ranges, rbac, revoked, tcp, tokens
 from ringfence.xds.instance import Address, Instance
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import server_tls
@@ -57,10 +57,13 @@ def inbound(
                 drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
         alpn = _alpn(port.protocol)
         chain = {
-            "filters": [_serial(), *filters],
+            "filters": [_remembered(port), *filters],
             "transport_socket": server_tls(workload.spiffe_id, alpn),
             **drained,
         }
+        inspecting: list[dict[str, Any]] = []
+        if port.last:
+            chain["filter_chain_match"], inspecting = ranges.only_declared(port)
         listener = codec.build(
             _LISTENER,
             name=where,
@@ -69,6 +72,7 @@ def inbound(
             enable_reuse_port={"value": False},
             filter_chains=[{"name": where, "transport_socket_connect_timeout": timedelta(seconds=10), **chain}],
             access_log=[reporter.handshakes(where)],
+            listener_filters=inspecting,
             traffic_direction="INBOUND",
             stat_prefix=where,
         )
@@ -85,15 +89,19 @@ def socket_address(address: Address) -> dict[str, Any]:
     return {"socket_address": {"address": address[0], "port_value": address[1]}}
 
 
-def _serial() -> dict[str, Any]:
-    """The filter that remembers which certificate a connection was opened with, for rules that name one by serial."""
+def _remembered(port: Port) -> dict[str, Any]:
+    """The filter that remembers which certificate a connection was opened with, for rules that name one by serial.
+
+    And at a range of ports, which of them is meant.
+    """
     value = {
         "object_key": matcher.PEER_SERIAL,
         "factory_key": "envoy.string",
         "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_PEER_SERIAL%"}},
         "read_only": True,
     }
-    return codec.extension("ringfence.peer.serial", _FILTER_STATE, on_downstream_tls_handshake=[value])
+    values = [value, ranges.wanted()] if port.last else [value]
+    return codec.extension("ringfence.peer.serial", _FILTER_STATE, on_downstream_tls_handshake=values)
 
 
 def _requests(
@@ -114,6 +122,8 @@ def _requests(
 
 def _application(port: Port, socket_dir: str) -> tuple[str, Resource]:
     name = application_name(port)
+    if port.last:
+        return ranges.application(name)
     address = {"pipe": {"path": f"{socket_dir}/{port.socket}"}} if port.socket else socket_address(_loopback(port))
     cluster = codec.build(
         _CLUSTER,

@@ -10,7 +10,7 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.model import NOBODY, Destination, Model, Protocol, Workload
 from ringfence.policy.scope import Upstream
 from ringfence.policy.traffic import Traffic
-from ringfence.xds import codec, decision, http, tcp
+from ringfence.xds import codec, decision, http, ranges, tcp
 from ringfence.xds.endpoints import load_assignment
 from ringfence.xds.inbound import socket_address
 from ringfence.xds.instance import Address, Endpoint, Instance
@@ -54,7 +54,15 @@ def outbound(
         yield loopback(where, address, [manager], [(ROUTE, where)], chain)
     else:
         log = reporter.connections(decision.POINT_OUTBOUND, where)
-        yield loopback(where, address, [tcp.proxy(where, where, log, wait_for_data=False)], chain=chain)
+        proxy = tcp.proxy(where, where, log, wait_for_data=False)
+        port = model.workloads[upstream.key].port(upstream.port)
+        if port is not None and port.last:
+            first = (address[0], port.number)
+            yield loopback(
+                where, first, [ranges.dialled(), proxy], chain=chain, more=ranges.more_addresses(first[0], port)
+            )
+        else:
+            yield loopback(where, address, [proxy], chain=chain)
 
 
 def towards(
@@ -90,15 +98,18 @@ def loopback(
     chain: Mapping[str, Any] = MappingProxyType({}),
     *,
     inspect: bool = False,
+    more: Iterable[dict[str, Any]] = (),
 ) -> tuple[str, Resource]:
     """A listener for the workload itself: plaintext, on an address that only this host can reach.
 
     *chain* is what its filter chain has beside the filters; with *inspect* it learns what name a TLS client asks for.
+    *more* are further addresses of the same.
     """
     listener = codec.build(
         "envoy.config.listener.v3.Listener",
         name=where,
         address=socket_address(address),
+        additional_addresses=list(more),
         enable_reuse_port={"value": False},  # or another process of this user could bind it too
         listener_filters=[codec.extension("envoy.filters.listener.tls_inspector", _TLS_INSPECTOR)] if inspect else [],
         filter_chains=[{"name": where, "filters": filters, **chain}],

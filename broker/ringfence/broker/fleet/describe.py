@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ringfence.broker.fleet.scope import Scope
+from ringfence.policy.model import Model
+from ringfence.policy.scope import Upstream
 from ringfence.proxy.v1 import proxy_pb2
 
 
@@ -16,13 +18,20 @@ def describe(scope: Scope) -> Any:
         namespace=workload.namespace,
         workload=workload.name,
         served=[
-            proxy_pb2.Served(name=port.name, port=port.number, protocol=port.protocol.value, socket=port.socket)
+            proxy_pb2.Served(
+                name=port.name, port=port.number, protocol=port.protocol.value, socket=port.socket, last=port.last
+            )
             for port in workload.serves
         ],
-        upstreams=[
-            proxy_pb2.Upstream(key=up.name, env=up.env_name, protocol=up.protocol.value, external=up.external)
-            for up in scope.upstreams
-        ],
+        upstreams=[_upstream(scope.model, upstream) for upstream in scope.upstreams],
         revision=scope.model.revision,
         egress=True,  # without externals too: a call to an undeclared host then ends in a named denial
+    )
+
+
+def _upstream(model: Model, upstream: Upstream) -> Any:
+    port = None if upstream.external else model.workloads[upstream.key].port(upstream.port)
+    ends = {"first": port.number, "last": port.last} if port is not None and port.last else {}
+    return proxy_pb2.Upstream(
+        key=upstream.name, env=upstream.env_name, protocol=upstream.protocol.value, external=upstream.external, **ends
     )

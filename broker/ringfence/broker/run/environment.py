@@ -23,8 +23,10 @@ def workload_environment(plan: ProxyPlan, inherited: Mapping[str, str]) -> dict[
         "RINGFENCE_IDENTITY": plan.spiffe_id,
         "RINGFENCE_SOCKET_DIR": plan.socket_dir,
     }
-    ours |= {name: plan.upstream[key] for name, key in plan.environment.items()}
-    ours |= {f"RINGFENCE_PORT_{_variable(name)}": str(port) for name, port in plan.served.items() if port}
+    ours |= {name: f"{plan.upstream[key]}{_end(plan, key)}" for name, key in plan.environment.items()}
+    ours |= {
+        f"RINGFENCE_PORT_{_variable(name)}": f"{port}{_end(plan, name)}" for name, port in plan.served.items() if port
+    }
     ours |= {f"RINGFENCE_{what.upper()}": name for what, name in plan.launch.locality.fields().items()}
     if plan.egress:
         ours["RINGFENCE_EGRESS"] = f"http://{plan.egress}"
@@ -37,6 +39,11 @@ def library_environment(plan: ProxyPlan, inherited: Mapping[str, str], bootstrap
     found = workload_environment(plan, inherited) | listen | BY_BUNDLE_MAP
     found.pop("GRPC_XDS_BOOTSTRAP_CONFIG", None)
     return found | {"GRPC_XDS_BOOTSTRAP": str(bootstrap)}
+
+
+def _end(plan: ProxyPlan, name: str) -> str:
+    """`-LAST` behind the first port of a range; nothing behind the only one."""
+    return f"-{plan.last[name]}" if name in plan.last else ""
 
 
 def _variable(name: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringfence.broker.run.ports import LOOPBACK, free_ports
+from ringfence.broker.run.ports import LOOPBACK, free_address, free_ports
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.locality import NOWHERE, Locality
 
@@ -67,6 +67,7 @@ class ProxyPlan:
     egress: str  # HOST:PORT, empty for none
     socket_dir: str
     cut: frozenset[str] = frozenset()  # ports whose connections the agent cuts, so that the proxy need not drain them
+    last: dict[str, int] = field(default_factory=dict)  # of ranges, by served port's name or upstream's key
 
     @property
     def listeners(self) -> dict[str, str]:
@@ -102,7 +103,8 @@ def socket_path(text: str) -> str:
 def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, socket_dir: str) -> ProxyPlan:
     """Choose an address for every port in *described* (proxy.v1 DescribeResponse); raises EXHAUSTED or INVALID."""
     served = {port.name: 0 if port.socket else port.port for port in described.served}
-    keys = [upstream.key for upstream in described.upstreams]
+    ranges = {upstream.key: upstream for upstream in described.upstreams if upstream.last}
+    keys = [upstream.key for upstream in described.upstreams if upstream.key not in ranges]
     wanted = [*_named("inbound", served, inbound_host), *_named("upstream", keys, LOOPBACK)]
     wanted += [(_EGRESS, LOOPBACK)] if described.egress else []
     chosen = free_ports(wanted)
@@ -113,12 +115,19 @@ def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, s
         launch=launch,
         served=served,
         inbound={name: chosen[f"inbound {name}"] for name in served},
-        upstream={key: chosen[f"upstream {key}"] for key in keys},
+        upstream={key: chosen[f"upstream {key}"] for key in keys} | {key: _place(one) for key, one in ranges.items()},
         environment={upstream.env: upstream.key for upstream in described.upstreams},
         egress=chosen.get(_EGRESS, ""),
         socket_dir=socket_dir,
         cut=frozenset(port.name for port in described.served if launch.cuts and port.protocol in _CONNECTIONS),
+        last={port.name: port.last for port in described.served if port.last}
+        | {key: upstream.last for key, upstream in ranges.items()},
     )
+
+
+def _place(upstream: Any) -> str:
+    """HOST:FIRST of a range, which keeps its own numbers on an address of its own."""
+    return f"{free_address(range(upstream.first, upstream.last + 1))}:{upstream.first}"
 
 
 def _named(kind: str, names: Iterable[str], host: str) -> list[tuple[str, str]]:

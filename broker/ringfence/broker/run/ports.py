@@ -14,6 +14,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 LOOPBACK = "127.0.0.1"
 _LOWEST = 15000
 _TRIES_A_PORT = 200
+_TRIES_AN_ADDRESS = 8
 
 
 def free_ports(wanted: list[tuple[str, str]]) -> dict[str, str]:
@@ -25,6 +26,20 @@ def free_ports(wanted: list[tuple[str, str]]) -> dict[str, str]:
     choice = random.SystemRandom()
     with ExitStack() as held:
         return {name: f"{host}:{_free_port(host, below, choice, held)}" for name, host in wanted}
+
+
+def free_address(numbers: range) -> str:
+    """An address of this machine's loopback network on which all of *numbers* are free; raises EXHAUSTED.
+
+    All of 127.0.0.0/8 is loopback on Linux (RFC 1122 section 3.2.1.3), so that ports can keep their numbers.
+    """
+    choice = random.SystemRandom()
+    for _ in range(_TRIES_AN_ADDRESS):
+        host = f"127.{choice.randrange(64, 128)}.{choice.randrange(256)}.{choice.randrange(1, 255)}"
+        if all(_is_free(host, number) for number in numbers):
+            return host
+    what = f"no address in 127.64.0.0/10 has the ports {numbers[0]}-{numbers[-1]} free"
+    raise RingfenceError(Kind.EXHAUSTED, what, hint="End what listens there on all addresses: `ss -ltn`")
 
 
 def check_host(host: str) -> None:
@@ -46,6 +61,15 @@ def _free_port(host: str, below: int, choice: random.SystemRandom, held: ExitSta
             continue
         return port
     raise RingfenceError(Kind.EXHAUSTED, f"no free port on {host} between {_LOWEST} and {below}")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def _is_one_address(host: str) -> bool:

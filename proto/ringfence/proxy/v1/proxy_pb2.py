@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eringfence/proxy/v1/proxy.proto\x12\x12ringfence.proxy.v1\"\x1c\n\x0cLeaveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\" \n\rLeaveResponse\x12\x0f\n\x07\x63\x61llers\x18\x01 \x01(\r\"\x11\n\x0f\x44\x65scribeRequest\"\xc9\x01\n\x10\x44\x65scribeResponse\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12*\n\x06served\x18\x04 \x03(\x0b\x32\x1a.ringfence.proxy.v1.Served\x12/\n\tupstreams\x18\x05 \x03(\x0b\x32\x1c.ringfence.proxy.v1.Upstream\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0e\n\x06\x65gress\x18\x07 \x01(\x08\"F\n\x06Served\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x0e\n\x06socket\x18\x04 \x01(\t\"H\n\x08Upstream\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03\x65nv\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x10\n\x08\x65xternal\x18\x04 \x01(\x08\x32\xac\x01\n\x05Proxy\x12U\n\x08\x44\x65scribe\x12#.ringfence.proxy.v1.DescribeRequest\x1a$.ringfence.proxy.v1.DescribeResponse\x12L\n\x05Leave\x12 .ringfence.proxy.v1.LeaveRequest\x1a!.ringfence.proxy.v1.LeaveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eringfence/proxy/v1/proxy.proto\x12\x12ringfence.proxy.v1\"\x1c\n\x0cLeaveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\" \n\rLeaveResponse\x12\x0f\n\x07\x63\x61llers\x18\x01 \x01(\r\"\x11\n\x0f\x44\x65scribeRequest\"\xc9\x01\n\x10\x44\x65scribeResponse\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12*\n\x06served\x18\x04 \x03(\x0b\x32\x1a.ringfence.proxy.v1.Served\x12/\n\tupstreams\x18\x05 \x03(\x0b\x32\x1c.ringfence.proxy.v1.Upstream\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0e\n\x06\x65gress\x18\x07 \x01(\x08\"T\n\x06Served\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x0e\n\x06socket\x18\x04 \x01(\t\x12\x0c\n\x04last\x18\x05 \x01(\r\"e\n\x08Upstream\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03\x65nv\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x10\n\x08\x65xternal\x18\x04 \x01(\x08\x12\r\n\x05\x66irst\x18\x05 \x01(\r\x12\x0c\n\x04last\x18\x06 \x01(\r2\xac\x01\n\x05Proxy\x12U\n\x08\x44\x65scribe\x12#.ringfence.proxy.v1.DescribeRequest\x1a$.ringfence.proxy.v1.DescribeResponse\x12L\n\x05Leave\x12 .ringfence.proxy.v1.LeaveRequest\x1a!.ringfence.proxy.v1.LeaveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBERESPONSE']._serialized_start=138
   _globals['_DESCRIBERESPONSE']._serialized_end=339
   _globals['_SERVED']._serialized_start=341
-  _globals['_SERVED']._serialized_end=411
-  _globals['_UPSTREAM']._serialized_start=413
-  _globals['_UPSTREAM']._serialized_end=485
-  _globals['_PROXY']._serialized_start=488
-  _globals['_PROXY']._serialized_end=660
+  _globals['_SERVED']._serialized_end=425
+  _globals['_UPSTREAM']._serialized_start=427
+  _globals['_UPSTREAM']._serialized_end=528
+  _globals['_PROXY']._serialized_start=531
+  _globals['_PROXY']._serialized_end=703
 # @@protoc_insertion_point(module_scope)

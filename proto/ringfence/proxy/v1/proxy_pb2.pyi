@@ -41,25 +41,31 @@ class DescribeResponse(_message.Message):
     def __init__(self, spiffe_id: _Optional[str] = ..., namespace: _Optional[str] = ..., workload: _Optional[str] = ..., served: _Optional[_Iterable[_Union[Served, _Mapping]]] = ..., upstreams: _Optional[_Iterable[_Union[Upstream, _Mapping]]] = ..., revision: _Optional[str] = ..., egress: _Optional[bool] = ...) -> None: ...
 
 class Served(_message.Message):
-    __slots__ = ("name", "port", "protocol", "socket")
+    __slots__ = ("name", "port", "protocol", "socket", "last")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     SOCKET_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     name: str
     port: int
     protocol: str
     socket: str
-    def __init__(self, name: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[str] = ..., socket: _Optional[str] = ...) -> None: ...
+    last: int
+    def __init__(self, name: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[str] = ..., socket: _Optional[str] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Upstream(_message.Message):
-    __slots__ = ("key", "env", "protocol", "external")
+    __slots__ = ("key", "env", "protocol", "external", "first", "last")
     KEY_FIELD_NUMBER: _ClassVar[int]
     ENV_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     key: str
     env: str
     protocol: str
     external: bool
-    def __init__(self, key: _Optional[str] = ..., env: _Optional[str] = ..., protocol: _Optional[str] = ..., external: _Optional[bool] = ...) -> None: ...
+    first: int
+    last: int
+    def __init__(self, key: _Optional[str] = ..., env: _Optional[str] = ..., protocol: _Optional[str] = ..., external: _Optional[bool] = ..., first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
