@@ -1,7 +1,7 @@
 """A load client of ADS for benchmarks: many streams over mutual TLS, each on its own connection, that ACK everything.
 
-Run as `python -m perf.ads_load PORT STREAMS FOLDER`; prints `ready` once every stream has its first response. It speaks
-HTTP/2 through the h2 package, so that it favours neither server.
+Run as `python -m perf.ads_load PORT STREAMS FOLDER [RESOURCE]`; prints `ready` once every stream has its first
+response. It speaks HTTP/2 through the h2 package, so that it favours neither server.
 """
 
 from __future__ import annotations
@@ -37,27 +37,30 @@ def framed(data: bytes) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def ack(response: bytes) -> bytes:
+def ack(response: bytes, name: str = NAME) -> bytes:
     """The framed request that accepts a framed response."""
     read: Any = message("envoy.service.discovery.v3.DiscoveryResponse").FromString(response[_PREFIX:])
     request = message("envoy.service.discovery.v3.DiscoveryRequest")(
-        type_url=read.type_url, version_info=read.version_info, response_nonce=read.nonce, resource_names=[NAME]
+        type_url=read.type_url, version_info=read.version_info, response_nonce=read.nonce, resource_names=[name]
     )
     return framed(request.SerializeToString())
 
 
-def first(index: int) -> bytes:
-    """The framed first request of one proxy."""
-    node = {"id": f"n{index}"}
+def first(index: int, name: str = NAME) -> bytes:
+    """The framed first request of one proxy; of one that asks for a listener's policy, it says where that listens."""
+    node: dict[str, Any] = {"id": f"n{index}"}
+    if name != NAME:
+        node["metadata"] = {"ringfence": {"inbound": {"http": "127.0.0.1:1"}}}
     request = message("envoy.service.discovery.v3.DiscoveryRequest")
-    return framed(request(type_url=EXTENSION_CONFIG, resource_names=[NAME], node=node).SerializeToString())
+    return framed(request(type_url=EXTENSION_CONFIG, resource_names=[name], node=node).SerializeToString())
 
 
 class Proxy(asyncio.Protocol):
     """One stream on one connection."""
 
-    def __init__(self, index: int, answered: asyncio.Future[None]) -> None:
+    def __init__(self, index: int, name: str, answered: asyncio.Future[None]) -> None:
         self._index = index
+        self._name = name
         self._answered = answered
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
         self._data = b""
@@ -68,7 +71,7 @@ class Proxy(asyncio.Protocol):
         self._h2.initiate_connection()
         headers = [(":method", "POST"), (":scheme", "https"), (":path", METHOD), (":authority", SERVER_NAME)]
         self._h2.send_headers(_STREAM, [*headers, ("te", "trailers"), ("content-type", "application/grpc")])
-        self._h2.send_data(_STREAM, first(self._index))
+        self._h2.send_data(_STREAM, first(self._index, self._name))
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -83,7 +86,7 @@ class Proxy(asyncio.Protocol):
             end = _PREFIX + int.from_bytes(self._data[1:_PREFIX], "big")
             if len(self._data) < end:
                 break
-            self._h2.send_data(_STREAM, ack(self._data[:end]))
+            self._h2.send_data(_STREAM, ack(self._data[:end], self._name))
             self._data = self._data[end:]
             if not self._answered.done():
                 self._answered.set_result(None)
@@ -102,14 +105,14 @@ def context(folder: Path) -> ssl.SSLContext:
     return made
 
 
-async def load(port: int, streams: int, folder: Path) -> None:
+async def load(port: int, streams: int, folder: Path, name: str = NAME) -> None:
     """Connect all streams, say so, and answer until stdin closes."""
     loop, tls, gate = asyncio.get_running_loop(), context(folder), asyncio.Semaphore(_AT_ONCE)
 
     async def connect(index: int) -> None:
         async with gate:
             answered: asyncio.Future[None] = loop.create_future()
-            make = partial(Proxy, index, answered)
+            make = partial(Proxy, index, name, answered)
             await loop.create_connection(make, "127.0.0.1", port, ssl=tls, server_hostname=SERVER_NAME)
             await answered
 
@@ -129,4 +132,4 @@ def raise_file_limit() -> None:
 
 if __name__ == "__main__":
     raise_file_limit()
-    uvloop.run(load(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+    uvloop.run(load(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]))

@@ -33,10 +33,10 @@ def measure(streams: int = STREAMS, runs: int = RUNS) -> dict[str, Any]:
     """The figure `push_1000`: both servers are up, with their own clients, and take turns."""
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        _certificates(folder)
+        certificates(folder)
         ours, limit = (stack.enter_context(_server(which, streams, folder)) for which in ("ours", "limit"))
-        _change(ours), _change(limit)  # warms both
-        pairs = [(_change(ours), _change(limit)) for _ in range(runs)]
+        change(ours), change(limit)  # warms both
+        pairs = [(change(ours), change(limit)) for _ in range(runs)]
     cpu = [(mine["cpu"] / streams * 1e6, theirs["cpu"] / streams * 1e6) for mine, theirs in pairs]
     last = [statistics.median(side["wall"] for side in column) * 1e3 for column in zip(*pairs, strict=True)]
     return within_limit(
@@ -54,28 +54,34 @@ def measure(streams: int = STREAMS, runs: int = RUNS) -> dict[str, Any]:
 
 @contextmanager
 def _server(which: str, streams: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    with _module("perf.push_servers", which, str(streams), str(folder)) as server:
+    with module("perf.push_servers", which, str(streams), str(folder)) as server:
         assert server.stdout is not None
         port = server.stdout.readline().strip()
-        with _module("perf.ads_load", port, str(streams), str(folder)) as client:
+        with module("perf.ads_load", port, str(streams), str(folder)) as client:
             assert client.stdout is not None
             assert client.stdout.readline() == "ready\n", "the load client did not connect"
             yield server
 
 
 @contextmanager
-def _module(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", name, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
+def module(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python module as a child, with pipes, killed at the end."""
+    with piped(sys.executable, "-m", name, *arguments) as process:
+        yield process
+
+
+@contextmanager
+def piped(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """A child with pipes, killed at the end."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-def _change(server: subprocess.Popen[str]) -> dict[str, float]:
+def change(server: subprocess.Popen[str]) -> dict[str, float]:
+    """Have a server make one change; what it spent."""
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.write("change\n")
@@ -84,7 +90,8 @@ def _change(server: subprocess.Popen[str]) -> dict[str, float]:
     return spent
 
 
-def _certificates(folder: Path) -> None:
+def certificates(folder: Path) -> None:
+    """Files with the roots, and with the key and chain of a server and of a client."""
     trust_domain, now = TrustDomain("example.test"), datetime.now(UTC)
     authority = Authority.create(trust_domain, MemoryKeys(), now=now)
     (folder / "roots.pem").write_bytes(authority.bundle(1).x509_pem())

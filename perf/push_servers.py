@@ -1,7 +1,8 @@
 """The two servers that `push_1000` compares, each in a process of its own that measures itself.
 
-Run as `python -m perf.push_servers ours|limit STREAMS FOLDER`. Prints its port; for each line on stdin it makes one
-change and prints, as JSON, the CPU seconds and the wall seconds from the change to the last ACK.
+Run as `python -m perf.push_servers ours|limit STREAMS FOLDER`, ours with `[SIZE [equal|distinct|listener [PORT]]]`
+behind that. Prints its port; for each line on stdin it makes one change and prints, as JSON, the CPU seconds and the
+wall seconds from the change to the last ACK.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import grpc.aio
 import structlog
 import uvloop
 
+from perf.acting_proxies import NoLog
 from perf.ads_load import METHOD, NAME, raise_file_limit
 from ringfence.broker.fleet.ads import ProxyApi
 from ringfence.broker.fleet.fleet import Fleet
@@ -29,9 +31,9 @@ from ringfence.proto.lane import Lane
 from ringfence.xds.codec import message
 from ringfence.xds.discovery import sotw_payload
 from ringfence.xds.snapshot import Resource, Snapshot, content_version
-from ringfence.xds.types import EXTENSION_CONFIG
+from ringfence.xds.types import EXTENSION_CONFIG, LISTENER
 
-SIZE = 2048  # bytes of the resource
+SIZE = 2048  # bytes of the resource, unless said otherwise
 INTENT = """
 kind: Mesh
 spec: {trustDomain: example.test}
@@ -46,61 +48,57 @@ spec: {from: [{workload: trainer}], to: [{workload: trainer, port: http}], http:
 """
 
 
-def resource_of(text: str) -> Resource:
-    """One resource of SIZE bytes."""
-    value = (text.encode() * SIZE)[:SIZE]
-    data = message("google.protobuf.Any")(type_url=EXTENSION_CONFIG, value=value).SerializeToString()
+def resource_of(text: str, size: int = SIZE, url: str = EXTENSION_CONFIG) -> Resource:
+    """One resource of so many bytes."""
+    value = (text.encode() * size)[:size]
+    data = message("google.protobuf.Any")(type_url=url, value=value).SerializeToString()
     return Resource(NAME, content_version(data), data)
 
 
 class Prepared:
-    """A compiler whose snapshots are there already: what is measured is the fleet and the lane."""
+    """A compiler whose snapshots are there already: what is measured is the fleet and the lane.
 
-    def __init__(self) -> None:
+    *kind*: the same bytes for all (`equal`, and `listener` for a resource of that type), or others for each proxy.
+    """
+
+    def __init__(self, size: int = SIZE, kind: str = "equal") -> None:
+        self._size = size
+        self._kind = kind
         self.made: dict[str, Snapshot] = {}
 
     def __call__(self, model: Model, workload: Any, instance: Any, endpoints: Any, *, now: datetime) -> Snapshot:  # noqa: ARG002  # the compiler's signature
         """The snapshot of a revision; its one resource differs with the model."""
+        if self._kind == "distinct":
+            return self._snapshot(model.revision, f"{model.revision}{instance.node_id}-")
         if model.revision not in self.made:
-            resource = resource_of(model.revision)
-            self.made[model.revision] = Snapshot({EXTENSION_CONFIG: {NAME: resource}}, model.revision)
+            self.made[model.revision] = self._snapshot(model.revision, model.revision)
         return self.made[model.revision]
 
-
-class NoLog:
-    """An endpoint log that keeps nothing: no proxy here serves anything."""
-
-    async def load(self) -> list[Any]:
-        """Nothing."""
-        return []
-
-    async def put(self, node: str, rows: list[Any]) -> None:
-        """Nothing is kept."""
-
-    async def remove(self, node: str) -> None:
-        """Nothing was kept."""
+    def _snapshot(self, revision: str, text: str) -> Snapshot:
+        url = LISTENER if self._kind == "listener" else EXTENSION_CONFIG
+        return Snapshot({url: {NAME: resource_of(text, self._size, url)}}, revision)
 
 
-async def ours(streams: int, folder: Path) -> None:
+async def ours(streams: int, folder: Path, size: str = str(SIZE), kind: str = "equal", port: str = "0") -> None:
     """Fleet and lane."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.verify_mode = ssl.CERT_OPTIONAL
     tls.load_verify_locations(folder / "roots.pem")
     tls.load_cert_chain(folder / "server.pem")
     tls.set_alpn_protocols(["h2"])
-    fleet = Fleet(Prepared(), NoLog(), clock=_clock)
+    fleet = Fleet(Prepared(int(size), kind), NoLog(), clock=_clock)
     await fleet.restore()
     models = [load_documents([("i.yaml", INTENT % method)]).model for method in ("GET", "PUT")]
     fleet.apply(_there(models[0]))
     lane = Lane(ProxyApi(fleet, _clock).methods())
-    port = await lane.listen_tcp("127.0.0.1", 0, lambda: tls)
+    number = await lane.listen_tcp("127.0.0.1", int(port), lambda: tls)
 
     async def change(turn: int) -> None:
         wanted = fleet.counts.acks + streams
         assert fleet.apply(_there(models[turn % 2])) == streams
         await _until(lambda: fleet.counts.acks >= wanted)
 
-    await _serve(port, change, lambda: fleet.counts.acks >= streams)
+    await _serve(number, change, lambda: fleet.counts.acks >= streams)
     await lane.close()
 
 
@@ -172,4 +170,4 @@ def _there(model: Model | None) -> Model:
 if __name__ == "__main__":
     raise_file_limit()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    uvloop.run({"ours": ours, "limit": limit}[sys.argv[1]](int(sys.argv[2]), Path(sys.argv[3])))
+    uvloop.run({"ours": ours, "limit": limit}[sys.argv[1]](int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]))

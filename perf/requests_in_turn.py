@@ -26,10 +26,10 @@ def quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
-async def child(stack: AsyncExitStack, module: str, *arguments: str) -> asyncio.StreamReader:
+async def child(stack: AsyncExitStack, module: str, *arguments: str, stdin: int | None = None) -> asyncio.StreamReader:
     """What a Python module prints, run until the end of *stack*."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, *arguments, stdin=stdin, stdout=asyncio.subprocess.PIPE
     )
     if process.stdout is None:
         raise RuntimeError("no pipe")
