@@ -29,3 +29,10 @@ export GOFLAGS=-buildvcs=false
   cd gospiffe
   CGO_ENABLED=0 go build -ldflags "-s -w" -o "$out/go-spiffe-wit" .
 )
+
+# A control plane of go-control-plane, and the client that measures it and ours.
+[ -x "$out/ads-load" ] || (
+  cd ../../perf/peers
+  CGO_ENABLED=0 go build -ldflags "-s -w" -o "$out/go-control-plane" ./gcp
+  CGO_ENABLED=0 go build -ldflags "-s -w" -o "$out/ads-load" ./adsload
+)
