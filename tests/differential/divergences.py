@@ -33,6 +33,10 @@ def _of_a_revoked_serial(case: Case) -> bool:
     return any(not one.whole for name, one in case.revoked.items() if name in case.uris)
 
 
+def _of_a_header_that_is_no_text(case: Case) -> bool:
+    return not all(value.isascii() for _, value in case.asked.headers)
+
+
 def _of_a_path_that_is_not_plain(case: Case) -> bool:
     return re.fullmatch(PLAIN_PATH, case.asked.path) is None
 
@@ -62,6 +66,7 @@ DENIES_MORE: Mapping[str, Callable[[Case], bool]] = {
     "revoked-serial": _of_a_revoked_serial,
     "not-plain-path": _of_a_path_that_is_not_plain,
     "other-method": _of_another_method,
+    "no-text": _of_a_header_that_is_no_text,
     "unsayable-condition": _of_an_unsayable_condition,
 }
 ALLOWS_MORE: Mapping[str, Callable[[Case], bool]] = {"several-names": _of_several_names}

@@ -52,7 +52,10 @@ def _permits(permission: Any, call: Call) -> bool:
         return (all if kind == "and_rules" else any)(_permits(one, call) for one in value.rules)
     if kind == "header":
         lines = [text for name, text in call.headers if name == value.name]
-        return bool(lines) and _matches(value.string_match, ",".join(lines))
+        if not lines or value.HasField("present_match"):
+            return bool(lines)
+        # RE2 matches UTF-8 only, and a lone byte past ASCII is none.
+        return ",".join(lines).isascii() and _matches(value.string_match, ",".join(lines))
     assert kind == "url_path", f"{kind} is not for gRPC"
     return _matches(value.path, call.path)
 

@@ -115,7 +115,10 @@ def test_an_allow_for_other_methods_than_post_allows_no_call():
     )
 
 
-@pytest.mark.parametrize(("lines", "allowed", "denied"), [("one", True, True), ("two lines", False, True)])
+@pytest.mark.parametrize(
+    ("lines", "allowed", "denied"),
+    [("one", True, True), ("two lines", False, True), ("after what is not ASCII", False, True)],
+)
 def test_one_of_several_values_is_enough_for_a_deny_and_not_for_an_allow(lines: str, *, allowed: bool, denied: bool):
     """Whichever of them the application takes."""
     asked = Asked("team-a/sa/trainer", "POST", PLAIN[0], lines)

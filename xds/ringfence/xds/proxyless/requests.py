@@ -97,7 +97,15 @@ def _headers(headers: Iterable[HeaderMatch], effect: Effect) -> Fields:
 
 
 def _header(header: HeaderMatch, effect: Effect) -> Fields:
-    regex = header.regex_of_only if effect is Effect.ALLOW else header.regex_of_any
+    if effect is Effect.ALLOW:
+        return _lines(header, header.regex_of_only)
+    # No expression matches what is no UTF-8, an application may: there a Deny holds, whatever else is in it.
+    there = {"header": {"name": header.name, "present_match": True}}
+    no_text = {"and_rules": {"rules": [there, {"not_rule": _lines(header, "(?s).*")}]}}
+    return {"or_rules": {"rules": [_lines(header, header.regex_of_any), no_text]}}
+
+
+def _lines(header: HeaderMatch, regex: str) -> Fields:
     return {"header": {"name": header.name, "string_match": matching(regex)}}
 
 
