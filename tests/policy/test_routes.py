@@ -76,6 +76,10 @@ def test_a_caller_that_is_not_let_in_where_a_route_leads_is_noted():
         ("trustDomain: p.example", "trustDomain: p.example", False),
         ("id: spiffe://p.example/ns/team-a/sa/x", "trustDomain: p.example", False),
         ("id: spiffe://p.example/ns/team-a/sa/x", "namespace: team-a", True),
+        ("workload: trainer", "workload: trainer, cidrs: [10.0.0.0/8]", True),
+        ("workload: trainer, cidrs: [10.0.0.0/8]", "workload: trainer, cidrs: [10.0.0.0/8]", False),
+        ("workload: trainer, cidrs: [10.0.0.0/8]", "workload: trainer", False),
+        ("namespace: team-a, cidrs: [10.0.0.0/8]", "namespace: team-a", False),
     ],
 )
 def test_everybody_who_may_call_must_be_let_in_there(here: str, there: str, *, noted: bool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.findings import Findings
@@ -65,10 +66,13 @@ def _holds(header: HeaderMatch, lines: Headers) -> bool:
 
 
 def _covered(caller: Source, allowed: set[Source], own: TrustDomain) -> bool:
-    """Whether everybody that *caller* means is let in by one of *allowed*."""
+    """Whether everybody that *caller* means is let in by one of *allowed*, from wherever *caller* may call."""
+    if caller in allowed:
+        return True
     if caller.identity is not None:
-        return any(matches(source, caller.identity, own) for source in allowed)
-    return caller in allowed or (caller.trust_domain is None and Source(None, None) in allowed)
+        return any(not source.cidrs and matches(source, caller.identity, own) for source in allowed)
+    anywhere = replace(caller, cidrs=())
+    return anywhere in allowed or (caller.trust_domain is None and Source(None, None) in allowed)
 
 
 def _name(source: Source) -> str:

@@ -45,7 +45,13 @@ kind: Allow
 metadata: {name: partner, namespace: shared}
 spec: {from: [{trustDomain: p.example}], to: [{workload: registry, namespace: shared, port: http}], owner: o, reason: r}
 """
-PARTS = (PULL, WIDE, DENY, HUB, FOREIGN)
+LIMITS = """
+---
+kind: Traffic
+metadata: {name: quota, namespace: shared}
+spec: {to: {workload: registry, port: http}, timeout: 5s, rateLimits: [{requests: 5, per: 1s}]}
+"""
+PARTS = (PULL, WIDE, DENY, HUB, FOREIGN, LIMITS)
 KEYS = ("team-a/trainer", "team-b/notebook", "shared/registry")
 INSTANCE = Instance(
     "n1",
@@ -86,6 +92,16 @@ def test_equal_scopes_compile_equally(one: str, other: str, key: str) -> None:
 
     if scopes[0] == scopes[1]:
         assert compiled(models[0], key) == compiled(models[1], key)
+
+
+def test_another_limit_touches_the_port_that_counts() -> None:
+    """And whoever calls it, who holds the rest of the document; nobody else."""
+    one, other = (
+        Scopes(model(MESH + PULL + text), NOW) for text in (LIMITS, LIMITS.replace("requests: 5", "requests: 6"))
+    )
+
+    assert one.of("shared/registry") != other.of("shared/registry")
+    assert one.of("team-b/notebook") == other.of("team-b/notebook")
 
 
 def test_a_neighbours_rule_is_not_in_scope() -> None:
