@@ -61,3 +61,39 @@ def test_no_payment_fails_while_the_control_plane_is_away(told: dict[str, Any]) 
     assert away["away_s"] > away["ttl_s"] / 2
     assert away["sent"] > 0
     assert away["failed"] == 0
+
+
+def test_a_stolen_key_opens_what_its_workload_may_reach_and_nothing_else(told: dict[str, Any]) -> None:
+    """Every port of every process was tried; core banking has never heard of anybody but the gateway."""
+    scan = told["scan"]
+
+    assert scan["opened"] == ["fraud/decisions/http POST /decisions", "fraud/features/postgres a database session"]
+    assert scan["tries"] > 100
+    assert scan["unknown"] == []
+    assert scan["core_banking"] == []
+
+
+def test_the_control_plane_knows_a_stolen_key_as_that_workload_and_no_more(told: dict[str, Any]) -> None:
+    """It describes and feeds that workload's own proxy; it administers nothing, attests nothing and is nobody else."""
+    plane = told["control_plane"]
+
+    assert plane["methods"] > 40
+    assert set(plane["granted"]) <= {"/ringfence.proxy.v1.Proxy/Describe", "/ringfence.proxy.v1.Proxy/Leave"}
+    assert plane["own"] == ["outbound/decisions.fraud/http", "outbound/features.fraud/postgres"]
+    assert plane["as_gateway"] == "PERMISSION_DENIED"
+    assert plane["agents"] == ["PERMISSION_DENIED"]
+
+
+def test_one_refusal_leads_to_a_line(told: dict[str, Any]) -> None:
+    """File and line of the Deny that kept the intruder from core banking."""
+    assert f"banking.yaml:{told['explain']['line']}\n" in told["explain"]["text"]
+
+
+def test_a_revoked_identity_is_refused_by_every_proxy_that_it_had_to_do_with(told: dict[str, Any]) -> None:
+    """Both upstreams and the one that calls it, and no payment failed before; lifted, the scorers go on."""
+    revoke = told["revoke"]
+
+    assert revoke["meanwhile"]["failed"] == 0
+    assert len(revoke["ms"]) == 3
+    assert max(revoke["ms"].values()) < 3000
+    assert revoke["again_s"] is not None

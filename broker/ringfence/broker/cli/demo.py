@@ -25,7 +25,7 @@ def command(context: click.Context, scenario: str, json_file: Path | None) -> No
     """Run a whole story on this machine, checking itself: no root, no cluster, about a minute.
 
     laptop: a training job, what it may reach, and why the rest is denied. fraud: card payments that are scored while a
-    zone is lost and the control plane is away.
+    zone is lost, the control plane is away, and an intruder has a scorer's key.
     """
     if context.invoked_subcommand is not None:
         if scenario != "laptop":

@@ -72,6 +72,7 @@ class Plane:
         self.trust_domain = trust_domain
         self.listen = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
+        self.agent_http: dict[str, str] = {}  # where each agent says that it is ready
         env = {"RINGFENCE_ADMIN_SOCKET": str(self.places.admin), "PYTHONUNBUFFERED": "1"}
         self.children = Children(self.places.logs, env)
 
@@ -88,7 +89,7 @@ class Plane:
         """Start a node's agent and wait until it is ready; only its first start needs a join token."""
         known = self.places.agent(name).exists()
         token = "" if known else json.loads(await self.command("token", "generate", "-o", "json"))["token"]
-        http = f"127.0.0.1:{free_port()}"
+        http = self.agent_http[name] = f"127.0.0.1:{free_port()}"
         await self.children.start(
             name, *RINGFENCE, "agent", "run", "--server", self.listen, "--trust-domain", self.trust_domain,
             "--bootstrap-bundle", str(self.places.server / "bundle.pem"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from ringfence.broker.run.kernel import descendants_of
 TRUST_DOMAIN = "bank.ringfence.dev"
 INTENT = files("ringfence.broker.demo.fraud") / "intent"
 WORKLOADS = "ringfence.broker.demo.fraud.workloads"
-TTL = 40  # seconds that an SVID lives here: short, so that the control plane can be away for long
+TTL = 50  # seconds that an SVID lives here: short, so that the control plane can be away for long
 CUSTOMERS = 6
 
 
@@ -41,6 +42,7 @@ class Node:
 SHARED = Node("agent-0", "eu-west", "eu-west-0")
 NEAR = Node("agent-1", "eu-west", "eu-west-1")  # the gateway's own region: scores everything while it is there
 FAR = Node("agent-2", "eu-north", "eu-north-1")
+NODES = (SHARED, NEAR, FAR)
 
 
 class FraudStage(Plane):
@@ -54,13 +56,14 @@ class FraudStage(Plane):
         self.children.env["XDG_RUNTIME_DIR"] = str(runs)
         self.gateway = f"127.0.0.1:{free_port()}"
         self.customers = Probe(self.children, "customers")
+        self.intruder = Probe(self.children, "intruder")
 
     async def set(self) -> None:
         """Start everything; raises with the log's end of whatever did not start."""
         self.write_intent(INTENT, {"UID": str(os.getuid()), "X509_TTL": f"{TTL}s"})
         self.say("server, and an agent in each of eu-west-0, eu-west-1 and eu-north-1")
         await self.start_server()
-        await asyncio.gather(*(self._start_node(node) for node in (SHARED, NEAR, FAR)))
+        await asyncio.gather(*(self._start_node(node) for node in NODES))
         self.say("feature store, sink of decisions and core banking, each behind its own Envoy")
         await asyncio.gather(
             self._serve("features", "fraud", DATA=str(self.places.root / "postgres")),
@@ -74,6 +77,23 @@ class FraudStage(Plane):
         await asyncio.gather(self.start_scorer(NEAR), self.start_scorer(FAR), self._serve("gateway", "edge", PORT=port))
         env = {"GATEWAY": self.gateway, "CUSTOMERS": str(CUSTOMERS), "PAUSE": "0.1"}
         await self._talker("customers", env)
+        await self._talker("intruder", {})
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """What listens and is no proxy: each answers whoever comes, or asks for a certificate itself."""
+        agents = {f"health of {node.agent}": self.agent_http[node.agent] for node in NODES}
+        return {"server": self.listen, "health of the server": self.http, "gateway": self.gateway, **agents}
+
+    def agent_sockets(self) -> list[str]:
+        """The Workload API of each node."""
+        return [str(self.places.socket(node.agent)) for node in NODES]
+
+    def foreign_records(self, name: str, caller: str) -> list[str]:
+        """What a service has kept of any other caller."""
+        path = self.records(name)
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in lines if f"URI={caller}" not in json.loads(line)["caller"]]
 
     def records(self, name: str) -> Path:
         """What a service has kept, as JSON lines."""
@@ -110,7 +130,7 @@ class FraudStage(Plane):
         return folder
 
     async def _start_node(self, node: Node) -> None:
-        await self.start_agent(node.agent, "--region", node.region, "--zone", node.zone)
+        await self.start_agent(node.agent, "--region", node.region, "--zone", node.zone, "--hold", "2")
 
     async def _serve(self, name: str, namespace: str, module: str = "", **env: Any) -> None:
         ready = self.places.root / f"{name}.ready"

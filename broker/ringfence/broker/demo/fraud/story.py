@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ringfence.broker.demo.fraud import acts
+from ringfence.broker.demo.fraud import acts, intrusion
 from ringfence.broker.demo.fraud.stage import TTL, FraudStage
 from ringfence.broker.demo.told import Told, play
 from ringfence.proto.client import Client
@@ -27,6 +27,10 @@ class FraudStory(Told):
         await self._zone(stage)
         async with admin_client(stage.places.admin) as admin:
             await self._away(stage, admin)
+        async with admin_client(stage.places.admin) as admin:
+            decision = await self._intruder(stage, admin)
+            await self._explain(stage, decision)
+            await self._revoke(stage, admin)
 
     async def _model(self, stage: FraudStage) -> None:
         from ringfence.broker.demo.fraud.workloads.asking import Asking
@@ -53,6 +57,41 @@ class FraudStory(Told):
         result = self.facts["away"] = await acts.control_plane_away(stage, admin)
         self.say(f"  away for {result['away_s']} s: {result['sent']} payments, {result['failed']} failed")
         self.expect(result["ok"], f"control plane away: {json.dumps(result)}")
+
+    async def _intruder(self, stage: FraudStage, admin: Client) -> str:
+        self.say("an intruder has a scorer's key and certificate, and uses them from a process of his own")
+        result = self.facts["scan"] = await intrusion.scan(stage, admin)
+        self.say(f"  {result['tries']} tries at {result['ports']} ports opened: {', '.join(result['opened'])}")
+        self.say(f"  without any key answer: {', '.join(result['public']) or 'none'}")
+        self.say(
+            f"  left out: {result['left_out']} loopback ports by which workloads call through their own proxies, open "
+            "to whoever shares their network namespace; root can give each its own"
+        )
+        self.expect(result["ok"], f"the intruder: {json.dumps(result)}")
+        plane = self.facts["control_plane"] = await intrusion.control_plane(stage)
+        granted = ", ".join(plane["granted"]) or "none"
+        self.say(f"  of {plane['methods']} methods of the control plane it may call {granted}")
+        self.say(
+            f"  discovery gives it {plane['own']}, as the gateway {plane['as_gateway']}; agents say {plane['agents']}"
+        )
+        self.expect(plane["ok"], f"the intruder at the control plane: {json.dumps(plane)}")
+        return str(result["decision"])
+
+    async def _explain(self, stage: FraudStage, decision: str) -> None:
+        self.say(f"ringfence authz explain {decision}")
+        result = self.facts["explain"] = await intrusion.explain(stage, decision)
+        self.console.print(result["text"].rstrip(), markup=False, highlight=False)
+        self.expect(result["ok"], f"explain does not lead to {result['rule']} in banking.yaml")
+
+    async def _revoke(self, stage: FraudStage, admin: Client) -> None:
+        self.say("the scorers' identity is revoked while the intruder uses it")
+        result = self.facts["revoke"] = await intrusion.revoke(stage, admin)
+        meanwhile = result["meanwhile"]
+        self.say(f"  until then, intruder and all: {meanwhile['sent']} payments, {meanwhile['failed']} failed")
+        for what, took in sorted(result["ms"].items(), key=lambda each: each[1]):
+            self.say(f"  first refusal at {what}: {took} ms")
+        self.say(f"  lifted: scored again after {result['again_s']} s")
+        self.expect(result["ok"], f"revocation: {json.dumps(result)}")
 
 
 def _zones(report: dict[str, Any]) -> str:

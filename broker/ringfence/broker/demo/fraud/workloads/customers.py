@@ -89,6 +89,7 @@ class Customers:
             "sent": len(paid),
             "failed": len(failures),
             "failed_after": sum(each.began >= since for each in failures),
+            "first_failure": min((each.ended for each in failures if each.began >= since), default=0.0),
             "failures": [each.error for each in failures[:SHOWN]],
             "zones": dict(Counter(each.zone for each in paid if each.zone)),
             "p50_ms": round(1000 * times[len(times) // 2], 1),
