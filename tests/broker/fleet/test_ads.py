@@ -155,6 +155,27 @@ async def test_a_node_that_claims_another_identity_is_denied(world: tuple[Fleet,
     assert len(fleet) == 0
 
 
+async def test_a_connection_has_only_so_many_streams(
+    world: tuple[Fleet, int], identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a snapshot: one identity must not take the memory of all others. Ended ones count no more."""
+    monkeypatch.setattr("ringfence.broker.fleet.ads.MOST_STREAMS", 2)
+    fleet, port = world
+    fleet.apply(model())
+    async with identities.channel(port, TRAINER) as channel:
+        open_ones = [AdsCall(channel) for _ in range(2)]
+        for ads in open_ones:
+            await ads.ask(type_url=CLUSTER, node=node())
+            assert await ads.read()
+        third = AdsCall(channel)
+        assert await third.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await open_ones[0].call.done_writing()
+        assert await open_ones[0].code() is grpc.StatusCode.OK
+        again = AdsCall(channel)
+        await again.ask(type_url=CLUSTER, node=node())
+        assert await again.read()
+
+
 async def test_a_cluster_name_that_is_no_spiffe_id_claims_nothing(
     world: tuple[Fleet, int], identities: Identities
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from ringfence.broker.fleet.caller import Caller, check_claim, identify
 from ringfence.broker.fleet.describe import describe
@@ -25,6 +27,8 @@ from ringfence.xds.sotw import SotwStream
 from ringfence.xds.steps import Machine, Stepwise
 
 _FAREWELL = 2.0  # seconds that a leaving proxy waits for callers that do not answer
+_STREAMS = object()  # under which a connection counts its own
+MOST_STREAMS = 256  # of one connection: a proxy has one, a gRPC library one for each target that it calls
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
 
@@ -80,6 +84,10 @@ class ProxyApi:
         return identify(call.peer.certificate, self._fleet.scopes, self._clock())
 
     async def _serve(self, call: Call, machine_for: Callable[[Node], Machine]) -> None:
+        with _one_of_few(call.connection.context):
+            await self._stream(call, machine_for)
+
+    async def _stream(self, call: Call, machine_for: Callable[[Node], Machine]) -> None:
         # 1. Who the connection proves it is; what is refused is refused before anything is read.
         caller = self._caller(call)
         # 2. Who the node says it is must not be somebody else.
@@ -106,6 +114,18 @@ class ProxyApi:
         finally:
             end.cancel()
             self._fleet.leave(proxy)
+
+
+@contextmanager
+def _one_of_few(context: dict[Any, Any]) -> Iterator[None]:
+    """Count a stream of the connection whose context that is; raises EXHAUSTED for one too many."""
+    if context.get(_STREAMS, 0) >= MOST_STREAMS:
+        raise RingfenceError(Kind.EXHAUSTED, f"a connection may have {MOST_STREAMS} discovery streams, not more")
+    context[_STREAMS] = context.get(_STREAMS, 0) + 1
+    try:
+        yield
+    finally:
+        context[_STREAMS] -= 1
 
 
 def _instance(node: Node) -> Instance:
