@@ -88,3 +88,21 @@ def test_without_traffic_not_a_byte_differs():
     for url in (types.CLUSTER, types.ROUTE, types.LISTENER):
         assert before.named(url)[rpc] == after.named(url)[rpc]
     assert after.named(types.LISTENER)[WHERE] == before.named(types.LISTENER)[WHERE]
+
+
+def test_what_never_reached_a_workload_is_tried_elsewhere():
+    """Without a document too; a caller that prefers its zone goes to the next one, which no other caller has."""
+    plain = read(snapshot_of("team-a/trainer", TRAINER), types.ROUTE, WHERE).virtual_hosts[0].routes[0].route
+    assert [header.name for header in plain.retry_policy.retriable_headers] == ["x-ringfence-unsent"]
+    assert [each.name for each in plain.retry_policy.retry_host_predicate] == [
+        "envoy.retry_host_predicates.previous_hosts"
+    ]
+    assert not plain.retry_policy.HasField("retry_priority")
+    cluster = read(snapshot_of("team-a/trainer", TRAINER), types.CLUSTER, WHERE)
+    assert cluster.circuit_breakers.thresholds[0].max_retries.value == 1024
+
+    spec = "{to: {workload: registry, port: http}, zones: {}}"
+    zones = f"---\nkind: Traffic\nmetadata: {{name: r, namespace: shared}}\nspec: {spec}\n"
+    near = read(snapshot_of("team-a/trainer", TRAINER, INTENT + zones), types.ROUTE, WHERE)
+    policy = near.virtual_hosts[0].routes[0].route.retry_policy
+    assert policy.retry_priority.name == "envoy.retry_priorities.previous_priorities"
