@@ -160,11 +160,12 @@ class FakeProxy:
         await self.fleet.receive(self.proxy, request)
 
     async def settle(self) -> FakeProxy:
-        """Read and answer until nothing is left."""
+        """Read and answer until nothing is left, here and in the turns of the fleet, which may be several."""
         await asyncio.sleep(0)
-        while self.read < len(self.call.sent):
-            await self._answer(self.call.sent[self.read])
-            self.read += 1
+        while self.read < len(self.call.sent) or self.fleet._turns._running:
+            if self.read < len(self.call.sent):
+                await self._answer(self.call.sent[self.read])
+                self.read += 1
             await asyncio.sleep(0)
         return self
 
