@@ -32,7 +32,6 @@ FIGURES = (
     "create_10000",
     "apply_to_403",
     "revoke_to_refusal",
-    "revoke_to_cut",
     "push_1000",
     "pushes_per_affected",
     "ads_cpu_push",

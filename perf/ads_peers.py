@@ -17,7 +17,7 @@ from typing import Any
 from perf import spire
 from perf.ads_load import raise_file_limit
 from perf.figure import figure
-from perf.push_1000 import certificates, change, piped
+from perf.push_1000 import ask, certificates, piped
 from perf.stand import rss_kib
 
 SMALL_NODE = 100  # bytes; where memory is not measured
@@ -33,7 +33,7 @@ class Served:
 
     def change(self) -> dict[str, float]:
         """CPU (`cpu`) and wall seconds (`wall`) of one change, to the last ACK."""
-        return change(self.process)
+        return ask(self.process)
 
 
 def load_client() -> str:
@@ -63,15 +63,17 @@ def theirs(streams: int, folder: Path, *, size: int, kind: str = "equal", node: 
 @contextmanager
 def _served(command: Sequence[str], streams: int, folder: Path, node: int) -> Iterator[Served]:
     with piped(*command) as server:
-        port = _line(server)
+        port = line(server)
         before = rss_kib(server.pid)
         with piped(load_client(), "sotw", port, str(streams), str(folder), str(node)) as client:
-            if _line(client) != "ready":
+            if line(client) != "ready":
                 raise RuntimeError("the streams did not connect")
+            ask(server, "settle")  # what a connection needs for a moment only is not what a stream holds
             yield Served(server, (rss_kib(server.pid) - before) / streams)
 
 
-def _line(process: subprocess.Popen[str]) -> str:
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line that a child prints."""
     if process.stdout is None:
         raise RuntimeError("no pipe")
     return process.stdout.readline().strip()

@@ -35,8 +35,8 @@ def measure(streams: int = STREAMS, runs: int = RUNS) -> dict[str, Any]:
         folder = Path(name)
         certificates(folder)
         ours, limit = (stack.enter_context(_server(which, streams, folder)) for which in ("ours", "limit"))
-        change(ours), change(limit)  # warms both
-        pairs = [(change(ours), change(limit)) for _ in range(runs)]
+        ask(ours), ask(limit)  # warms both
+        pairs = [(ask(ours), ask(limit)) for _ in range(runs)]
     cpu = [(mine["cpu"] / streams * 1e6, theirs["cpu"] / streams * 1e6) for mine, theirs in pairs]
     last = [statistics.median(side["wall"] for side in column) * 1e3 for column in zip(*pairs, strict=True)]
     return within_limit(
@@ -80,11 +80,11 @@ def piped(*command: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def change(server: subprocess.Popen[str]) -> dict[str, float]:
-    """Have a server make one change; what it spent."""
+def ask(server: subprocess.Popen[str], what: str = "change") -> dict[str, float]:
+    """Have a server make one change, or something else; what it spent."""
     assert server.stdin is not None
     assert server.stdout is not None
-    server.stdin.write("change\n")
+    server.stdin.write(f"{what}\n")
     server.stdin.flush()
     spent: dict[str, float] = json.loads(server.stdout.readline())
     return spent

@@ -2,7 +2,7 @@
 
 Run as `python -m perf.push_servers ours|limit STREAMS FOLDER`, ours with `[SIZE [equal|distinct|listener [PORT]]]`
 behind that. Prints its port; for each line on stdin it makes one change and prints, as JSON, the CPU seconds and the
-wall seconds from the change to the last ACK.
+wall seconds from the change to the last ACK; for the line `settle` it gives freed memory back to the system.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from perf.acting_proxies import NoLog
 from perf.ads_load import METHOD, NAME, raise_file_limit
 from ringfence.broker.fleet.ads import ProxyApi
 from ringfence.broker.fleet.fleet import Fleet
+from ringfence.broker.memory import give_back
 from ringfence.policy.load import load_documents
 from ringfence.policy.model import Model
 from ringfence.proto.lane import Lane
@@ -144,8 +145,12 @@ def _payload(turn: int) -> bytes:
 async def _serve(port: int, change: Callable[[int], Awaitable[None]], ready: Callable[[], bool]) -> None:
     print(port, flush=True)
     turn = 0
-    while await asyncio.to_thread(sys.stdin.readline):
+    while asked := await asyncio.to_thread(sys.stdin.readline):
         await _until(ready)
+        if asked == "settle\n":  # what a server does by itself every minute
+            give_back()
+            print("{}", flush=True)
+            continue
         turn += 1
         cpu, wall = time.process_time(), time.perf_counter()
         await change(turn)

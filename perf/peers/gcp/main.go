@@ -1,7 +1,8 @@
 // A go-control-plane that serves one extension config to many streams: the peer of our ads_* figures.
 //
 // Run as `gcp equal|distinct SIZE STREAMS FOLDER`. Prints its port; for each line on stdin it makes one change and
-// prints, as JSON, the CPU seconds and the wall seconds from the change to the last ACK.
+// prints, as JSON, the CPU seconds and the wall seconds from the change to the last ACK; for the line `settle` it gives
+// freed memory back to the system.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -123,6 +125,11 @@ func main() {
 	turn := 0
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		reach(int64(streams))
+		if lines.Text() == "settle" {
+			debug.FreeOSMemory()
+			fmt.Println("{}")
+			continue
+		}
 		turn++
 		wanted := acks.Load() + int64(streams)
 		spent, begun := cpu(), time.Now()
