@@ -48,6 +48,7 @@ WORKLOAD = "ringfence.workload"  # namespace/name
 
 POINT_HTTP = "envoy.http"  # requests at an inbound listener
 POINT_TCP = "envoy.tcp"  # connections at an inbound listener
+POINT_OPENED = "envoy.tcp.opened"  # no decision: told to the agent alone, whose a connection is
 POINT_TLS = "envoy.tls"  # handshakes that failed
 POINT_EGRESS = "envoy.egress"  # requests and connections of the workload itself to hosts outside
 POINT_OUTBOUND = "envoy.outbound"  # calls to the mesh that failed on our side: nothing was decided by a rule

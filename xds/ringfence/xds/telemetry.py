@@ -100,7 +100,7 @@ class Reporter:
         """The access log that tells the agent whose each connection is, so that it can have a single one cut."""
         told = {key: _CALLER[key] for key in (decision.PEER, decision.PEER_ADDRESS)}
         told[decision.LOCAL_ADDRESS] = "%DOWNSTREAM_LOCAL_ADDRESS%"
-        log = self._log(decision.POINT_TCP, listener, told, AGENT_CLUSTER)
+        log = self._log(decision.POINT_OPENED, listener, told, AGENT_CLUSTER)
         return log | {"filter": {"log_type_filter": {"types": ["TcpUpstreamConnected"]}}}
 
     def handshakes(self, listener: str) -> dict[str, Any]:
