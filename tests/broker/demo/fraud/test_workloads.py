@@ -14,6 +14,7 @@ import pytest
 
 from ringfence.broker.demo.fraud.workloads.asking import Asking
 from ringfence.broker.demo.fraud.workloads.gateway import Gateway
+from ringfence.broker.demo.fraud.workloads.intruder import Http
 from ringfence.broker.demo.fraud.workloads.records import Records
 from ringfence.broker.demo.fraud.workloads.serving import serve
 from ringfence.broker.demo.fraud.workloads.stumps import train
@@ -101,6 +102,15 @@ def test_json_goes_over_and_comes_back(echo: str) -> None:
     assert asking.ask("POST", "/a", {"b": 1}) == (200, ["POST", "/a", {"b": 1}])
     assert asking.ask("GET", "/c") == (200, ["GET", "/c", None])
     asking.close()
+
+
+def test_an_intruder_sees_what_answers_and_what_does_not(echo: str) -> None:
+    """An answer has a status; a port that is closed has none, and says so instead of ending the scan."""
+    door = Http(echo, None)
+
+    assert door.ask("POST", "/v1/holds")["status"] == 200
+    door.close()
+    assert Http(f"127.0.0.1:{free_port()}", None).ask("GET", "/") == {"status": 0, "error": "ConnectionRefusedError"}
 
 
 def test_a_service_on_a_unix_socket_answers(tmp_path: Path) -> None:
