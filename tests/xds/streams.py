@@ -76,6 +76,7 @@ class SotwClient:
     nonce: dict[str, str] = field(default_factory=dict)
     version: dict[str, str] = field(default_factory=dict)
     refuses: set[str] = field(default_factory=set)  # contents that it NACKs
+    blames: bool = False  # by the names that have them
     inbox: list[Out] = field(default_factory=list)
     nonces: set[str] = field(default_factory=set)
 
@@ -103,7 +104,7 @@ class SotwClient:
         contents = named(out)
         self.nonce[url] = out.nonce
         if self.refuses & set(contents.values()):
-            self.ask(url, self.wants[url], error="no")
+            self.ask(url, self.wants[url], error=_error(self.refuses, self.blames, contents))
             return
         self.version[url] = out.version
         if url in ASKS:
@@ -137,6 +138,7 @@ class DeltaClient:
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     wants: dict[str, set[str]] = field(default_factory=dict)
     refuses: set[str] = field(default_factory=set)
+    blames: bool = False
     inbox: list[Out] = field(default_factory=list)
     nonces: set[str] = field(default_factory=set)
 
@@ -166,7 +168,7 @@ class DeltaClient:
         url = out.type_url
         contents, removed = changes(out)
         if self.refuses & set(contents.values()):
-            self.send(DeltaRequest(url, nonce=out.nonce, error="no"))
+            self.send(DeltaRequest(url, nonce=out.nonce, error=_error(self.refuses, self.blames, contents)))
             return
         read: Any = message("envoy.service.discovery.v3.DeltaDiscoveryResponse").FromString(out.payload)
         for entry in read.resources:
@@ -197,3 +199,8 @@ class DeltaClient:
             self.read_one()
         msg = "the stream never comes to rest"
         raise AssertionError(msg)
+
+
+def _error(refuses: set[str], blames: bool, contents: Mapping[str, str]) -> str:  # noqa: FBT001
+    """What a client says of a response that it refuses: Envoy names the culprits more often than not."""
+    return f"no: {', '.join(name for name, c in contents.items() if c in refuses)}: bad" if blames else "no"

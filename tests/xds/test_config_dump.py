@@ -68,6 +68,16 @@ def test_what_was_refused_says_so_before_how_it_differs() -> None:
     ]
 
 
+def test_what_is_kept_in_place_of_what_was_refused_is_compared_itself() -> None:
+    """Two differences in one: what the intent means is not there, and what should be instead is not that."""
+    refused = Sent(CLUSTER, "c", "refused", {"name": "c", "connect_timeout": "9s"})
+    text = "refused; the proxy keeps what it accepted before"
+    (found,) = compared([refused, C], active({"name": "c", "connect_timeout": "5s"}))
+    assert found.text == text
+    both = compared([refused, C], active({"name": "c", "connect_timeout": "6s"}))
+    assert [one.text for one in both] == ["connect_timeout: 5s -> 6s", text]
+
+
 def test_endpoints_are_compared_by_address_and_place_alone() -> None:
     """Health and weights are the proxy's own; static clusters are listed with them and were never sent."""
 

@@ -125,39 +125,19 @@ def test_what_replaces_a_cluster_is_pushed_before_the_cluster_goes() -> None:
     assert set(named(outs[-1])) == {"new"}
 
 
-def test_a_repaired_resource_takes_the_others_of_the_refused_response_along() -> None:
-    """A refused response may be applied in part; its accepted successor settles every name in it."""
-    stream = SotwStream()
-    bad = snapshot(
-        (EXTENSION_CONFIG, resource(EXTENSION_CONFIG, "a", "bad")), (EXTENSION_CONFIG, resource(EXTENSION_CONFIG, "b"))
-    )
-    (out,) = stream.receive(SotwRequest(EXTENSION_CONFIG, ("a", "b")), bad)
-    stream.receive(SotwRequest(EXTENSION_CONFIG, ("a", "b"), out.nonce, "", "bad a"), bad)
-    assert stream.nacks[EXTENSION_CONFIG].names == {"a", "b"}
-
-    good = snapshot(
-        (EXTENSION_CONFIG, resource(EXTENSION_CONFIG, "a", "good")), (EXTENSION_CONFIG, resource(EXTENSION_CONFIG, "b"))
-    )
-    (out,) = stream.update(good)
-    stream.receive(SotwRequest(EXTENSION_CONFIG, ("a", "b"), out.nonce, out.version), good)
-
-    assert named(out) == {"a": "good", "b": "1"}
-    assert not stream.nacks
-    assert stream.holds(good)
-
-
 def test_a_refusal_ends_when_what_was_refused_is_gone() -> None:
     """Nothing is left to be refused: the proxy is in step again."""
     stream = SotwStream()
     bad = snapshot((LISTENER, resource(LISTENER, "l", "bad")))
     (out,) = stream.receive(SotwRequest(LISTENER), bad)
-    stream.receive(SotwRequest(LISTENER, (), out.nonce, "", "bad"), bad)
+    (out,) = stream.receive(SotwRequest(LISTENER, (), out.nonce, "", "bad"), bad)
+    stream.receive(SotwRequest(LISTENER, (), out.nonce, out.version), bad)
 
     (out,) = stream.update(snapshot())
 
     assert named(out) == {}
     assert not stream.nacks
-    assert not stream.holds(snapshot()), "the removal is on its way"
+    assert not stream.holds(snapshot()), "the news of it is on its way"
     stream.receive(SotwRequest(LISTENER, (), out.nonce, out.version), snapshot())
     assert stream.holds(snapshot())
 

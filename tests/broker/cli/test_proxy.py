@@ -144,7 +144,11 @@ def test_a_difference_is_shown_and_is_a_no(dumps: list[Any], monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("page", "kind", "words"),
-    [("", Kind.UNAVAILABLE, "--envoy-admin"), ("{}", Kind.INVALID, "no configs"), ("<html>", Kind.INVALID, "dump")],
+    [
+        ("", Kind.UNAVAILABLE, "--envoy-admin"),
+        ("{}", Kind.INVALID, "no config dump"),
+        ("<html>", Kind.INVALID, "says: <html>"),
+    ],
 )
 def test_what_answers_nothing_of_use_is_said(
     dumps: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str, kind: Kind, words: str

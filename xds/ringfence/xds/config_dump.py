@@ -14,6 +14,7 @@ from ringfence.xds.readable import KIND_OF, addresses, differences, reread
 from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE
 
 _PART = "type.googleapis.com/envoy.admin.v3."
+_REFUSED = "refused"
 _WARMING = "still warming: it waits for something that this needs"
 
 
@@ -39,18 +40,25 @@ class Difference:
 def compared(sent: Iterable[Sent], dump: Mapping[str, Any]) -> list[Difference]:
     """Where what an Envoy holds by its *dump* is not what it was *sent*; raises ValueError for what is no dump."""
     live, warming = _held(dump), _warming(dump)
-    ours = {(one.type_url, one.name): one for one in sent}
+    # What was refused is listed beside what is kept in its place.
+    listed = sorted(sent, key=lambda one: (one.type_url, one.name, one.state == _REFUSED))
+    ours = {(one.type_url, one.name) for one in listed}
+    kept = {(one.type_url, one.name) for one in listed if one.state != _REFUSED}
     found = []
-    for (url, name), one in sorted(ours.items()):
-        text = _differs(one, live.get((url, name)), is_warming=(url, name) in warming)
-        found += [Difference(KIND_OF[url], name, text)] if text else []
+    for one in listed:
+        key = (one.type_url, one.name)
+        if one.state == _REFUSED and key in kept:
+            text = "refused; the proxy keeps what it accepted before"
+        else:
+            text = _differs(one, live.get(key), is_warming=key in warming)
+        found += [Difference(KIND_OF[one.type_url], one.name, text)] if text else []
     # Clusters whose endpoints they name themselves are listed among the endpoints too, under no name that was sent.
-    more = [key for key in sorted(live.keys() - ours.keys()) if key[0] != ENDPOINT]
+    more = [key for key in sorted(live.keys() - ours) if key[0] != ENDPOINT]
     return found + [Difference(KIND_OF[url], name, "the proxy holds it, and was not sent it") for url, name in more]
 
 
 def _differs(one: Sent, values: Mapping[str, Any] | None, *, is_warming: bool) -> str:
-    refused = "refused; " if one.state == "refused" else ""
+    refused = "refused; " if one.state == _REFUSED else ""
     if values is None:
         return f"{refused}{_WARMING}" if is_warming else f"{refused}the proxy does not hold it"
     if not one.values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.subscription import ADS, Dialect, Nack, Subscription
@@ -38,11 +38,7 @@ class Conversation:
 
     def told(self) -> list[tuple[str, Resource, str]]:
         """What the client was sent and is not told to drop, with its type and standing: accepted, sent or refused."""
-        return [
-            (url, resource, wants.standing(name))
-            for url, wants in self._types.items()
-            for name, resource in sorted(wants.held.items())
-        ]
+        return [(url, *each) for url, wants in self._types.items() for each in wants.told()]
 
     def holds(self, snapshot: Snapshot) -> bool:
         """Whether the client acknowledged every resource of *snapshot*; one that asks by name, all that it asks for."""
@@ -63,6 +59,16 @@ class Conversation:
         if names and self._dialect.on_missing is not None:
             self._dialect.on_missing(url, frozenset(names))
         return tuple(sorted(names)) if self._dialect.says_missing else ()
+
+    def _needed(
+        self, due: Iterable[Resource], snapshot: Snapshot
+    ) -> Iterator[tuple[str, Subscription, list[Resource]]]:
+        """By type, what *due* resources need: sent along again, or the client goes on warming them (13)."""
+        needs = sorted({need for one in due for need in one.needs})
+        for url, wants in self._types.items():
+            named = wants.wanted(snapshot, url) if wants.started else {}
+            if found := [named[name] for kind, name in needs if kind == url and name in named]:
+                yield url, wants, found
 
     def _asked(self, type_url: str) -> tuple[str, Subscription | None]:
         """The type of a request and its subscription; None for one not served: the stream goes on in silence (2)."""

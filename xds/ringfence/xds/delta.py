@@ -31,7 +31,7 @@ class DeltaStream(Conversation):
             wants.accept(request.nonce)
         first = not wants.started
         if not (first or request.subscribe or request.unsubscribe) and wants.current == snapshot.type_version(url):
-            return []  # 6: an ACK or a NACK
+            return self._repay(wants, url, snapshot) if wants.owes else []  # 6: an ACK or a NACK
         had_everything = wants.everything
         forced = self._subscribe(wants, url, request, snapshot)  # 27: whatever the nonce, the subscription changes
         missing = self._missing(url, set(request.subscribe) - {EVERYTHING} - snapshot.named(url).keys())
@@ -56,12 +56,13 @@ class DeltaStream(Conversation):
             if not wants.started or (wants.current == version and not again):
                 continue
             wants.current = version
+            released = wants.renewed(snapshot.named(url))
             wanted = wants.wanted(snapshot, url)
-            changed = wants.changed(wanted)
+            changed = wants.changed(wanted) | (released & wanted.keys())
             # 13: what a changed resource needs is sent again, or the client goes on warming it
             forced.update(need for name in changed for need in wanted[name].needs)
             chosen = [wanted[name] for name in sorted(changed | (again & wanted.keys()))]
-            removals[url] = wants.gone(wanted)
+            removals[url] = wants.gone(wanted) | (released - wanted.keys())
             if chosen:
                 outs.append(self._send(wants, url, version, chosen, ()))
         return outs + [
@@ -93,6 +94,16 @@ class DeltaStream(Conversation):
         wants.forget_unwanted()
         return forced | dropped if wants.everything else forced - dropped
 
+    def _repay(self, wants: Subscription, url: str, snapshot: Snapshot) -> list[Out]:
+        """What a refusal took along, again: the others of its response, or each for itself to find the culprit."""
+        wanted, alone = wants.wanted(snapshot, url), wants.alone
+        wants.owes = wants.alone = False
+        due = [wanted[name] for name in sorted(wants.changed(wanted))]
+        groups = [[one] for one in due] if alone else [due] if due else []
+        outs = [self._send(wants, url, wants.current, group, ()) for group in groups]
+        needed = self._needed(due, snapshot)
+        return outs + [self._send(other, kind, other.current, found, ()) for kind, other, found in needed]
+
     def _send(
         self,
         wants: Subscription,
@@ -105,6 +116,7 @@ class DeltaStream(Conversation):
         self._count += 1
         nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
         wants.lost(removed)
+        resources = [one for one in resources if one.any]  # what it brought itself is not ours to send
         wants.sent(nonce, version, resources)
         gone = tuple(sorted(removed))
         payload = delta_payload(url, nonce, version, tuple(resources), gone, missing, self._origin)

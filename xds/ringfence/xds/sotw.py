@@ -13,6 +13,8 @@ from ringfence.xds.discovery import Out, SotwRequest, sotw_payload
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.subscription import EVERYTHING, Subscription
 
+_WITHOUT = "~"  # after a version: of a whole state without what the client refuses
+
 
 class SotwStream(Conversation):
     """One StreamAggregatedResources or StreamSecrets call.
@@ -29,13 +31,13 @@ class SotwStream(Conversation):
         url, wants = self._asked(request.type_url)
         if wants is None:
             return []
-        _note_verdict(wants, url, request)
+        self._note_verdict(wants, url, request)
         if request.nonce and wants.nonce and request.nonce != wants.nonce:  # 22: a fresher request follows
             return []
         first = not wants.started
         added = self._subscribe(wants, url, request.names)
         if not (first or added) and wants.current == snapshot.type_version(url):
-            return []  # 6: an ACK, a NACK, or names dropped
+            return self._repay(wants, url, snapshot) if wants.owes else []  # 6: an ACK, a NACK, or names dropped
         missing = self._missing(url, added - {EVERYTHING} - snapshot.named(url).keys())
         return self._answer(wants, url, snapshot, added, missing, must=first or bool(added))
 
@@ -51,8 +53,9 @@ class SotwStream(Conversation):
             again = {name for kind, name in forced if kind == url}
             if wants.current == snapshot.type_version(url) and not again:
                 continue
+            released = wants.renewed(snapshot.named(url))
             wanted = wants.wanted(snapshot, url)
-            changed = wants.changed(wanted)
+            changed = wants.changed(wanted) | (released & wanted.keys())
             # 13: what a changed resource needs is sent again, or the client goes on warming it
             forced.update(need for name in changed for need in wanted[name].needs)
             if url in self._dialect.held_back and wants.gone(wanted):
@@ -62,7 +65,7 @@ class SotwStream(Conversation):
                     outs.append(self._send(wants, url, snapshot.type_version(url) + "+", wanted))
                 continue
             wants.current = snapshot.type_version(url)
-            outs += self._push(wants, url, snapshot, wanted, changed | (again & wanted.keys()))
+            outs += self._push(wants, url, snapshot, wanted, changed | (again & wanted.keys()), must=bool(released))
         for url in retire:
             wants = self._types[url]
             wants.current = snapshot.type_version(url)
@@ -108,13 +111,33 @@ class SotwStream(Conversation):
         return self._push(wants, url, snapshot, wanted, changed)
 
     def _push(
-        self, wants: Subscription, url: str, snapshot: Snapshot, wanted: Mapping[str, Resource], changed: set[str]
+        self,
+        wants: Subscription,
+        url: str,
+        snapshot: Snapshot,
+        wanted: Mapping[str, Resource],
+        changed: set[str],
+        *,
+        must: bool = False,
     ) -> list[Out]:
         version = snapshot.type_version(url)
         if url in self._dialect.whole:
-            return [self._send(wants, url, version, wanted)] if changed or wants.gone(wanted) else []
+            return [self._send(wants, url, version, wanted)] if changed or must or wants.gone(wanted) else []
         part = {name: resource for name, resource in wanted.items() if name in changed}
         return [self._send(wants, url, version, part)] if part else []  # 6, 19: nothing new, nothing sent
+
+    def _repay(self, wants: Subscription, url: str, snapshot: Snapshot) -> list[Out]:
+        """What a refusal took along, again: the others of its response, or each for itself to find the culprit."""
+        wanted, alone = wants.wanted(snapshot, url), wants.alone
+        wants.owes = wants.alone = False
+        due = wants.changed(wanted)
+        if url in self._dialect.whole or not alone:  # what the refused state no longer had is to go as well
+            outs = self._push(wants, url, snapshot, wanted, due, must=True)
+        else:
+            outs = [out for name in sorted(due) for out in self._push(wants, url, snapshot, wanted, {name})]
+        for kind, other, found in self._needed([wanted[name] for name in sorted(due)], snapshot):
+            outs.append(self._send(other, kind, snapshot.type_version(kind), {one.name: one for one in found}))
+        return outs
 
     def _send(
         self,
@@ -127,15 +150,16 @@ class SotwStream(Conversation):
         self._count += 1
         nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
         chosen = tuple(resources.values())
+        if wants.quarantine and url in self._dialect.whole:
+            version += _WITHOUT
         if url in self._dialect.whole:
             wants.lost(wants.held.keys() - resources.keys())
         wants.sent(nonce, version, chosen)
         return Out(url, nonce, version, sotw_payload(url, nonce, version, chosen, missing, self._origin))
 
-
-def _note_verdict(wants: Subscription, url: str, request: SotwRequest) -> None:
-    """7: a NACK is a request with an error; 11: an ACK names the version that the response of its nonce had."""
-    if request.error is not None:
-        wants.refuse(url, request.nonce, request.error)
-    elif request.nonce in wants.unanswered and wants.unanswered[request.nonce][0] == request.version:
-        wants.accept(request.nonce)
+    def _note_verdict(self, wants: Subscription, url: str, request: SotwRequest) -> None:
+        """7: a NACK is a request with an error; 11: an ACK names the version that the response of its nonce had."""
+        if request.error is not None:
+            wants.refuse(url, request.nonce, request.error, is_whole=url in self._dialect.whole)
+        elif request.nonce in wants.unanswered and wants.unanswered[request.nonce][0] == request.version:
+            wants.accept(request.nonce)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.xds.quarantine import Quarantine, named_in
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, PUSH_ORDER, ROUTE, SECRET, WILDCARD
 
@@ -55,7 +56,7 @@ SDS = Dialect(order=(SECRET,), removals=(SECRET,), everything=frozenset({SECRET}
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """A client refused a response, which may still be partly applied: `names` are all that were in it."""
+    """A client refused a response: `names` are what is kept back for it, or all there was where nobody is to blame."""
 
     type_url: str
     version: str
@@ -71,25 +72,33 @@ class Subscription:
     everything: bool = False
     names: set[str] = field(default_factory=set)  # named by the client, whether they exist or not
     held: dict[str, Resource] = field(default_factory=dict)  # as sent; without bytes when brought from before
+    before: dict[str, Resource] = field(default_factory=dict)  # what it accepted, of names that it was sent anew since
+    fresh: set[str] = field(default_factory=set)  # names of what it was sent and never accepted in any version
     nonce: str = ""  # of the last response
     version: str = ""  # last acknowledged
-    nack: Nack | None = None  # the last refusal, until what it refused is accepted or gone
-    refused: set[str] = field(default_factory=set)  # names in refused responses
-    unanswered: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)  # nonce: version, names
+    nack: Nack | None = None  # the last refusal, until nothing that was refused is to be sent any more
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    owes: bool = False  # a refusal took others along, which are to be sent again
+    alone: bool = False  # one by one, since nobody knows which it was
+    unanswered: dict[str, tuple[str, tuple[Resource, ...]]] = field(default_factory=dict)  # nonce: version, resources
     current: str = ""  # type version of the snapshot that this was last brought up to
 
     def wanted(self, snapshot: Snapshot, type_url: str) -> Mapping[str, Resource]:
-        """The resources of *snapshot* that this subscription covers."""
+        """The resources of *snapshot* that this subscription covers; what it refused, as it accepted it before."""
         named = snapshot.named(type_url)
-        if self.everything:
-            return named
-        return {name: named[name] for name in sorted(self.names) if name in named}
+        if not self.everything:
+            named = {name: named[name] for name in sorted(self.names) if name in named}
+        return {name: good for name, one in named.items() if (good := self._good(one))} if self.quarantine else named
 
-    def standing(self, name: str) -> str:
-        """What the client said of a resource that it was sent: `accepted`, `refused`, or `sent` while it is silent."""
-        if name in self.refused:
-            return "refused"
-        return "sent" if any(name in names for _, names in self.unanswered.values()) else "accepted"
+    def accepted(self, name: str) -> Resource | None:
+        """What the client has accepted last of that name, and so has still."""
+        return None if name in self.fresh else self.before.get(name, self.held.get(name))
+
+    def told(self) -> list[tuple[Resource, str]]:
+        """What it was sent by name, with what it said: `accepted`, `sent` while it is silent, or `refused`."""
+        pending = self._pending()
+        held = [(one, "sent" if name in pending else "accepted") for name, one in sorted(self.held.items())]
+        return held + [(Resource(name, version, b""), "refused") for name, version in sorted(self.quarantine.refused)]
 
     def check_size(self, type_url: str) -> None:
         """Raise EXHAUSTED when a client names more resources than any proxy of ours has."""
@@ -100,14 +109,22 @@ class Subscription:
         """Drop what the client no longer wants: it drops it too, and must get it again when it asks again."""
         if not self.everything:
             self.held = {name: held for name, held in self.held.items() if name in self.names}
-            self.refused &= self.names
+            self.before = {name: held for name, held in self.before.items() if name in self.names}
+            self.fresh &= self.names
 
     def changed(self, wanted: Mapping[str, Resource]) -> set[str]:
-        """Names whose content is not what the client was last sent; what it refused goes along, but never alone."""
-        changed = {
+        """Names whose content is not what the client was last sent, or has."""
+        return {
             name for name, new in wanted.items() if (old := self.held.get(name)) is None or old.version != new.version
         }
-        return changed | (self.refused & wanted.keys()) if changed else changed
+
+    def renewed(self, named: Mapping[str, Resource]) -> set[str]:
+        """Names that it refused and that *named*, the newest snapshot, has otherwise or no more: told for sure."""
+        released = self.quarantine.release(named) if self.quarantine else set()
+        if released and self.nack is not None:
+            left = replace(self.nack, names=self.quarantine.names, detail=self.quarantine.told())
+            self.nack = left if self.quarantine else None
+        return released
 
     def gone(self, wanted: Mapping[str, Resource]) -> set[str]:
         """Names that the client holds and that exist no more."""
@@ -115,10 +132,16 @@ class Subscription:
 
     def sent(self, nonce: str, version: str, resources: Iterable[Resource]) -> None:
         """Note a response on its way; its verdict will come with the nonce."""
-        names = frozenset(resource.name for resource in resources)
+        chosen = tuple(resources)
+        for resource in chosen:
+            old = self.held.get(resource.name)
+            if old is None:
+                self.fresh.add(resource.name)
+            elif resource.name not in self.fresh and old.version != resource.version:
+                self.before.setdefault(resource.name, old)
+            self.held[resource.name] = resource
         self.nonce = nonce
-        self.held.update((resource.name, resource) for resource in resources)
-        self.unanswered[nonce] = (version, names)
+        self.unanswered[nonce] = (version, chosen)
         if len(self.unanswered) > _OUTSTANDING:
             del self.unanswered[next(iter(self.unanswered))]
 
@@ -126,27 +149,50 @@ class Subscription:
         """Note that the client was told that these exist no more."""
         for name in names:
             self.held.pop(name, None)
-            self.refused.discard(name)
-        if self.nack is not None and self.nack.names and not self.refused:
-            self.nack = None
+            self.before.pop(name, None)
+            self.fresh.discard(name)
 
     def accept(self, nonce: str) -> bool:
         """Note an ACK; false when that response had its verdict already or is none of ours."""
         if nonce not in self.unanswered:
             return False
-        self.version, names = self.unanswered.pop(nonce)
-        self.refused -= names
-        if not self.refused:
+        self.version, resources = self.unanswered.pop(nonce)
+        pending = self._pending()
+        for resource in resources:
+            if resource.name not in self.held:
+                continue  # it was dropped since
+            self.fresh.discard(resource.name)
+            if resource.name in pending:
+                self.before[resource.name] = resource
+            else:
+                self.before.pop(resource.name, None)
+        if not self.quarantine and not self.unanswered:
             self.nack = None
         return True
 
-    def refuse(self, type_url: str, nonce: str, detail: str) -> Nack | None:
-        """Note a NACK and return it; None when that response had its verdict already or is none of ours."""
+    def refuse(self, type_url: str, nonce: str, detail: str, *, is_whole: bool = False) -> Nack | None:
+        """Note a NACK and return it; None when that response had its verdict already or is none of ours.
+
+        Whom it names is kept back, and the others are owed; where it names nobody, each is tried alone, or, in a
+        response that *is_whole*, all that it had not accepted before are kept back.
+        """
         if nonce not in self.unanswered:
             return None
-        version, names = self.unanswered.pop(nonce)
-        self.refused |= names
-        self.nack = Nack(type_url, version, names, detail)
+        version, resources = self.unanswered.pop(nonce)
+        # 1. What it accepted before cannot be to blame; what it refused before is, if it was under way again.
+        suspects = [one for one in resources if self._is_news(one) and not self.quarantine.holds(one)]
+        explained = any(map(self.quarantine.holds, resources))
+        found = named_in(detail, suspects)
+        if not found and not explained and (is_whole or len(suspects) == 1):
+            found = suspects
+        self.quarantine.add(found, detail)
+        # 2. It has still what it had, but for names whose newest response is yet to be answered.
+        for name in {one.name for one in resources} - self._pending():
+            self._restore(name)
+        self.owes, self.alone = self.owes or bool(suspects), self.alone or not (found or explained)
+        known = found or explained
+        names = self.quarantine.names | frozenset(() if known else (one.name for one in resources))
+        self.nack = Nack(type_url, version, names, self.quarantine.told("" if known else detail))
         return self.nack
 
     def holds(self, named: Mapping[str, Resource]) -> bool:
@@ -154,3 +200,21 @@ class Subscription:
         if self.unanswered or self.nack is not None:
             return False
         return all(name in self.held and self.held[name].version == new.version for name, new in named.items())
+
+    def _good(self, newest: Resource) -> Resource | None:
+        return self.accepted(newest.name) if self.quarantine.holds(newest) else newest
+
+    def _is_news(self, resource: Resource) -> bool:
+        known = self.accepted(resource.name)
+        return known is None or known.version != resource.version
+
+    def _pending(self) -> set[str]:
+        """Names in responses that are not answered yet."""
+        return {one.name for _, resources in self.unanswered.values() for one in resources}
+
+    def _restore(self, name: str) -> None:
+        """What it refused of that name is as if it had not been sent."""
+        if name in self.fresh:
+            self.lost([name])
+        elif name in self.before:
+            self.held[name] = self.before.pop(name)

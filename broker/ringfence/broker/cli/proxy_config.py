@@ -30,8 +30,11 @@ def secrets_of(proxies: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def values_of(resource: Any) -> dict[str, Any]:
-    """What a sent resource says; nothing for one of which only the proxy has the bytes."""
-    return plain(codec.unpack(resource.any)) if resource.any else {}
+    """What a sent resource says; nothing for one of which only the proxy has the bytes, or only a newer server."""
+    try:
+        return plain(codec.unpack(resource.any)) if resource.any else {}
+    except (KeyError, TypeError):  # a type that is not in this program's schema
+        return {}
 
 
 def _row(proxy: Any, resource: Any, *, whole: bool) -> dict[str, Any]:

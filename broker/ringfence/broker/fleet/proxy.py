@@ -66,8 +66,8 @@ class Proxy:
 
     @property
     def state(self) -> str:
-        """NACK while it refuses something, SYNCED when it holds the newest snapshot, else STALE."""
-        if self.refusal or self.stream.failure is not None:
+        """NACK while something is kept back that it refused, SYNCED when it holds the newest snapshot, else STALE."""
+        if self.stream.nacks or self.stream.failure is not None:
             return NACK
         return SYNCED if self.stream.synced() else STALE
 
@@ -106,6 +106,7 @@ class Proxy:
     def status(self, now: datetime) -> Any:
         """The row of `proxy status`."""
         detail = str(self.stream.failure) if self.stream.failure is not None else self.refusal
+        detail = detail if self.state == NACK else ""
         detail = detail or "; ".join(map(str, self.losses(now)))
         return admin_pb2.ProxyStatus(
             spiffe_id=str(self.caller.spiffe_id),

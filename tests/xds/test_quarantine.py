@@ -1,0 +1,211 @@
+"""What a client refuses is kept back, and nothing else is: whatever it refuses, whether or not it says which it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ringfence.xds.delta import DeltaStream
+from ringfence.xds.discovery import DeltaRequest, SotwRequest
+from ringfence.xds.quarantine import Quarantine, named_in
+from ringfence.xds.snapshot import Snapshot
+from ringfence.xds.sotw import SotwStream
+from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE
+from tests.xds.streams import NAMES, DeltaClient, SotwClient, changes, named, resource, snapshot, world
+
+TYPES = (CLUSTER, LISTENER, ENDPOINT, ROUTE, EXTENSION_CONFIG)
+CONTENTS = st.dictionaries(
+    st.tuples(st.sampled_from(TYPES), st.sampled_from(NAMES)), st.sampled_from(["1", "2", "bad"])
+)
+
+
+def sotw() -> SotwClient:
+    """A client that has asked for everything that there is."""
+    client = SotwClient(SotwStream(), world({}), refuses={"bad"})
+    client.ask(CLUSTER)
+    client.ask(LISTENER)
+    return client
+
+
+def delta() -> DeltaClient:
+    """The same in the other variant."""
+    client = DeltaClient(DeltaStream(), world({}), refuses={"bad"})
+    client.start()
+    return client
+
+
+@pytest.mark.parametrize("blames", [True, False], ids=["named", "unnamed"])
+@pytest.mark.parametrize("make", [sotw, delta])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(CONTENTS, min_size=1, max_size=6))
+def test_all_that_is_good_arrives_and_what_was_good_stays(make: Any, blames: bool, steps: list[Any]) -> None:  # noqa: FBT001
+    """The streams come to rest; nothing refused is held, and nothing that is good is missing because of it.
+
+    Only of a whole state in which the client names nobody is all that is new kept back: no part can be sent alone.
+    """
+    client = make()
+    client.blames = blames
+    for contents in steps:
+        before = {url: dict(client.holds.get(url, {})) for url in TYPES}
+        client.push(world(contents))
+        client.drain()
+        assert client.stream.update(client.snapshot) == [], "it is left in peace"
+        for url in TYPES:
+            held = client.holds.get(url, {})
+            newest = {name: r.any.rpartition(b"=")[2].decode() for name, r in client.snapshot.named(url).items()}
+            asked = newest.keys() if url in {CLUSTER, LISTENER} else set(client.wants.get(url, ())) & newest.keys()
+            assert "bad" not in held.values()
+            assert held.keys() <= newest.keys()
+            for name in asked:
+                is_certain = blames or isinstance(client, DeltaClient) or url not in {CLUSTER, LISTENER}
+                if newest[name] != "bad" and is_certain:
+                    assert held.get(name) == newest[name]
+                elif url in {CLUSTER, LISTENER} and name in before[url]:
+                    assert name in held, "what it had accepted is not taken away"
+        refused = any(
+            r.any.endswith(b"=bad") for url in (CLUSTER, LISTENER) for r in client.snapshot.named(url).values()
+        )
+        assert bool(client.stream.nacks) >= refused
+    client.push(world({}))
+    client.drain()
+    assert not client.stream.nacks
+    assert client.stream.holds(client.snapshot)
+
+
+def three(a: str, b: str = "1") -> Snapshot:
+    """Two policies, of which one may be bad."""
+    pairs = [(EXTENSION_CONFIG, resource(EXTENSION_CONFIG, name, content)) for name, content in (("a", a), ("b", b))]
+    return snapshot(*pairs)
+
+
+def test_the_last_good_one_stays_and_its_neighbour_comes_at_once() -> None:
+    """State of the world: only the neighbour is sent again; the mended one is tried when it comes."""
+    stream, names = SotwStream(), ("a", "b")
+    (out,) = stream.receive(SotwRequest(EXTENSION_CONFIG, names), three("good"))
+    stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, out.version), three("good"))
+    bad = three("bad", "2")
+    (out,) = stream.update(bad)
+    (again,) = stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, "", "cannot use a: bad"), bad)
+    assert named(again) == {"b": "2"}
+    assert stream.receive(SotwRequest(EXTENSION_CONFIG, names, again.nonce, again.version), bad) == []
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+    assert not stream.holds(bad)
+    told = {one.name: (one.version, said) for _, one, said in stream.told() if said != "refused"}
+    assert told["a"][1] == "accepted"
+    assert [one.name for _, one, said in stream.told() if said == "refused"] == ["a"]
+
+    mended = three("mended", "2")
+    (out,) = stream.update(mended)
+    assert named(out) == {"a": "mended"}
+    stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, out.version), mended)
+    assert stream.holds(mended)
+
+
+def test_a_whole_state_has_the_last_good_one_in_it() -> None:
+    """What is missing in it would be deleted; its version says that it is not what the intent means."""
+    stream = SotwStream()
+    good = snapshot((LISTENER, resource(LISTENER, "l", "good")))
+    (out,) = stream.receive(SotwRequest(LISTENER), good)
+    stream.receive(SotwRequest(LISTENER, (), out.nonce, out.version), good)
+    bad = snapshot((LISTENER, resource(LISTENER, "l", "bad")), (LISTENER, resource(LISTENER, "m")))
+    (out,) = stream.update(bad)
+    (again,) = stream.receive(SotwRequest(LISTENER, (), out.nonce, "", "adding/updating listener(s) l: bad"), bad)
+    assert named(again) == {"l": "good", "m": "1"}
+    assert again.version != out.version
+
+
+def test_of_a_refusal_that_names_nobody_each_is_tried_alone() -> None:
+    """Incremental: the second round finds the culprit, and there is no third."""
+    stream = DeltaStream()
+    bad = three("bad", "2")
+    (out,) = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), bad)
+    one, two = stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error="no"), bad)
+    assert [changes(each)[0] for each in (one, two)] == [{"a": "bad"}, {"b": "2"}]
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=one.nonce, error="no"), bad) == []
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=two.nonce), bad) == []
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+
+
+def test_what_goes_back_to_what_was_good_is_told_so_and_is_answered() -> None:
+    """Or nobody would hear that the client is in step again."""
+    stream = DeltaStream()
+    good, bad = three("good"), three("bad")
+    (out,) = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), good)
+    stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), good)
+    (out,) = stream.update(bad)
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error="no"), bad) == []
+    (out,) = stream.update(good)
+    assert changes(out) == ({"a": "good"}, set())
+    assert not stream.nacks
+    stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), good)
+    assert stream.holds(good)
+
+
+def test_what_was_accepted_before_is_never_to_blame() -> None:
+    """A client that takes offence at what it has goes on having it."""
+    stream = SotwStream()
+    good = snapshot((LISTENER, resource(LISTENER, "l")))
+    (out,) = stream.receive(SotwRequest(LISTENER), good)
+    stream.receive(SotwRequest(LISTENER, (), out.nonce, out.version), good)
+    more = snapshot((LISTENER, resource(LISTENER, "l")), (LISTENER, resource(LISTENER, "m")))
+    (out,) = stream.update(more)
+    (again,) = stream.receive(SotwRequest(LISTENER, (), out.nonce, "", "duplicate address of l"), more)
+    assert stream.nacks[LISTENER].names == {"m"}
+    assert named(again) == {"l": "1"}
+    assert stream.receive(SotwRequest(LISTENER, (), again.nonce, "", "no"), more) == [], "and there is no loop"
+
+
+@pytest.mark.parametrize(
+    ("detail", "expected"),
+    [
+        ("Error adding/updating listener(s) inbound/http: Proto constraint validation failed", ["inbound/http"]),
+        ("inbound/http2, inbound/http: bad", ["inbound/http", "inbound/http2"]),
+        ("Error adding/updating listener(s) inbound/http2: bad", ["inbound/http2"]),
+        ("the end is inbound/http.", ["inbound/http"]),
+        ("app/inbound/http and inbound/http.v2", []),
+        ("no memory", []),
+    ],
+)
+def test_culprits_are_found_by_their_whole_names(detail: str, expected: list[str]) -> None:
+    """A name within another one is not meant."""
+    suspects = [resource(LISTENER, name) for name in ("inbound/http", "inbound/http2")]
+    assert [one.name for one in named_in(detail, suspects)] == expected
+
+
+def test_what_was_under_way_again_when_it_was_refused_explains_the_next_refusal() -> None:
+    """And its only new neighbour, which nobody names, is not taken for the culprit."""
+    stream, first = SotwStream(), snapshot((LISTENER, resource(LISTENER, "a", "bad")))
+    (one,) = stream.receive(SotwRequest(LISTENER), first)
+    both = snapshot((LISTENER, resource(LISTENER, "a", "bad")), (LISTENER, resource(LISTENER, "b", "2")))
+    (two,) = stream.update(both)
+    assert stream.receive(SotwRequest(LISTENER, (), one.nonce, "", "no"), both) == [], "a fresher verdict follows"
+    (again,) = stream.receive(SotwRequest(LISTENER, (), two.nonce, "", "no"), both)
+    assert named(again) == {"b": "2"}
+    assert stream.nacks[LISTENER].names == {"a"}
+
+
+def test_a_changed_resource_is_let_go_and_the_others_stay() -> None:
+    """By name and version."""
+    quarantine = Quarantine()
+    old, other = resource(LISTENER, "l", "old"), resource(LISTENER, "m")
+    quarantine.add([old], "bad l")
+    quarantine.add([other], "bad m")
+    assert quarantine.told() == "bad l; bad m"
+    assert quarantine.release({"l": resource(LISTENER, "l", "new"), "m": other}) == {"l"}
+    assert (quarantine.holds(old), quarantine.holds(other), quarantine.names) == (False, True, {"m"})
+
+
+@pytest.mark.parametrize("make", [sotw, delta])
+def test_a_neighbour_that_is_sent_again_brings_along_what_it_needs(make: Any) -> None:
+    """A cluster warms until its endpoints come after it, and those of before came before it."""
+    client = make()
+    client.blames = True
+    client.push(world({(CLUSTER, "a"): "1", (CLUSTER, "b"): "1"}))
+    client.drain()
+    client.push(world({(CLUSTER, "a"): "bad", (CLUSTER, "b"): "2"}))
+    client.inbox = client.inbox[:1]  # it refuses the clusters, and what was sent behind them is lost on it
+    client.read_one()
+    assert [out.type_url for out in client.inbox] == [CLUSTER, ENDPOINT]
