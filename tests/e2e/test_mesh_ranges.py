@@ -108,7 +108,7 @@ def test_every_number_leads_to_the_same_number(world: World):
     numbers = range(world.first, world.first + COUNT)
     assert [world.answer(number) for number in numbers] == [b"%d" % number for number in numbers]
     assert world.mesh.plane.nacks == []
-    log = world.mesh.plane.log(point="envoy.tcp", connection__result="allowed")
+    log = world.mesh.plane.log(point="envoy.tcp", connection__result="allowed", authority=str(world.first + 7))
     assert log["ringfence.connection"].startswith("shared/workers@")
 
 

@@ -45,7 +45,7 @@ def inbound(
                 yield tokens.verifier(where, issuers)
                 needs.append((EXTENSION_CONFIG, tokens.filter_name(where)))
         else:
-            log = reporter.connections(decision.POINT_TCP, where)
+            log = reporter.connections(decision.POINT_TCP, where, ranged=port.last > 0)
             proxy = tcp.proxy(where, application_name(port), log, reporter.opened(where), wait_for_data=True)
             spared = port.name in instance.cuts
             place = rbac.discovered_connection_filters if spared else rbac.connection_filters

@@ -55,6 +55,7 @@ _CONNECTION = {
     decision.SHADOW_DENY: _NETWORK.format(_SHADOW.format(rbac.SHADOW + rbac.DENY)),
     decision.SHADOW_ALLOW: _NETWORK.format(_SHADOW.format(rbac.SHADOW + rbac.ALLOW)),
 }
+_DIALLED = {decision.AUTHORITY: "%REQUESTED_SERVER_NAME%"}
 _HANDSHAKE = {decision.TLS_FAILURE: "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"}
 _FLUSH = timedelta(milliseconds=50)
 _ANY_FLAG: dict[str, Any] = {"response_flag_filter": {}}
@@ -81,8 +82,11 @@ class Reporter:
         log = self._log(decision.POINT_OUTBOUND, listener, _CALLER | _UPSTREAM | _REQUEST)
         return log | {"filter": _ANY_FLAG}
 
-    def connections(self, point: str, listener: str) -> dict[str, Any]:
-        """The access log of a TCP proxy: when a connection is up, and at the end of one denied or failed."""
+    def connections(self, point: str, listener: str, *, ranged: bool = False) -> dict[str, Any]:
+        """The access log of a TCP proxy: when a connection is up, and at the end of one denied or failed.
+
+        *ranged*: with the port number of a range that was dialled.
+        """
         denied = {
             "filter": "envoy.filters.network.rbac",
             "path": [{"key": f"{rbac.CONNECTION}shadow_engine_result"}],
@@ -93,7 +97,7 @@ class Reporter:
             {"metadata_filter": {"matcher": denied, "match_if_key_not_found": {"value": False}}},
             _ANY_FLAG,
         ]
-        log = self._log(point, listener, _CALLER | _UPSTREAM | _CONNECTION)
+        log = self._log(point, listener, _CALLER | _UPSTREAM | _CONNECTION | (_DIALLED if ranged else {}))
         return log | {"filter": {"or_filter": {"filters": wanted}}}
 
     def opened(self, listener: str) -> dict[str, Any]:
