@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import grpc.experimental
 
-_PATIENCE = 20.0  # seconds for one call
+_PATIENCE = 40.0  # seconds for one call
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only

@@ -33,7 +33,7 @@ class Library:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        async with self._turn, asyncio.timeout(60):
+        async with self._turn, asyncio.timeout(90):
             stdin.write(json.dumps({"do": what, **more}).encode() + b"\n")
             line = await stdout.readline()
         assert line, (self.folder / "log").read_text()[-3000:]
