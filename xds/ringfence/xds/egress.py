@@ -24,7 +24,7 @@ from ringfence.policy.model import (
     named,
 )
 from ringfence.policy.scope import Upstream, narrowest
-from ringfence.xds import decision, http, matcher, rbac, tcp
+from ringfence.xds import decision, http, matcher, predicates, rbac, tcp
 from ringfence.xds.instance import Address
 from ringfence.xds.outbound import loopback, outbound_name
 from ringfence.xds.outside import outside_cluster
@@ -118,7 +118,7 @@ class Egress:
     def _authority_policies(self, found: dict[str, rbac.PortRules]) -> Iterator[tuple[str, Resource]]:
         """The same by `host:port`: an authority that is no key was never declared, and is denied."""
 
-        def tree(kind: str, end: matcher.Fields) -> matcher.Fields:
+        def tree(kind: str, end: predicates.Fields) -> predicates.Fields:
             chosen = {name: getattr(rules, kind) for name, rules in found.items()}
             return matcher.by_authority(
                 {name: matcher.first_of(some, on_proxied) for name, some in chosen.items() if some}, end
@@ -140,14 +140,14 @@ _NOWHERE = http.refusal("undeclared", 403, "this host is not declared as Externa
 _CONNECT: dict[str, Any] = {"upgrade_type": "CONNECT"}
 
 
-def on_proxied(rule: Rule) -> Sequence[matcher.Fields]:
+def on_proxied(rule: Rule) -> Sequence[predicates.Fields]:
     """The conditions of a rule at the forward proxy, which cannot see into a tunnel.
 
     A deny of some requests therefore denies the tunnel as a whole; an allow of some requests does not allow it.
     """
     wanted = matcher.on_requests(rule)
     if wanted and rule.effect is Effect.DENY:
-        return (*wanted, matcher.is_method("CONNECT"))
+        return (*wanted, predicates.is_method("CONNECT"))
     return wanted
 
 

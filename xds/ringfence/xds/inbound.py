@@ -8,7 +8,7 @@ from typing import Any
 
 from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
 from ringfence.policy.traffic import Traffic
-from ringfence.xds import codec, decision, http, limits, matcher, ranges, rbac, revoked, tcp, tokens
+from ringfence.xds import codec, decision, http, limits, predicates, ranges, rbac, revoked, tcp, tokens
 from ringfence.xds.instance import Address, Instance
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import server_tls
@@ -95,7 +95,7 @@ def _remembered(port: Port) -> dict[str, Any]:
     And at a range of ports, which of them is meant.
     """
     value = {
-        "object_key": matcher.PEER_SERIAL,
+        "object_key": predicates.PEER_SERIAL,
         "factory_key": "envoy.string",
         "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_PEER_SERIAL%"}},
         "read_only": True,

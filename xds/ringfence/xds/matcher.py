@@ -8,13 +8,10 @@ costs the same for ten and for ten thousand callers. Of several rules that match
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from ipaddress import ip_network
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.canonical import AMBIGUOUS
-from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import (
     DEFAULT_DENY,
     NO_DENY,
@@ -22,30 +19,22 @@ from ringfence.policy.model import (
     NOT_ONE_URI,
     REVOKED,
     Effect,
-    HttpMatch,
     RevokedCaller,
     Rule,
     Source,
     named,
 )
 from ringfence.policy.scope import breadth, source_prefix
-from ringfence.xds import codec, tokens
+from ringfence.xds import codec, predicates, tokens
+from ringfence.xds.predicates import Fields
 
-# A matcher or what follows a match, as plain fields: they become messages where they are encoded.
-Fields = dict[str, Any]
 Conditions = Callable[[Rule], Sequence[Fields]]
 
 _Meant = tuple[Rule, tuple[str, ...]]  # a rule, and where its callers must call from
-_IP = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
-_DIRECT_SOURCE = "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput"
-PEER_SERIAL = "ringfence.peer.serial"  # filter state of an inbound connection: the serial of the caller's certificate
 ONE_URI = "one-uri"  # what the guard says of a certificate with exactly one URI SAN
 # The characters of a SPIFFE ID and no others (SPIFFE-ID.md, 2): a newline after it would be another name to an exact
 # match, and the same to a prefix. Envoy joins several names with commas, and RE2 here matches whole values only.
 _ONE_URI_REGEX = "spiffe://[a-z0-9._-]+(/[a-zA-Z0-9._-]+)*"
-_URI_SAN = codec.extension(
-    "envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
-)
 
 
 def act(policy_id: str, *, allow: bool) -> Fields:
@@ -65,7 +54,7 @@ def guard(after: Fields | None = None) -> Fields:
     Envoy's SPIFFE validator accepts two URI SANs, against X509-SVID section 2: without the guard a foreign authority
     could add one of our names, and a prefix match would take it.
     """
-    single = {"input": _uri_san(), "value_match": {"safe_regex": _regex(_ONE_URI_REGEX)}}
+    single = {"input": predicates.uri_san(), "value_match": {"safe_regex": predicates.regex(_ONE_URI_REGEX)}}
     on_match = after or act(named(ONE_URI), allow=True)
     field = {"predicate": {"single_predicate": single}, "on_match": on_match}
     return {"matcher_list": {"matchers": [field]}, "on_no_match": act(named(NOT_ONE_URI), allow=False)}
@@ -84,7 +73,7 @@ def guard_paths() -> Fields:
 
 
 def _ambiguous() -> Fields:
-    predicate = _header(":path", {"safe_regex": _regex(AMBIGUOUS)})
+    predicate = predicates.header(":path", {"safe_regex": predicates.regex(AMBIGUOUS)})
     return {"predicate": predicate, "on_match": act(named(DEFAULT_DENY), allow=False)}
 
 
@@ -112,7 +101,10 @@ def by_peer(
         if kind == "exact_match_map":
             found |= {name: _refused(caller, found.get(name)) for name, caller in sorted(revoked.items())}
         if found:
-            matcher = {"matcher_tree": {"input": _uri_san(), kind: {"map": found}}, "on_no_match": then(matcher)}
+            matcher = {
+                "matcher_tree": {"input": predicates.uri_san(), kind: {"map": found}},
+                "on_no_match": then(matcher),
+            }
     return matcher
 
 
@@ -130,19 +122,10 @@ def _first_meant(some: Sequence[_Meant], conditions: Conditions) -> Fields:
         wanted, cidrs = conditions(rule), where[rule.id]
         if not cidrs:
             return wanted
-        here = _comes_from(cidrs)
+        here = predicates.comes_from(cidrs)
         return tuple({"and_matcher": {"predicate": [here, one]}} for one in wanted) or (here,)
 
     return first_of([rule for rule, _ in some], asked)
-
-
-def _comes_from(cidrs: Sequence[str]) -> Fields:
-    """The predicate on the address of the connection itself, whatever a header or a PROXY line says."""
-    ranges = [(network.network_address, network.prefixlen) for network in map(ip_network, cidrs)]
-    listed = [{"address_prefix": str(address), "prefix_len": {"value": length}} for address, length in ranges]
-    matches = codec.extension("envoy.matching.matchers.ip", _IP, cidr_ranges=listed, stat_prefix="from")
-    given = codec.extension("envoy.matching.inputs.direct_source_ip", _DIRECT_SOURCE)
-    return {"single_predicate": {"input": given, "custom_match": matches}}
 
 
 def _refused(caller: RevokedCaller, rules: Fields | None) -> Fields:
@@ -150,8 +133,8 @@ def _refused(caller: RevokedCaller, rules: Fields | None) -> Fields:
     end = act(named(REVOKED), allow=False)
     if caller.whole:
         return end
-    found = {_as_envoy_writes(serial): end for serial in sorted(caller.serials)}
-    matcher: Fields = {"matcher_tree": {"input": _serial_input(), "exact_match_map": {"map": found}}}
+    found = {predicates.as_envoy_writes(serial): end for serial in sorted(caller.serials)}
+    matcher: Fields = {"matcher_tree": {"input": predicates.peer_serial(), "exact_match_map": {"map": found}}}
     return {"matcher": matcher | ({"on_no_match": rules} if rules is not None else {})}
 
 
@@ -160,7 +143,7 @@ def by_authority(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
     if not found:
         return {"on_no_match": otherwise}
     matchers = [
-        {"predicate": _header(":authority", {"exact": host, "ignore_case": True}), "on_match": end}
+        {"predicate": predicates.header(":authority", {"exact": host, "ignore_case": True}), "on_match": end}
         for host, end in sorted(found.items())
     ]
     return {"matcher_list": {"matchers": matchers}, "on_no_match": otherwise}
@@ -169,7 +152,7 @@ def by_authority(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
 def by_server_name(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
     """By the name that a TLS client asks for (SNI), which Envoy writes in lower case; one that asks for none has ""."""
     return {
-        "matcher_tree": {"input": _server_name(), "exact_match_map": {"map": dict(found)}},
+        "matcher_tree": {"input": predicates.server_name(), "exact_match_map": {"map": dict(found)}},
         "on_no_match": otherwise,
     }
 
@@ -185,7 +168,7 @@ def first_of(rules: Sequence[Rule], conditions: Conditions) -> Fields:
         wanted = conditions(rule)
         if not wanted:
             return {"matcher": {"matcher_list": {"matchers": matchers}, "on_no_match": end}} if matchers else end
-        matchers.append({"predicate": _either("or_matcher", wanted), "on_match": end})
+        matchers.append({"predicate": predicates.either("or_matcher", wanted), "on_match": end})
     return {"matcher": {"matcher_list": {"matchers": matchers}}}
 
 
@@ -207,16 +190,11 @@ def on_connections(rule: Rule) -> Sequence[Fields]:  # noqa: ARG001  # one of th
 
 def on_requests(rule: Rule) -> Sequence[Fields]:
     """One predicate for each alternative of a rule's `http`, each with its token; none when it does not restrict."""
-    wanted = tuple(_request(match, rule.effect) for match in rule.http)
+    wanted = tuple(predicates.asks(match, rule.effect) for match in rule.http)
     if rule.token is None:
         return wanted
     token = tokens.asks(rule.token, rule.effect)
     return tuple({"and_matcher": {"predicate": [one, token]}} for one in wanted) or (token,)
-
-
-def is_method(method: str) -> Fields:
-    """The predicate that holds for one HTTP method."""
-    return _header(":method", {"exact": method})
 
 
 def then(matcher: Fields) -> Fields:
@@ -227,74 +205,6 @@ def then(matcher: Fields) -> Fields:
 def as_matcher(fields: Fields) -> Any:
     """The message of a matcher, for what holds it."""
     return codec.build("xds.type.matcher.v3.Matcher", **fields)
-
-
-def _request(match: HttpMatch, effect: Effect) -> Fields:
-    parts: list[Fields] = []
-    if match.methods:
-        parts.append(_either("or_matcher", [is_method(method) for method in sorted(match.methods)]))
-    if match.paths:
-        paths = [_header(":path", {"safe_regex": _regex(pattern.regex)}) for pattern in sorted(match.paths)]
-        parts.append(_either("or_matcher", paths))
-    parts += (_has(header, effect) for header in match.headers)
-    if not parts:
-        parts.append(_header(":method", {"safe_regex": _regex(".+")}))  # restricts nothing: any request has a method
-    return _either("and_matcher", parts)
-
-
-def _has(header: HeaderMatch, effect: Effect) -> Fields:
-    """Envoy joins the lines of a repeated header by commas here, and finds nothing where there is none."""
-    regex = header.regex_of_only if effect is Effect.ALLOW else header.regex_of_any
-    return _header(header.name, {"safe_regex": _regex(regex)})
-
-
-def _either(kind: str, predicates: Sequence[Fields]) -> Fields:
-    """A list of predicates joined; Envoy wants at least two in a list."""
-    return predicates[0] if len(predicates) == 1 else {kind: {"predicate": list(predicates)}}
-
-
-def _header(name: str, value_match: Fields) -> Fields:
-    return {"single_predicate": {"input": _header_input(name), "value_match": value_match}}
-
-
-@cache
-def _uri_san() -> Fields:
-    return codec.extension(
-        "envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
-    )
-
-
-@cache
-def _server_name() -> Fields:
-    return codec.extension(
-        "envoy.matching.inputs.server_name", "envoy.extensions.matching.common_inputs.network.v3.ServerNameInput"
-    )
-
-
-@cache
-def _serial_input() -> Fields:
-    return codec.extension(
-        "envoy.matching.inputs.filter_state",
-        "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
-        key=PEER_SERIAL,
-    )
-
-
-def _as_envoy_writes(serial: str) -> str:
-    """A serial as `%DOWNSTREAM_PEER_SERIAL%` has it: hexadecimal, as many whole bytes as the number needs."""
-    number = int(serial, 16)
-    return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big").hex()
-
-
-@cache
-def _header_input(name: str) -> Fields:
-    return codec.extension(
-        "envoy.matching.inputs.request_headers", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name
-    )
-
-
-def _regex(regex: str) -> Fields:
-    return {"google_re2": {}, "regex": regex}
 
 
 def _action(*, allow: bool) -> str:

@@ -22,7 +22,7 @@ from ringfence.policy.model import (
     named,
 )
 from ringfence.policy.revoked import meant
-from ringfence.xds import codec, matcher
+from ringfence.xds import codec, matcher, predicates
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import by_ads
 from ringfence.xds.types import type_url
@@ -89,7 +89,7 @@ def path_filter() -> dict[str, Any]:
     return _guarded_by(matcher.guard_paths())
 
 
-def _guarded_by(tree: matcher.Fields) -> dict[str, Any]:
+def _guarded_by(tree: predicates.Fields) -> dict[str, Any]:
     return codec.extension("ringfence.guard", HTTP_RBAC, matcher=matcher.as_matcher(tree), rules_stat_prefix=GUARD)
 
 
@@ -99,7 +99,7 @@ def request_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]
     They come by ECDS, so that a change takes effect on the next request of an open connection (design section 7.1).
     """
 
-    def tree(some: tuple[Rule, ...], otherwise: matcher.Fields, revoked: _Revoked = NOBODY) -> matcher.Fields:
+    def tree(some: tuple[Rule, ...], otherwise: predicates.Fields, revoked: _Revoked = NOBODY) -> predicates.Fields:
         return matcher.by_peer(some, rules.trust_domain, matcher.on_requests, otherwise, revoked)
 
     denied = tree(rules.deny, _NO_DENY, rules.revoked)
@@ -109,7 +109,7 @@ def request_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]
     return [policy_resource(deny_name(where), deny), policy_resource(allow_name(where), allow)]
 
 
-def judged(prefix: str, tree: matcher.Fields, shadow: matcher.Fields | None) -> Any:
+def judged(prefix: str, tree: predicates.Fields, shadow: predicates.Fields | None) -> Any:
     """An HTTP RBAC message that enforces *tree* and records what *shadow* would say, both under *prefix*."""
     fields: dict[str, Any] = {"matcher": matcher.as_matcher(tree), "rules_stat_prefix": prefix}
     if shadow is not None:
@@ -160,7 +160,9 @@ def connection_name(where: str) -> str:
     return f"{where}/connection"
 
 
-def _connection_tree(rules: PortRules, some: tuple[Rule, ...], end: matcher.Fields, *, deny: bool) -> matcher.Fields:
+def _connection_tree(
+    rules: PortRules, some: tuple[Rule, ...], end: predicates.Fields, *, deny: bool
+) -> predicates.Fields:
     gone = rules.revoked if deny else NOBODY
     return matcher.by_peer(some, rules.trust_domain, matcher.on_connections, end, gone)
 
