@@ -46,7 +46,7 @@ format: $(STAMP) ## let ruff rewrite what it can
 types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy certs policy xds proto broker perf
 
-bench: $(STAMP) $(if $(PEERS),parts) ## measure every figure into perf/results/latest.json (ONLY=name for one, PEERS=1 beside SPIRE)
+bench: $(STAMP) $(if $(PEERS),parts) ## measure every figure into perf/results/latest.json (ONLY=name for one, PEERS=1 beside SPIRE and go-control-plane)
 	$(BIN)/python -m perf $(ONLY)
 
 docs: conformance ## regenerate the pages that are made from the code

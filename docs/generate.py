@@ -122,6 +122,24 @@ signer's time for each SVID, half of it the comparison, a quarter reading the ke
 shares them with the signers, so that the second one brings less than a second idle core would, and the less the faster
 a signer is; the limit, two processes that only compute, shows how idle the cores were. A whole server adds its own
 recording on one more core, which two cores do not have.
+
+`compile_cold` and `compile_one` are CPU, of a mesh that is in memory: reading 7,000 documents of YAML, which remembers
+the line of every value, is 2 ms each before that. A quarter of compiling is making messages of plain values, most of
+them access logs, TLS contexts and connection managers that differ in a name; the rest is spread over the Python that
+writes those values down. Of one changed rule, compiling what it touches is a fortieth: the scopes of all other
+workloads are made anew, only to find that they are equal.
+
+`filters_p50` is of rules and log. `rbac_flat` has the same 10,000 rules beside it as Istio writes them, a list of
+policies that Envoy asks one after the other.
+
+`ads_cpu_push`, `ads_last_ack`, `ads_distinct` and `ads_rss_stream` need `make parts`, for a client in Go; with `PEERS=1`
+a server of go-control-plane is up beside ours and takes turns with it. `ads_rss_stream` is taken after both were asked
+to give freed memory back.
+
+`change_storm`: a change that touches a hundred proxies is 3 ms of CPU to judge, and one or two for each of them to
+compile; a proxy that is not compiled when the next change comes gets only that. `reconnect_5000`: a new server gives
+each TLS handshake ten seconds from when it accepts the connection; where the cores are too busy for that, the last of
+the streams start again.
 """
 
 
