@@ -132,8 +132,8 @@ workloads are made anew, only to find that they are equal.
 `filters_p50` is of rules and log. `rbac_flat` has the same 10,000 rules beside it as Istio writes them, a list of
 policies that Envoy asks one after the other.
 
-`ads_cpu_push`, `ads_last_ack`, `ads_distinct` and `ads_rss_stream` need `make parts`, for a client in Go; with `PEERS=1`
-a server of go-control-plane is up beside ours and takes turns with it. `ads_rss_stream` is taken after both were asked
+`ads_cpu_push`, `ads_last_ack`, `ads_distinct` and `ads_rss_stream` need `make parts`, for a client in Go; with
+`PEERS=1` a go-control-plane is up beside ours and takes turns with it. `ads_rss_stream` is taken after both were asked
 to give freed memory back.
 
 `change_storm`: a change that touches a hundred proxies is 3 ms of CPU to judge, and one or two for each of them to
