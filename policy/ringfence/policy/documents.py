@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.policy.fields import (
     Address,
-    Cidr,
     Duration,
     Host,
     Name,
@@ -17,14 +16,12 @@ from ringfence.policy.fields import (
     PortRange,
     SelectorSet,
     SocketName,
-    SpiffeIdText,
-    Text,
-    Time,
     TrustDomainName,
     problem,
 )
-from ringfence.policy.part import SOME, DestinationRef, DocumentPart, GrpcRef, HttpRef, Metadata, Part
-from ringfence.policy.token_document import JwtRef, TokenIssuerDocument
+from ringfence.policy.part import SOME, DocumentPart, Metadata, Part
+from ringfence.policy.rule_document import AllowDocument, DenyDocument
+from ringfence.policy.token_document import TokenIssuerDocument
 from ringfence.policy.traffic_document import TrafficDocument
 
 
@@ -146,58 +143,6 @@ class ExternalSpec(Part):
         return self
 
 
-class SourceRef(Part):
-    """Callers: a workload, those of a namespace or of the mesh; an identity or everybody of another trust domain."""
-
-    workload: Name | None = None
-    namespace: Name | None = None
-    all: Literal[True] | None = None
-    trust_domain: TrustDomainName | None = None
-    id: SpiffeIdText | None = None
-    cidrs: Annotated[list[Cidr], SOME] | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if self.cidrs is not None and self.model_fields_set == {"cidrs"}:
-            hint = "Write who calls as well, such as {workload: NAME, cidrs: [10.0.0.0/8]}"
-            raise problem("RF1104", "an address is nobody's identity: it narrows a source and is none", hint)
-        ours = self.workload is not None or self.namespace is not None
-        if sum((ours, bool(self.all), self.trust_domain is not None, self.id is not None)) != 1:
-            raise problem(
-                "RF1104",
-                "a source is a workload, a namespace, all, or callers of another trust domain",
-                "Write {workload: NAME}, {workload: NAME, namespace: NS}, {namespace: NS}, {all: true},"
-                " {trustDomain: NAME} or {id: spiffe://NAME/PATH}",
-            )
-        return self
-
-
-class RuleSpec(Part):
-    """Who may, or may not, reach what, and who answers for it."""
-
-    sources: Annotated[list[SourceRef], SOME] = Field(alias="from")
-    destinations: Annotated[list[DestinationRef], SOME] = Field(alias="to")
-    http: Annotated[list[HttpRef], SOME] | None = None
-    grpc: Annotated[list[GrpcRef], SOME] | None = None
-    jwt: JwtRef | None = None
-    mode: Literal["enforce", "shadow"] = "enforce"
-    expires: Time | None = None
-    owner: Text
-    reason: Text
-
-    @model_validator(mode="after")
-    def _one_language(self) -> Self:
-        if self.http is not None and self.grpc is not None:
-            hint = "Write gRPC calls as http too, with method POST and path /package.Service/Method"
-            raise problem("RF1104", "a rule has http or grpc", hint)
-        return self
-
-    @property
-    def requests(self) -> list[HttpRef]:
-        """The requests that the rule means, gRPC calls among them; empty does not restrict."""
-        return [*(self.http or ()), *(call.as_http() for call in self.grpc or ())]
-
-
 class MeshDocument(DocumentPart):
     """The one document about the mesh itself."""
 
@@ -220,22 +165,6 @@ class ExternalDocument(DocumentPart):
     kind: Literal["External"]
     metadata: Metadata
     spec: ExternalSpec
-
-
-class AllowDocument(DocumentPart):
-    """Permits; what no Allow permits is denied."""
-
-    kind: Literal["Allow"]
-    metadata: Metadata
-    spec: RuleSpec
-
-
-class DenyDocument(DocumentPart):
-    """Forbids, whatever any Allow permits."""
-
-    kind: Literal["Deny"]
-    metadata: Metadata
-    spec: RuleSpec
 
 
 Document = (

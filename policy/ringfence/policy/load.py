@@ -9,8 +9,6 @@ from types import MappingProxyType
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.documents import (
-    AllowDocument,
-    DenyDocument,
     ExternalDocument,
     MeshDocument,
     WorkloadDocument,
@@ -32,6 +30,7 @@ from ringfence.policy.parse import Parsed, parse_files
 from ringfence.policy.references import Names
 from ringfence.policy.resolve import Reader, external_of, mesh_of, selectors_of, workload_of
 from ringfence.policy.routes import lint_routes
+from ringfence.policy.rule_document import AllowDocument, DenyDocument
 from ringfence.policy.rules import check_references, rule_of
 from ringfence.policy.token_document import TokenIssuerDocument
 from ringfence.policy.token_rules import issuer_of

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.policy.documents import SourceRef
 from ringfence.policy.findings import Findings, did_you_mean
 from ringfence.policy.model import Destination, External, ExternalPort, Mesh, Port, Protocol, Source, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef
+from ringfence.policy.rule_document import SourceRef
 from ringfence.policy.tokens import TokenIssuer
 
 Steps = tuple[str | int, ...]  # from a document's root to a value

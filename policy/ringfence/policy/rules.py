@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from ringfence.policy.documents import AllowDocument, DenyDocument, SourceRef
 from ringfence.policy.findings import Findings
 from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.meaning import digest, rule_meaning, spelled_destination, spelled_source
@@ -16,6 +15,7 @@ from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef, HttpRef
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.references import Names, References
+from ringfence.policy.rule_document import AllowDocument, DenyDocument, SourceRef
 from ringfence.policy.token_rules import token_of
 
 _HASH_DIGITS = 12
