@@ -95,5 +95,5 @@ def test_a_revoked_identity_is_refused_by_every_proxy_that_it_had_to_do_with(tol
 
     assert revoke["meanwhile"]["failed"] == 0
     assert len(revoke["ms"]) == 3
-    assert max(revoke["ms"].values()) < 3000
+    assert max(revoke["ms"].values()) < 5000
     assert revoke["again_s"] is not None
