@@ -166,8 +166,9 @@ class Subscription:
                 self.before[resource.name] = resource
             else:
                 self.before.pop(resource.name, None)
-        if not self.quarantine and not self.unanswered:
-            self.nack = None
+        if not self.unanswered:  # thousands of streams rest: what was emptied gives its memory back
+            self.before, self.fresh = self.before or {}, self.fresh or set()
+            self.nack = self.nack if self.quarantine else None
         return True
 
     def refuse(self, type_url: str, nonce: str, detail: str, *, is_whole: bool = False) -> Nack | None:
