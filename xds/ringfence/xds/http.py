@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from ringfence.policy.model import Protocol
@@ -121,6 +122,7 @@ def tells_unsent() -> dict[str, Any]:
     return {"mappers": [{"filter": failed, "headers_to_add": [mark]}]}
 
 
+@cache
 def _decision_header() -> dict[str, Any]:
     """A filter that puts the decision's id on every response, to be pasted to `ringfence authz explain`."""
     header = {"key": decision.RESPONSE_HEADER, "value": "%TRACE_ID%"}

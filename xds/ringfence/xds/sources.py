@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache, lru_cache
 from typing import Any
 
 from ringfence.certs.spiffe_id import SpiffeId
@@ -14,6 +15,7 @@ AGENT_CLUSTER = "ringfence_agent"
 
 _ALL_BUNDLES = "ALL"  # SPIRE's name, and ours, for the SPIFFE validator with every bundle
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
+_SECRETS = 256  # messages kept for proxies that are compiled next: a proxy names its own in every cluster
 _NEVER = timedelta(0)  # of initial_fetch_timeout: wait for as long as it takes, serve nothing before
 
 
@@ -23,12 +25,16 @@ def grpc_service(cluster: str) -> dict[str, Any]:
     return {"envoy_grpc": {"cluster_name": cluster, "retry_policy": {"retry_back_off": backoff}}}
 
 
-def by_ads() -> dict[str, Any]:
-    """The config source that stands for the proxy's one ADS stream."""
-    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": _NEVER}
+@cache
+def by_ads() -> Any:
+    """The config source that stands for the proxy's one ADS stream; one message, which whoever holds it copies."""
+    return codec.build(
+        "envoy.config.core.v3.ConfigSource", ads={}, resource_api_version="V3", initial_fetch_timeout=_NEVER
+    )
 
 
-def secret(name: str) -> dict[str, Any]:
+@lru_cache(maxsize=_SECRETS)
+def secret(name: str) -> Any:
     """A secret of that name from the agent. No timeout: the agent may hold it longer than Envoy's default 15 s."""
     source = {
         "api_type": "GRPC",
@@ -37,7 +43,7 @@ def secret(name: str) -> dict[str, Any]:
         "grpc_services": [grpc_service(AGENT_CLUSTER)],
     }
     config = {"api_config_source": source, "resource_api_version": "V3", "initial_fetch_timeout": _NEVER}
-    return {"name": name, "sds_config": config}
+    return codec.build(f"{_TLS}.SdsSecretConfig", name=name, sds_config=config)
 
 
 def server_tls(own: SpiffeId, alpn: tuple[str, ...]) -> dict[str, Any]:
