@@ -41,10 +41,13 @@ class Load:
         while not self._stop:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
-                while not self._stop and await self._once(reader, writer):
+                while await self._once(reader, writer) and self._goes_on():
                     pass
             finally:
                 writer.close()
+
+    def _goes_on(self) -> bool:
+        return not self._stop
 
     async def _once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request; whether the connection can be used again."""
