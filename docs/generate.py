@@ -133,8 +133,10 @@ workloads are made anew, only to find that they are equal.
 policies that Envoy asks one after the other.
 
 `ads_cpu_push`, `ads_last_ack`, `ads_distinct` and `ads_rss_stream` need `make parts`, for a client in Go; with
-`PEERS=1` a go-control-plane is up beside ours and takes turns with it. `ads_rss_stream` is taken after both were asked
-to give freed memory back.
+`PEERS=1` a go-control-plane is up beside ours and takes turns with it. Of our server's time for a push and its
+ACK a third is the way out: a write and a TLS record for each stream, which no two can share. A fifth is the stream's
+state (what it holds, what changed), a fifth making and handing out its snapshot, a tenth reading the ACK.
+`ads_rss_stream` is taken after both were asked to give freed memory back.
 
 `change_storm`: a change that touches a hundred proxies is 3 ms of CPU to judge, and one or two for each of them to
 compile; a proxy that is not compiled when the next change comes gets only that. `reconnect_5000`: a new server gives
