@@ -161,6 +161,7 @@ async def test_a_program_that_cannot_be_seen_is_another_one(
     But a process starts by an exec: that one, however late we read of it, is what was attested.
     """
     monkeypatch.setattr(procfs, "executable_of", lambda _: None)
+    monkeypatch.setattr(procfs, "_file_of", lambda _: None)
     early = _exec(shell.pid)
     async with _running(Holders(lambda: fake)) as held:
         unseen, other = Told(), Told()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -16,6 +17,9 @@ from ringfence.broker.cli.failure import exit_code, explain_failure
 from ringfence.broker.cli.main import cli
 
 
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """How a command ended, and what it said."""
@@ -26,8 +30,8 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """Its standard output, parsed."""
-        return json.loads(self.out)
+        """Its standard output, parsed, without what the server and the agent of this process log meanwhile."""
+        return json.loads("".join(line for line in self.out.splitlines(keepends=True) if not _LOGGED.match(line)))
 
 
 async def ringfence(*arguments: str | Path, **environment: str) -> Done:

@@ -7,8 +7,6 @@ import json
 import socket
 import stat
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,13 +39,6 @@ DESCRIBED = proxy_pb2.DescribeResponse(
     served=[proxy_pb2.Served(name="c10d", port=29500), proxy_pb2.Served(name="db", socket=".s.PGSQL.5432")],
     upstreams=[proxy_pb2.Upstream(key="registry.shared/http", env="RINGFENCE_UPSTREAM_REGISTRY_HTTP")],
 )
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder whose name leaves room for Unix sockets, however deep pytest's own are."""
-    with tempfile.TemporaryDirectory(prefix="rf-") as folder:
-        yield Path(folder)
 
 
 def plan(launch: Launch = LAUNCH) -> ProxyPlan:
