@@ -16,7 +16,6 @@ from click.testing import CliRunner
 from ringfence.broker.cli.failure import exit_code, explain_failure
 from ringfence.broker.cli.main import cli
 
-
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
 
 
