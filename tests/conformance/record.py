@@ -46,6 +46,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=False)
-    known = {name: _found[name] for name in shown() if name in _found}
+    ended = {name: _found.get(name, _found.get(Path(name).name)) for name in shown()}
+    known = {name: how for name, how in ended.items() if how is not None}
     document = {"commit": commit.stdout.strip(), "python": platform.python_version(), "tests": known}
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
