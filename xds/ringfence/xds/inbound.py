@@ -55,28 +55,33 @@ def inbound(
                 yield rbac.connection_policy(where, rules)
                 needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
                 drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
-        alpn = _alpn(port.protocol)
-        chain = {
-            "filters": [_remembered(port), *filters],
-            "transport_socket": server_tls(workload.spiffe_id, alpn),
-            **drained,
-        }
-        inspecting: list[dict[str, Any]] = []
-        if port.last:
-            chain["filter_chain_match"], inspecting = ranges.only_declared(port)
-        listener = codec.build(
-            _LISTENER,
-            name=where,
-            address=socket_address(address),
-            # Envoy's default would let any process of the same user bind the port too, and take half of the callers.
-            enable_reuse_port={"value": False},
-            filter_chains=[{"name": where, "transport_socket_connect_timeout": timedelta(seconds=10), **chain}],
-            access_log=[reporter.handshakes(where)],
-            listener_filters=inspecting,
-            traffic_direction="INBOUND",
-            stat_prefix=where,
-        )
+        listener = _listener(where, address, workload, port, reporter, {"filters": filters, **drained})
         yield codec.resource(where, listener, needs)
+
+
+def _listener(
+    where: str, address: Address, workload: Workload, port: Port, reporter: Reporter, chain: dict[str, Any]
+) -> Any:
+    """Mutual TLS on *address*; *chain* has the filters, and what makes connections end when it changes."""
+    chain |= {
+        "filters": [_remembered(port), *chain["filters"]],
+        "transport_socket": server_tls(workload.spiffe_id, _alpn(port.protocol)),
+    }
+    inspecting: list[dict[str, Any]] = []
+    if port.last:
+        chain["filter_chain_match"], inspecting = ranges.only_declared(port)
+    return codec.build(
+        _LISTENER,
+        name=where,
+        address=socket_address(address),
+        # Envoy's default would let any process of the same user bind the port too, and take half of the callers.
+        enable_reuse_port={"value": False},
+        filter_chains=[{"name": where, "transport_socket_connect_timeout": timedelta(seconds=10), **chain}],
+        access_log=[reporter.handshakes(where)],
+        listener_filters=inspecting,
+        traffic_direction="INBOUND",
+        stat_prefix=where,
+    )
 
 
 def application_name(port: Port) -> str:
