@@ -276,9 +276,8 @@ async def test_1_9_6_reflection_is_for_brokers_of_this_node(server: ServerUnderT
         (port, HEADER, grpc.StatusCode.UNIMPLEMENTED),
     ):
         async with dial(server, at, await credential(server)) as broker:
-            call = Client(broker.channel, reflection.DESCRIPTOR).ServerReflectionInfo(
-                iter([question]), metadata=metadata
-            )
+            # Refused before a question: grpcio calls a stream Internal if it is refused while a question is written.
+            call = Client(broker.channel, reflection.DESCRIPTOR).ServerReflectionInfo(metadata=metadata)
             assert (await ended(call)).code is code
     async with dial(server, socket, await credential(server)) as broker:
         call = Client(broker.channel, reflection.DESCRIPTOR).ServerReflectionInfo(iter([question]), metadata=HEADER)
