@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 PER_SECOND, AT_ONCE = 500, 100  # a snapshot takes a millisecond or so
 
@@ -13,7 +14,7 @@ class Door:
     def __init__(self, per_second: float = PER_SECOND, at_once: int = AT_ONCE) -> None:
         self._step = 1 / per_second
         self._ahead = at_once / per_second  # seconds of the rate that may be used at once
-        self._next = 0.0  # in the loop's time, when the rate would let the next one in
+        self._next = -math.inf  # in the loop's time, which may begin at 0, when the rate would let the next one in
         self._queue = asyncio.Lock()
         self.waiting = 0
 
