@@ -150,7 +150,7 @@ class Kubernetes:
         asked = urllib.request.Request(f"{self.address}/readyz", headers={"Authorization": f"Bearer {ADMIN}"})  # noqa: S310  # https
         try:
             trust = create_default_context(cafile=str(self.ca))
-            with urllib.request.urlopen(asked, context=trust, timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(asked, context=trust, timeout=30) as answer:  # noqa: S310
                 return bool(answer.status == HTTPStatus.OK)
         except OSError:
             return False

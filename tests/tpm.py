@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from tests import parts
 
 _CA_FILES = {"signingkey": "signkey.pem", "issuercert": "issuercert.pem", "certserial": "certserial"}
-_PATIENCE = 20.0  # seconds
+_PATIENCE = 30.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,9 @@ def trusting(roots: bytes) -> ssl.SSLContext:
 
 def _request(address: str, path: str, tls: ssl.SSLContext | None, method: str) -> Answer:
     connection = (
-        http.client.HTTPConnection(address, timeout=10)
+        http.client.HTTPConnection(address, timeout=30)
         if tls is None
-        else http.client.HTTPSConnection(address, timeout=10, context=tls)
+        else http.client.HTTPSConnection(address, timeout=30, context=tls)
     )
     try:
         connection.connect()

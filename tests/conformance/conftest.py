@@ -23,8 +23,8 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
 
 @pytest.fixture
 def hold() -> float:
-    """Seconds for which the agent holds a caller without identity; tests of refusals have less."""
-    return 5.0
+    """Seconds for which the agent holds a caller without identity: longer than any push; tests of refusals say less."""
+    return 20.0
 
 
 @pytest.fixture

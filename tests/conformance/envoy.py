@@ -102,7 +102,7 @@ def envoy(
 
 def said(port: int, tls: ssl.SSLContext | None = None) -> bytes:
     """What a listener answers to a request; nothing when it will not have us. A time-out is an error."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
         try:
             with tls.wrap_socket(raw) if tls else raw as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")

@@ -18,7 +18,7 @@ from ringfence.broker.broker_api.allowed import KUBERNETES, PID, Broker
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto import broker as wire
 from ringfence.proto.client import Client
-from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
+from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent, wait_for_entries
 from tests.broker.broker_api.harness import (
     HEADER,
     PROXY,
@@ -53,7 +53,8 @@ async def agent(tmp_path: Path, server: ServerUnderTest, port: int) -> AsyncIter
         Broker(SpiffeId.parse(REMOTE), {PID: True}),
         Broker(SpiffeId.parse(NARROW), {KUBERNETES: True}),
     )
-    async with running_agent(tmp_path, server, hold=0.5, broker=broker_config(tmp_path, *brokers, port=port)) as up:
+    async with running_agent(tmp_path, server, hold=60, broker=broker_config(tmp_path, *brokers, port=port)) as up:
+        wait_for_entries(server, up)
         yield up
 
 
@@ -206,7 +207,7 @@ async def test_1_9_14_a_workload_without_identity_is_denied_at_once(
     client: Client, process: asyncio.subprocess.Process, method: str
 ) -> None:
     """1.9.14: PermissionDenied with its reason, and no wait: it is the workload that would wait, not its proxy."""
-    async with asyncio.timeout(4):  # less than the agent holds a caller of the Workload API
+    async with asyncio.timeout(30):  # less than the agent holds a caller of the Workload API
         assert await _ended(call_of(client, method, by_pid(process.pid))) == NOT_ENTITLED
 
 

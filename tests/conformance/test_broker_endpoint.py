@@ -61,7 +61,7 @@ async def agent(tmp_path: Path, server: ServerUnderTest, port: int) -> AsyncIter
     """Its agent, which serves our node proxy, and one of a partner."""
     ours = Broker(SpiffeId.parse(PROXY), {PID: True})
     theirs = Broker(SpiffeId.parse(PARTNER), {PID: False})
-    async with running_agent(tmp_path, server, hold=0.5, broker=broker_config(tmp_path, ours, theirs, port=port)) as up:
+    async with running_agent(tmp_path, server, broker=broker_config(tmp_path, ours, theirs, port=port)) as up:
         yield up
 
 

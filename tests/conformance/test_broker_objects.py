@@ -52,12 +52,6 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
 
 
 @pytest.fixture
-def hold() -> float:
-    """Short: a pod without an identity is refused, and nothing comes of waiting."""
-    return 0.5
-
-
-@pytest.fixture
 def pods() -> Pods:
     """What the API told of the node: one pod."""
     found = Pods()

@@ -77,7 +77,7 @@ def listens(path: Path) -> bool:
 def seen_by(envoy: Path, path: str) -> str | None:
     """The path as Envoy's routes and filters see it; None where it answers 400."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.connect(str(envoy))
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
         answer = b"".join(iter(lambda: sock.recv(65536), b"")).decode("latin-1")

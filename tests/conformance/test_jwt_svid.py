@@ -32,7 +32,7 @@ _TD, _OTHER = TrustDomain("example.org"), TrustDomain("other.org")
 _NOW = datetime.now(UTC)
 _AUTHORITY = Authority.create(_TD, MemoryKeys(), now=_NOW)
 _TRAINER = SpiffeId(_TD, "/ns/team-a/sa/trainer")
-_TOKEN, _ = _AUTHORITY.issue_jwt(_TRAINER, ["db"], now=_NOW, ttl=timedelta(hours=1))  # a run of all tests is shorter
+_TOKEN, _ = _AUTHORITY.issue_jwt(_TRAINER, ["db"], now=_NOW, ttl=timedelta(hours=12))  # a run of all tests is shorter
 _FOREIGN = SpiffeBundle(_TD, jwt_authorities=foreign.AUTHORITIES)
 _CLAIMS = {"sub": str(_TRAINER), "aud": ["db"], "exp": int((_NOW + timedelta(hours=1)).timestamp())}
 
@@ -164,7 +164,7 @@ async def test_1_3_9_our_client_sends_a_token_as_bearer(tmp_path: Path) -> None:
     await server.start()
     remote = Remote(f"localhost:{port}", token=tmp_path / "token", bundle=tmp_path / "roots.pem")
     async with grpc.aio.secure_channel(remote.address, await remote.credentials()) as channel:
-        await channel.unary_unary("/t/Ask")(b"", timeout=10)
+        await channel.unary_unary("/t/Ask")(b"", timeout=30)
     await server.stop(None)
     assert seen == [f"Bearer {_TOKEN}"]
 

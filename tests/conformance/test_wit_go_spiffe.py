@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import parts
-from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
+from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent, wait_for_entries
 from tests.broker.server.harness import running_server
 
 pytestmark = pytest.mark.peer
@@ -36,6 +36,7 @@ async def asked(agent: AgentUnderTest, *arguments: str) -> tuple[Any, str]:
 async def test_1_4_6_go_spiffe_takes_token_key_and_bundle(tmp_path: Path) -> None:
     """Each token validates by the WIT bundle, and its key proves what it names; one may be asked for."""
     async with running_server(tmp_path, features=ON) as server, running_agent(tmp_path, server, features=ON) as agent:
+        wait_for_entries(server, agent)
         await server.create_entry(ID, OWN_UID, hint="main")
         await server.create_entry(OTHER, OWN_UID)
         kid = server.parts.trust.authority.wit_key().kid

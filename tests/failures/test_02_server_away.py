@@ -39,11 +39,12 @@ async def test_after_an_outage_longer_than_a_life_nothing_that_has_ended_is_serv
     """Who comes is held, and then told to try again."""
     clock = Skewed()
     async with running_server(tmp_path) as server:
-        running = running_agent(tmp_path, server, clock=clock, hold=0.3)
+        running = running_agent(tmp_path, server, clock=clock)
         agent = await running.__aenter__()
         await server.create_entry(ID, OWN_UID)
         assert len((await first_svids(agent.socket)).svids) == 1
     clock.by = timedelta(minutes=61)
+    agent.hold_for(0.3)
     async with workload_client(agent.socket) as client:
         call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
         assert (await status_of(call))[0] is grpc.StatusCode.UNAVAILABLE

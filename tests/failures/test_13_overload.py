@@ -42,6 +42,6 @@ async def test_a_storm_of_workloads_that_come_and_go_is_one_question_to_the_serv
         assert len(await server.parts.store.run(ledger.states)) == before + 1
         assert agent.agent is not None
         assert agent.agent.watches is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(agent.agent.watches):  # noqa: ASYNC110  # nobody tells; the kernel's last word is awaited
                 await asyncio.sleep(0)

@@ -124,7 +124,7 @@ class Load:
 
     def _connection(self) -> object:
         """Each connection through the proxies is one of its own between them."""
-        with socket.create_connection(self._rows, timeout=10) as connection:
+        with socket.create_connection(self._rows, timeout=30) as connection:
             connection.sendall(b"rows")
             answer = connection.recv(16)
         return None if answer == b"rows" else answer
@@ -147,7 +147,7 @@ def _new(workload: Workload, before: set[str]) -> set[str]:
 
 def _end(stack: Stack, how: signal.Signals) -> None:
     stack.agent.send_signal(how)
-    assert stack.agent.wait(15) == (0 if how is signal.SIGTERM else -how)
+    assert stack.agent.wait(30) == (0 if how is signal.SIGTERM else -how)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_no_request_fails_while_the_agent_is_restarted(
     with Load(pair[1]).running() as load:
         if server == "down":
             stack.server.kill()
-            stack.server.wait(15)
+            stack.server.wait(30)
         load.some_more("before")
         _end(stack, how)
         load.some_more("without an agent")

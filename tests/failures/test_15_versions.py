@@ -25,7 +25,7 @@ async def test_an_agent_of_an_older_program_is_told_everything(tmp_path: Path) -
         node = Node(server.address, server.bundle_pem)
         await node.attest(await server.token())
         async with node.client() as client:
-            call = client.Connect(timeout=15)
+            call = client.Connect(timeout=30)
             await call.write(pb.AgentMessage(hello=pb.Hello(version="0.0.1")))
             heard = {(await call.read()).WhichOneof("message") for _ in range(2)}
             assert heard == {"bundle", "entries"}
@@ -39,7 +39,7 @@ async def test_an_agent_of_a_newer_program_says_more_than_the_server_knows(tmp_p
         node = Node(server.address, server.bundle_pem)
         await node.attest(await server.token())
         async with node.client() as client:
-            call = client.Connect(timeout=15)
+            call = client.Connect(timeout=30)
             hello = pb.Hello.FromString(pb.Hello(version="9.9.9").SerializeToString() + FUTURE)
             await call.write(pb.AgentMessage(hello=hello))
             await call.write(pb.AgentMessage.FromString(FUTURE))

@@ -36,10 +36,16 @@ class AgentUnderTest:
     agent: Agent | None = None
     process: asyncio.subprocess.Process | None = None
 
+    def hold_for(self, seconds: float) -> None:
+        """Hold who has no identity for so long from now on: short only where a refusal is what comes next."""
+        assert self.agent is not None
+        assert self.agent.watches is not None
+        self.agent.watches.hold = seconds
+
 
 def config(tmp_path: Path, address: str, token: str = "", **fields: Any) -> AgentConfig:
     """What an agent in `tmp_path/agent` is told."""
-    fields.setdefault("hold", 5.0)
+    fields.setdefault("hold", 20.0)
     fields.setdefault("trust_domain", TRUST_DOMAIN)
     return AgentConfig(
         server=Address.parse(address, flag="--server"),
@@ -80,6 +86,18 @@ async def running_agent(
     finally:
         stop.set()
         await running
+
+
+def wait_for_entries(server: ServerUnderTest, agent: AgentUnderTest) -> None:
+    """From now on `create_entry` returns when *agent* knows the entry: what comes next is not to race with the push."""
+
+    async def known(entry: Any) -> None:
+        assert agent.agent is not None
+        async with asyncio.timeout(30):
+            while agent.agent._cache.book.get(entry.id) is None:  # noqa: ASYNC110  # it tells streams only
+                await asyncio.sleep(0.005)
+
+    server.on_created = known
 
 
 def _write_bundle(tmp_path: Path, server: ServerUnderTest) -> Path:
@@ -139,7 +157,7 @@ async def workload_client(socket: Path) -> AsyncIterator[Client]:
         yield Client(channel, workload.DESCRIPTOR)
 
 
-async def first_svids(socket: Path, *, timeout: float = 10) -> Any:  # noqa: ASYNC109  # the gRPC deadline
+async def first_svids(socket: Path, *, timeout: float = 30) -> Any:  # noqa: ASYNC109  # the gRPC deadline
     """The first X509SVIDResponse of a fresh connection."""
     async with workload_client(socket) as client:
         call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=timeout)

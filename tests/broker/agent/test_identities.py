@@ -111,7 +111,7 @@ async def test_the_end_of_the_process_ends_its_stream(tmp_path: Path) -> None:
         async with child(forker, str(agent.socket)) as process:
             assert await process.line() == "first"
             assert agent.agent is not None
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while len(agent.agent.watches or ()):  # noqa: ASYNC110  # nobody sets an event for it
                     await asyncio.sleep(0.01)
 
@@ -141,7 +141,7 @@ async def test_a_killed_agent_comes_back_without_its_server(tmp_path: Path) -> N
 
 async def _kept(data_dir: Path) -> None:
     """Until the SVID is on disk."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await asyncio.to_thread(_holds_svids, data_dir / "cache.json"):  # noqa: ASYNC110  # as above
             await asyncio.sleep(0.02)
 

@@ -30,9 +30,9 @@ def pairs(request: pytest.FixtureRequest) -> Iterator[list[tuple[socket.socket, 
         server = stack.enter_context(socket.create_server((request.param, 0), family=family))
         made = []
         for _ in range(2):
-            caller = stack.enter_context(socket.create_connection(server.getsockname()[:2], timeout=5))
+            caller = stack.enter_context(socket.create_connection(server.getsockname()[:2], timeout=30))
             accepted = stack.enter_context(server.accept()[0])
-            accepted.settimeout(5)
+            accepted.settimeout(30)
             made.append((caller, accepted))
         yield made
 
@@ -94,4 +94,4 @@ def test_who_listens_where_a_connection_was_is_not_taken_for_it(
     accepted.close()
     caller.close()
     assert kernel.find(local, remote) is None
-    socket.create_connection(local, timeout=5).close()
+    socket.create_connection(local, timeout=30).close()

@@ -115,7 +115,7 @@ async def test_a_stop_hurries_the_end_of_a_launch(launcher: Doer) -> None:
     ended = os.pidfd_open(launcher.pid)
     launcher.end()
     assert gone(ended)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while folder in folders._watched:  # noqa: ASYNC110  # until the loop sees it
             await asyncio.sleep(0)
         await folders.close()

@@ -136,7 +136,7 @@ async def test_an_outage_of_the_api_ends_nothing(tmp_path: Path, trainer: Worklo
         assert pods is not None
         trainer.kubernetes.stop()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not pods.pods.outage:  # noqa: ASYNC110  # a state, of which nothing tells
                     await asyncio.sleep(0.01)
             async with inside(agent, trainer) as second:

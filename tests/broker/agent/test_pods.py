@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -73,6 +75,8 @@ async def _followed(kubernetes: Kubernetes, node: str, token: str = ADMIN) -> As
         with suppress(asyncio.CancelledError):
             await task
         await api.close()
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            gc.collect()  # httpcore leaves a connection whose handshake was cancelled to the collector
 
 
 async def _until(holds: Callable[[], bool]) -> None:

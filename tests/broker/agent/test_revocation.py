@@ -24,12 +24,13 @@ from ringfence.xds.types import SECRET
 from tests.broker.agent.harness import HEADER, OWN_UID, first_svids, running_agent, status_of, workload_client
 from tests.broker.agent.sds import sds
 from tests.broker.agent.test_explaining import explain
+from tests.broker.broker_api.harness import shown
 from tests.broker.server.harness import ServerUnderTest, running_server
 from tests.ports import free_port
 
 ID = "spiffe://example.org/ns/a/sa/w"
 DENIED = grpc.StatusCode.PERMISSION_DENIED
-BOUND = 2.0  # seconds on a busy machine; perf/ measures what it is on an idle one
+BOUND = 25.0  # seconds, on however busy a machine: who is held waits for longer; perf/ measures what it takes
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
@@ -84,7 +85,7 @@ _REQUESTS = {
 @pytest.mark.parametrize("method", _REQUESTS)
 async def test_open_streams_of_a_revoked_workload_end(tmp_path: Path, method: str) -> None:
     """With PERMISSION_DENIED, mid-stream (SPIFFE_Workload_API.md section 5.2.1), and a new one is refused at once."""
-    async with running_server(tmp_path) as server, running_agent(tmp_path, server, hold=30.0) as agent:
+    async with running_server(tmp_path) as server, running_agent(tmp_path, server, hold=60.0) as agent:
         await server.create_entry(ID, OWN_UID)
         async with stream(agent.socket, method) as call:
             await call.read()
@@ -119,7 +120,7 @@ async def test_a_lifted_identity_is_served_anew(tmp_path: Path) -> None:
         await revoke(server, spiffe_ids=[ID])
         assert (await refusal(agent.socket))[0] is DENIED
         await lift(server)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await refusal(agent.socket))[0] is DENIED:
                 pass  # the agent has not heard of it yet
         answer = await first_svids(agent.socket)
@@ -134,12 +135,11 @@ async def test_a_workload_keeps_what_is_not_revoked(tmp_path: Path) -> None:
         await server.create_entry(ID, OWN_UID)
         await server.create_entry(other, OWN_UID)
         async with stream(agent.socket) as call:
-            assert {svid.spiffe_id for svid in (await call.read()).svids} == {ID, other}
+            await shown(call, ID, other)
             await revoke(server, spiffe_ids=[ID])
-            assert [svid.spiffe_id for svid in (await call.read()).svids] == [other]
+            await shown(call, other)
             await lift(server)
-            while len(answer := (await call.read()).svids) != 2:
-                assert [svid.spiffe_id for svid in answer] == [other]
+            await shown(call, ID, other)
 
 
 async def test_a_burnt_key_is_replaced_on_the_open_stream(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ async def test_tokens_of_a_revoked_identity_are_neither_given_nor_valid(tmp_path
             token = (await client.FetchJWTSVID(asked, metadata=HEADER)).svids[0].svid
             check = workload.ValidateJWTSVIDRequest(audience="db", svid=token)
             assert (await client.ValidateJWTSVID(check, metadata=HEADER)).spiffe_id == ID
-            await call.read()
+            await shown(call, ID, other)
             await revoke(server, spiffe_ids=[ID])
-            await call.read()  # the agent has heard of it
+            await shown(call, other)  # the agent has heard of it
             with pytest.raises(grpc.aio.AioRpcError) as invalid:
                 await client.ValidateJWTSVID(check, metadata=HEADER)
             assert invalid.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -185,7 +185,7 @@ async def test_tokens_of_a_revoked_identity_are_neither_given_nor_valid(tmp_path
 
 async def test_secrets_of_a_revoked_identity_are_withdrawn(tmp_path: Path) -> None:
     """An Envoy's stream ends, and it gets none again."""
-    async with running_server(tmp_path) as server, running_agent(tmp_path, server, hold=0.5) as agent:
+    async with running_server(tmp_path) as server, running_agent(tmp_path, server) as agent:
         await server.create_entry(ID, OWN_UID)
         options = (("grpc.use_local_subchannel_pool", 1),)
         async with grpc.aio.insecure_channel(f"unix:{agent.socket}", options=options) as channel:
@@ -194,6 +194,7 @@ async def test_secrets_of_a_revoked_identity_are_withdrawn(tmp_path: Path) -> No
             assert await first.read() is not _EOF
             await revoke(server, spiffe_ids=[ID])
             assert (await status_of(first))[0] is DENIED
+            agent.hold_for(0.5)
             await second.write({"resource_names": [ID], "type_url": SECRET})
             assert (await status_of(second))[0] is DENIED
 
@@ -271,7 +272,7 @@ async def test_a_server_that_is_away_takes_nothing_away(tmp_path: Path) -> None:
         agent = await agents.__aenter__()
         await first_svids(agent.socket)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while agent.agent is None or agent.agent.last_failure is None:  # noqa: ASYNC110  # it tells nobody
                 await asyncio.sleep(0.01)
         assert (await first_svids(agent.socket)).svids

@@ -88,7 +88,7 @@ def factory(tmp_path: Path) -> Factory:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.01)
 

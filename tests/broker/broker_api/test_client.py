@@ -12,7 +12,7 @@ from ringfence.broker.broker_api.client import fetch_x509_for
 from ringfence.certs.broker_address import BrokerAddress
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
-from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent
+from tests.broker.agent.harness import OWN_UID, AgentUnderTest, running_agent, wait_for_entries
 from tests.broker.broker_api.harness import PROXY, broker_config, broker_socket, workload
 from tests.broker.cli.operator import ringfence
 from tests.broker.server.harness import ServerUnderTest, running_server
@@ -37,7 +37,8 @@ def port() -> int:
 @pytest.fixture
 async def agent(tmp_path: Path, server: ServerUnderTest, port: int) -> AsyncIterator[AgentUnderTest]:
     """Its agent."""
-    async with running_agent(tmp_path, server, hold=0.5, broker=broker_config(tmp_path, port=port)) as up:
+    async with running_agent(tmp_path, server, broker=broker_config(tmp_path, port=port)) as up:
+        wait_for_entries(server, up)
         yield up
 
 
@@ -62,7 +63,7 @@ async def test_it_prints_what_the_other_process_is(
 
 async def _refused(agent: AgentUnderTest, at: BrokerAddress, expected: SpiffeId, pid: int = 0) -> Kind:
     with pytest.raises(RingfenceError) as caught:
-        await fetch_x509_for(pid or os.getpid(), at, expected, str(agent.socket), 5)
+        await fetch_x509_for(pid or os.getpid(), at, expected, str(agent.socket), 30)
     return caught.value.kind
 
 

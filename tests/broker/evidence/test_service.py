@@ -200,7 +200,7 @@ async def test_everything_is_forwarded_as_it_came() -> None:
     request = export(denied_request()).SerializeToString()
     async with Forwarder(f"127.0.0.1:{port}") as forwarder:
         await report(Evidence(NoRules(), forward=forwarder), request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await got.get() == (LOGS, request)
     await lane.close()
 

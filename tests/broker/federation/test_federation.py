@@ -210,7 +210,7 @@ async def test_it_fetches_by_itself_when_it_is_due(store: Store) -> None:
     made = federation(store, RingfenceError(Kind.UNAVAILABLE, "away"), authority().bundle(1).to_json())
     endpoint = endpoint_of(made)
     task = asyncio.create_task(made.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await made.create(WEB, None)
         await endpoint.again.wait()
         await until(lambda: bool(made.state(THEIRS).failure))

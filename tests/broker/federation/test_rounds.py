@@ -38,7 +38,7 @@ class Partners:
 
     async def next(self) -> TrustDomain:
         """Who is asked next."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self.asked.get()
 
     def hasten(self, domain: TrustDomain) -> None:
@@ -76,7 +76,7 @@ async def going(partners: Partners) -> AsyncIterator[None]:
 
 async def until(done: Callable[[], bool]) -> None:
     """Give others their turn until *done*."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not done():  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0)
 

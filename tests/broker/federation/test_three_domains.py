@@ -106,7 +106,7 @@ async def streaming(client: Any, method: str, request: Any) -> AsyncIterator[Any
 
 async def until(call: Any, wanted: dict[str, bytes], field: str) -> None:
     """Read until the newest answer has exactly *wanted* in *field*."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while dict(getattr(await call.read(), field)) != wanted:
             continue
 
@@ -123,7 +123,7 @@ async def until_foreign(socket: Path, wanted: dict[str, bytes]) -> None:
 async def validated(client: Any, token: str) -> str | None:
     """The SPIFFE ID that the agent finds in *token*, None if it refuses it."""
     request = workload.ValidateJWTSVIDRequest(audience="db", svid=token)
-    call = client.ValidateJWTSVID(request, metadata=HEADER, timeout=10)
+    call = client.ValidateJWTSVID(request, metadata=HEADER, timeout=30)
     if await call.code() is grpc.StatusCode.INVALID_ARGUMENT:
         return None
     return str((await call).spiffe_id)
@@ -221,7 +221,7 @@ async def contexts(socket: Path) -> set[str]:
             request_serializer=lambda fields: build(f"{_V3}DiscoveryRequest", **fields).SerializeToString(),
             response_deserializer=message(f"{_V3}DiscoveryResponse").FromString,
         )
-        response: Any = await call({"type_url": SECRET, "resource_names": ["ALL"]}, timeout=10)  # type: ignore[misc]
+        response: Any = await call({"type_url": SECRET, "resource_names": ["ALL"]}, timeout=30)  # type: ignore[misc]
     secret: Any = message(SECRET.rpartition("/")[2]).FromString(response.resources[0].value)
     name = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
     config: Any = message(name).FromString(secret.validation_context.custom_validator_config.typed_config.value)

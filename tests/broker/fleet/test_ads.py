@@ -70,7 +70,7 @@ class AdsCall:
 
     async def read(self) -> Any:
         """The next response, or the failure that ended the call."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await self.call.read()
             if answer is grpc.aio.EOF:
                 raise RuntimeError(await self.call.code(), await self.call.details())
@@ -78,7 +78,7 @@ class AdsCall:
 
     async def code(self) -> grpc.StatusCode:
         """How the call ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             code: grpc.StatusCode = await self.call.code()
             return code
 
@@ -242,7 +242,7 @@ async def test_describe_says_what_the_callers_own_proxy_is_for(
     for path in (TRAINER, REGISTRY):
         async with identities.channel(port, path) as channel:
             proxy = Client(channel, service_of(proxy_pb2, "Proxy"))
-            described[path] = await proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)
+            described[path] = await proxy.Describe(proxy_pb2.DescribeRequest(), timeout=30)
 
     (up,) = described[TRAINER].upstreams
     assert (up.key, up.env, up.protocol) == ("registry.shared/http", "RINGFENCE_UPSTREAM_REGISTRY_HTTP", "http")
@@ -260,7 +260,7 @@ async def test_describe_is_for_workloads_only(world: tuple[Fleet, int], identiti
     async with identities.channel(port, "/ns/team-a/sa/nobody") as channel:
         proxy = Client(channel, service_of(proxy_pb2, "Proxy"))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)
+            await proxy.Describe(proxy_pb2.DescribeRequest(), timeout=30)
 
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 

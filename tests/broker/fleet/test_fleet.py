@@ -344,6 +344,6 @@ async def test_whoever_waits_for_a_change_that_sends_nothing_is_told_at_once() -
     )
 
     assert fleet.apply(other) == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await fleet.wait_synced(other.revision)
     assert len(trainer.call.sent) == sent

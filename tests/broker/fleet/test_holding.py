@@ -23,7 +23,7 @@ def watched(
 
 async def ended(standings: AsyncIterator[Standing]) -> Standing:
     """The last word."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return [standing async for standing in standings][-1]
 
 

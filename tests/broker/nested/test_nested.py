@@ -40,7 +40,7 @@ async def trainer_at(one: Tier) -> tuple[list[bytes], str]:
     svid = next(svid for svid in answer.svids if svid.spiffe_id == TRAINER)
     async with workload_client(one.agent.socket) as client:
         asked = workload.JWTSVIDRequest(audience=["hub"], spiffe_id=TRAINER)
-        token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=10)).svids[0].svid
+        token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=30)).svids[0].svid
     return split_der(svid.x509_svid), token
 
 

@@ -33,7 +33,7 @@ async def world() -> AsyncIterator[World]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return as soon as *condition* holds; ten seconds at most."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  # other processes set no event of ours
             await asyncio.sleep(0.02)
 
@@ -225,7 +225,7 @@ async def test_a_restarted_agent_is_vouched_to_again(world: World) -> None:
     await world.stop_agent()
     world.launched.clear()
     await world.start_agent()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await world.launched.wait()
     run.send_signal(signal.SIGTERM)
 

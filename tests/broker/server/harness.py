@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class ServerUnderTest:
     admin: Client
     running: Running | None = None  # its parts, when it lives in this process
     process: asyncio.subprocess.Process | None = None
+    on_created: Callable[[pb.Entry], Awaitable[None]] | None = None  # awaited for each entry that is made here
 
     async def token(self, ttl: int = 600) -> str:
         """A fresh join token."""
@@ -54,6 +55,8 @@ class ServerUnderTest:
         entry = pb.Entry(spiffe_id=spiffe_id, selectors=selectors, **fields)
         response = await self.admin.CreateEntries(pb.CreateEntriesRequest(entries=[entry]))
         created: pb.Entry = response.results[0].entry
+        if self.on_created is not None:
+            await self.on_created(created)
         return created
 
     async def delete_entry(self, entry_id: str) -> None:
@@ -159,7 +162,7 @@ async def _until_ready(client: Client, process: asyncio.subprocess.Process) -> N
         while True:
             assert process.returncode is None, "the server ended; see server.log"
             try:
-                await client.Info(pb.InfoRequest(), wait_for_ready=True, timeout=1)
+                await client.Info(pb.InfoRequest(), wait_for_ready=True, timeout=5)
             except grpc.aio.AioRpcError:
                 continue
             return

@@ -44,7 +44,7 @@ class Node:
         """Join, and keep what was given."""
         async with self.client() as client:
             response: pb.AttestResponse = await client.Attest(
-                pb.AttestRequest(join_token=token, csr=new_csr(self.key)), timeout=10
+                pb.AttestRequest(join_token=token, csr=new_csr(self.key)), timeout=30
             )
         self.chain, self.spiffe_id = list(response.chain), response.spiffe_id
         return response
@@ -53,7 +53,7 @@ class Node:
     async def connected(self, **held: Any) -> AsyncIterator[Stream]:
         """The stream, its hello said, with what of it the node holds from before."""
         async with self.client() as client:
-            call = client.Connect(timeout=15)
+            call = client.Connect(timeout=100)  # of all that a test does with it
             await call.write(pb.AgentMessage(hello=pb.Hello(version="test", **held)))
             yield Stream(call)
             call.cancel()
@@ -107,7 +107,7 @@ async def refusal(call: object) -> grpc.aio.AioRpcError:
 async def ended(node: Node) -> grpc.StatusCode:
     """How the stream of *node* ends when it is refused, which needs no word from the node."""
     async with node.client() as client:
-        code: grpc.StatusCode = await client.Connect(timeout=10).code()
+        code: grpc.StatusCode = await client.Connect(timeout=30).code()
         return code
 
 

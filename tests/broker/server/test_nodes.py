@@ -147,7 +147,7 @@ async def test_a_node_banned_between_connect_and_hello_is_served_nothing(tmp_pat
         node = await joined(server)
         agents = server.parts.agent_api.agents
         async with node.client() as client:
-            call = client.Connect(timeout=15)
+            call = client.Connect(timeout=30)
             async with asyncio.timeout(20):
                 while not agents.connected:  # noqa: ASYNC110  # the server tells nobody
                     await asyncio.sleep(0.01)

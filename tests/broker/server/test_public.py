@@ -41,7 +41,7 @@ async def token_of(server: ServerUnderTest, audience: str) -> str:
 
 def verify(issuer: str, token: str, audience: str) -> dict[str, Any]:
     """What PyJWT makes of *token*, with keys that it fetches itself by way of the metadata."""
-    with urlopen(f"{issuer}/.well-known/openid-configuration", timeout=10) as answer:  # noqa: S310  # a loopback address
+    with urlopen(f"{issuer}/.well-known/openid-configuration", timeout=30) as answer:  # noqa: S310  # a loopback address
         metadata = json.load(answer)
     key = jwt.PyJWKClient(metadata["jwks_uri"]).get_signing_key_from_jwt(token)
     algorithms = metadata["id_token_signing_alg_values_supported"]

@@ -55,7 +55,7 @@ async def calling(server: ServerUnderTest, stream: Stream, entry_id: str) -> Asy
     """A connection of a new workload, which was served a call, and the serial of its SVID."""
     workload, serial = await issued(stream, entry_id, server)
     async with workload.client() as client:
-        await client.Challenge(pb.ChallengeRequest(), timeout=5)
+        await client.Challenge(pb.ChallengeRequest(), timeout=30)
         yield client, serial
 
 
@@ -149,15 +149,15 @@ async def test_a_revoked_certificate_is_refused_whatever_is_called(tmp_path: Pat
 
             async def words() -> str:
                 async with workload.client() as client:
-                    return str((await refusal(client.Challenge(pb.ChallengeRequest(), timeout=5))).details())
+                    return str((await refusal(client.Challenge(pb.ChallengeRequest(), timeout=30))).details())
 
             async with workload.client() as client:
-                await client.Challenge(pb.ChallengeRequest(), timeout=5)
+                await client.Challenge(pb.ChallengeRequest(), timeout=30)
                 await revoke(server, serials=[serial])
                 assert "was revoked" in await words()
             workload, _ = await issued(stream, entry.id, server)
             async with workload.client() as client:
-                await client.Challenge(pb.ChallengeRequest(), timeout=5)
+                await client.Challenge(pb.ChallengeRequest(), timeout=30)
             await revoke(server, spiffe_ids=[TRAINER])
             assert "was revoked" in await words()
 
@@ -169,7 +169,7 @@ async def test_an_open_connection_ends_with_its_certificate(tmp_path: Path) -> N
         async with node.connected() as stream:
             async with calling(server, stream, entry.id) as (client, serial):
                 assert (await revoke(server, serials=[serial])).connections == 1
-                failure = await refusal(client.Challenge(pb.ChallengeRequest(), timeout=5))
+                failure = await refusal(client.Challenge(pb.ChallengeRequest(), timeout=30))
                 assert failure.code() is DENIED
             assert not server.parts.doorkeeper._inside.keys() - _connections(server, node)
 

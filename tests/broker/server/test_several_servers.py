@@ -65,7 +65,7 @@ async def both(location: Location, folder: Path) -> AsyncIterator[tuple[ServerUn
 
 async def seen(server: ServerUnderTest, what: Callable[[], Any]) -> None:
     """Wait until *what*() is so, looking whenever *server* has caught up with the feed."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not what():
             await server.parts.feed.catch_up()
             await asyncio.sleep(0)
@@ -199,7 +199,7 @@ async def test_an_agent_that_misses_a_key_has_its_server_look_at_what_others_mad
             assert made not in a.parts.trust.bundle.jwt_authorities
             answers.pop(0)
             await stream.say(unknown_key={"trust_domain": "example.org", "key_id": made})
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while made not in keys_in(await stream.hear("bundle")):
                     continue
         answers.clear()

@@ -46,7 +46,7 @@ async def test_a_transaction_that_has_begun_outlives_its_caller(store: Store) ->
 
     def work(connection: Connection) -> None:
         loop.call_soon_threadsafe(begun.set)
-        go_on.wait(10)
+        go_on.wait(30)
         changes.append(connection, [(ChangeKind.ENTRY, "x")])
 
     task = asyncio.create_task(store.run(work))

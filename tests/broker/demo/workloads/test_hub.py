@@ -32,7 +32,7 @@ def hub(tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
 def ask(port: int, context: ssl.SSLContext, method: str, path: str) -> tuple[int, bytes]:
     """One request over TLS that checks the hub's name."""
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
         context.wrap_socket(plain, server_hostname=HOST) as stream,
     ):
         stream.sendall(

@@ -19,7 +19,7 @@ def connection(tmp_path: Path) -> Iterator[http.client.HTTPConnection]:
     with serve(tmp_path, 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
+        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
         yield connection
         connection.close()
         server.shutdown()
