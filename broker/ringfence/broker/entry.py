@@ -135,8 +135,10 @@ def _check_names(entry: Entry, trust_domain: TrustDomain) -> None:
 def _check_parent(entry: Entry, kinds: set[str]) -> None:
     path = entry.parent_id.path
     # A name outside /ringfence/ is an alias of nodes, which may come to be later.
-    if entry.parent_id in {entry.spiffe_id, SpiffeId(entry.parent_id.trust_domain, "")} or (
-        entry.parent_id.is_reserved and path not in {ANY_NODE, SERVER_PATH} and not path.startswith(AGENT_PREFIX)
+    if (
+        not path
+        or entry.parent_id == entry.spiffe_id
+        or (entry.parent_id.is_reserved and path not in {ANY_NODE, SERVER_PATH} and not path.startswith(AGENT_PREFIX))
     ):
         raise RingfenceError(
             Kind.INVALID,

@@ -8,9 +8,11 @@ from enum import Enum
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from ringfence.broker.store.many import execute_many
 from ringfence.broker.store.schema import changes, feed
 
 KEPT = 10_000  # a follower further behind than this loads everything again
+_CHANGED = changes.insert()
 CHANNEL = "ringfence"  # of LISTEN and NOTIFY; what is sent is the last revision
 
 
@@ -27,6 +29,8 @@ class ChangeKind(Enum):
     AUTHORITY = "authority"  # server
     SERVER = "server"  # id
 
+
+_KINDS = {kind.value: kind for kind in ChangeKind}  # found without a call a row
 
 # What agents hold by revision. Other changes leave that revision alone, so that no agent is sent what it has.
 OF_REGISTRY = frozenset({ChangeKind.ENTRY, ChangeKind.REMOVED, ChangeKind.INTENT})
@@ -50,7 +54,7 @@ def append(connection: Connection, steps: Sequence[tuple[ChangeKind, str]]) -> i
     if steps:
         first = last - len(steps) + 1
         rows = [{"revision": first + i, "kind": kind.value, "key": key} for i, (kind, key) in enumerate(steps)]
-        connection.execute(changes.insert(), rows)
+        execute_many(connection, _CHANGED, rows)
         connection.execute(delete(changes).where(changes.c.revision <= last - KEPT))
         _notify(connection, last)
     return last
@@ -74,7 +78,7 @@ def since(connection: Connection, revision: int) -> tuple[Change, ...] | None:
     if current(connection) > revision and (oldest is None or oldest > revision + 1):
         return None
     rows = connection.execute(select(changes).where(changes.c.revision > revision).order_by(changes.c.revision))
-    return tuple(Change(row.revision, ChangeKind(row.kind), row.key) for row in rows)
+    return tuple(Change(revision, _KINDS[kind], key) for revision, kind, key in rows)
 
 
 def _notify(connection: Connection, last: int) -> None:

@@ -12,11 +12,13 @@ from sqlalchemy import Connection, Row, bindparam, delete, select
 from ringfence.broker.entry import API_ORIGIN, Entry
 from ringfence.broker.store.changes import ChangeKind, append
 from ringfence.broker.store.chunks import chunks
+from ringfence.broker.store.many import execute_many
 from ringfence.broker.store.schema import entries
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
+_NEW = entries.insert()
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
 CONFIGURED, PRUNED = "configured", "pruned"
 Permit = Callable[[Entry], None]  # raises for an entry that is not to be touched
@@ -53,7 +55,7 @@ def insert(connection: Connection, fresh: Sequence[Entry], now: int) -> list[Ent
         for position, (entry, entry_id) in enumerate(zip(fresh, ids, strict=True))
     ]
     if stored:
-        connection.execute(entries.insert(), [_row(entry) for entry in stored])
+        execute_many(connection, _NEW, [_row(entry) for entry in stored])
     return stored
 
 
