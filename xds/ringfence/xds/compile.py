@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ringfence.policy.model import Destination, Model, Workload
 from ringfence.policy.scope import Upstream, routed, upstreams_of
+from ringfence.xds.capture import captured
 from ringfence.xds.egress import Egress
 from ringfence.xds.inbound import inbound
 from ringfence.xds.instance import Instance
@@ -15,6 +16,7 @@ from ringfence.xds.outbound import Endpoints, outbound, towards
 from ringfence.xds.proxyless.compile import proxyless
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.telemetry import Reporter
+from ringfence.xds.virtual import places
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,12 @@ def compile_snapshot(
     """
     if instance.proxyless:
         return Snapshot.of(proxyless(model, workload, instance, endpoints, now=now), model.revision)
-    return Snapshot.of(_resources(model, workload, instance, endpoints, now, server or ServerFacts()), model.revision)
+    found = _resources(model, workload, instance, endpoints, now, server or ServerFacts())
+    if instance.capture is not None:
+        reachable = [upstream for upstream in upstreams_of(model, workload) if upstream.name in instance.upstream]
+        reporter = Reporter(workload, instance.node_id)
+        found = captured(found, instance.capture, places(model, reachable), reporter)
+    return Snapshot.of(found, model.revision)
 
 
 def next_expiry(model: Model, now: datetime) -> datetime | None:

@@ -37,6 +37,8 @@ METHOD = "ringfence.method"
 PATH = "ringfence.path"  # canonical, with its query
 AUTHORITY = "ringfence.authority"  # at a range of ports the number that was dialled
 SERVER_NAME = "ringfence.server_name"  # that a TLS client asked for (SNI), where its TLS passes through
+DNS_TYPE = "ringfence.dns.type"  # of a question, as a number (RFC 1035 section 3.2.2)
+DNS_CODE = "ringfence.dns.code"  # of its answer (RFC 1035 section 4.1.1)
 TRACE_ID = "ringfence.trace_id"
 SPAN_ID = "ringfence.span_id"
 STREAM_ID = "ringfence.stream_id"  # the decision id of a TCP connection
@@ -54,6 +56,7 @@ POINT_EGRESS = "envoy.egress"  # requests and connections of the workload itself
 POINT_OUTBOUND = "envoy.outbound"  # calls to the mesh that failed on our side: nothing was decided by a rule
 
 _LIMITED = "local_rate_limited"  # what Envoy's filter for rate limits says in DETAILS
+_UNKNOWN_NAME = ("1", "3")  # asked for an IPv4 address (A), answered that there is no such name (NXDOMAIN)
 RESPONSE_HEADER = "x-ringfence-decision"  # the decision id (trace id) on a refusal
 
 
@@ -69,7 +72,8 @@ class Decision:
 def decide(attributes: Mapping[str, str]) -> Decision | None:
     """The decision that a log record reports, None when nothing was decided (a connection that asked for nothing).
 
-    Reads POINT, GUARD, DENY, ALLOW, CONNECTION, CONNECTION_RESULT, DETAILS, SHADOW_DENY, SHADOW_ALLOW, TLS_FAILURE.
+    Reads POINT, GUARD, DENY, ALLOW, CONNECTION, CONNECTION_RESULT, DETAILS, SHADOW_DENY, SHADOW_ALLOW,
+    TLS_FAILURE, DNS_TYPE, DNS_CODE.
     """
     logged = {key: value for key, value in attributes.items() if value not in {"", "-"}}
     # 1. A handshake that failed was refused before any rule could speak; one that did not is no decision.
@@ -78,11 +82,14 @@ def decide(attributes: Mapping[str, str]) -> Decision | None:
     # 2. A call that never left our side was judged elsewhere, or nowhere.
     if logged.get(POINT) == POINT_OUTBOUND:
         return None
-    # 3. A connection was judged by one tree; without a verdict it was closed before its first byte.
+    # 3. A name that has an answer will be judged where it leads; without one the way out has ended here.
+    if DNS_CODE in logged and (logged.get(DNS_TYPE), logged[DNS_CODE]) != _UNKNOWN_NAME:
+        return None
+    # 4. A connection was judged by one tree; without a verdict it was closed before its first byte.
     if CONNECTION_RESULT in logged:
         allowed = logged[CONNECTION_RESULT] == "allowed"
         return _with_shadow(logged, allowed=allowed, policy_id=logged.get(CONNECTION, named(DEFAULT_DENY)))
-    # 4. A limit counts what rules have let in; nobody but the proxy writes these details.
+    # 5. A limit counts what rules have let in; nobody but the proxy writes these details.
     if logged.get(DETAILS) == _LIMITED:
         return Decision(allowed=False, policy_id=named(RATE_LIMITED))
     return _of_request(logged) if CODE in logged else None

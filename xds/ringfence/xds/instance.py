@@ -16,6 +16,8 @@ from ringfence.xds.locality import NOWHERE, Locality
 
 Address = tuple[str, int]
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+):([0-9]{1,5})")
+# What a launcher holds open for its proxy, and nothing else of the file system.
+_NETNS = re.compile(r"/proc/[1-9][0-9]{0,9}/fd/[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,21 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """The workload's network namespace as a file, and where in it captured connections and questions for names go."""
+
+    netns: str
+    listen: Address
+    dns: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One proxy: addresses by port name, by upstream (`registry.shared/http`), and of the catch-all egress listener.
 
     `proxyless`: there is none, but a gRPC library that speaks for itself; of the addresses only those of ports are its.
     `cuts`: the ports at which the agent ends the connections of whoever is revoked, so that the proxy need not drain.
+    `capture`: its workload lives in a network namespace of its own, from which nothing leads but to this proxy.
     """
 
     node_id: str
@@ -43,6 +55,7 @@ class Instance:
     proxyless: bool = False
     locality: Locality = NOWHERE
     cuts: frozenset[str] = frozenset()
+    capture: Capture | None = None
 
     @classmethod
     def parse(
@@ -70,7 +83,19 @@ class Instance:
             proxyless,
             locality,
             _names(ours, "cuts"),
+            _capture(ours.get("capture")),
         )
+
+
+def _capture(told: Any) -> Capture | None:
+    if told is None:
+        return None
+    if not isinstance(told, Mapping):
+        raise _wrong("capture", "an object")
+    netns = told.get("netns")
+    if not isinstance(netns, str) or not _NETNS.fullmatch(netns):
+        raise _wrong("capture.netns", "/proc/PID/fd/N")
+    return Capture(netns, *(_address(f"capture.{name}", told.get(name)) for name in ("listen", "dns")))
 
 
 def _names(ours: Mapping[str, Any], name: str) -> frozenset[str]:

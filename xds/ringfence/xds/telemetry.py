@@ -56,6 +56,11 @@ _CONNECTION = {
     decision.SHADOW_ALLOW: _NETWORK.format(_SHADOW.format(rbac.SHADOW + rbac.ALLOW)),
 }
 _DIALLED = {decision.AUTHORITY: "%REQUESTED_SERVER_NAME%"}
+_QUESTION = {  # of the DNS filter's own (DnsFilterConfig.access_log)
+    decision.AUTHORITY: "%QUERY_NAME%",
+    decision.DNS_TYPE: "%QUERY_TYPE%",
+    decision.DNS_CODE: "%RESPONSE_CODE%",
+}
 _HANDSHAKE = {decision.TLS_FAILURE: "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"}
 _FLUSH = timedelta(milliseconds=50)
 _ANY_FLAG: dict[str, Any] = {"response_flag_filter": {}}
@@ -106,6 +111,17 @@ class Reporter:
         told[decision.LOCAL_ADDRESS] = "%DOWNSTREAM_LOCAL_ADDRESS%"
         log = self._log(decision.POINT_OPENED, listener, told, AGENT_CLUSTER)
         return log | {"filter": {"log_type_filter": {"types": ["TcpUpstreamConnected"]}}}
+
+    def refused(self, listener: str, policy_id: str) -> dict[str, Any]:
+        """The access log of captured connections that nothing takes: denied, with where they were to go."""
+        told = {decision.CONNECTION: policy_id, decision.CONNECTION_RESULT: "denied"}
+        told[decision.AUTHORITY] = "%DOWNSTREAM_LOCAL_ADDRESS%"
+        return self._log(decision.POINT_EGRESS, listener, _CALLER | told)
+
+    def questions(self, listener: str, policy_id: str) -> dict[str, Any]:
+        """The access log of a DNS filter: every question, of which those for a name that is not known are denials."""
+        told = {decision.CONNECTION: policy_id, decision.CONNECTION_RESULT: "denied", **_QUESTION}
+        return self._log(decision.POINT_EGRESS, listener, told)
 
     def handshakes(self, listener: str) -> dict[str, Any]:
         """The access log of a listener: handshakes that failed, for which there is no request and no filter."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ringfence.broker.run.capture import Wanted
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -54,6 +58,15 @@ import click
 @click.option("--region", default="", envvar="RINGFENCE_REGION", help="Where it runs.  [default: the agent's]")
 @click.option("--zone", default="", envvar="RINGFENCE_ZONE", help="The part of the region.  [default: the agent's]")
 @click.option("--proxyless", is_flag=True, help="No Envoy: CMD speaks xDS by its own gRPC library.")
+@click.option(
+    "--capture", is_flag=True, help="Give CMD a network namespace from which everything leads to its proxy (root)."
+)
+@click.option("--netns", default="", metavar="PATH", help="With --capture: this namespace instead of a new one.")
+@click.option(
+    "--exclude-interface", multiple=True, metavar="NAME", help="With --netns: an interface of a fabric, left alone."
+)
+@click.option("--exclude-cidr", multiple=True, metavar="CIDR", help="With --netns: a network of a fabric, left alone.")
+@click.option("--user", default="", metavar="NAME", help="With --capture: whom CMD runs as.  [default: you]")
 @click.argument("command", metavar="-- CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     *,
@@ -70,6 +83,11 @@ def command(
     region: str,
     zone: str,
     proxyless: bool,
+    capture: bool,
+    netns: str,
+    exclude_interface: tuple[str, ...],
+    exclude_cidr: tuple[str, ...],
+    user: str,
     command: tuple[str, ...],
 ) -> int:
     """Start a workload with its proxy and its identity, and end with its exit code."""
@@ -80,6 +98,7 @@ def command(
     from ringfence.broker.run.plan import Who, socket_path
     from ringfence.xds.locality import Locality
 
+    wanted = _capture(netns, exclude_interface, exclude_cidr, user, asked=capture, proxyless=proxyless)
     return launch(
         Request(
             Who(namespace, name),
@@ -95,5 +114,24 @@ def command(
             state_of_the_world=xds == "sotw",
             proxyless=proxyless,
             locality=Locality.parse(region, zone),
+            capture=wanted,
         )
     )
+
+
+def _capture(
+    netns: str, interfaces: tuple[str, ...], networks: tuple[str, ...], user: str, *, asked: bool, proxyless: bool
+) -> Wanted | None:
+    """What --capture and the flags beside it ask for; a flag that would do nothing is refused, since it protects."""
+    from ringfence.broker.run.capture import Wanted
+    from ringfence.broker.run.capture_child import User
+    from ringfence.broker.run.capture_exclusions import Exclusions
+
+    if not asked and (netns or interfaces or networks or user):
+        raise click.UsageError("--netns, --exclude-interface, --exclude-cidr and --user go with --capture")
+    if (interfaces or networks) and not netns:
+        raise click.UsageError("--exclude-interface and --exclude-cidr go with --netns: a new namespace has no fabric")
+    if asked and proxyless:
+        raise click.UsageError("--capture leads to a proxy, and with --proxyless there is none")
+    exclusions = Exclusions.parse(interfaces, networks)
+    return Wanted(netns, exclusions, User.named(user) if user else None) if asked else None

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -54,8 +54,12 @@ class Children:
         death_signal: signal.Signals,
         output: int | None = None,
         own_session: bool = False,
+        before_exec: Callable[[], None] | None = None,
     ) -> Child:
-        """Start a program that gets *death_signal* should this process vanish; raises what exec raises (OSError)."""
+        """Start a program that gets *death_signal* should this process vanish; raises what exec raises (OSError).
+
+        *before_exec* is what the child does first, as `die_with_parent`.
+        """
         process = subprocess.Popen(  # noqa: S603  # starting what the user names is what `run` is for
             list(argv),
             env=dict(environment),
@@ -63,7 +67,7 @@ class Children:
             stdout=output,
             stderr=output,
             start_new_session=own_session,
-            preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509  # one libc call, bound before the fork; see cli/run.py
+            preexec_fn=_both(before_exec, die_with_parent(death_signal)),  # noqa: PLW1509  # one libc call, bound before the fork; see cli/run.py
         )
         child = Child(process.pid, asyncio.get_running_loop().create_future())
         self._known[child.pid] = (child, process)
@@ -116,6 +120,18 @@ class Children:
         raise RingfenceError(
             Kind.TIMEOUT, "a process of the workload survived SIGKILL", hint="See `ps -o pid,stat,wchan`"
         )
+
+
+def _both(first: Callable[[], None] | None, then: Callable[[], None]) -> Callable[[], None]:
+    """*then* after *first*: the kernel forgets the death signal when a process changes its user (prctl(2))."""
+    if first is None:
+        return then
+
+    def before_exec() -> None:
+        first()
+        then()
+
+    return before_exec
 
 
 def _shell_code(code: int) -> int:

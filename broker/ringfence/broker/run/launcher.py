@@ -6,12 +6,13 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ringfence.broker.run.bootstrap import bootstrap
+from ringfence.broker.run.capture import Capture, Wanted, check_leave
 from ringfence.broker.run.children import NOT_EXECUTABLE, NOT_FOUND, Child, Children
 from ringfence.broker.run.describe import describe
 from ringfence.broker.run.environment import library_environment, workload_environment
@@ -47,6 +48,7 @@ class Request:
     drain: float = 5.0  # seconds for requests under way, once callers know that it ends
     locality: Locality = NOWHERE  # what is named of it comes before what the agent says
     proxyless: bool = False  # the command speaks xDS by its own gRPC library
+    capture: Wanted | None = None  # the command lives in a network namespace from which all leads to its proxy
 
 
 def launch(request: Request) -> int:
@@ -71,6 +73,8 @@ async def _run(request: Request, signals: Signals) -> int:
     if refused := _cannot_run(request.command[0]):
         return refused
     program = "" if request.proxyless else find_envoy(request.envoy or None)
+    if request.capture is not None:
+        check_leave()
     async with AsyncExitStack() as stack:
         # 2. Adopt what the workload leaves behind, so that its chain of parents always ends in this process.
         become_subreaper()
@@ -86,9 +90,18 @@ async def _run(request: Request, signals: Signals) -> int:
         folder = stack.enter_context(RunFolder())
         if request.proxyless:
             return await _library(request, signals, children, folder, launch, described)
+        capture = stack.enter_context(Capture(request.capture)) if request.capture is not None else None
         plan = plan_proxy(
-            request.who, launch, described, inbound_host=request.inbound_host, socket_dir=str(folder.sockets)
+            request.who,
+            launch,
+            described,
+            inbound_host=request.inbound_host,
+            socket_dir=str(folder.sockets),
+            netns=capture.path if capture is not None else "",
         )
+        if capture is not None:
+            capture.apply(plan)
+            capture.give(folder.sockets)
         proxy = _proxy(request, program, children, folder, plan)
         stack.push_async_callback(proxy.stop, request.linger)
         farewell = Farewell(plan, folder.admin, drain=request.drain)
@@ -96,7 +109,8 @@ async def _run(request: Request, signals: Signals) -> int:
         # 6. The command starts only behind a proxy that is ready.
         await proxy.start(request.patience)
         environment = workload_environment(plan, request.environment)
-        return await _command(request.command, environment, signals, children, proxy, farewell)
+        confined = capture.confined() if capture is not None else None
+        return await _command(request.command, environment, signals, children, proxy, farewell, confined)
 
 
 async def _library(
@@ -124,9 +138,10 @@ async def _command(
     children: Children,
     beside: Proxy | Library,
     farewell: Farewell,
+    confined: Callable[[], None] | None = None,
 ) -> int:
     """7. The command, until it ends, and 8. the end of whatever it left running."""
-    workload = start_workload(children, command, environment)
+    workload = start_workload(children, command, environment, confined)
     if not isinstance(workload, Child):
         return workload
     signals.forward_to(workload, farewell.drain)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ringfence.broker.run.capture_plan import DNS, LISTEN
 from ringfence.broker.run.ports import LOOPBACK, free_address, free_ports
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.locality import NOWHERE, Locality
@@ -68,13 +69,15 @@ class ProxyPlan:
     socket_dir: str
     cut: frozenset[str] = frozenset()  # ports whose connections the agent cuts, so that the proxy need not drain them
     last: dict[str, int] = field(default_factory=dict)  # of ranges, by served port's name or upstream's key
+    netns: str = ""  # the workload's own network namespace as a file; empty where it shares the proxy's
 
     @property
     def listeners(self) -> dict[str, str]:
         """HOST:PORT of every listener that the proxy is to have, with what it is for."""
         named = {address: f"inbound {name}" for name, address in self.inbound.items()}
         named |= {address: f"upstream {key}" for key, address in self.upstream.items()}
-        return named | ({self.egress: _EGRESS} if self.egress else {})
+        named |= {self.egress: _EGRESS} if self.egress else {}
+        return named | ({LISTEN: "capture", DNS: "capture of names"} if self.netns else {})
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ class ProxyPlan:
             "socket_dir": self.socket_dir,
             **({"egress": self.egress} if self.egress else {}),
             **({"cuts": sorted(self.cut)} if self.cut else {}),
+            **({"capture": {"netns": self.netns, "listen": LISTEN, "dns": DNS}} if self.netns else {}),
         }
 
 
@@ -100,8 +104,13 @@ def socket_path(text: str) -> str:
     return str(Path(uri[1] if uri else text).absolute())
 
 
-def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, socket_dir: str) -> ProxyPlan:
-    """Choose an address for every port in *described* (proxy.v1 DescribeResponse); raises EXHAUSTED or INVALID."""
+def plan_proxy(
+    who: Who, launch: Launch, described: Any, *, inbound_host: str, socket_dir: str, netns: str = ""
+) -> ProxyPlan:
+    """Choose an address for every port in *described* (proxy.v1 DescribeResponse); raises EXHAUSTED or INVALID.
+
+    *netns*: the workload's own network namespace, where it has one.
+    """
     served = {port.name: 0 if port.socket else port.port for port in described.served}
     ranges = {upstream.key: upstream for upstream in described.upstreams if upstream.last}
     keys = [upstream.key for upstream in described.upstreams if upstream.key not in ranges]
@@ -122,6 +131,7 @@ def plan_proxy(who: Who, launch: Launch, described: Any, *, inbound_host: str, s
         cut=frozenset(port.name for port in described.served if launch.cuts and port.protocol in _CONNECTIONS),
         last={port.name: port.last for port in described.served if port.last}
         | {key: upstream.last for key, upstream in ranges.items()},
+        netns=netns,
     )
 
 

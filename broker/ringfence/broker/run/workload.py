@@ -71,11 +71,19 @@ class Signals:
             workload.signal(signal.SIGTERM)
 
 
-def start_workload(children: Children, command: Sequence[str], environment: Mapping[str, str]) -> Child | int:
-    """The running command, or 127 when there is no such program and 126 when it cannot be executed."""
+def start_workload(
+    children: Children,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    confined: Callable[[], None] | None = None,
+) -> Child | int:
+    """The running command, or 127 when there is no such program and 126 when it cannot be executed.
+
+    *confined*: what it does to itself between fork and exec.
+    """
     try:
         # Without its proxy the ports that it was given belong to whoever binds them next: it ends with the launcher.
-        return children.start(command, environment=environment, death_signal=signal.SIGTERM)
+        return children.start(command, environment=environment, death_signal=signal.SIGTERM, before_exec=confined)
     except FileNotFoundError:
         sys.stderr.write(f"Error: {command[0]}: not found\n")
         return NOT_FOUND
