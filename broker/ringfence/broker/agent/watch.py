@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
@@ -278,13 +279,14 @@ class Watches:
         for watch in watches:
             watch.mark(match=match, launch=launch)
         # By caller: it is looked at once for all its streams, and what they send goes out in one write.
-        self._wake(sorted(watches, key=_GROUP))
+        self._wake(iter(sorted(watches, key=_GROUP)))
 
-    def _wake(self, watches: list[Watch]) -> None:
+    def _wake(self, watches: Iterator[Watch]) -> None:
         """A few in each turn of the loop, so that what they send is written between, and other calls are answered."""
-        show_all(watches[:_A_TURN], self.cache.view)
-        if len(watches) > _A_TURN:
-            asyncio.get_running_loop().call_soon(self._wake, watches[_A_TURN:])
+        turn = list(islice(watches, _A_TURN))
+        show_all(turn, self.cache.view)
+        if len(turn) == _A_TURN:
+            asyncio.get_running_loop().call_soon(self._wake, watches)
 
     def _forget(self, watch: Watch) -> None:
         for entry in watch.entries:

@@ -164,8 +164,8 @@ class Call:
         await self._served.handler(self)
 
     def tick(self, now: float) -> None:
-        """End a call that is held open and never says what it wants; *now* in the loop's time."""
-        if not self.inbox.heard and now - self.begun > self.connection.service.limits.request_seconds:
+        """End a call that is held open and has not said what it wants (inbox.heard); *now* in the loop's time."""
+        if now - self.begun > self.connection.service.limits.request_seconds:
             self.cut(Status(Code.DEADLINE_EXCEEDED, "the request did not arrive in time"))
 
     def _expire(self) -> None:
