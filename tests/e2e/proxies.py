@@ -25,10 +25,14 @@ _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 @contextmanager
-def envoy(node_id: str, plane_port: int, agent_socket: str, folder: Path) -> Iterator[Path]:
-    """A running Envoy of that node id; yields the path of its log, which is shown when it ends by itself."""
+def envoy(node_id: str, plane_port: int, agent_socket: str, folder: Path, resolver: int = 0) -> Iterator[Path]:
+    """A running Envoy of that node id; yields the path of its log, which is shown when it ends by itself.
+
+    With *resolver* it asks the name server at that port of this host.
+    """
     config = folder / f"{node_id}.json"
-    config.write_text(_bootstrap(node_id, plane_port, agent_socket, folder))
+    bootstrap = json.loads(_bootstrap(node_id, plane_port, agent_socket, folder))
+    config.write_text(json.dumps(bootstrap | (_resolved_by(resolver) if resolver else {})))
     log = folder / f"{node_id}.log"
     command = [parts.envoy(), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "info"]
     process = subprocess.Popen(
@@ -62,6 +66,15 @@ def _bootstrap(node_id: str, plane_port: int, agent_socket: str, folder: Path) -
         },
     )
     return codec.to_json(made)
+
+
+def _resolved_by(port: int) -> dict[str, Any]:
+    asked = {
+        "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+        "resolvers": [{"socket_address": {"address": "127.0.0.1", "port_value": port}}],
+        "dns_resolver_options": {"no_default_search_domain": True},
+    }
+    return {"typed_dns_resolver_config": {"name": "envoy.network.dns_resolver.cares", "typed_config": asked}}
 
 
 def _cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What no document opens: metadata services by every spelling, and numbers that are no addresses."""
 
+from ipaddress import ip_address, ip_network
+
 import pytest
 
-from ringfence.policy.forbidden import is_metadata, is_misspelt_address
+from ringfence.policy.forbidden import METADATA_NETWORKS, as_ipv6_too, is_metadata, is_misspelt_address, metadata_below
 from tests.policy.intent import HUB, MESH, load, only
 
 METADATA = [
@@ -64,3 +66,23 @@ def test_no_document_opens_a_metadata_service(old: str, new: str):
 def test_a_host_that_is_half_a_number_is_refused():
     """It is an error of the name."""
     assert only(load(MESH, HUB.replace("hub.example", "0xa9fea9fe"))).code == "RF1105"
+
+
+@pytest.mark.parametrize("text", ["169.254.169.254", "::ffff:a9fe:a9fe", "::ffff:0:a9fe:a9fe", "64:ff9b::a9fe:a9fe"])
+def test_a_forbidden_address_is_forbidden_in_every_spelling(text: str):
+    """A packet filter that knows IPv4 alone would let an answer of IPv6 through that leads to the same place."""
+    address = ip_address(text)
+    assert any(address in network for network in as_ipv6_too(METADATA_NETWORKS))
+
+
+def test_what_a_translator_takes_for_public_is_not_forbidden():
+    """DNS64 answers with such addresses for every host of IPv4."""
+    networks = as_ipv6_too([ip_network("10.0.0.0/8")])
+    assert ip_network("64:ff9b::a00:0/104") in networks
+    assert not any(ip_address("64:ff9b::801:101") in network for network in networks)
+
+
+def test_names_of_metadata_services_are_found_below_a_star():
+    """`*.google.internal` would mean one."""
+    assert metadata_below(".google.internal") == "metadata.google.internal"
+    assert metadata_below(".example") is None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from ringfence.certs.spiffe_id import SERVER_NAME
+from ringfence.policy.external_document import ExternalDocument
 from ringfence.policy.fields import (
-    Address,
     Duration,
     Host,
     Name,
@@ -103,46 +103,6 @@ class WorkloadSpec(Part):
         return names
 
 
-class HostPort(Part):
-    """A port of a host outside: TLS by the proxy, which checks the name, by the workload itself, or (false) none."""
-
-    name: Name
-    port: PortNumber
-    protocol: Literal["http", "http2", "grpc", "tcp", "postgres"]
-    tls: bool | Literal["passthrough"] = True
-
-    @model_validator(mode="after")
-    def _can_be_seen(self) -> Self:
-        if self.tls == "passthrough" and self.protocol != "tcp":
-            raise problem(
-                "RF1104",
-                f"the proxy sees no {self.protocol} within the workload's own TLS",
-                "Write protocol: tcp, or tls: true to have requests judged",
-            )
-        return self
-
-
-class ExternalSpec(Part):
-    """A host outside the mesh that rules may name."""
-
-    host: Host
-    address: Address | None = None
-    ports: Annotated[list[HostPort], SOME]
-    ca: Annotated[str, Field(min_length=1)] | None = None
-    ca_file: Annotated[str, Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.ca is not None and self.ca_file is not None:
-            raise problem("RF1109", "there is both ca and caFile", "Write one of the two")
-        _, colon, number = (self.address or "").rpartition(":")
-        if colon and number.isdigit() and len(self.ports) > 1:
-            raise problem("RF1104", "an address with a port stands for one port only", "Leave the port out of address")
-        if colon and number.isdigit() and not 0 < int(number) < 1 << 16:
-            raise problem("RF1104", f"{self.address!r} has no port from 1 to 65535")
-        return self
-
-
 class MeshDocument(DocumentPart):
     """The one document about the mesh itself."""
 
@@ -157,14 +117,6 @@ class WorkloadDocument(DocumentPart):
     kind: Literal["Workload"]
     metadata: Metadata
     spec: WorkloadSpec
-
-
-class ExternalDocument(DocumentPart):
-    """A host outside the mesh."""
-
-    kind: Literal["External"]
-    metadata: Metadata
-    spec: ExternalSpec
 
 
 Document = (

@@ -8,11 +8,8 @@ from datetime import datetime
 from types import MappingProxyType
 
 from ringfence.certs.spiffe_id import TrustDomain
-from ringfence.policy.documents import (
-    ExternalDocument,
-    MeshDocument,
-    WorkloadDocument,
-)
+from ringfence.policy.documents import MeshDocument, WorkloadDocument
+from ringfence.policy.external_document import ExternalDocument
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.health import lint_health
 from ringfence.policy.lint import lint

@@ -77,7 +77,7 @@ def external_meaning(external: External) -> dict[str, Any]:
             [p.name, p.number, p.protocol.value, "passthrough" if p.passthrough else p.tls] for p in external.ports
         ),
         "ca": external.ca_pem,
-    }
+    } | ({"dynamic": _plain(external.dynamic)} if external.dynamic is not None else {})
 
 
 def mesh_meaning(mesh: Mesh) -> dict[str, Any]:

@@ -139,6 +139,14 @@ class ExternalPort:
 
 
 @dataclass(frozen=True, slots=True)
+class Dynamic:
+    """What a host with a star means: names of one more label, or of any number; and which answers of DNS are taken."""
+
+    many: bool  # labels in place of the star
+    private: bool  # whether addresses of private networks are taken; else public ones alone
+
+
+@dataclass(frozen=True, slots=True)
 class External:
     """A host outside the mesh that may be reached by its exact name."""
 
@@ -149,6 +157,7 @@ class External:
     ports: tuple[ExternalPort, ...]
     ca_pem: str  # empty: the system's trust store
     origin: Origin = field(compare=False)
+    dynamic: Dynamic | None = None  # of a host with a star, and of no other
 
     @property
     def key(self) -> str:

@@ -11,10 +11,11 @@ from cryptography.x509 import load_pem_x509_certificates
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.selectors import NAMES, NODE_KINDS, Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.policy.documents import ExternalDocument, HostPort, MeshDocument, Serve, Ttl, WorkloadDocument
+from ringfence.policy.documents import MeshDocument, Serve, Ttl, WorkloadDocument
+from ringfence.policy.external_document import ExternalDocument, HostPort
 from ringfence.policy.findings import Findings, did_you_mean
-from ringfence.policy.forbidden import is_metadata, is_misspelt_address
-from ringfence.policy.model import External, ExternalPort, Mesh, Port, Protocol, Workload
+from ringfence.policy.forbidden import is_metadata, is_misspelt_address, metadata_below
+from ringfence.policy.model import Dynamic, External, ExternalPort, Mesh, Port, Protocol, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.tree import Node
 
@@ -61,7 +62,10 @@ def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findin
     """The external host that *document* means; clashing ports and an unreadable CA are noted."""
     spec, metadata = document.spec, document.metadata
     _check_ports(spec.ports, parsed.node, findings)
-    _check_place(spec.host, "host", parsed.node, findings)
+    _check_place(spec.host.removeprefix("*."), "host", parsed.node, findings)
+    dynamic = Dynamic(spec.dynamic.labels == "many", spec.dynamic.addresses == "private") if spec.dynamic else None
+    if dynamic is not None and (led := metadata_below(spec.host.removeprefix("*"))):
+        findings.add("RF1111", parsed.node.at("spec", "host"), f"{spec.host} also means {led}, a metadata service")
     if spec.address is not None:
         _check_place(host_of(spec.address), "address", parsed.node, findings)
     return External(
@@ -74,6 +78,7 @@ def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findin
             for p in spec.ports
         ),
         ca_pem=_ca(document, parsed, read, findings),
+        dynamic=dynamic,
         origin=parsed.origin,
     )
 

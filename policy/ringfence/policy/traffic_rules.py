@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ringfence.policy.findings import Findings
 from ringfence.policy.headers import HeaderMatch
-from ringfence.policy.model import Destination, Protocol
+from ringfence.policy.model import Destination, External, Protocol
 from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef, HeaderRef
 from ringfence.policy.paths import PathPattern
@@ -40,6 +40,7 @@ from ringfence.policy.traffic_document import (
 )
 
 _OF_THE_MESH = ("routes", "rateLimits", "zones")  # and these mean nothing for a host outside
+_OF_KNOWN_HOSTS = ("healthCheck", "outlierDetection", "balance")  # and these for a host with a star
 _OF_REQUESTS = ("timeout", "retries", "routes", "rateLimits")  # fields that mean nothing to a plain connection
 
 
@@ -52,7 +53,7 @@ def traffic_of(document: TrafficDocument, parsed: Parsed, names: Names, findings
     protocol = _protocol(destination, names)
     _check_fields(parsed, protocol, findings)
     if destination.key in names.externals:
-        _check_outside(parsed, findings)
+        _check_outside(parsed, names.externals[destination.key], findings)
     routes = (_route(route, i, references, protocol) for i, route in enumerate(spec.routes or ()))
     return Traffic(
         namespace=document.metadata.namespace,
@@ -105,11 +106,15 @@ def _check_fields(parsed: Parsed, protocol: Protocol, findings: Findings) -> Non
             _cannot(parsed, ("spec", "healthCheck", form), what, findings)
 
 
-def _check_outside(parsed: Parsed, findings: Findings) -> None:
+def _check_outside(parsed: Parsed, external: External, findings: Findings) -> None:
     spec = parsed.node.child("spec") or parsed.node
     for field in _OF_THE_MESH:
         if spec.child(field) is not None:
             _cannot(parsed, ("spec", field), f"{field} needs proxies of the mesh, and this host is outside", findings)
+    for field in _OF_KNOWN_HOSTS if external.dynamic is not None else ():
+        if spec.child(field) is not None:
+            what = f"{field} needs hosts that are known beforehand, and {external.host} are those that are asked for"
+            _cannot(parsed, ("spec", field), what, findings)
 
 
 def _cannot(parsed: Parsed, at: Steps, what: str, findings: Findings) -> None:

@@ -37,6 +37,13 @@ def test_calls_within_the_mesh_are_none():
     assert len(found) == 0
 
 
+BUCKETS = """
+kind: External
+metadata: {name: buckets, namespace: shared}
+spec: {host: "*.s3.example", dynamic: {labels: one}, ports: [{name: https, port: 443, protocol: http}]}
+"""
+
+
 def test_a_workload_that_tries_every_name_costs_no_more():
     """The sums are bounded; what was longest not seen is dropped, and that is counted."""
     found = Departures(most=3)
@@ -53,13 +60,14 @@ def test_a_workload_that_tries_every_name_costs_no_more():
         ("evil.example:443", "Declare an External with host: evil.example, and an Allow from team-a/trainer to it"),
         ("HUB.example:443", "declares it as shared/hub: add an Allow from team-a/trainer to port https"),
         ("shared/hub", "declares it as shared/hub"),
+        ("b.s3.example:443", "declares it as shared/buckets"),
         ("169.254.169.254", "no workload may reach a metadata service"),
         ("[fd00:ec2::254]:80", "no workload may reach a metadata service"),
     ],
 )
 def test_each_denied_host_has_a_next_step(host: str, said: str):
     """What to declare, or that there is nothing to be done."""
-    assert said in next_step(model_of(MESH, TRAINER, HUB), TRAINER_ID, host)
+    assert said in next_step(model_of(MESH, TRAINER, HUB, BUCKETS), TRAINER_ID, host)
 
 
 def test_a_workload_that_is_none_has_no_next_step():

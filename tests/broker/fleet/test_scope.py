@@ -51,12 +51,32 @@ kind: Traffic
 metadata: {name: quota, namespace: shared}
 spec: {to: {workload: registry, port: http}, timeout: 5s, rateLimits: [{requests: 5, per: 1s}]}
 """
-PARTS = (PULL, WIDE, DENY, HUB, FOREIGN, LIMITS)
+STAR = """
+---
+kind: External
+metadata: {name: star, namespace: shared}
+spec: {host: "*.b.example", dynamic: {labels: many}, ports: [{name: https, port: 443, protocol: http}]}
+---
+kind: Allow
+metadata: {name: star, namespace: team-a}
+spec: {from: [{workload: trainer}], to: [{external: star, namespace: shared}], owner: o, reason: r}
+"""
+BELOW = """
+---
+kind: External
+metadata: {name: below, namespace: shared}
+spec: {host: a.b.example, ports: [{name: https, port: 443, protocol: http}]}
+"""
+PARTS = (PULL, WIDE, DENY, HUB, FOREIGN, LIMITS, STAR, BELOW)
 KEYS = ("team-a/trainer", "team-b/notebook", "shared/registry")
 INSTANCE = Instance(
     "n1",
     {"http": ("127.0.0.1", 1)},
-    {"registry.shared/http": ("127.0.0.1", 2), "hub.shared/https": ("127.0.0.1", 3)},
+    {
+        "registry.shared/http": ("127.0.0.1", 2),
+        "hub.shared/https": ("127.0.0.1", 3),
+        "star.shared/https": ("127.0.0.1", 5),
+    },
     ("127.0.0.1", 4),
 )
 TEXTS = st.lists(st.sampled_from(PARTS), unique=True).map(lambda chosen: MESH + "".join(chosen))
@@ -92,6 +112,14 @@ def test_equal_scopes_compile_equally(one: str, other: str, key: str) -> None:
 
     if scopes[0] == scopes[1]:
         assert compiled(models[0], key) == compiled(models[1], key)
+
+
+def test_a_name_that_is_declared_below_a_star_touches_who_may_reach_the_star() -> None:
+    """The star means it no longer; whoever has nothing to do with it is not touched."""
+    one, other = Scopes(model(MESH + STAR), NOW), Scopes(model(MESH + STAR + BELOW), NOW)
+
+    assert one.of("team-a/trainer") != other.of("team-a/trainer")
+    assert one.of("team-b/notebook") == other.of("team-b/notebook")
 
 
 def test_another_limit_touches_the_port_that_counts() -> None:

@@ -24,15 +24,18 @@ from ringfence.policy.model import (
     named,
 )
 from ringfence.policy.scope import Upstream, narrowest
-from ringfence.xds import decision, http, matcher, predicates, rbac, tcp
+from ringfence.xds import decision, dynamic, http, matcher, predicates, rbac, tcp
+from ringfence.xds.dynamic import Wild
 from ringfence.xds.instance import Address
 from ringfence.xds.outbound import loopback, outbound_name
 from ringfence.xds.outside import outside_cluster
 from ringfence.xds.routing import outside_action
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.telemetry import Reporter
+from ringfence.xds.types import EXTENSION_CONFIG
 
 EGRESS = "egress"
+_HTTP = 80  # of the scheme `http` (RFC 9110 section 4.2.1)
 _NO_DENY = matcher.act(named(NO_DENY), allow=True)
 _DEFAULT_DENY = matcher.act(named(DEFAULT_DENY), allow=False)
 
@@ -52,37 +55,79 @@ class Egress:
         where = outbound_name(upstream)
         external, port = self._declared(upstream)
         rules = self._rules(Destination(upstream.key, upstream.port))
-        yield self._cluster(where, upstream, tls=port.tls)
+        yield self._cluster(where, upstream, tls=port.tls, by_sni=port.passthrough)
         if not upstream.protocol.is_http:
-            log = self._reporter.connections(decision.POINT_EGRESS, where)
-            proxy = tcp.proxy(where, where, log, wait_for_data=True)
-            asked = external.host if port.passthrough else ""
-            filters = [*rbac.constant_filters(where, rules, asked), proxy]
-            yield loopback(where, address, filters, inspect=port.passthrough)
+            yield loopback(where, address, self._connections(where, external, port, rules), inspect=port.passthrough)
             return
-        yield from self._policies(where, lambda some, end: matcher.sequence(some, matcher.on_requests, end), rules)
         traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
-        yield http.one_route(where, where, host_rewrite_literal=external.host, **outside_action(traffic))
-        yield loopback(where, address, [self._manager(where)], http.needs(where))
+        if external.dynamic is None:
+            yield from self._policies(where, lambda some, end: matcher.sequence(some, matcher.on_requests, end), rules)
+            yield http.one_route(where, where, host_rewrite_literal=external.host, **outside_action(traffic))
+            yield loopback(where, address, [self._manager(where)], http.needs(where))
+            return
+        wild = self._wild(external, port, default=True)
+        yield from self._policies(where, lambda some, end: wild.tree(some, matcher.on_requests, end), rules)
+        yield http.one_route(where, where, **outside_action(traffic))
+        yield from self._looking_up(where, address, [external])
 
     def forward_proxy(self, upstreams: Sequence[Upstream], address: Address) -> Iterator[tuple[str, Resource]]:
         """The forward proxy for absolute-form requests and CONNECT; *upstreams* are those outside."""
         hosts = []
-        by_authority: dict[str, rbac.PortRules] = {}
+        taken: set[str] = set()
+        exact: dict[str, rbac.PortRules] = {}
+        wild: dict[Wild, rbac.PortRules] = {}
         for upstream in upstreams:
             external, port = self._declared(upstream)
-            names = _authorities(external, port, taken=by_authority)
-            by_authority |= dict.fromkeys(names, self._rules(Destination(upstream.key, upstream.port)))
+            names = [name for name in _authorities(external, port) if name not in taken]
+            taken.update(names)
+            rules = self._rules(Destination(upstream.key, upstream.port))
+            if external.dynamic is None:
+                exact |= dict.fromkeys(names, rules)
+            else:
+                wild.setdefault(self._wild(external, port, default=port.number == _HTTP and not port.tls), rules)
             plain, tunnel = f"{EGRESS}/{upstream.name}", f"{EGRESS}/{upstream.name}/tunnel"
             yield self._cluster(tunnel, upstream, tls=False)
             if port.protocol.is_http:
                 yield self._cluster(plain, upstream, tls=port.tls)
             traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
-            action = {"cluster": plain, "host_rewrite_literal": external.host, **outside_action(traffic)}
+            host = {"host_rewrite_literal": external.host} if external.dynamic is None else {}
+            action = {"cluster": plain, **host, **outside_action(traffic)}
             hosts.append(_host(upstream.name, names, tunnel, action if port.protocol.is_http else None))
-        yield from self._authority_policies(by_authority)
+        yield from self._authority_policies(exact, wild)
         yield http.routes(EGRESS, [*hosts, _NOWHERE])
-        yield loopback(EGRESS, address, [self._manager(EGRESS, upgrade_configs=[_CONNECT])], http.needs(EGRESS))
+        if wild:
+            starred = {each.external.key: each.external for each in wild}
+            yield from self._looking_up(EGRESS, address, list(starred.values()), upgrade_configs=[_CONNECT])
+        else:
+            yield loopback(EGRESS, address, [self._manager(EGRESS, upgrade_configs=[_CONNECT])], http.needs(EGRESS))
+
+    def _connections(
+        self, where: str, external: External, port: ExternalPort, rules: rbac.PortRules
+    ) -> list[dict[str, Any]]:
+        """The network filters of a port whose connections are judged, not its requests."""
+        log = self._reporter.connections(decision.POINT_EGRESS, where)
+        proxy = tcp.proxy(where, where, log, wait_for_data=True)
+        if not port.passthrough:
+            return [*rbac.constant_filters(where, rules), proxy]
+        if external.dynamic is None:
+
+            def asked(verdict: predicates.Fields) -> predicates.Fields:
+                return matcher.by_server_name({external.host: verdict}, _DEFAULT_DENY)
+
+            return [*rbac.constant_filters(where, rules, asked), proxy]
+        wild = self._wild(external, port, default=False)
+        return [*rbac.constant_filters(where, rules, wild.connections), dynamic.sni_filter(external, port), proxy]
+
+    def _looking_up(
+        self, where: str, address: Address, externals: Sequence[External], **more: Any
+    ) -> Iterator[tuple[str, Resource]]:
+        """A listener that looks up hosts of *externals* when it is asked for one."""
+        yield dynamic.address_policy(where, externals)
+        needs = [*http.needs(where), (EXTENSION_CONFIG, dynamic.address_name(where))]
+        yield loopback(where, address, [self._manager(where, dynamic.http_filters(where), **more)], needs)
+
+    def _wild(self, external: External, port: ExternalPort, *, default: bool) -> Wild:
+        return Wild.of(external, port, self._model.externals.values(), default=default)
 
     def _declared(self, upstream: Upstream) -> tuple[External, ExternalPort]:
         external = self._model.externals[upstream.key]
@@ -101,10 +146,11 @@ class Egress:
                 found.append((wide, rule.id, rule))
         return rbac.PortRules.of(domain, (rule for _, _, rule in sorted(found, key=lambda f: f[:2])))
 
-    def _manager(self, where: str, **more: Any) -> dict[str, Any]:
+    def _manager(self, where: str, behind: Sequence[dict[str, Any]] = (), **more: Any) -> dict[str, Any]:
+        """The connection manager of *where*; filters *behind* see only what the rules allow."""
         log = self._reporter.requests(decision.POINT_EGRESS, where)
         tracing = self._reporter.tracing(where)
-        filters = [rbac.path_filter(), *http.policy_filters(where)]
+        filters = [rbac.path_filter(), *http.policy_filters(where), *behind]
         return http.manager(where, filters=filters, access_log=log, tracing=tracing, **more)
 
     def _policies(self, where: str, tree: Any, rules: rbac.PortRules) -> Iterator[tuple[str, Resource]]:
@@ -115,23 +161,36 @@ class Egress:
         yield rbac.policy_resource(rbac.deny_name(where), deny)
         yield rbac.policy_resource(rbac.allow_name(where), allow)
 
-    def _authority_policies(self, found: dict[str, rbac.PortRules]) -> Iterator[tuple[str, Resource]]:
+    def _authority_policies(
+        self, exact: dict[str, rbac.PortRules], wild: dict[Wild, rbac.PortRules]
+    ) -> Iterator[tuple[str, Resource]]:
         """The same by `host:port`: an authority that is no key was never declared, and is denied."""
 
         def tree(kind: str, end: predicates.Fields) -> predicates.Fields:
-            chosen = {name: getattr(rules, kind) for name, rules in found.items()}
-            return matcher.by_authority(
-                {name: matcher.first_of(some, on_proxied) for name, some in chosen.items() if some}, end
-            )
+            ends = {
+                name: matcher.then(matcher.sequence(getattr(rules, kind), on_proxied, end))
+                for name, rules in exact.items()
+                if wild or getattr(rules, kind)
+            }
+            starred = [
+                branch
+                for each, rules in sorted(wild.items(), key=lambda pair: pair[0].order)
+                for branch in each.branches(each.authorities, getattr(rules, kind), on_proxied, end)
+            ]
+            return matcher.by_authority(ends, starred, end)
 
         deny = rbac.judged(rbac.DENY, tree("deny", _NO_DENY), tree("shadow_deny", _NO_DENY))
         allow = rbac.judged(rbac.ALLOW, tree("allow", _DEFAULT_DENY), tree("shadow_allow", _DEFAULT_DENY))
         yield rbac.policy_resource(rbac.deny_name(EGRESS), deny)
         yield rbac.policy_resource(rbac.allow_name(EGRESS), allow)
 
-    def _cluster(self, name: str, upstream: Upstream, *, tls: bool) -> tuple[str, Resource]:
+    def _cluster(self, name: str, upstream: Upstream, *, tls: bool, by_sni: bool = False) -> tuple[str, Resource]:
         external, port = self._declared(upstream)
         traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
+        if external.dynamic is not None:
+            return dynamic.dynamic_cluster(
+                name, external, port, tls=tls, by_sni=by_sni, roots=self._roots, traffic=traffic
+            )
         return outside_cluster(name, external, port, tls=tls, roots=self._roots, traffic=traffic)
 
 
@@ -151,13 +210,13 @@ def on_proxied(rule: Rule) -> Sequence[predicates.Fields]:
     return wanted
 
 
-def _authorities(external: External, port: ExternalPort, taken: Any) -> list[str]:
+def _authorities(external: External, port: ExternalPort) -> list[str]:
     """How a client may spell the host: with its port, and without for the default port of the scheme `http`."""
     host = f"[{external.host}]" if ":" in external.host else external.host
     spelled = [f"{host}:{port.number}"]
-    if port.number == 80:  # noqa: PLR2004  # RFC 9110 section 4.2.1
+    if port.number == _HTTP:
         spelled.append(host)
-    return [name for name in spelled if name not in taken]
+    return spelled
 
 
 def _host(name: str, domains: list[str], tunnel: str, plain: dict[str, Any] | None) -> dict[str, Any]:

@@ -106,10 +106,10 @@ def one_route(where: str, cluster: str, **action: Any) -> tuple[str, Resource]:
     return routes(where, [{"name": "all", "domains": ["*"], "routes": [route]}])
 
 
-def protocol_options(protocol: Protocol, filters: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def protocol_options(protocol: Protocol, filters: Sequence[dict[str, Any]] = (), **more: Any) -> dict[str, Any]:
     """The cluster option that fixes HTTP/2 or HTTP/1.1, as the protocol has it; *filters* stand behind the router."""
     version = "http2_protocol_options" if protocol.is_http2 else "http_protocol_options"
-    return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}}, http_filters=filters)}
+    return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}}, http_filters=filters, **more)}
 
 
 def tells_unsent() -> dict[str, Any]:

@@ -138,15 +138,14 @@ def _refused(caller: RevokedCaller, rules: Fields | None) -> Fields:
     return {"matcher": matcher | ({"on_no_match": rules} if rules is not None else {})}
 
 
-def by_authority(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
-    """By the host that is asked for, in any case (RFC 9110 section 4.2.3); Envoy's maps would tell cases apart."""
-    if not found:
-        return {"on_no_match": otherwise}
-    matchers = [
-        {"predicate": predicates.header(":authority", {"exact": host, "ignore_case": True}), "on_match": end}
-        for host, end in sorted(found.items())
-    ]
-    return {"matcher_list": {"matchers": matchers}, "on_no_match": otherwise}
+def by_authority(exact: Mapping[str, Fields], wild: Sequence[tuple[str, Fields]], otherwise: Fields) -> Fields:
+    """By the host that is asked for; *wild* are regexes for those that are not among the *exact* ones, in turn.
+
+    An exact host is taken in any case (RFC 9110 section 4.2.3); Envoy's maps would tell cases apart. Each branch must
+    have an end of its own: from one that has none Envoy goes on to those after it.
+    """
+    named_hosts = [({"exact": host, "ignore_case": True}, end) for host, end in sorted(exact.items())]
+    return _in_turn(lambda value: predicates.header(":authority", value), [*named_hosts, *_by_regex(wild)], otherwise)
 
 
 def by_server_name(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
@@ -155,6 +154,24 @@ def by_server_name(found: Mapping[str, Fields], otherwise: Fields) -> Fields:
         "matcher_tree": {"input": predicates.server_name(), "exact_match_map": {"map": dict(found)}},
         "on_no_match": otherwise,
     }
+
+
+def by_server_names(wild: Sequence[tuple[str, Fields]], otherwise: Fields) -> Fields:
+    """The same by regexes, in turn; each branch must have an end."""
+    return _in_turn(predicates.asked_name, _by_regex(wild), otherwise)
+
+
+def _by_regex(wild: Sequence[tuple[str, Fields]]) -> list[tuple[Fields, Fields]]:
+    return [({"safe_regex": predicates.regex(text)}, end) for text, end in wild]
+
+
+def _in_turn(
+    predicate: Callable[[Fields], Fields], found: Sequence[tuple[Fields, Fields]], otherwise: Fields
+) -> Fields:
+    if not found:
+        return {"on_no_match": otherwise}
+    matchers = [{"predicate": predicate(value), "on_match": end} for value, end in found]
+    return {"matcher_list": {"matchers": matchers}, "on_no_match": otherwise}
 
 
 def first_of(rules: Sequence[Rule], conditions: Conditions) -> Fields:

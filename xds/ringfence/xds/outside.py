@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from ringfence.policy.forbidden import LOOPBACK_NETWORKS, METADATA_NETWORKS, address_of
-from ringfence.policy.model import FORBIDDEN_ADDRESS, External, ExternalPort, named
+from ringfence.policy.forbidden import address_of
+from ringfence.policy.model import External, ExternalPort
 from ringfence.policy.resolve import host_of
 from ringfence.policy.traffic import Traffic
 from ringfence.xds import codec, http
+from ringfence.xds.addresses import forbidden_to, upstream_filters
 from ringfence.xds.resilience import cluster_fields
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import outside_tls
 
-_RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
-_CODEC = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
-_UPSTREAM_IP = "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher"
 _CONNECT_TIMEOUT = timedelta(seconds=10)  # a host outside may be far away
-_LOCALHOST = "localhost"
 
 
 def outside_cluster(
@@ -42,7 +38,7 @@ def outside_cluster(
         is_address = address_of(external.host) is not None
         fields["transport_socket"] = outside_tls(external.host, is_address=is_address, roots=pem)
     named_by_dns = address_of(address) is None
-    judged = _address_filters(external) if named_by_dns else []
+    judged = upstream_filters(forbidden_to(external)) if named_by_dns else []
     if port.protocol.is_http or judged:
         fields["typed_extension_protocol_options"] = http.protocol_options(port.protocol, judged)
     endpoint = {"address": {"socket_address": {"address": address, "port_value": number}}}
@@ -64,21 +60,3 @@ def place_of(external: External, port: ExternalPort) -> tuple[str, int]:
     _, _, number = external.address.rpartition(":")
     has_port = external.address not in {host, f"[{host}]"}
     return host, int(number) if has_port else port.number
-
-
-def _address_filters(external: External) -> list[dict[str, Any]]:
-    """Filters between the choice of an address and the request (Envoy 1.39's upstream RBAC), then the codec."""
-    loopback = () if host_of(external.address or external.host) == _LOCALHOST else LOOPBACK_NETWORKS
-    policy = {
-        "permissions": [_leads_to(network) for network in (*METADATA_NETWORKS, *loopback)],
-        "principals": [{"any": True}],
-    }
-    rules = {"action": "DENY", "policies": {named(FORBIDDEN_ADDRESS): policy}}
-    judge = codec.extension("envoy.filters.http.upstream_rbac", _RBAC, rules=rules, rules_stat_prefix="address_")
-    return [judge, codec.extension("envoy.filters.http.upstream_codec", _CODEC)]
-
-
-def _leads_to(network: IPv4Network | IPv6Network) -> dict[str, Any]:
-    cidr = {"address_prefix": str(network.network_address), "prefix_len": {"value": network.prefixlen}}
-    matcher = codec.extension("envoy.rbac.matchers.upstream_ip_port", _UPSTREAM_IP, upstream_ip=cidr)
-    return {"matcher": matcher}

@@ -70,6 +70,11 @@ def server_name() -> Fields:
     )
 
 
+def asked_name(value_match: Fields) -> Fields:
+    """The predicate on that name."""
+    return {"single_predicate": {"input": server_name(), "value_match": value_match}}
+
+
 @cache
 def peer_serial() -> Fields:
     """The serial of the certificate that the connection was opened with."""

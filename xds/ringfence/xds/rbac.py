@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,12 @@ GUARD, DENY, ALLOW, SHADOW, CONNECTION = "guard_", "deny_", "allow_", "shadow_",
 
 _NO_DENY = matcher.act(named(NO_DENY), allow=True)
 _DEFAULT_DENY = matcher.act(named(DEFAULT_DENY), allow=False)
+
+Asked = Callable[[predicates.Fields], predicates.Fields]  # a verdict as the matcher of the connections that it is for
+
+
+def _anybody(verdict: predicates.Fields) -> predicates.Fields:
+    return {"on_no_match": verdict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,25 +202,22 @@ def _shadow_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
     return filters
 
 
-def constant_filters(where: str, rules: PortRules, server_name: str = "") -> list[dict[str, Any]]:
+def constant_filters(where: str, rules: PortRules, asked: Asked = _anybody) -> list[dict[str, Any]]:
     """The network filters of a loopback listener, where the only caller is the workload itself: *rules* mean it.
 
-    The first rule of each kind speaks; shadow rules come in front, as in `connection_filters`. With *server_name* it
-    speaks of TLS clients that ask for that name alone (SNI); any other connection is denied by default.
+    The first rule of each kind speaks; shadow rules come in front, as in `connection_filters`. With *asked* it
+    speaks of TLS clients that ask for some names alone (SNI); any other connection is denied by default.
     """
     filters = []
     for prefix, some in ((SHADOW + DENY, rules.shadow_deny), (SHADOW + ALLOW, rules.shadow_allow)):
         if some:
-            filters.append(_network(prefix, where, shadow_matcher=_constant(some, server_name)))
-    enforced = _constant(rules.deny or rules.allow, server_name)
+            filters.append(_network(prefix, where, shadow_matcher=_constant(some, asked)))
+    enforced = _constant(rules.deny or rules.allow, asked)
     return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
 
 
-def _constant(rules: tuple[Rule, ...], server_name: str) -> Any:
-    verdict = matcher.decided(rules[0]) if rules else _DEFAULT_DENY
-    if not server_name:
-        return matcher.as_matcher({"on_no_match": verdict})
-    return matcher.as_matcher(matcher.by_server_name({server_name: verdict}, _DEFAULT_DENY))
+def _constant(rules: tuple[Rule, ...], asked: Asked) -> Any:
+    return matcher.as_matcher(asked(matcher.decided(rules[0]) if rules else _DEFAULT_DENY))
 
 
 def _network(prefix: str, where: str, **matchers: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ AGENT_CLUSTER = "ringfence_agent"
 
 _ALL_BUNDLES = "ALL"  # SPIRE's name, and ours, for the SPIFFE validator with every bundle
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
+_TLS_1_2_UP = {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
 _SECRETS = 256  # messages kept for proxies that are compiled next: a proxy names its own in every cluster
 _NEVER = timedelta(0)  # of initial_fetch_timeout: wait for as long as it takes, serve nothing before
 
@@ -84,13 +85,19 @@ def outside_tls(host: str, *, is_address: bool, roots: dict[str, Any]) -> dict[s
     """The transport socket towards a host outside: its certificate must name exactly *host* under *roots*."""
     exact = {"san_type": "IP_ADDRESS" if is_address else "DNS", "matcher": {"exact": host}}
     common = {
-        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_params": _TLS_1_2_UP,
         "validation_context": {"trusted_ca": roots, "match_typed_subject_alt_names": [exact]},
     }
     sni = {} if is_address else {"sni": host}
     return codec.extension(
         "envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common, **sni
     )
+
+
+def outside_tls_by_name(roots: dict[str, Any]) -> dict[str, Any]:
+    """The same where only the request has the name: `auto_sni` and `auto_san_validation` of the cluster add it."""
+    common = {"tls_params": _TLS_1_2_UP, "validation_context": {"trusted_ca": roots}}
+    return codec.extension("envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common)
 
 
 def _tls_1_3() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.headers import Headers
 from ringfence.policy.model import External, Model, Workload
 from ringfence.policy.tokens import NONE, Tokens
+from ringfence.policy.wildcard import owner
 
 HEADERS, TOKENS = "headers", "tokens"  # attributes: those of the question, a line each
 ROUTE = "route"  # attribute: where a Traffic document sends the request
@@ -137,7 +138,7 @@ def _destination(model: Model, name: str) -> Workload | External:
     if name.startswith("spiffe://"):
         found = model.workload_of(SpiffeId.parse(name))
         return found if found is not None else _workload(model, name)
-    external = model.externals.get(name) or next((e for e in model.externals.values() if e.host == name), None)
+    external = model.externals.get(name) or owner(model.externals.values(), name.lower())
     return external if external is not None else _workload(model, name)
 
 

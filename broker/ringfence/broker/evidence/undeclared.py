@@ -7,6 +7,7 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.forbidden import is_metadata
 from ringfence.policy.model import External, Model
 from ringfence.policy.resolve import host_of
+from ringfence.policy.wildcard import owner
 
 
 def next_step(model: Model | None, workload: str, host: str) -> str:
@@ -17,7 +18,7 @@ def next_step(model: Model | None, workload: str, host: str) -> str:
     caller = _caller(model, workload)
     if model is None or caller is None:
         return ""
-    found = next((each for each in model.externals.values() if name in {each.host, each.key}), None)
+    found = model.externals.get(name) or owner(model.externals.values(), name)
     if found is None:
         return f"Declare an External with host: {name}, and an Allow from {caller} to it"
     return f"{found.origin} declares it as {found.key}: add an Allow from {caller} to port {_ports(found)}"

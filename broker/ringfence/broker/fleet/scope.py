@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.policy.model import Destination, Model, RevokedCaller, Rule, Workload
+from ringfence.policy.model import Destination, External, Model, RevokedCaller, Rule, Workload
 from ringfence.policy.revoked import meant
 from ringfence.policy.scope import Upstream, routed, upstreams_of
 from ringfence.policy.traffic import Traffic
+from ringfence.policy.wildcard import within
 from ringfence.xds.compile import next_expiry
 
 # As a Source: an identity, or a namespace, or neither; callers of another trust domain are nobody's proxies.
@@ -73,7 +74,7 @@ class Scopes:
         keys = {workload.key, *(d.key for rule in outward for d in rule.destinations)}
         keys |= {port.key for each in traffic.values() for port in each.reached()}
         workloads = {key: self.model.workloads[key] for key in sorted(keys & self.model.workloads.keys())}
-        externals = {key: self.model.externals[key] for key in sorted(keys & self.model.externals.keys())}
+        externals = self._externals(keys)
         ordered = tuple(rules[rule_id] for rule_id in sorted(rules))
         revoked = self._revoked(workload, workloads.values())
         asked = {rule.token.issuer for rule in self._into[workload.key] if rule.token is not None}
@@ -92,6 +93,13 @@ class Scopes:
         parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted, traffic, issuers)
         upstreams = upstreams_of(part, workload)
         return Scope(workload, part, upstreams, routed(part, upstreams), parts, expired)
+
+    def _externals(self, keys: Iterable[str]) -> dict[str, External]:
+        """Those of *keys*, and for one with a star those that own names below it: it does not mean them."""
+        known = self.model.externals
+        named = known.keys() & set(keys)
+        below = {other.key for key in named for other in within(known.values(), known[key])}
+        return {key: known[key] for key in sorted(named | below)}
 
     def _traffic(self, workload: Workload, outward: Iterable[Rule]) -> dict[Destination, Traffic]:
         """That of its own ports, of those that it calls, and of those that their routes lead to."""
