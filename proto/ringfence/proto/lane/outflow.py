@@ -8,9 +8,6 @@ from ringfence.proto.lane.wire import Wire
 
 # Bytes sent within one turn of the loop before they are written without waiting for its end.
 _WRITE_NOW = 64 * 1024
-# TLS keeps memory as large as the most that it ever held encrypted, for as long as the connection lasts: give it little
-# at once, and no more while that much has not left.
-_TLS_PIECE, _TLS_HELD = 32 * 1024, 64 * 1024
 
 
 class Outflow:
@@ -19,10 +16,8 @@ class Outflow:
     __slots__ = (
         "_due",
         "_loop",
-        "_rest",
         "_rooms",
         "_starved",
-        "_tls",
         "_transport",
         "_wire",
         "closing_since",
@@ -34,8 +29,6 @@ class Outflow:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._due = False
-        self._tls = False
-        self._rest = b""  # what was to be written, and waits for the peer to read
         self._rooms: dict[int, asyncio.Future[None]] = {}  # by the stream whose sender waits; a call has one at a time
         self._starved = False  # somebody waits for the window of the connection
         self.paused = False
@@ -49,15 +42,11 @@ class Outflow:
     def begin(self, transport: asyncio.Transport) -> None:
         """Write to *transport* from now on."""
         self._transport = transport
-        self._tls = transport.get_extra_info("ssl_object") is not None
-        if self._tls:
-            transport.set_write_buffer_limits(_TLS_HELD)
         self.flush()
 
     def lost(self) -> None:
         """The transport is gone."""
         self._transport = None
-        self._rest = b""
         self.announce_room()
 
     def pause(self) -> None:
@@ -119,26 +108,14 @@ class Outflow:
         data = self._wire.take()
         if self._transport is None or self.closing_since is not None:
             return
-        if self._tls:
-            self._write_pieces(self._transport, self._rest + data)
-        elif data:
+        if data:
             self._transport.write(data)
-
-    def _write_pieces(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Write *data* until the peer reads too slowly for more: the rest waits here."""
-        written = 0
-        while written < len(data) and not self.paused:
-            transport.write(data[written : written + _TLS_PIECE])  # which may pause us
-            written += _TLS_PIECE
-        self._rest = data[written:]
 
     def close(self) -> None:
         """Write what there is and close."""
         self.flush()
         if self._transport is not None and self.closing_since is None:
             self.closing_since = self._loop.time()
-            if self._rest:
-                self._transport.write(self._rest)
             self._transport.close()
 
     def abort(self) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ringfence.proto.lane import sockets
 from ringfence.proto.lane.connection import Connection
+from ringfence.proto.lane.handshake import TlsContext
 from ringfence.proto.lane.limits import Limits
-from ringfence.proto.lane.listener import Listener, TlsContext
+from ringfence.proto.lane.listener import Listener
 from ringfence.proto.lane.service import (
     Method,
     OnConnect,
