@@ -52,6 +52,24 @@ async def test_list_show_and_delete(tmp_path: Path) -> None:
         assert (gone.code, gone.out) == (1, "")
 
 
+async def test_entries_are_deleted_by_a_file_of_their_ids(tmp_path: Path) -> None:
+    """What a list prints by name, one call for all of it; an empty file deletes nothing, and no file is no wish."""
+    ids = tmp_path / "ids"
+    async with running_server(tmp_path) as server:
+        where = ("--admin-socket", server.admin_socket)
+        for number in range(3):
+            await ringfence(*CREATE, "--selector", f"unix:gid:{number}", *where)
+        ids.write_text((await ringfence("entry", "list", *where, "-o", "name")).out, encoding="utf-8")
+        tried = await ringfence("entry", "delete", "none", "--file", ids, "--dry-run", *where, "-o", "json")
+        assert [item["action"] for item in tried.json["items"]] == ["unchanged", *["deleted"] * 3]
+        deleted = await ringfence("entry", "delete", "--file", ids, *where, "-o", "name")
+        assert deleted.out.split() == ids.read_text(encoding="utf-8").split()
+        assert (await ringfence("entry", "list", *where, "-o", "json")).json["items"] == []
+        ids.write_text("\n", encoding="utf-8")
+        assert (await ringfence("entry", "delete", "--file", ids, *where, "-o", "json")).json["items"] == []
+        assert "--file" in (await ringfence("entry", "delete", *where)).err
+
+
 async def test_every_field_can_be_given_changed_and_seen(tmp_path: Path) -> None:
     """What is not named stays; a list is replaced as a whole, or emptied."""
     fields = ("--hint", "web", "--federates-with", "b.org", "--expires-at", "2035-01-01T00:00:00Z", "--jwt-jti")

@@ -123,7 +123,7 @@ async def test_a_file_that_is_no_text_is_said_to_be_none(tmp_path: Path, command
     async with running_server(tmp_path) as server:
         done = await ringfence("entry", *command, path, "--data-dir", server.data_dir)
     assert done.code == 4
-    assert f"{path}: this is no UTF-8 text (byte 2). Give YAML or JSON" in done.err
+    assert f"{path}: this is no UTF-8 text (byte 2). Give a text file" in done.err
 
 
 async def test_more_entries_than_a_message_holds_are_one_transaction(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from ringfence.broker.cli.admin_client import Where, ask, dry_run_option, with_admin
 from ringfence.broker.cli.entry_explain import explain
 from ringfence.broker.cli.entry_fields import COLUMNS, given, row, with_fields
-from ringfence.broker.cli.entry_files import apply, import_
+from ringfence.broker.cli.entry_files import apply, import_, text
 from ringfence.broker.cli.output import output_option, show_list, show_one
 from ringfence.broker.cli.times import MOMENT
 
@@ -119,18 +119,24 @@ def show(socket: Where, entry_id: str, output: str) -> None:
 
 
 @command.command()
-@click.argument("entry_ids", nargs=-1, required=True)
+@click.argument("entry_ids", nargs=-1)
+@click.option(
+    "--file", type=click.File(encoding="utf-8"), metavar="FILE", help="Ids from FILE (- for stdin), one a line."
+)
 @with_admin
 @dry_run_option
 @output_option
-def delete(socket: Where, entry_ids: tuple[str, ...], *, dry_run: bool, output: str) -> None:
-    """Delete entries; one that is not there changes nothing."""
+def delete(socket: Where, entry_ids: tuple[str, ...], file: IO[str] | None, *, dry_run: bool, output: str) -> None:
+    """Delete entries, all or none; one that is not there changes nothing."""
     from ringfence.admin.v1 import admin_pb2 as pb
 
-    request = pb.DeleteEntriesRequest(ids=entry_ids, dry_run=dry_run)
-    done = ask(socket, lambda server: server.DeleteEntries(request, timeout=10))
+    ids = list(dict.fromkeys((*entry_ids, *(text(file).split() if file else ()))))
+    if not ids and file is None:
+        raise click.UsageError("Missing argument 'ENTRY_IDS...', or a --file of them: `ringfence entry list -o name`")
+    request = pb.DeleteEntriesRequest(ids=ids, dry_run=dry_run)
+    done = ask(socket, lambda server: server.DeleteEntries(request, timeout=60))
     deleted = set(done.deleted)
-    rows = [{"id": each, "action": "deleted" if each in deleted else "unchanged"} for each in entry_ids]
+    rows = [{"id": each, "action": "deleted" if each in deleted else "unchanged"} for each in ids]
     show_list("Entry", rows, columns=["id", "action"], output=output, name="id")
 
 

@@ -32,7 +32,7 @@ def apply(file: IO[str], socket: Where, *, prune: bool, dry_run: bool, output: s
     """Make entries be as FILE (- for standard input) says: all of them, or none if any has an error."""
     from ringfence.broker.cli.entry_text import read_entries
 
-    read = read_entries(_text(file), _name(file), trust_domain(socket))
+    read = read_entries(text(file), _name(file), trust_domain(socket))
     _fail_on(read.errors)
     if prune and not read.written:
         raise click.UsageError("An empty file with --prune would delete every entry: use `ringfence entry delete`")
@@ -56,7 +56,7 @@ def import_(file: IO[str], socket: Where, *, any_node: bool, skip_unmapped: bool
     domain = trust_domain(socket)
     named = dict(_pair(each) for each in given["parents"])
     others = f"{domain.id}{ANY_NODE}" if any_node else ""
-    dump = read_dump(_text(file), _name(file), domain, Parents(named, others))
+    dump = read_dump(text(file), _name(file), domain, Parents(named, others))
     output = given["output"]
     if output in {"table", "wide"}:
         for note in dump.notes:
@@ -94,7 +94,7 @@ def _show_import(results: Sequence[Any], notes: Sequence[Any], output: str) -> N
     show_list("EntryImport", rows, columns=[*_COLUMNS, "detail"], output=output, name="id")
 
 
-def _text(file: IO[str]) -> str:
+def text(file: IO[str]) -> str:
     """What *file* holds; raises INVALID for what is no text."""
     try:
         return file.read()
@@ -102,7 +102,7 @@ def _text(file: IO[str]) -> str:
         from ringfence.certs.errors import Kind, RingfenceError
 
         raise RingfenceError(
-            Kind.INVALID, f"this is no UTF-8 text (byte {error.start})", where=_name(file), hint="Give YAML or JSON"
+            Kind.INVALID, f"this is no UTF-8 text (byte {error.start})", where=_name(file), hint="Give a text file"
         ) from error
 
 
