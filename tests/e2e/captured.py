@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,11 @@ _PROGRAM = """
 """
 
 
+def everybodys_python() -> str:
+    """A Python that every user may run; that of the tests may lie in somebody's home."""
+    return shutil.which("python3", path="/usr/bin") or parts.missing("/usr/bin/python3", "apt-get install python3")
+
+
 class Refused(Exception):  # noqa: N818  # what a firewall does is no error
     """What was tried ended in an OSError at the program."""
 
@@ -85,7 +91,7 @@ class Refused(Exception):  # noqa: N818  # what a firewall does is no error
 class Captured:
     """One captured workload, ready."""
 
-    def __init__(self, stack: Stack, key: str, *flags: str) -> None:
+    def __init__(self, stack: Stack, key: str, *flags: str, python: str = sys.executable) -> None:
         namespace, _, name = key.partition("/")
         self._log = stack.folder / f"{name}.log"
         base = stack.folder / name
@@ -95,7 +101,7 @@ class Captured:
             self.process = subprocess.Popen(
                 [
                     *(*RINGFENCE, "run", "--socket", str(stack.socket), "--name", name, "--namespace", namespace),
-                    *("--capture", *flags, "--", sys.executable, "-c", dedent(_PROGRAM)),
+                    *("--capture", *flags, "--", python, "-c", dedent(_PROGRAM)),
                 ],
                 env={**os.environ, "XDG_RUNTIME_DIR": str(base)},
                 stdin=subprocess.PIPE,

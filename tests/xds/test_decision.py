@@ -8,8 +8,11 @@ from ringfence.xds.decision import (
     CONNECTION,
     CONNECTION_RESULT,
     DENY,
+    DNS_CODE,
+    DNS_TYPE,
     GUARD,
     POINT,
+    POINT_EGRESS,
     POINT_HTTP,
     POINT_OUTBOUND,
     POINT_TCP,
@@ -22,6 +25,7 @@ from ringfence.xds.decision import (
 )
 
 DEFAULT, NONE = "default-deny@builtin", "none@builtin"
+QUESTION = {POINT: POINT_EGRESS, CONNECTION: DEFAULT, CONNECTION_RESULT: "denied"}
 REQUEST = {POINT: POINT_HTTP, CODE: "200", GUARD: "one-uri@builtin", DENY: NONE, ALLOW: "a/x@1"}
 
 
@@ -47,6 +51,11 @@ REQUEST = {POINT: POINT_HTTP, CODE: "200", GUARD: "one-uri@builtin", DENY: NONE,
         ({POINT: POINT_TLS, TLS_FAILURE: "TLS_error"}, Decision(False, "not-mtls@builtin")),
         ({POINT: POINT_TLS, TLS_FAILURE: "-"}, None),
         (REQUEST | {POINT: POINT_OUTBOUND, CODE: "503"}, None),
+        # Of names only one that has no address is a denial; every A question comes with an AAAA one.
+        (QUESTION | {DNS_TYPE: "1", DNS_CODE: "3"}, Decision(False, DEFAULT)),
+        (QUESTION | {DNS_TYPE: "28", DNS_CODE: "3"}, None),
+        (QUESTION | {DNS_TYPE: "1", DNS_CODE: "0"}, None),
+        (QUESTION | {DNS_CODE: "3"}, None),
         ({}, None),
     ],
 )

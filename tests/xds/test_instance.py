@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.xds.instance import Instance
+from ringfence.xds.instance import Capture, Instance
+
+WITHIN = {"netns": "/proc/7/fd/9", "listen": "127.0.0.1:14001", "dns": "127.0.0.1:14053"}
+
+
+def test_a_captured_workload_is_read():
+    """Its namespace, and where in it the proxy is to listen."""
+    told = Instance.parse("n", {"ringfence": {"capture": WITHIN}}).capture
+    assert told == Capture("/proc/7/fd/9", ("127.0.0.1", 14001), ("127.0.0.1", 14053))
 
 
 def test_what_run_writes_is_read():
@@ -43,6 +51,12 @@ def test_a_node_that_says_nothing_serves_nothing():
         {"upstream": {"x": None}},
         {"egress": ":1"},
         {"socket_dir": 1},
+        {"capture": []},
+        {"capture": WITHIN | {"netns": "/etc/shadow"}},
+        {"capture": WITHIN | {"netns": "/proc/1/fd/3/../../root"}},
+        {"capture": WITHIN | {"netns": "/proc/self/fd/3\n"}},
+        {"capture": WITHIN | {"dns": None}},
+        {"capture": {"netns": WITHIN["netns"], "dns": WITHIN["dns"]}},
     ],
 )
 def test_anything_else_is_refused_by_name(ours: Any):

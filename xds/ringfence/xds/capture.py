@@ -23,7 +23,7 @@ CAPTURE, DNS = "capture", "capture/dns"
 NOWHERE = "capture/nowhere"  # no cluster has this name: Envoy closes what is to go there
 _LISTENER = "envoy.config.listener.v3.Listener"
 _DNS_FILTER = "envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig"
-_APPLICATION = "app/"
+_APPLICATION, _FOR_THE_MESH = "app/", "inbound/"
 _ANSWER_TTL = timedelta(seconds=30)  # of a virtual address, which does not change as long as the name is known
 
 
@@ -47,15 +47,13 @@ def _listeners(resource: Resource, capture: Capture, places: Mapping[str, Place]
 
     The twin binds nothing: the catch-all hands it the connections that were on their way to its address.
     """
-    listener = codec.unpack(resource.any)
-    if (
-        listener.traffic_direction
-        != type(listener).DESCRIPTOR.fields_by_name["traffic_direction"].enum_type.values_by_name["OUTBOUND"].number
-    ):
+    if resource.name.startswith(_FOR_THE_MESH):
         yield LISTENER, resource
         return
+    listener = codec.unpack(resource.any)
     for address in (listener.address, *(more.address for more in listener.additional_addresses)):
-        address.socket_address.network_namespace_filepath = capture.netns
+        if address.HasField("socket_address"):
+            address.socket_address.network_namespace_filepath = capture.netns
     yield codec.resource(resource.name, listener, resource.needs)
     upstream = resource.name.removeprefix("outbound/")
     if place := places.get(upstream):

@@ -28,7 +28,7 @@ class Place:
 
 
 def places(model: Model, upstreams: Sequence[Upstream]) -> Mapping[str, Place]:
-    """The place of each of *upstreams*, by the upstream's name; none for what has no number or an IPv6 address.
+    """The place of each of *upstreams*, by the upstream's name; none for what has no number, or no one name.
 
     All ports of a host share its address. Of two that would be dialled alike the first has the number.
     """
@@ -74,7 +74,7 @@ def _host(model: Model, upstream: Upstream) -> str:
 
 
 def _as_it_is(host: str) -> str:
-    """The IPv4 address that a document names; IPv6 is refused as a whole."""
+    """The IPv4 address that a document names instead of a host; nothing for a wildcard."""
     address = address_of(host)
     return str(address) if isinstance(address, IPv4Address) else ""
 

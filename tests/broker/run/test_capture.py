@@ -1,0 +1,148 @@
+"""Guards of `run --capture` that need no proxy: who may, in which namespace, and that a bad flag is no silent one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ringfence.broker.run import capture, capture_netns
+from ringfence.broker.run.capture import Capture, Wanted, check_leave
+from ringfence.broker.run.capture_child import User
+from ringfence.broker.run.capture_netns import found, made, within
+from ringfence.broker.run.capture_plan import CapturePlan, removal, ruleset
+from ringfence.broker.run.plan import Launch, Who, plan_proxy
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.proxy.v1 import proxy_pb2
+from tests import parts
+from tests.e2e.command import ringfence
+
+DESCRIBED = proxy_pb2.DescribeResponse(spiffe_id="spiffe://example.test/ns/a/sa/b")
+PLAN = plan_proxy(
+    Who("a", "b"), Launch("s:1", "example.test", "/x"), DESCRIBED, inbound_host="127.0.0.1", socket_dir="/x"
+)
+
+
+@pytest.fixture
+def netns() -> Iterator[str]:
+    """A namespace as an operator makes it."""
+    parts.root()
+    ip = parts.program("ip", "iproute2")
+    name = f"rf{os.getpid()}n"
+    subprocess.run([ip, "netns", "add", name], check=True)
+    yield f"/run/netns/{name}"
+    subprocess.run([ip, "netns", "del", name], check=True)
+
+
+def test_without_the_capabilities_it_says_which_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is started."""
+    monkeypatch.setattr(capture, "_effective", lambda: 1 << 12)
+    with pytest.raises(RingfenceError, match="CAP_SYS_ADMIN") as caught:
+        check_leave()
+    assert caught.value.kind is Kind.DENIED
+    assert "root" in caught.value.hint
+    assert "CAP_NET_ADMIN" not in caught.value.detail
+
+
+@pytest.mark.parametrize(("gone", "package"), [("nft", "nftables"), ("ip", "iproute2")])
+def test_without_a_program_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch, gone: str, package: str) -> None:
+    """Not found on PATH, nor where Debian puts it."""
+    monkeypatch.setattr(capture, "_effective", lambda: -1)
+    monkeypatch.setattr(capture_netns.shutil, "which", lambda name, **_: None if name == gone else name)
+    with pytest.raises(RingfenceError, match=f"needs {gone}") as caught:
+        check_leave()
+    assert package in caught.value.hint
+
+
+def test_the_namespace_of_the_proxy_is_never_captured() -> None:
+    """Everything on the host would lose its network."""
+    with pytest.raises(RingfenceError, match="of `ringfence run` itself") as caught:
+        found("/proc/self/ns/net")
+    assert caught.value.kind is Kind.INVALID
+
+
+def test_another_kind_of_namespace_or_file_is_refused(tmp_path: Path) -> None:
+    """A path that leads to no network namespace."""
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(RingfenceError, match="no network namespace"):
+        found(str(file))
+    with pytest.raises(RingfenceError, match="no network namespace") as caught:
+        found(str(tmp_path / "gone"))
+    assert "ip netns add" in caught.value.hint
+
+
+def test_two_runs_do_not_share_a_namespace(netns: str) -> None:
+    """The end of one would take away the rules of the other."""
+    first = found(netns)
+    with pytest.raises(RingfenceError, match="another `ringfence run`") as caught:
+        found(netns)
+    assert caught.value.kind is Kind.CONFLICT
+    os.close(first)
+    os.close(found(netns))
+
+
+def test_a_new_namespace_is_none_that_is_there() -> None:
+    """And this process stays where it is."""
+    parts.root()
+    before = Path("/proc/self/ns/net").stat().st_ino
+    descriptor = made()
+    assert os.fstat(descriptor).st_ino != before == Path("/proc/self/ns/net").stat().st_ino
+    os.close(descriptor)
+
+
+def test_a_bad_ruleset_changes_nothing(netns: str) -> None:
+    """One transaction: what was enforced before still is."""
+    nft = parts.program("nft", "nftables")
+    descriptor = found(netns)
+    within(descriptor, ((nft, "-f", "-"), ruleset(CapturePlan())))
+    with pytest.raises(RingfenceError, match="nft failed"):
+        within(descriptor, ((nft, "-f", "-"), removal() + "table inet ringfence { chain x { no such rule } }\n"))
+    assert "chain out" in rules(netns)
+    os.close(descriptor)
+
+
+def test_at_the_end_a_found_namespace_is_as_it_was(netns: str) -> None:
+    """The table and the route are gone; the namespace lives on."""
+    with Capture(Wanted(netns)) as captured:
+        captured.apply(PLAN)
+        assert "chain out" in rules(netns)
+    assert rules(netns) == ""
+    done = subprocess.run(["nsenter", f"--net={netns}", "ip", "route"], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_an_unknown_user_is_named() -> None:
+    """With where to look."""
+    with pytest.raises(RingfenceError, match="--user nobody-here: no such user"):
+        User.named("nobody-here")
+    assert User.named("0").uid == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--netns", "/run/netns/x"], "go with --capture"),
+        (["--exclude-cidr", "10.0.0.0/8"], "go with --capture"),
+        (["--user", "nobody"], "go with --capture"),
+        (["--capture", "--exclude-interface", "fab0"], "go with --netns"),
+        (["--capture", "--proxyless"], "with --proxyless there is none"),
+    ],
+)
+async def test_a_flag_that_would_do_nothing_is_refused(flags: list[str], said: str) -> None:
+    """A flag that protects must not be ignored."""
+    done = await ringfence("run", "--socket", "/x", "--name", "a", "--namespace", "b", *flags, "--", "true")
+    assert done.code == 2
+    assert said in done.err
+
+
+def rules(netns: str) -> str:
+    """What nft lists there."""
+    nft = parts.program("nft", "nftables")
+    done = subprocess.run(
+        ["nsenter", f"--net={netns}", nft, "list", "ruleset"], capture_output=True, text=True, check=True
+    )
+    return done.stdout
