@@ -27,6 +27,7 @@ from ringfence.broker.store.intent import Apply, Document, RuleOrigin
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.entries import EntryDraft, entries_of, launch_rules_of
+from ringfence.policy.kept import kept
 from ringfence.policy.model import Model
 
 if TYPE_CHECKING:
@@ -170,7 +171,10 @@ class Intent:
             return Outcome(model.revision, changes, loaded.findings, proxies)
 
     def _load(self, texts: Sequence[Document]) -> Loaded:
-        return judged(texts, self._trust_domain, self._clock(), self._federated())
+        loaded = judged(texts, self._trust_domain, self._clock(), self._federated())
+        if loaded.model is None or self.model is None:
+            return loaded
+        return replace(loaded, model=kept(loaded.model, self.model))
 
     async def _record(self, model: Model, texts: tuple[Document, ...], given: Apply) -> bool:
         """Whether *texts* are what was applied last, now."""

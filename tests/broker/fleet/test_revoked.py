@@ -11,10 +11,10 @@ from ringfence.broker.fleet.scope import Scopes
 from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial
 from ringfence.policy.revoked import with_revoked
 from ringfence.proto.status import Code
-from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.types import ENDPOINT, LISTENER
 from tests.broker.fleet.test_fleet import SERVES, UPSTREAM
-from tests.broker.fleet.test_scope import INSTANCE, KEYS, PARTS
+from tests.broker.fleet.test_scope import KEYS, PARTS
+from tests.broker.fleet.test_scope import compiled as compiled_of
 from tests.broker.fleet.world import MESH, NOW, PULL, FakeProxy, MemoryLog, compiled, fleet_of, model
 
 TRAINER, NOTEBOOK = "spiffe://example.test/ns/team-a/sa/trainer", "spiffe://example.test/ns/team-b/sa/notebook"
@@ -165,7 +165,7 @@ def test_the_part_compiles_to_what_the_whole_compiles_to(key: str, name: str, re
     now = with_revoked(plain, revoked(name))
     scope, before = Scopes(now, NOW).of(key), Scopes(plain, NOW).of(key)
     assert scope is not None
-    made = compile_snapshot(now, now.workloads[key], INSTANCE, {}, now=NOW)
-    assert compile_snapshot(scope.model, scope.workload, INSTANCE, {}, now=NOW) == made
+    made = compiled_of(now, key)
+    assert compiled_of(scope.model, key) == made
     if scope == before:
-        assert compile_snapshot(plain, plain.workloads[key], INSTANCE, {}, now=NOW) == made
+        assert compiled_of(plain, key) == made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -60,4 +60,5 @@ class Compiling:
         endpoints = {served: endpoints_of(*served) for served in proxy.reads}
         self._counts.compiles += 1
         with span(COMPILE, {SPIFFE_ID: str(scope.workload.spiffe_id), NODE: proxy.instance.node_id}):
-            return self._compiler(scope.model, scope.workload, proxy.instance, endpoints, now=self._clock())
+            model = replace(scope.model, revision=revision)
+            return self._compiler(model, scope.workload, proxy.instance, endpoints, now=self._clock())

@@ -10,8 +10,11 @@ from ringfence.policy.scope import Upstream
 from ringfence.proxy.v1 import proxy_pb2
 
 
-def describe(scope: Scope) -> Any:
-    """The DescribeResponse for a workload: what it serves, what it may reach, and by which environment variables."""
+def describe(scope: Scope, revision: str) -> Any:
+    """The DescribeResponse for a workload: what it serves, what it may reach, and by which environment variables.
+
+    *revision*: of the model in force.
+    """
     workload = scope.workload
     return proxy_pb2.DescribeResponse(
         spiffe_id=str(workload.spiffe_id),
@@ -24,7 +27,7 @@ def describe(scope: Scope) -> Any:
             for port in workload.serves
         ],
         upstreams=[_upstream(scope.model, upstream) for upstream in scope.upstreams],
-        revision=scope.model.revision,
+        revision=revision,
         egress=True,  # without externals too: a call to an undeclared host then ends in a named denial
     )
 

@@ -102,7 +102,8 @@ class Fleet:
         with span(PUSH, {REVISION: model.revision}) as push:
             self._trace = push.trace_id
             now = replace(model, revoked=self._revoked, tainted=self.tainted)
-            touched = self._rescope(Scopes(now, self._clock()))
+            scopes = self._scopes.after(now, self._clock()) if self._scopes is not None else Scopes(now, self._clock())
+            touched = self._rescope(scopes)
             for proxy in touched:
                 self._turns.renew(proxy.stream)
             self._time.look_again()

@@ -89,7 +89,7 @@ class Proxy:
     def rescope(self, scopes: Scopes) -> bool:
         """Depend on what *scopes* say of its workload; whether that differs."""
         before, self.scope = self.scope, scopes.of(self.caller.workload.key)
-        return self.scope != before
+        return self.scope is not before and self.scope != before
 
     def note_revision(self, revision: str) -> None:
         """It holds what the model of *revision*, which is in force, means to it, if it holds the newest."""
