@@ -166,12 +166,12 @@ def _application() -> Iterator[int]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: (loop.run_until_complete(main()), loop.close()))
     thread.start()
-    port, stop = up.get(timeout=10)
+    port, stop = up.get(timeout=30)
     try:
         yield port
     finally:
         stop()
-        thread.join(10)
+        thread.join(30)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -343,7 +343,7 @@ def test_without_a_transport_socket_grpc_serves_in_plaintext(dialect: Bench) -> 
     """T8.23: by the program's fallback credentials, which the usual examples leave insecure."""
     with grpc.insecure_channel(f"127.0.0.1:{dialect.ports[GRPC]['plain']}") as channel:
         try:
-            channel.unary_unary("/pkg.Models/Get")(b"", timeout=10, wait_for_ready=True)
+            channel.unary_unary("/pkg.Models/Get")(b"", timeout=30, wait_for_ready=True)
             code = grpc.StatusCode.OK
         except grpc.RpcError as error:
             code = error.code()

@@ -15,7 +15,7 @@ import h2.exceptions
 
 from tests.differential.cases import Asked
 
-_PATIENCE = 10.0  # seconds for all that is asked at once
+_PATIENCE = 30.0  # seconds for all that is asked at once
 _EMPTY_MESSAGE = bytes(5)  # of gRPC: not compressed, no bytes
 # Answers to what no application has seen. To a gRPC request Envoy says 403 as PERMISSION_DENIED and 400 as INTERNAL;
 # gRPC's server ends a call by another method than POST with INTERNAL.

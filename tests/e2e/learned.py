@@ -195,7 +195,7 @@ def tls(stack: Stack, identity: Identity, **more: Any) -> ssl.SSLContext:
 
 def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
     """A connection to a port of the mesh."""
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10))
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=30))
 
 
 def code_of(call: Callable[[], object]) -> grpc.StatusCode:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-_PATIENCE = 20.0  # seconds for one answer
+_PATIENCE = 30.0  # seconds for one answer
 
 
 @dataclass

@@ -43,7 +43,7 @@ from tests.policy import intent
 from tests.ports import free_port
 
 _SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
-_PATIENCE = 20.0  # seconds until a test gives up
+_PATIENCE = 30.0  # seconds until a test gives up
 
 
 def wall() -> datetime:

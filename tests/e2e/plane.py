@@ -26,7 +26,7 @@ _ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedR
 _SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 _LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 _SPANS = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_PATIENCE = 15.0  # seconds until a test gives up
+_PATIENCE = 30.0  # seconds until a test gives up
 
 T = TypeVar("T")
 
@@ -59,12 +59,12 @@ class Plane(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(30)
 
     def close(self) -> None:
         """End the server and its thread."""
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
+        self._thread.join(30)
 
     def serve(self, node_id: str, snapshot: Snapshot) -> None:
         """Push a new snapshot to the proxy of that id."""

@@ -171,7 +171,7 @@ def name_of(connection: socket.socket) -> str:
 
 def connect(bench: Bench, shown: Identity | str) -> ssl.SSLSocket:
     """A connection to the database's port with an SVID, or with one of a workload."""
-    raw = socket.create_connection(("127.0.0.1", bench.db), timeout=10)
+    raw = socket.create_connection(("127.0.0.1", bench.db), timeout=30)
     return bench.tls(shown).wrap_socket(raw)
 
 

@@ -18,7 +18,7 @@ from h2.events import DataReceived, RequestReceived, ResponseReceived, StreamEnd
 
 from tests.e2e.proxies import served
 
-PATIENCE = 20.0  # seconds until a test gives up
+PATIENCE = 30.0  # seconds until a test gives up
 CHUNK = b"\xa5" * 65536
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 

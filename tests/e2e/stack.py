@@ -151,7 +151,7 @@ class Stack:
             *("server", "run", "--trust-domain", TRUST_DOMAIN, "--data-dir", str(self.data_dir)),
             *("--listen", self.listen, "--http-listen", self._http, "--intent", str(self.folder / "intent")),
         )
-        until(lambda: _ready(self._http), "the server", 30)
+        until(lambda: _ready(self._http), "the server", 60)
 
     def start_agent(self, *arguments: str) -> None:
         """Start the agent, at first with a token, later without."""
@@ -160,7 +160,7 @@ class Stack:
             *("--bootstrap-bundle", str(self.data_dir / "bundle.pem"), "--data-dir", str(self.folder / "agent")),
             *("--http-listen", self._agent_http, *arguments),
         )
-        until(lambda: _ready(self._agent_http), "the agent", 30)
+        until(lambda: _ready(self._agent_http), "the agent", 60)
 
     def workload(self, key: str) -> Workload:
         """The workload NAMESPACE/NAME, started at the first call."""
@@ -202,7 +202,7 @@ class Stack:
 
     def agent_page(self, path: str) -> str:
         """A page of the agent's."""
-        connection = HTTPConnection(self._agent_http, timeout=5)
+        connection = HTTPConnection(self._agent_http, timeout=30)
         try:
             connection.request("GET", path)
             return connection.getresponse().read().decode()
@@ -254,7 +254,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(15)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()

@@ -43,7 +43,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 def connected(bench: Bench, port: int, source: str, key: str = "team-a/trainer") -> ssl.SSLSocket:
     """A connection from that address."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+    raw = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
     return bench.tls(key).wrap_socket(raw)
 
 

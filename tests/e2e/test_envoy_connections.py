@@ -52,7 +52,7 @@ def test_a_stranger_is_not_greeted_by_a_server_that_speaks_first(bench: Bench):
 def test_two_uri_names_are_refused_on_tcp_too(bench: Bench):
     """The guard stands in the network tree as well."""
     forged = bench.own.forge("spiffe://example.test/ns/team-a/sa/trainer", "spiffe://example.test/x")
-    with socket.create_connection(("127.0.0.1", bench.db), timeout=10) as raw, bench.tls(forged).wrap_socket(raw) as s:
+    with socket.create_connection(("127.0.0.1", bench.db), timeout=30) as raw, bench.tls(forged).wrap_socket(raw) as s:
         s.sendall(b"rows")
         assert closed(s)
     log = bench.plane.log(connection="not-one-uri@builtin")

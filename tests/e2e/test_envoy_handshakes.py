@@ -88,7 +88,7 @@ def test_tls_1_2_is_refused(bench: Bench):
 
 def test_plaintext_is_refused_and_reported(bench: Bench):
     """A plain request to an mTLS port gets no answer, and the refusal is a named decision in the log."""
-    with socket.create_connection(("127.0.0.1", bench.http), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", bench.http), timeout=30) as plain:
         plain.sendall(b"GET /models/team-a/base HTTP/1.1\r\nhost: registry\r\n\r\n")
         assert not plain.recv(4096).startswith(b"HTTP")
         address = name_of(plain)
@@ -99,7 +99,7 @@ def test_plaintext_is_refused_and_reported(bench: Bench):
 
 def _refused(bench: Bench, context: ssl.SSLContext) -> None:
     """The handshake fails (with TLS 1.3: at the first read), and the listener reports it as `not-mtls`."""
-    with socket.create_connection(("127.0.0.1", bench.http), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", bench.http), timeout=30) as raw:
         address = name_of(raw)
         assert not _answered(raw, context)
     log = bench.plane.log(point=decision.POINT_TLS, peer__address=address)

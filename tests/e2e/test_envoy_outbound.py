@@ -212,7 +212,7 @@ def test_a_call_goes_through_both_proxies_in_one_trace(bench: Bench):
 
 def test_tcp_goes_through_both_proxies(bench: Bench):
     """What a database client sends arrives, though the application greets first."""
-    with socket.create_connection(bench.to["registry.shared/db"], timeout=10) as client:
+    with socket.create_connection(bench.to["registry.shared/db"], timeout=30) as client:
         client.sendall(b"rows")
         assert until(lambda: b"rows" in client.recv(64), "the echo")
 
@@ -220,9 +220,9 @@ def test_tcp_goes_through_both_proxies(bench: Bench):
 def test_grpc_is_judged_by_method(bench: Bench):
     """A method that is allowed answers; another is PERMISSION_DENIED, as gRPC says it."""
     with grpc.insecure_channel("127.0.0.1:{}".format(bench.to["registry.shared/rpc"][1])) as channel:
-        assert channel.unary_unary("/registry.Models/Get")(b"ping", timeout=10) == b"ping"
+        assert channel.unary_unary("/registry.Models/Get")(b"ping", timeout=30) == b"ping"
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/registry.Models/Delete")(b"ping", timeout=10)
+            channel.unary_unary("/registry.Models/Delete")(b"ping", timeout=30)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 

@@ -150,7 +150,7 @@ async def test_a_join_token_that_expired_or_was_used(tmp_path: Path) -> None:
 async def test_a_server_whose_clock_jumps_still_serves_what_was_issued(tmp_path: Path, by: timedelta) -> None:
     """Forward it issues on; backward beyond its authority it issues nothing, says why, and loses nothing."""
     clock = Clock()
-    async with running_server(tmp_path, clock=clock) as server, running_agent(tmp_path, server, hold=1.0) as agent:
+    async with running_server(tmp_path, clock=clock) as server, running_agent(tmp_path, server) as agent:
         await server.create_entry("spiffe://example.org/one", OWN_UID)
         before = await first_svids(agent.socket)
         clock.by = by

@@ -47,7 +47,7 @@ INTENT = """\
       serves: [{{name: http, port: {port}, protocol: http}}]
 """
 STAYS = "import signal; print('up', flush=True); signal.pause()"
-_PATIENCE = 20.0  # seconds until a test gives up
+_PATIENCE = 30.0  # seconds until a test gives up
 _SOON = 3.0  # seconds that a refused peer may have to wait on a machine that is busy; a tenth of it when it is not
 
 
@@ -70,7 +70,7 @@ class Partners:
 
     def _status(self, shown: Identity) -> int:
         try:
-            raw = socket.create_connection(("127.0.0.1", self.inbound), timeout=10)
+            raw = socket.create_connection(("127.0.0.1", self.inbound), timeout=30)
             with raw, shown.client(self.folder).wrap_socket(raw) as tls:
                 tls.sendall(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")
                 answer = re.match(rb"HTTP/1.1 (\d+) ", tls.recv(4096))

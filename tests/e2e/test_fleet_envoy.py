@@ -21,7 +21,7 @@ from tests.ports import free_port
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
 UPSTREAM = "registry.shared/http"
-BOUND = 5.0  # seconds on a busy machine; perf/ measures what it is on an idle one
+BOUND = 30.0  # seconds on a busy machine; perf/ measures what it is on an idle one
 RULES = """
 kind: Workload
 metadata: {name: registry, namespace: shared}
@@ -118,7 +118,7 @@ async def test_a_changed_cluster_is_warm_at_once_and_no_request_fails(tmp_path: 
             mesh.fleet.apply(model_of(text + f"  expires: 2099-01-0{turn + 1}T00:00:00Z\n"))
             for _ in range(20):
                 assert await http.get("/models/a") == 200
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await mesh.fleet.wait_synced(mesh.fleet.revision)
         stats = await trainer.stats()
 
@@ -136,7 +136,7 @@ async def test_a_refusal_leads_to_the_document_and_the_good_part_is_live(tmp_pat
         port = free_port()
         await mesh.envoy("shared/registry", inbound={"http": port, "metrics": port}, state_of_the_world=sotw)
         row = await until(lambda: next((r for r in mesh.fleet.list_proxies() if r.state == "NACK"), None))
-        http = await asyncio.wait_for(_allowed(mesh, port), 20)
+        http = await asyncio.wait_for(_allowed(mesh, port), 30)
         stack.callback(http.close)
         assert await http.get("/models/a") == 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -15,9 +16,9 @@ from tests.e2e.test_fleet_envoy import INTENT, UPSTREAM, connected, pair, varian
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
-LIVES = timedelta(seconds=1)
+LIVES = (1, 1, 2, 2, 4, 4, 8, 8)  # seconds; in the longer ones it is obeyed for a while on any machine
 ON_TIME = 0.1  # seconds after its end that a rule may still be obeyed
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def ending(text: str, at: datetime) -> str:
@@ -39,20 +40,21 @@ async def test_a_rule_that_ends_is_not_obeyed_any_more(tmp_path: Path, *, sotw: 
         assert await http.get("/models/a") == 200
 
         late = []
-        for _ in range(3):  # one of them is to be on time, on a machine that others use too
-            late.append(await _overstay(mesh, text, http))
+        for seconds in LIVES:  # one of them is to be on time, on a machine that others use too
+            late.append(await _overstay(mesh, text, http, timedelta(seconds=seconds)))
             if late[-1] < ON_TIME:
                 break
     assert min(late) < ON_TIME
 
 
-async def _overstay(mesh: Mesh, text: str, http: Http) -> float:
-    """How long after its end the rule was last obeyed."""
-    end = wall() + LIVES
+async def _overstay(mesh: Mesh, text: str, http: Http, lives: timedelta) -> float:
+    """How long after its end the rule was last obeyed; infinite if it had ended before it was heard of."""
+    end = wall() + lives
     mesh.fleet.apply(model_of(ending(text, end)))
     began = time.monotonic()
     while await http.get("/models/a") != 200:  # the rule of before has ended
-        assert time.monotonic() < began + PATIENCE
+        if wall() >= end:
+            return math.inf
     obeyed = wall()
     while await http.get("/models/a") == 200:
         obeyed = wall()

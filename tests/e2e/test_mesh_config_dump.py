@@ -57,7 +57,7 @@ async def test_a_refused_resource_is_the_one_difference_and_the_rest_of_its_resp
                 await asyncio.sleep(0.02)  # what another process does sets no event of ours
             return found
 
-        ((kind, name, text),) = await asyncio.wait_for(one(), 20)
+        ((kind, name, text),) = await asyncio.wait_for(one(), 30)
 
     assert (kind, name.partition("/")[0]) == ("listener", "inbound")
     assert text == "refused; the proxy does not hold it"

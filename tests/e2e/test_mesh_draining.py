@@ -178,7 +178,7 @@ async def test_a_run_drains_only_as_long_as_it_was_told(runs: Runs) -> None:
         web = await runs.web(*flags)
         asked = asyncio.create_task(one(await runs.upstream(), "/60"))
         assert await line(web) == "asked"
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             for _ in range(terms - 1):
                 web.send_signal(signal.SIGTERM)
                 await runs.until_offered(0)

@@ -143,7 +143,7 @@ def test_a_host_outside_has_its_traffic_policy(bench: Bench):
 
 def test_a_workloads_own_tls_passes_through_to_the_host_that_it_asks_for(bench: Bench):
     """The certificate that it sees is the host's own: the proxy has no key for it and sees nothing within."""
-    raw = socket.create_connection(bench.to["vault.shared/http"], timeout=10)
+    raw = socket.create_connection(bench.to["vault.shared/http"], timeout=30)
     with bench.trust.wrap_socket(raw, server_hostname="vault.example") as tls:
         tls.sendall(b"GET /secret HTTP/1.1\r\nhost: vault.example\r\n\r\n")
         assert tls.recv(4096).startswith(b"HTTP/1.1 200")
@@ -159,7 +159,7 @@ def test_tls_that_asks_for_another_name_goes_nowhere(bench: Bench, asked: str | 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
-        socket.create_connection(bench.to["vault.shared/http"], timeout=10) as raw,
+        socket.create_connection(bench.to["vault.shared/http"], timeout=30) as raw,
         pytest.raises((ssl.SSLError, ConnectionError)),
     ):
         context.wrap_socket(raw, server_hostname=asked)
@@ -169,6 +169,6 @@ def test_tls_that_asks_for_another_name_goes_nowhere(bench: Bench, asked: str | 
 
 def test_what_is_not_tls_does_not_pass_through(bench: Bench):
     """A port for TLS is none for anything else."""
-    with socket.create_connection(bench.to["vault.shared/http"], timeout=10) as raw:
+    with socket.create_connection(bench.to["vault.shared/http"], timeout=30) as raw:
         raw.sendall(b"GET / HTTP/1.1\r\nhost: vault.example\r\n\r\n")
         assert raw.recv(100) == b""

@@ -83,7 +83,7 @@ class World:
     async def infer(self) -> str:
         """Who answered, or how the call ended."""
         try:
-            answer: bytes = await self.channel.unary_unary(METHOD)(b"", timeout=10, wait_for_ready=True)
+            answer: bytes = await self.channel.unary_unary(METHOD)(b"", timeout=30, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             return error.code().name
         return answer.decode()

@@ -99,7 +99,7 @@ async def answers(mesh: Mesh, port: int, path: str, status: int) -> None:
             finally:
                 http.close()
 
-    await asyncio.wait_for(ask(), 20)
+    await asyncio.wait_for(ask(), 30)
 
 
 @pytest.mark.parametrize(("how", "name"), BROKEN)

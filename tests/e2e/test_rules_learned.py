@@ -158,7 +158,7 @@ def test_an_authority_of_ones_own_making_is_refused_and_recorded(stack: Stack, w
     for port in ("http", "db"):
         with connect(web.inbound(port), context) as connection:
             address = name_of(connection)
-            connection.settimeout(10)
+            connection.settimeout(30)
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 _greeted(connection)
         refused = stack.of_connection(address, rule="not-mtls")
@@ -171,7 +171,7 @@ def test_the_servers_certificate_has_names_that_grpc_can_check(stack: Stack) -> 
     port = stack.listen.rpartition(":")[2]
     for host in ("localhost", "127.0.0.1"):
         with grpc.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(bundle)) as channel:
-            grpc.channel_ready_future(channel).result(timeout=10)
+            grpc.channel_ready_future(channel).result(timeout=30)
 
 
 def test_envoys_share_nothing_with_each_other(stack: Stack, web: Workload, client: Workload) -> None:
@@ -212,7 +212,7 @@ def test_a_shadow_rule_on_requests_is_recorded_and_decides_nothing(client: Workl
 
 def test_a_shadow_rule_on_connections_is_recorded_and_decides_nothing(client: Workload, stack: Stack) -> None:
     """Rule 17: network RBAC says nothing by itself, yet both the deciding and the shadow rule are in the record."""
-    with socket.create_connection(("127.0.0.1", client.upstream("WEB_DB")), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", client.upstream("WEB_DB")), timeout=30) as connection:
         connection.sendall(b"rows")
         assert connection.recv(16) == b"rows"
     found = stack.decision(point="envoy.tcp", source=CLIENT, destination=WEB, rule="team-a/rows", allowed=True)
@@ -224,11 +224,13 @@ def test_explain_waits_for_the_proxys_record(client: Workload, stack: Stack) -> 
     """Rule 18: asked at once and without patience it knows nothing yet; with its own two seconds it always answers."""
     unknown, decision_id = 0, ""
     with Caller(client.upstream("WEB_HTTP")) as caller:
-        for turn in range(5):
+        for turn in range(100):
             decision_id = caller.ask("POST", f"/public/{turn}").headers["x-ringfence-decision"]
             unknown += not stack.explain(decision_id, wait_ms=0)
             (found,) = stack.explain(decision_id, wait_ms=2000)
             assert (found.rule, found.request_path) == ("default-deny", f"/public/{turn}")
+            if unknown and turn >= 5:
+                break
     assert unknown, "no record was ever late"
     code, out = stack.ringfence("authz", "explain", decision_id, "-o", "json")
     assert (code, json.loads(out)["items"][0]["status"]) == (0, 403)
@@ -267,7 +269,7 @@ def test_an_agent_that_ends_says_unavailable_on_every_stream(stack: Stack, web: 
             next(stream)
         stack.agent.send_signal(signal.SIGTERM)
         codes = [code_of(partial(list, stream)) for stream in streams]
-        assert stack.agent.wait(15) == 0
+        assert stack.agent.wait(30) == 0
         assert codes == [grpc.StatusCode.UNAVAILABLE] * 4
         assert caller.ask("GET", "/public/a").status == 200
         stack.start_agent()
@@ -276,7 +278,7 @@ def test_an_agent_that_ends_says_unavailable_on_every_stream(stack: Stack, web: 
 
 def _and_then_wait(first: bytes) -> Iterator[bytes]:
     yield first
-    threading.Event().wait(30)
+    threading.Event().wait(100)
 
 
 def _greeted(connection: ssl.SSLSocket) -> None:

@@ -57,15 +57,15 @@ def answers(open_channel: grpc.Channel, waiting: threading.Event) -> dict[str, g
 
     def kept_open() -> Iterator[bytes]:
         yield first()
-        waiting.wait(20)
+        waiting.wait(100)
 
     proxy = Client(open_channel, service_of(proxy_pb2, "Proxy"))  # type: ignore[arg-type]  # any channel will do
     agent = Client(open_channel, service_of(agent_pb2, "Agent"))  # type: ignore[arg-type]
     return {
-        "describe": code_of(lambda: proxy.Describe(proxy_pb2.DescribeRequest(), timeout=10)),
-        "ads": code_of(lambda: _first_of(open_channel.stream_stream(_ADS, None, None)(kept_open(), timeout=10))),
-        "logs": code_of(lambda: open_channel.unary_unary(_LOGS, None, None)(b"", timeout=10)),
-        "agent": code_of(lambda: _first_of(agent.Connect(iter([agent_pb2.AgentMessage()]), timeout=10))),
+        "describe": code_of(lambda: proxy.Describe(proxy_pb2.DescribeRequest(), timeout=30)),
+        "ads": code_of(lambda: _first_of(open_channel.stream_stream(_ADS, None, None)(kept_open(), timeout=30))),
+        "logs": code_of(lambda: open_channel.unary_unary(_LOGS, None, None)(b"", timeout=30)),
+        "agent": code_of(lambda: _first_of(agent.Connect(iter([agent_pb2.AgentMessage()]), timeout=30))),
     }
 
 
@@ -102,7 +102,7 @@ def test_the_server_knows_a_workload_of_one_name(stack: Stack) -> None:
 def test_the_server_shakes_no_hand_of_another_authority(stack: Stack) -> None:
     """Rule 4: one's own authority for our trust domain gets no further than the handshake."""
     with channel(stack, Domain(TRUST_DOMAIN).forge(CLIENT)) as opened, pytest.raises(grpc.RpcError) as failed:
-        opened.unary_unary(_LOGS, None, None)(b"", timeout=10)
+        opened.unary_unary(_LOGS, None, None)(b"", timeout=30)
     assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
@@ -121,7 +121,7 @@ def test_a_denial_ends_the_connection_that_is_open(stack: Stack) -> None:
     """Rule 16: network RBAC would let it live; the changed chain drains within the second that `run` gives it."""
     stack.workload("shared/web")
     client = stack.workload("team-a/client")
-    with socket.create_connection(("127.0.0.1", client.upstream("WEB_DB")), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", client.upstream("WEB_DB")), timeout=30) as connection:
         connection.sendall(b"rows")
         assert connection.recv(16) == b"rows"
         try:
@@ -139,7 +139,7 @@ def test_a_server_that_ends_says_unavailable_and_costs_no_request(stack: Stack) 
 
     def kept_open() -> Iterator[bytes]:
         yield first()
-        waiting.wait(20)
+        waiting.wait(100)
 
     identity = stack.authority().issue(SpiffeId.parse(CLIENT))
     with channel(stack, identity) as opened, Caller(client.upstream("WEB_HTTP")) as caller:
@@ -148,7 +148,7 @@ def test_a_server_that_ends_says_unavailable_and_costs_no_request(stack: Stack) 
         stack.server.send_signal(signal.SIGTERM)
         ended = code_of(lambda: list(stream))
         waiting.set()
-        assert stack.server.wait(15) == 0
+        assert stack.server.wait(30) == 0
         assert ended == grpc.StatusCode.UNAVAILABLE
         assert caller.ask("GET", "/public/a").status == 200
         assert caller.ask("GET", "/none").status == 403

@@ -98,10 +98,10 @@ async def check_both_believe_each_other(both: Partners) -> None:
     # JWT: the agent of each takes the other's token.
     async with workload_client(both.agent.socket) as client:
         asked = workload.JWTSVIDRequest(audience=["theirs"])
-        token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=10)).svids[0].svid
+        token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=30)).svids[0].svid
         assert await both.spire.validates(token, "theirs") == f"{OURS.id}/w"
         foreign = workload.ValidateJWTSVIDRequest(audience="ours", svid=await both.spire.token("ours"))
-        found = await client.ValidateJWTSVID(foreign, metadata=HEADER, timeout=10)
+        found = await client.ValidateJWTSVID(foreign, metadata=HEADER, timeout=30)
         assert found.spiffe_id == f"{THEIRS.id}/w"
 
 
@@ -194,7 +194,7 @@ async def test_a_real_spire_server_is_the_one_above(tmp_path: Path) -> None:
             svid = (await call.read()).svids[0]
             call.cancel()
             asked = workload.JWTSVIDRequest(audience=["theirs"])
-            token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=10)).svids[0].svid
+            token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=30)).svids[0].svid
             # X.509: leaf and our authority lead to SPIRE's root.
             root = SpiffeBundle.parse(THEIRS, await spire.bundle())
             assert len(split_der(svid.x509_svid)) == 2
@@ -204,7 +204,7 @@ async def test_a_real_spire_server_is_the_one_above(tmp_path: Path) -> None:
             assert await spire.validates(token, "theirs") == f"{THEIRS.id}/w"
             foreign = await spire.token("ours")
             known = workload.ValidateJWTSVIDRequest(audience="ours", svid=foreign)
-            assert (await client.ValidateJWTSVID(known, metadata=HEADER, timeout=10)).spiffe_id == f"{THEIRS.id}/below"
+            assert (await client.ValidateJWTSVID(known, metadata=HEADER, timeout=30)).spiffe_id == f"{THEIRS.id}/below"
 
 
 async def test_a_new_authority_of_spires_is_followed(tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ async def test_a_real_spire_server_lives_below_ours(tmp_path: Path) -> None:
         # JWT: our agent takes SPIRE's token, and SPIRE's takes ours.
         async with workload_client(agent.socket) as client:
             known = workload.ValidateJWTSVIDRequest(audience="ours", svid=await spire.token("ours"))
-            assert (await client.ValidateJWTSVID(known, metadata=HEADER, timeout=10)).spiffe_id == f"{THEIRS.id}/w"
+            assert (await client.ValidateJWTSVID(known, metadata=HEADER, timeout=30)).spiffe_id == f"{THEIRS.id}/w"
             asked = workload.JWTSVIDRequest(audience=["theirs"])
-            token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=10)).svids[0].svid
+            token = (await client.FetchJWTSVID(asked, metadata=HEADER, timeout=30)).svids[0].svid
             assert await spire.validates(token, "theirs") == f"{THEIRS.id}/servers/spire"
 
 

@@ -15,7 +15,7 @@ from tests.postgres import Cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.postgres, pytest.mark.slow]
 AGENTS = 3
-_LONGEST = 10.0  # seconds from an entry to its SVID with a server just killed; the bench has the figure
+_LONGEST = 30.0  # seconds from an entry to its SVID with a server just killed; the bench has the figure
 
 
 @pytest.mark.timeout(300)

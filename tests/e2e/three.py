@@ -141,7 +141,7 @@ class Load:
         entry = pb.Entry(spiffe_id=ID % name, selectors=[selector], x509_ttl=TTL)
         self.unknown.add(name)
         try:
-            made = await server.admin.CreateEntries(pb.CreateEntriesRequest(entries=[entry]), timeout=10)
+            made = await server.admin.CreateEntries(pb.CreateEntriesRequest(entries=[entry]), timeout=30)
         except grpc.aio.AioRpcError:
             return ""
         self.unknown.remove(name)

@@ -46,7 +46,7 @@ async def writing(the_job: Job) -> AsyncIterator[None]:
 
 async def until(happened: Callable[[], Any]) -> Any:
     """Wait for a true answer; a file that is not there is none."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             with suppress(FileNotFoundError):
                 if found := await asyncio.to_thread(happened):

@@ -23,6 +23,8 @@ from tests.broker.agent.harness import OWN_UID, running_agent
 from tests.broker.server.harness import running_server
 from tests.broker.svidfiles.harness import ID, SOON, job, load, until, world, writing
 
+AWAY = "no news from the agent; the files stay"
+
 
 async def test_once_writes_everything(tmp_path: Path) -> None:
     """Certificate, key, bundle, both in one, a token; a client library loads them all."""
@@ -148,6 +150,11 @@ async def test_grpc_takes_the_files(tmp_path: Path) -> None:
         await server.stop(None)
 
 
+def _told(log: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log that is being written."""
+    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
 async def test_the_daemon_outlives_its_agent_says_so_and_ends_on_sigterm(tmp_path: Path) -> None:
@@ -164,11 +171,8 @@ async def test_the_daemon_outlives_its_agent_says_so_and_ends_on_sigterm(tmp_pat
             await server.create_entry(ID, OWN_UID)
             await until((folder / "db.token").read_text)
             await until(lambda: "files written" in said.read_text())
-            lines = len(said.read_text().splitlines())
-        await until(lambda: len(said.read_text().splitlines()) > lines)
-    last = json.loads(said.read_text().splitlines()[lines])
-    assert last["msg"] == "no news from the agent; the files stay"
-    assert (last["spiffe_id"], last["folder"]) == (ID, str(folder))
+        lost = await until(lambda: [line for line in _told(said) if line["msg"] == AWAY and "spiffe_id" in line])
+    assert (lost[0]["spiffe_id"], lost[0]["folder"]) == (ID, str(folder))
     load(folder)
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(30):

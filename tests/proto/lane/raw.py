@@ -107,7 +107,7 @@ class Raw:
 
     async def frame(self) -> Frame:
         """The next frame; raises IncompleteReadError at the end, TimeoutError when nothing comes."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             head = await self._reader.readexactly(9)
             payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
         kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")

@@ -116,7 +116,7 @@ async def test_the_end_of_the_process_that_connected_is_told(serve: Serve, socke
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _LEAVES_ITS_SOCKET, socket_path, stdin=asyncio.subprocess.PIPE
     )
-    await asyncio.wait_for(ended.wait(), 20)
+    await asyncio.wait_for(ended.wait(), 30)
     assert not connections[0].closed.done()
     assert process.stdin is not None
     process.stdin.close()

@@ -159,7 +159,7 @@ async def test_reset_mid_message(serve: Serve, dial: Dial) -> None:
     await client.send(raw.headers(1, raw.request_headers("/t/Watched")), raw.data(1, message(bytes(1000))[:500]))
     await client.until(raw.DATA, 1)
     await client.send(raw.reset(1))
-    await asyncio.wait_for(watched.cancelled.wait(), 5)
+    await asyncio.wait_for(watched.cancelled.wait(), 30)
     (connection,) = lane.connections
     assert connection.buffered == 0
     await client.send(raw.call(3, "/t/Upper", b"hello"))
@@ -373,7 +373,7 @@ async def test_data_after_the_end(serve: Serve, dial: Dial) -> None:
     await client.until(raw.DATA, 1)
     await client.send(raw.data(1, message(b"more")))
     assert int.from_bytes((await client.until(raw.RST_STREAM, 1)).payload, "big") == STREAM_CLOSED
-    await asyncio.wait_for(watched.cancelled.wait(), 5)
+    await asyncio.wait_for(watched.cancelled.wait(), 30)
 
 
 async def test_frame_past_the_limit(serve: Serve, dial: Dial) -> None:
@@ -455,9 +455,9 @@ async def test_hook_of_a_peer_that_left(serve: Serve, dial: Dial) -> None:
 
     await serve(on_connect=long)
     client = await dial()
-    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.wait_for(asked.wait(), 30)
     await client.close()
-    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.wait_for(cancelled.wait(), 30)
 
 
 async def test_timer_of_a_call_that_ended(serve: Serve, dial: Dial) -> None:
@@ -503,7 +503,7 @@ async def test_slow_reader(serve: Serve, dial: Dial) -> None:
         raw.PREFACE + raw.settings(initial_window=2**31 - 1) + raw.window(0, 2**31 - 1 - DEFAULT_WINDOW)
     )
     await client.send(raw.call(1, "/t/Pour", b""))
-    await asyncio.wait_for(full.wait(), 5)
+    await asyncio.wait_for(full.wait(), 30)
     assert sum(sizes) < 4 * 1024 * 1024
     received, end = await client.response(1)
     assert len(received) == (len(sizes) + 1) * 10_005
@@ -555,7 +555,7 @@ async def test_flood_of_pings_that_nobody_reads(serve: Serve, dial: Dial) -> Non
     (connection,) = lane.connections
     transport = connection.outflow._transport
     assert transport is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not connection.outflow.paused:
             await asyncio.wait([flood], timeout=0.01)
     assert not transport.is_reading()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 
@@ -26,7 +27,7 @@ async def test_drain_of_an_idle_lane_is_immediate(serve: Serve, dial: Dial, sock
     ping = await client.until(raw.PING)
     await client.send(raw.frame(raw.PING, raw.ACK, 0, ping.payload))
     assert raw.goaway_code(await client.ended()) == 0
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 30)
     assert not await asyncio.to_thread(Path(socket_path).exists)
 
 
@@ -54,7 +55,7 @@ async def test_drain_lets_calls_end(serve: Serve, dial: Dial) -> None:
     go_on.set()
     assert {(await client.until(raw.DATA, stream)).payload for stream in (1, 3)} == {message(b"one"), message(b"two")}
     await client.ended()
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 30)
 
 
 async def test_drain_ends_streams_with_unavailable(serve: Serve, channel: grpc.aio.Channel) -> None:
@@ -120,6 +121,7 @@ async def test_socket_of_another_server_is_left(serve: Serve, socket_path: str) 
 async def test_no_file_is_left_open(serve: Serve, dial: Dial) -> None:
     """Connections that come and go, with their pidfds, leave no file behind."""
     lane = await serve()
+    gc.collect()  # what tests before left to the collector is not to go in between
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are what is compared
     for _ in range(5):
         client = await dial()
@@ -128,4 +130,4 @@ async def test_no_file_is_left_open(serve: Serve, dial: Dial) -> None:
         await client.close()
     for connection in lane.connections:
         await connection.closed
-    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208

@@ -78,7 +78,7 @@ async def strangers(folder: Path) -> list[int]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=shown, server_hostname="localhost")
         await reader.read()
         writer.transport.abort()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         first = await told.get()
     await lane.close()
     return [first, *(told.get_nowait() for _ in range(told.qsize()))]
