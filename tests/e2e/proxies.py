@@ -43,7 +43,7 @@ def envoy(node_id: str, plane_port: int, agent_socket: str, folder: Path, resolv
         assert process.poll() is None, log.read_text()[-3000:]
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
 
 
 def _bootstrap(node_id: str, plane_port: int, agent_socket: str, folder: Path) -> str:
@@ -146,7 +146,7 @@ def served(server: socketserver.BaseServer) -> Iterator[None]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(30)
 
 
 @dataclass
@@ -168,7 +168,7 @@ class Caller:
     """One connection to a listener, kept alive, with or without TLS."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
-        raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", port), timeout=30)
         try:
             self.socket: socket.socket = tls.wrap_socket(raw) if tls else raw
         except BaseException:

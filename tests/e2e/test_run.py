@@ -73,7 +73,7 @@ CLIENT = """
     import http.client, json, os, sys
     for line in sys.stdin:
         method, path = line.split()
-        connection = http.client.HTTPConnection(os.environ["RINGFENCE_UPSTREAM_WEB_HTTP"], timeout=10)
+        connection = http.client.HTTPConnection(os.environ["RINGFENCE_UPSTREAM_WEB_HTTP"], timeout=30)
         try:
             connection.request(method, path)
             answer = connection.getresponse()
@@ -113,7 +113,7 @@ class Mesh:
 
     async def decision(self, point: str) -> dict[str, Any]:
         """The first decision made at *point*, waited for."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for decision in self.server.admin.TailAuthz(admin_pb2.TailAuthzRequest(follow=True, last=100)):
                 if decision.point == point:
                     _, out = await self.ringfence("authz", "explain", decision.id, "-o", "json")
@@ -206,7 +206,7 @@ async def test_a_failed_handshake_and_a_call_outside_are_decisions_too(mesh: Mes
     """Plaintext to the mesh's port is `not-mtls`; an undeclared host is denied by the caller's own proxy."""
     outside = """
         import http.client, os
-        connection = http.client.HTTPConnection(os.environ["RINGFENCE_EGRESS"].removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(os.environ["RINGFENCE_EGRESS"].removeprefix("http://"), timeout=30)
         connection.request("GET", "http://undeclared.example/")
         print(connection.getresponse().status, flush=True)
     """
