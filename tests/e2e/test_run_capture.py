@@ -107,6 +107,13 @@ def test_an_address_of_the_outside_is_refused_and_on_record(bench: Bench) -> Non
     assert departed(bench.stack, "203.0.113.7:4431")["workload"] == CLIENT
 
 
+def test_another_port_of_a_known_name_is_refused_by_that_name(bench: Bench) -> None:
+    """The record says what the program dialled, and no virtual address."""
+    with pytest.raises(Refused, match="ConnectionResetError"):
+        bench.client.do("tcp", WEB_NAME, 4432)
+    assert departed(bench.stack, f"{WEB_NAME}:4432")["rule"] == "default-deny"
+
+
 def test_a_metadata_address_is_refused_by_its_own_rule(bench: Bench) -> None:
     """Not for want of a rule, but whatever rules there are."""
     with pytest.raises(Refused, match="ConnectionResetError"):
@@ -137,6 +144,16 @@ def test_a_host_outside_is_reached_by_its_own_name(bench: Bench) -> None:
     assert bench.client.do("http", "hub.example", 80)[0] == 200
 
 
+def test_what_is_allowed_later_needs_no_restart(bench: Bench) -> None:
+    """A program dials a name as soon as the intent knows it, and no longer than that."""
+    late = intent_of(bench.stack, "hub", "late")
+    bench.stack.apply(bench.stack.intent + late)
+    until(lambda: answered(bench, "late.example"), "the new host", 30)
+    bench.stack.apply(bench.stack.intent)
+    until(lambda: not answered(bench, "late.example"), "its end", 30)
+    assert bench.client.do("http", "hub.example", 80)[0] == 200
+
+
 def test_what_the_workload_is_given_is_nobody_elses(bench: Bench) -> None:
     """Neither its upstreams nor its served port are on the machine's own loopback."""
     number = int(bench.client.do("environment", "RINGFENCE_UPSTREAM_WEB_HTTP").rpartition(":")[2])
@@ -164,3 +181,17 @@ def test_a_run_that_is_killed_leaves_no_namespace(bench: Bench) -> None:
     lone.process.send_signal(signal.SIGKILL)
     lone.process.wait(20)
     until(lambda: not processes_in(namespace), "the end of the namespace", 30)
+
+
+def intent_of(stack: Stack, known: str, name: str) -> str:
+    """The documents about the host outside *known*, once more for *name*."""
+    documents = [text for text in stack.intent.split("---\n") if known in text]
+    return "".join("---\n" + text.replace(known, name) for text in documents)
+
+
+def answered(bench: Bench, host: str) -> bool:
+    """Whether the program gets an answer from there."""
+    try:
+        return bool(bench.client.do("http", host, 80)[0] == 200)
+    except Refused:
+        return False

@@ -78,6 +78,14 @@ def test_a_range_is_dialled_under_its_own_numbers() -> None:
     assert len({address for address, _ in ports_of(twin)}) == 1
 
 
+def test_what_is_allowed_later_is_dialled_without_a_restart() -> None:
+    """A launcher chooses ports on loopback once; a name needs none."""
+    snapshot = captured("team-a/trainer", Instance("t"))
+    assert "outbound/registry.shared/http" not in snapshot.named(types.LISTENER)
+    assert not read(snapshot, types.LISTENER, "capture/registry.shared/http").bind_to_port.value
+    assert "outbound/registry.shared/http" in snapshot.named(types.CLUSTER)
+
+
 def test_what_no_twin_takes_goes_nowhere() -> None:
     """Each chain's only filter leads to a cluster that is not there; nothing waits for a first byte."""
     snapshot = captured("team-a/trainer", TRAINER)
@@ -93,7 +101,7 @@ def test_what_no_twin_takes_goes_nowhere() -> None:
 
 def test_metadata_services_are_refused_by_a_rule_of_their_own() -> None:
     """An operator sees in the record that no Allow would help."""
-    (chain,) = read(captured("team-a/trainer", TRAINER), types.LISTENER, CAPTURE).filter_chains
+    chain, *_ = read(captured("team-a/trainer", TRAINER), types.LISTENER, CAPTURE).filter_chains
     assert chain.name == "forbidden-address@builtin"
     assert "169.254.0.0" in {network.address_prefix for network in chain.filter_chain_match.prefix_ranges}
 

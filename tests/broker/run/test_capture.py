@@ -12,6 +12,7 @@ import pytest
 from ringfence.broker.run import capture, capture_netns
 from ringfence.broker.run.capture import Capture, Wanted, check_leave
 from ringfence.broker.run.capture_child import User
+from ringfence.broker.run.capture_exclusions import Exclusions
 from ringfence.broker.run.capture_netns import found, made, within
 from ringfence.broker.run.capture_plan import CapturePlan, removal, ruleset
 from ringfence.broker.run.plan import Launch, Who, plan_proxy
@@ -113,6 +114,16 @@ def test_at_the_end_a_found_namespace_is_as_it_was(netns: str) -> None:
     assert rules(netns) == ""
     done = subprocess.run(["nsenter", f"--net={netns}", "ip", "route"], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+def test_an_interface_that_is_not_there_is_refused(netns: str) -> None:
+    """A misspelt fabric would be captured without a word, and collectives would crawl through the proxy."""
+    with (
+        Capture(Wanted(netns, Exclusions.parse(["fab1"], []))) as captured,
+        pytest.raises(RingfenceError, match=r"--exclude-interface fab1: .* has lo") as caught,
+    ):
+        captured.apply(PLAN)
+    assert caught.value.kind is Kind.NOT_FOUND
 
 
 def test_an_unknown_user_is_named() -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ringfence.policy.model import Destination, Model, Workload
 from ringfence.policy.scope import Upstream, routed, upstreams_of
-from ringfence.xds.capture import captured
+from ringfence.xds.capture import captured, dialled
 from ringfence.xds.egress import Egress
 from ringfence.xds.inbound import inbound
 from ringfence.xds.instance import Instance
@@ -43,11 +43,13 @@ def compile_snapshot(
     """
     if instance.proxyless:
         return Snapshot.of(proxyless(model, workload, instance, endpoints, now=now), model.revision)
-    found = _resources(model, workload, instance, endpoints, now, server or ServerFacts())
-    if instance.capture is not None:
-        reachable = [upstream for upstream in upstreams_of(model, workload) if upstream.name in instance.upstream]
-        reporter = Reporter(workload, instance.node_id)
-        found = captured(found, instance.capture, places(model, reachable), reporter)
+    facts = server or ServerFacts()
+    if instance.capture is None:
+        return Snapshot.of(_resources(model, workload, instance, endpoints, now, facts), model.revision)
+    where = places(model, upstreams_of(model, workload))
+    found = _resources(model, workload, dialled(instance, where), endpoints, now, facts)
+    reporter = Reporter(workload, instance.node_id)
+    found = captured(found, instance.capture, where, instance.upstream, reporter)
     return Snapshot.of(found, model.revision)
 
 

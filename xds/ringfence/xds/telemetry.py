@@ -112,10 +112,10 @@ class Reporter:
         log = self._log(decision.POINT_OPENED, listener, told, AGENT_CLUSTER)
         return log | {"filter": {"log_type_filter": {"types": ["TcpUpstreamConnected"]}}}
 
-    def refused(self, listener: str, policy_id: str) -> dict[str, Any]:
+    def refused(self, listener: str, policy_id: str, host: str = "%DOWNSTREAM_LOCAL_ADDRESS%") -> dict[str, Any]:
         """The access log of captured connections that nothing takes: denied, with where they were to go."""
         told = {decision.CONNECTION: policy_id, decision.CONNECTION_RESULT: "denied"}
-        told[decision.AUTHORITY] = "%DOWNSTREAM_LOCAL_ADDRESS%"
+        told[decision.AUTHORITY] = host
         return self._log(decision.POINT_EGRESS, listener, _CALLER | told)
 
     def questions(self, listener: str, policy_id: str) -> dict[str, Any]:

@@ -67,7 +67,8 @@ class Capture:
         return f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
     def apply(self, plan: ProxyPlan) -> None:
-        """Deny everything but the way to the proxy, in one transaction; raises UNAVAILABLE."""
+        """Deny everything but the way to the proxy, in one transaction; raises NOT_FOUND or UNAVAILABLE."""
+        netns.check_interfaces(self._descriptor, self._wanted.exclusions.interfaces)
         served = tuple(sorted((port, plan.last.get(name, 0)) for name, port in plan.served.items() if port))
         rules = ruleset(CapturePlan(self._wanted.exclusions, served))
         # The rules come first: there is no moment in which the namespace has a route and no rule.

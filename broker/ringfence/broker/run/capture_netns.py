@@ -9,8 +9,9 @@ import ctypes
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -71,6 +72,23 @@ def _check(descriptor: int, path: str) -> None:
         raise RingfenceError(
             Kind.CONFLICT, "another `ringfence run` captures this network namespace", where=path, hint="End it first"
         ) from None
+
+
+def check_interfaces(descriptor: int, names: Iterable[str]) -> None:
+    """Refuse a name that no interface there has: its fabric would be captured. Raises NOT_FOUND."""
+    enter = entering(descriptor)
+
+    def listed() -> list[str]:
+        enter()
+        return [name for _, name in socket.if_nameindex()]
+
+    there = _in_a_thread(listed)
+    if lacking := [name for name in names if name not in there]:
+        raise RingfenceError(
+            Kind.NOT_FOUND,
+            f"--exclude-interface {lacking[0]}: the workload's namespace has {', '.join(there)}",
+            hint="Move it there first: `ip link set NAME netns NETNS`",
+        )
 
 
 def within(descriptor: int, *commands: tuple[tuple[str, ...], str]) -> None:
