@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.policy.external_document import ExternalDocument
 from ringfence.policy.fields import (
+    Cidr,
     Duration,
     Host,
     Name,
@@ -16,6 +17,8 @@ from ringfence.policy.fields import (
     PortRange,
     SelectorSet,
     SocketName,
+    Text,
+    Time,
     TrustDomainName,
     problem,
 )
@@ -51,6 +54,15 @@ class MeshSpec(Part):
     defaults: MeshDefaults = MeshDefaults()
 
 
+class PlaintextRef(Part):
+    """Until when a port also takes callers without mutual TLS, from where, who answers for it, and why."""
+
+    until: Time
+    owner: Text
+    reason: Text
+    sources: Annotated[list[Cidr], SOME] | None = Field(alias="from", default=None)
+
+
 class Serve(Part):
     """A port that a workload serves: a TCP port number or many, or the name of a Unix socket in its private folder."""
 
@@ -59,6 +71,7 @@ class Serve(Part):
     ports: PortRange | None = None
     socket: SocketName | None = None
     protocol: Literal["http", "http2", "grpc", "tcp", "postgres"]
+    plaintext: PlaintextRef | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -66,6 +79,9 @@ class Serve(Part):
             raise problem("RF1104", "a served port has one of port, ports and socket", "Write one of the three")
         if self.ports is not None and self.protocol != "tcp":
             raise problem("RF1104", "a range of ports speaks tcp", "Write protocol: tcp, or each port by itself")
+        if self.ports is not None and self.plaintext is not None:
+            hint = "Write each port that is to take plaintext by itself"
+            raise problem("RF1104", "a range takes no plaintext: its callers say by TLS which port they mean", hint)
         if self.socket in {".", ".."}:
             raise problem("RF1105", f"{self.socket!r} is no file name of a socket")
         return self

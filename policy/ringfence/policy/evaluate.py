@@ -24,7 +24,9 @@ from ringfence.policy.model import (
     Protocol,
     Rule,
     named,
+    within,
 )
+from ringfence.policy.plaintext import taken_at
 from ringfence.policy.revoked import is_revoked
 from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
@@ -46,6 +48,7 @@ class Request:
     serial: str = ""  # of the caller's certificate, 32 lower-case hex digits; empty where it is not known
     headers: Headers = ()
     address: str = ""  # IP that the connection comes from; empty where it is not known
+    plaintext: bool = False  # without a source: it did not even try mutual TLS
     tokens: Tokens = field(default_factory=lambda: NONE)  # of end users, those that the proxy has verified
 
 
@@ -62,8 +65,8 @@ class Verdict:
 
 def evaluate(model: Model, request: Request) -> Verdict:
     """The verdict on *request*. Whatever is unknown (caller, destination, port, path) is denied."""
-    # 1. A caller without a certificate is not judged by rules at all.
-    if request.source is None:
+    # 1. A caller without a certificate is not judged by rules at all, unless the port takes plaintext for now.
+    if request.source is None and not _takes_plaintext(model, request):
         return _default(NOT_MTLS)
     # 2. A port that nobody declared can have no rule, nor a path that has no canonical form, or more than one reading.
     protocol = _protocol(model, request)
@@ -72,7 +75,7 @@ def evaluate(model: Model, request: Request) -> Verdict:
         return _default(DEFAULT_DENY)
     # 3. Who is revoked is refused, and not called, wherever a rule speaks of it; else nothing allows it anyway.
     called = model.workloads.get(request.destination)
-    gone = is_revoked(model.revoked, request.source, request.serial)
+    gone = request.source is not None and is_revoked(model.revoked, request.source, request.serial)
     if (gone or (called and is_revoked(model.revoked, called.spiffe_id))) and any(_meaning(model, request)):
         return _default(REVOKED)
     # 4. Of the rules that match, a deny wins over every allow.
@@ -86,6 +89,14 @@ def evaluate(model: Model, request: Request) -> Verdict:
         return _by(allow, shadow=_first(matching, Effect.DENY, Mode.SHADOW))
     # 6. What no rule allows is denied.
     return _default(DEFAULT_DENY, shadow=_first(matching, Effect.ALLOW, Mode.SHADOW))
+
+
+def _takes_plaintext(model: Model, request: Request) -> bool:
+    """Whether the port takes the caller, who shows nothing, from where it calls."""
+    called = model.workloads.get(request.destination)
+    port = called.port(request.port) if called is not None and request.plaintext else None
+    taken = taken_at(port, request.now) if port is not None else None
+    return taken is not None and within(taken.cidrs, request.address, unknown=False)
 
 
 def in_force(rule: Rule, now: datetime) -> bool:
@@ -105,7 +116,8 @@ def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> 
 
 def _breadth(model: Model, request: Request, rule: Rule) -> int | None:
     if request.source is None:
-        return None
+        unknown = rule.effect is Effect.DENY
+        return 0 if within(rule.plaintext or (), request.address, unknown=unknown) else None
     return narrowest_from(rule, request.source, model.mesh.trust_domain, request.address)
 
 
@@ -113,9 +125,14 @@ def _meaning(model: Model, request: Request) -> Iterator[Rule]:
     """Each rule in force that means this caller and port, whatever it asks of requests and of where they come from."""
     destination = Destination(request.destination, request.port)
     for rule in model.rules:
-        if destination not in rule.destinations or not in_force(rule, request.now) or request.source is None:
+        if destination not in rule.destinations or not in_force(rule, request.now):
             continue
-        if narrowest(rule, request.source, model.mesh.trust_domain) is not None:
+        # A caller without an identity is meant by rules that say so, and by nothing that names anybody.
+        if request.source is None:
+            meant = rule.plaintext is not None
+        else:
+            meant = narrowest(rule, request.source, model.mesh.trust_domain) is not None
+        if meant:
             yield rule
 
 

@@ -127,6 +127,21 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "the rules of a port refuse the health checks of its callers: to them no replica is healthy",
             "Add the check's method and path to the Allow of its callers",
         ),
+        "RF1309": Code(
+            WARNING,
+            "a port takes callers without mutual TLS, who prove no identity and whose bytes anybody on the way reads",
+            "Bring the callers into the mesh and remove plaintext; narrow it by from until then",
+        ),
+        "RF1310": Code(
+            WARNING,
+            "a port took callers without mutual TLS, and that has ended",
+            "Remove plaintext, and the rules that name such callers",
+        ),
+        "RF1311": Code(
+            WARNING,
+            "a rule names callers without an identity at a port that takes none, so they are not let in",
+            "Remove {plaintext: true} from the rule, or give the port plaintext with an end, an owner and a reason",
+        ),
     }
 )
 

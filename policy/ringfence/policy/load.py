@@ -24,6 +24,7 @@ from ringfence.policy.meaning import (
 )
 from ringfence.policy.model import Destination, External, Mesh, Model, Origin, Rule, Workload
 from ringfence.policy.parse import Parsed, parse_files
+from ringfence.policy.plaintext import lint_plaintext
 from ringfence.policy.references import Names
 from ringfence.policy.resolve import Reader, external_of, mesh_of, selectors_of, workload_of
 from ringfence.policy.routes import lint_routes
@@ -84,6 +85,7 @@ def load_documents(
     rules = _rules(parsed, names, findings)
     traffic = _traffic(parsed, names, findings)
     lint(names, rules, now, findings, federated)
+    lint_plaintext(names.workloads.values(), rules, now, findings)
     lint_routes(traffic.values(), rules, mesh.trust_domain, findings)
     if findings.failed:
         return Loaded(None, findings.in_order(), ())

@@ -41,7 +41,9 @@ def rule_meaning(rule: Rule, trust_domain: TrustDomain) -> dict[str, Any]:
         "http": sorted((_http(match) for match in rule.http), key=digest),
         "expires": int(rule.expires.timestamp() * 1_000_000) if rule.expires is not None else None,
     }
-    return said | ({"jwt": _plain(rule.token)} if rule.token is not None else {})
+    more = {"jwt": _plain(rule.token)} if rule.token is not None else {}
+    more |= {"plaintext": list(rule.plaintext)} if rule.plaintext is not None else {}
+    return said | more
 
 
 def spelled_destination(destination: Destination) -> str:
@@ -54,6 +56,12 @@ def _number(port: Port) -> int | list[int]:
     return [port.number, port.last] if port.last else port.number
 
 
+def _served(port: Port) -> list[Any]:
+    """A port that takes no plaintext means what it did before there was such a thing."""
+    said = [port.name, _number(port), port.socket, port.protocol.value]
+    return [*said, port.plaintext.meaning()] if port.plaintext is not None else said
+
+
 def workload_meaning(workload: Workload) -> dict[str, Any]:
     """Everything about a workload but where it was written."""
     return {
@@ -61,7 +69,7 @@ def workload_meaning(workload: Workload) -> dict[str, Any]:
         "role": workload.role,
         "match": _sets(workload.match),
         "launch": _sets(workload.launch),
-        "serves": sorted([p.name, _number(p), p.socket, p.protocol.value] for p in workload.serves),
+        "serves": sorted(_served(port) for port in workload.serves),
         "ttl": [workload.x509_ttl.total_seconds(), workload.jwt_ttl.total_seconds()],
         "dns": sorted(workload.dns_names),
     }

@@ -17,6 +17,7 @@ from ringfence.policy.paths import PathPattern
 from ringfence.policy.tokens import TokenIssuer, TokenMatch
 
 if TYPE_CHECKING:
+    from ringfence.policy.plaintext import Plaintext
     from ringfence.policy.traffic import Traffic
 
 # Names of the decisions that no rule makes; a rule's id always holds a slash, so they never clash.
@@ -91,6 +92,7 @@ class Port:
     protocol: Protocol
     socket: str = ""
     last: int = 0
+    plaintext: Plaintext | None = None  # while it also takes callers without mutual TLS
 
     @property
     def numbers(self) -> range:
@@ -178,6 +180,15 @@ class HttpMatch:
     headers: tuple[HeaderMatch, ...] = ()
 
 
+def within(cidrs: tuple[str, ...], address: str, *, unknown: bool) -> bool:
+    """Whether an IP address is in one of *cidrs*, or there are none; *unknown* where the address is empty."""
+    if not cidrs:
+        return True
+    if not address:
+        return unknown
+    return any(ip_address(address) in ip_network(cidr) for cidr in cidrs)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Callers: one identity, or (identity None) every workload of a namespace, or (both None) every one of the mesh.
@@ -192,11 +203,7 @@ class Source:
 
     def admits(self, address: str, *, unknown: bool) -> bool:
         """Whether they may call from that IP address; *unknown* where it is empty."""
-        if not self.cidrs:
-            return True
-        if not address:
-            return unknown
-        return any(ip_address(address) in ip_network(cidr) for cidr in self.cidrs)
+        return within(self.cidrs, address, unknown=unknown)
 
     def foreign(self, own: TrustDomain) -> TrustDomain | None:
         """The other trust domain that the callers are of; None for callers of *own*."""
@@ -229,6 +236,8 @@ class Rule:
     hash: str  # 12 hex digits
     origin: Origin = field(compare=False)
     token: TokenMatch | None = None  # what it asks of an end user's token, beside all else
+    # Where callers without an identity come from whom it means as well: anywhere where empty. None: it means none.
+    plaintext: tuple[str, ...] | None = None
 
     @property
     def id(self) -> str:

@@ -11,12 +11,13 @@ from cryptography.x509 import load_pem_x509_certificates
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.selectors import NAMES, NODE_KINDS, Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.policy.documents import MeshDocument, Serve, Ttl, WorkloadDocument
+from ringfence.policy.documents import MeshDocument, PlaintextRef, Serve, Ttl, WorkloadDocument
 from ringfence.policy.external_document import ExternalDocument, HostPort
 from ringfence.policy.findings import Findings, did_you_mean
 from ringfence.policy.forbidden import is_metadata, is_misspelt_address, metadata_below
-from ringfence.policy.model import Dynamic, External, ExternalPort, Mesh, Port, Protocol, Workload
+from ringfence.policy.model import Dynamic, External, ExternalPort, Mesh, Origin, Port, Protocol, Workload
 from ringfence.policy.parse import Parsed
+from ringfence.policy.plaintext import Plaintext
 from ringfence.policy.tree import Node
 
 DEFAULT_X509_TTL = timedelta(hours=1)
@@ -44,7 +45,7 @@ def workload_of(document: WorkloadDocument, parsed: Parsed, mesh: Mesh, findings
         role=spec.role,
         spiffe_id=SpiffeId(mesh.trust_domain, f"/ns/{metadata.namespace}/sa/{metadata.name}"),
         match=match,
-        serves=tuple(_port(one) for one in serves),
+        serves=tuple(_port(one, parsed.node.key_at("spec", "serves", i, "plaintext")) for i, one in enumerate(serves)),
         launch=launch,
         x509_ttl=spec.ttl.x509 or mesh.x509_ttl,
         jwt_ttl=spec.ttl.jwt or mesh.jwt_ttl,
@@ -53,9 +54,14 @@ def workload_of(document: WorkloadDocument, parsed: Parsed, mesh: Mesh, findings
     )
 
 
-def _port(serve: Serve) -> Port:
+def _port(serve: Serve, at: Origin) -> Port:
     first, last = serve.numbers
-    return Port(serve.name, first, Protocol(serve.protocol), serve.socket or "", last)
+    plaintext = _plaintext(serve.plaintext, at) if serve.plaintext is not None else None
+    return Port(serve.name, first, Protocol(serve.protocol), serve.socket or "", last, plaintext)
+
+
+def _plaintext(ref: PlaintextRef, at: Origin) -> Plaintext:
+    return Plaintext(ref.until, ref.owner, ref.reason, tuple(sorted(set(ref.sources or ()))), at)
 
 
 def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findings: Findings) -> External:
@@ -149,7 +155,8 @@ def _facts(port: Serve | HostPort) -> Iterator[tuple[str, str | int]]:
     if isinstance(port, HostPort):
         yield "port", port.port
         return
-    yield from (("port", number) for number in _port(port).numbers)
+    first, last = port.numbers
+    yield from (("port", number) for number in range(first, max(first, last) + 1) if number)
     if port.socket is not None:
         yield "socket", port.socket
 

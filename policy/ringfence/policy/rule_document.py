@@ -12,13 +12,17 @@ from ringfence.policy.token_document import JwtRef
 
 
 class SourceRef(Part):
-    """Callers: a workload, those of a namespace or of the mesh; an identity or everybody of another trust domain."""
+    """Callers: a workload, those of a namespace or of the mesh; an identity or everybody of another trust domain.
+
+    Or (plaintext) those without any identity, at a port that takes such callers for a while.
+    """
 
     workload: Name | None = None
     namespace: Name | None = None
     all: Literal[True] | None = None
     trust_domain: TrustDomainName | None = None
     id: SpiffeIdText | None = None
+    plaintext: Literal[True] | None = None
     cidrs: Annotated[list[Cidr], SOME] | None = None
 
     @model_validator(mode="after")
@@ -27,12 +31,13 @@ class SourceRef(Part):
             hint = "Write who calls as well, such as {workload: NAME, cidrs: [10.0.0.0/8]}"
             raise problem("RF1104", "an address is nobody's identity: it narrows a source and is none", hint)
         ours = self.workload is not None or self.namespace is not None
-        if sum((ours, bool(self.all), self.trust_domain is not None, self.id is not None)) != 1:
+        forms = (ours, bool(self.all), self.trust_domain is not None, self.id is not None, bool(self.plaintext))
+        if sum(forms) != 1:
             raise problem(
                 "RF1104",
-                "a source is a workload, a namespace, all, or callers of another trust domain",
+                "a source is a workload, a namespace, all, callers of another trust domain, or plaintext",
                 "Write {workload: NAME}, {workload: NAME, namespace: NS}, {namespace: NS}, {all: true},"
-                " {trustDomain: NAME} or {id: spiffe://NAME/PATH}",
+                " {trustDomain: NAME}, {id: spiffe://NAME/PATH} or {plaintext: true}",
             )
         return self
 
@@ -55,6 +60,9 @@ class RuleSpec(Part):
         if self.http is not None and self.grpc is not None:
             hint = "Write gRPC calls as http too, with method POST and path /package.Service/Method"
             raise problem("RF1104", "a rule has http or grpc", hint)
+        if self.jwt is not None and any(source.plaintext for source in self.sources):
+            hint = "Let plaintext callers in by a rule of their own, without jwt"
+            raise problem("RF1104", "whoever reads along in plaintext has the token as well", hint)
         return self
 
     @property

@@ -24,7 +24,8 @@ _HASH_DIGITS = 12
 def rule_of(document: AllowDocument | DenyDocument, parsed: Parsed, names: Names, findings: Findings) -> Rule:
     """The rule that *document* means; references that lead nowhere are noted and left out."""
     spec, resolving = document.spec, References(parsed, names, findings)
-    sources = {s for i, ref in enumerate(spec.sources) if (s := resolving.source(("spec", "from", i), ref)) is not None}
+    known = ((i, ref) for i, ref in enumerate(spec.sources) if not ref.plaintext)
+    sources = {s for i, ref in known if (s := resolving.source(("spec", "from", i), ref)) is not None}
     found = {
         d for i, ref in enumerate(spec.destinations) if (d := resolving.destination(("spec", "to", i), ref)) is not None
     }
@@ -43,6 +44,7 @@ def rule_of(document: AllowDocument | DenyDocument, parsed: Parsed, names: Names
         hash="",
         origin=parsed.origin,
         token=token_of(spec.jwt, resolving) if spec.jwt is not None else None,
+        plaintext=_plaintext(spec.sources),
     )
     return replace(rule, hash=digest(rule_meaning(rule, domain))[:_HASH_DIGITS])
 
@@ -53,10 +55,22 @@ def check_references(parsed: Parsed, names: Names, findings: Findings) -> None:
     spec = parsed.node.child("spec") or parsed.node
     for index, node in spec.items("from"):
         with suppress(ValidationError):  # noted when the document was parsed
-            resolving.source(("spec", "from", index), SourceRef.model_validate(node.plain()))
+            source = SourceRef.model_validate(node.plain())
+            if not source.plaintext:
+                resolving.source(("spec", "from", index), source)
     for index, node in spec.items("to"):
         with suppress(ValidationError):
             resolving.destination(("spec", "to", index), DestinationRef.model_validate(node.plain()))
+
+
+def _plaintext(refs: list[SourceRef]) -> tuple[str, ...] | None:
+    """Where the callers without an identity come from: anywhere, if one of the entries says so."""
+    named = [ref for ref in refs if ref.plaintext]
+    if not named:
+        return None
+    if any(ref.cidrs is None for ref in named):
+        return ()
+    return tuple(sorted({cidr for ref in named for cidr in ref.cidrs or ()}))
 
 
 def _http(refs: list[HttpRef]) -> tuple[HttpMatch, ...]:

@@ -41,6 +41,10 @@ ISSUER = test_tokens.ISSUER.lstrip()
 FOREIGN = rule("team-a/partner", "team-b/db", "team-a/web").replace(
     "{workload: db, namespace: team-b}", "{trustDomain: partner.example}"
 )
+PLAINTEXT = workload(
+    "team-a/web",
+    serves="[{name: http, port: 80, protocol: http, plaintext: {until: 2027-01-01T00:00:00Z, owner: o, reason: r}}]",
+)
 
 
 def intended(*documents: str) -> Intended:
@@ -90,6 +94,8 @@ def test_an_editor_changes_its_own_documents(after: list[str]) -> None:
         ([*BASE, workload("team-a/deployer")], "rights of its own"),
         ([*BASE, ISSUER], "TokenIssuer team-a/corp"),
         ([*BASE, FOREIGN], "callers of another trust domain"),
+        ([*BASE, FOREIGN.replace("trustDomain: partner.example", "plaintext: true")], "callers without an identity"),
+        ([PLAINTEXT, *BASE[1:]], "which takes callers without an identity"),
         ([*BASE, FOREIGN.replace("trustDomain: partner.example", "id: 'spiffe://partner.example/x'")], "another trust"),
     ],
 )

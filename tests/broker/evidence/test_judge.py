@@ -10,7 +10,8 @@ from ringfence.broker.evidence.judge import ModelBook, Question, header_line, ju
 from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.story import tell
 from ringfence.certs.errors import Kind, RingfenceError
-from tests.policy import test_tokens
+from ringfence.policy.model import Model
+from tests.policy import plain, test_tokens
 from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, model_of
 
 MODEL = model_of(MESH, TRAINER, REGISTRY, HUB, PULL)
@@ -210,3 +211,19 @@ def test_an_answer_says_where_a_route_would_send_the_request(
     else:
         assert found.attributes["route"].startswith(told)
         assert f"goes to      {told}" in tell(joined(found, ModelBook(model)))
+
+
+def test_a_caller_without_an_identity_is_asked_about_by_name() -> None:
+    """It is `plaintext`, and what would let it in is a rule that says so."""
+
+    def asked(model: Model, path: str) -> tuple[str, str, str]:
+        found = judge(model, Question("plaintext", "shared/registry", "http", "GET", path), NOW)
+        return found.source, found.rule, advise(model, found, NOW).get("nearest", "")
+
+    model = plain.model_of()
+    assert asked(model, "/ready") == ("plaintext", "shared/probe", "")
+    assert "if its paths covered /else beside /ready" in asked(model, "/else")[2]
+    nothing = model_of(MESH, TRAINER, plain.taking(), PULL)
+    source, rule, nearest = asked(nothing, "/models/team-a/x")
+    assert (source, rule) == ("plaintext", "default-deny")
+    assert nearest.endswith("if its from named plaintext callers")

@@ -85,6 +85,13 @@ def test_nothing_that_a_proxy_writes_breaks_the_reader(changes: dict[str, str]) 
         assert WEB in {found.destination, found.source}
 
 
+def test_a_caller_in_plaintext_is_named_so() -> None:
+    """Whatever stands where its certificate would: it had none."""
+    (found,) = records_of(export(denied_request(**{envoy.PLAINTEXT: "true", envoy.PEER: CLIENT})), REPORTER)
+
+    assert (found.source, found.attributes["plaintext"]) == ("plaintext", "true")
+
+
 def test_spans_keep_our_attributes_only() -> None:
     """Envoy writes twenty more that nobody asks for here."""
     span = Span(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from ringfence.policy.scope import upstreams_of
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
 from tests.broker.fleet.world import MESH, NOW, PULL, model
-from tests.policy import test_tokens
+from tests.policy import plain, test_tokens
 
 WIDE = """
 ---
@@ -174,6 +174,17 @@ def test_an_expired_rule_makes_another_scope(key: str) -> None:
     assert after.next_expiry() is None
     assert before.of(key) != after.of(key)
     assert before.of("team-b/notebook") == after.of("team-b/notebook")
+
+
+def test_plaintext_that_has_ended_makes_another_scope() -> None:
+    """At its end, and not before, of the proxy at that port alone."""
+    now = plain.model_of()
+    end = datetime.fromisoformat(plain.UNTIL)
+    first, before, after = (Scopes(now, at) for at in (NOW, end - timedelta(seconds=1), end))
+
+    assert (first.next_expiry(), after.next_expiry()) == (end, None)
+    assert first.of("shared/registry") == before.of("shared/registry") != after.of("shared/registry")
+    assert before.of("team-a/trainer") == after.of("team-a/trainer")
 
 
 def test_an_unknown_workload_has_no_scope() -> None:

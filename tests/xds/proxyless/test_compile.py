@@ -17,7 +17,7 @@ from ringfence.xds.proxyless.losses import losses
 from ringfence.xds.proxyless.names import listener_name, served_by
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from tests.policy import intent
+from tests.policy import intent, plain
 from tests.policy.intent import NOW
 from tests.xds.intent import INTENT, model_of
 from tests.xds.proxyless.reader import Call, allowed
@@ -180,6 +180,19 @@ def test_what_needs_a_proxy_is_said():
         "registry.shared/db: postgres needs a proxy to be reached",
         "registry.shared/http: http needs a proxy to be reached",
     ]
+
+
+def test_plaintext_needs_a_proxy():
+    """A library takes nobody without mutual TLS, and a rule for such callers names nobody to it: it is said."""
+    taken = f"plaintext: {{until: {plain.UNTIL}, {plain.OWNED}}}"
+    text = INTENT.replace("protocol: grpc}", f"protocol: grpc, {taken}}}") + plain.PROBE.replace(
+        "port: http", "port: rpc"
+    )
+    model = intent.model_of(text.replace(plain.PROBE.splitlines()[1], "---\nkind: Allow"))
+    said = [str(one) for one in losses(model, model.workloads["shared/registry"], NOW)]
+    assert "rpc: callers without mutual TLS are refused: plaintext needs a proxy" in said
+    made = compile_snapshot(model, model.workloads["shared/registry"], SERVER, ENDPOINTS, now=NOW)
+    assert "shared/probe" not in str([held(made, ROUTE, name) for name in made.named(ROUTE)])
 
 
 def test_equal_intent_is_equal_bytes_and_a_proxy_is_given_none_of_it():

@@ -54,8 +54,13 @@ def compile_snapshot(
 
 
 def next_expiry(model: Model, now: datetime) -> datetime | None:
-    """When the next rule or revoked certificate ends, so that snapshots change without intent; None for never."""
+    """When the next rule, plaintext or revoked certificate ends, so that snapshots change without intent.
+
+    None for never.
+    """
     ends = [each.ends for each in model.revoked.values()] + [rule.expires for rule in model.rules]
+    ports = (port for workload in model.workloads.values() for port in workload.serves)
+    ends += [port.plaintext.until for port in ports if port.plaintext is not None]
     return min((end for end in ends if end is not None and end > now), default=None)
 
 

@@ -25,6 +25,7 @@ CODE = "ringfence.code"  # HTTP status
 DETAILS = "ringfence.details"  # Envoy's RESPONSE_CODE_DETAILS or CONNECTION_TERMINATION_DETAILS
 FLAGS = "ringfence.flags"  # Envoy's RESPONSE_FLAGS
 PEER = "ringfence.peer"  # URI SANs of the caller's certificate, joined by commas
+PLAINTEXT = "ringfence.plaintext"  # "true" where the caller came without mutual TLS to a port that takes such callers
 PEER_ADDRESS = "ringfence.peer.address"
 LOCAL_ADDRESS = "ringfence.local.address"  # the proxy's own end of the connection; told to the agent alone
 PEER_SERIAL = "ringfence.peer.serial"

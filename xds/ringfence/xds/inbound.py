@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
+from ringfence.policy.plaintext import taken_at
 from ringfence.policy.traffic import Traffic
-from ringfence.xds import codec, decision, http, limits, predicates, ranges, rbac, revoked, tcp, tokens
+from ringfence.xds import codec, decision, http, limits, plaintext, predicates, ranges, rbac, revoked, tcp, tokens
 from ringfence.xds.instance import Address, Instance
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import server_tls
@@ -31,16 +32,25 @@ def inbound(
         where = f"inbound/{port.name}"
         rules = rbac.PortRules.at(model, Destination(workload.key, port.name), now)
         drained = revoked.drained_by(rules.revoked, model.tainted)
+        taken = taken_at(port, now)
+        plain: list[dict[str, Any]] = []
         yield _application(port, instance.socket_dir)
         if port.protocol.is_http:
             yield from rbac.request_policies(where, rules)
             yield http.one_route(where, application_name(port))
             traffic = model.traffic.get(Destination(workload.key, port.name))
             yield from limits.policies(where, traffic)
+            own, unproven = plaintext.name(where), limits.in_plaintext(traffic)
+            if taken is not None:
+                yield from (*rbac.plaintext_policies(own, rules), *limits.policies(own, unproven))
+                plain = [_plain_requests(where, unproven, reporter)]
             issuers = tokens.issuers_of(model, rules.every)
             verifying = [tokens.place(where)] if issuers else []
             filters = [_requests(where, traffic, reporter, verifying)]
             needs = [*http.needs(where), *limits.needs(where, traffic)]
+            if taken is not None:
+                needs += ((EXTENSION_CONFIG, name) for name in http.policy_names(own))
+                needs += limits.needs(own, unproven)
             if issuers:
                 yield tokens.verifier(where, issuers)
                 needs.append((EXTENSION_CONFIG, tokens.filter_name(where)))
@@ -51,36 +61,43 @@ def inbound(
             place = rbac.discovered_connection_filters if spared else rbac.connection_filters
             filters = [*place(where, rules), proxy]
             needs = []
+            if taken is not None:
+                plain = _plain_connections(where, application_name(port), rules, reporter)
             if spared:
                 yield rbac.connection_policy(where, rules)
                 needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
                 drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
-        listener = _listener(where, address, workload, port, reporter, {"filters": filters, **drained})
-        yield codec.resource(where, listener, needs)
+        chain = _chain(where, workload, port, {"filters": filters, **drained})
+        served = plaintext.chains(where, chain, taken, plain)
+        yield codec.resource(where, _listener(where, address, port, reporter, served), needs)
 
 
-def _listener(
-    where: str, address: Address, workload: Workload, port: Port, reporter: Reporter, chain: dict[str, Any]
-) -> Any:
-    """Mutual TLS on *address*; *chain* has the filters, and what makes connections end when it changes."""
-    chain |= {
+def _chain(where: str, workload: Workload, port: Port, chain: dict[str, Any]) -> dict[str, Any]:
+    """The chain of the mesh: mutual TLS; *chain* has the filters, and what makes connections end when it changes."""
+    if port.last:
+        chain["filter_chain_match"] = ranges.only_declared(port)
+    return chain | {
+        "name": where,
         "filters": [_remembered(port), *chain["filters"]],
         "transport_socket": server_tls(workload.spiffe_id, _alpn(port.protocol)),
+        "transport_socket_connect_timeout": timedelta(seconds=10),
     }
-    inspecting: list[dict[str, Any]] = []
+
+
+def _listener(where: str, address: Address, port: Port, reporter: Reporter, served: dict[str, Any]) -> Any:
+    """A listener on *address*; *served* has its chains."""
     if port.last:
-        chain["filter_chain_match"], inspecting = ranges.only_declared(port)
+        served["listener_filters"] = [ranges.inspector()]
     return codec.build(
         _LISTENER,
         name=where,
         address=socket_address(address),
         # Envoy's default would let any process of the same user bind the port too, and take half of the callers.
         enable_reuse_port={"value": False},
-        filter_chains=[{"name": where, "transport_socket_connect_timeout": timedelta(seconds=10), **chain}],
         access_log=[reporter.handshakes(where)],
-        listener_filters=inspecting,
         traffic_direction="INBOUND",
         stat_prefix=where,
+        **served,
     )
 
 
@@ -123,6 +140,27 @@ def _requests(
         local_reply_config=http.tells_unsent(),
         upgrade_configs=http.UPGRADES,
     )
+
+
+def _plain_requests(where: str, traffic: Traffic | None, reporter: Reporter) -> dict[str, Any]:
+    """The same for callers without an identity: no certificate to guard, and no header that could name anybody."""
+    own = plaintext.name(where)
+    return http.manager(
+        where,
+        filters=[rbac.path_filter(), *http.policy_filters(own), *limits.places(own, traffic)],
+        access_log=reporter.requests(decision.POINT_HTTP, where, plaintext=True),
+        tracing=reporter.tracing(where),
+        forward_client_cert_details="SANITIZE",
+        local_reply_config=http.tells_unsent(),
+        upgrade_configs=http.UPGRADES,
+        stat_prefix=own,
+    )
+
+
+def _plain_connections(where: str, cluster: str, rules: rbac.PortRules, reporter: Reporter) -> list[dict[str, Any]]:
+    own = plaintext.name(where)
+    log = reporter.connections(decision.POINT_TCP, where, plaintext=True)
+    return [*rbac.plaintext_filters(own, rules), tcp.proxy(own, cluster, log, wait_for_data=True)]
 
 
 def _application(port: Port, socket_dir: str) -> tuple[str, Resource]:

@@ -7,6 +7,7 @@ own limits stand in front of those for all, so that who exceeds his own takes no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -24,6 +25,13 @@ _EXPRESSION = "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
 _CALLER = "connection.uri_san_peer_certificate"
 _BUCKETS = 10_000  # callers that a limit tells apart at once; the one not heard of for longest begins anew
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+
+
+def in_plaintext(traffic: Traffic | None) -> Traffic | None:
+    """The same limits for callers without an identity: to each limit they are one caller all together."""
+    if traffic is None:
+        return None
+    return replace(traffic, rate_limits=tuple(replace(limit, by_caller=False) for limit in traffic.rate_limits))
 
 
 def places(where: str, traffic: Traffic | None) -> list[Fields]:

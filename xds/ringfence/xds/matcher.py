@@ -118,14 +118,20 @@ def _meant(rule: Rule, source: Source, before: _Meant | None) -> _Meant:
 def _first_meant(some: Sequence[_Meant], conditions: Conditions) -> Fields:
     where = {rule.id: cidrs for rule, cidrs in some}
 
-    def asked(rule: Rule) -> Sequence[Fields]:
-        wanted, cidrs = conditions(rule), where[rule.id]
-        if not cidrs:
-            return wanted
-        here = predicates.comes_from(cidrs)
-        return tuple({"and_matcher": {"predicate": [here, one]}} for one in wanted) or (here,)
+    return first_of([rule for rule, _ in some], lambda rule: _narrowed(conditions(rule), where[rule.id]))
 
-    return first_of([rule for rule, _ in some], asked)
+
+def _narrowed(wanted: Sequence[Fields], cidrs: Sequence[str]) -> Sequence[Fields]:
+    """Alternatives, each from there only where *cidrs* say from where."""
+    if not cidrs:
+        return wanted
+    here = predicates.comes_from(cidrs)
+    return tuple({"and_matcher": {"predicate": [here, one]}} for one in wanted) or (here,)
+
+
+def in_plaintext(conditions: Conditions) -> Conditions:
+    """The same conditions for callers without an identity, who come from where the rule takes such callers."""
+    return lambda rule: _narrowed(conditions(rule), rule.plaintext or ())
 
 
 def _refused(caller: RevokedCaller, rules: Fields | None) -> Fields:

@@ -36,10 +36,14 @@ def more_addresses(host: str, port: Port) -> list[Fields]:
     ]
 
 
-def only_declared(port: Port) -> tuple[Fields, list[Fields]]:
-    """Which connections the called side's filter chain takes, and the listener filter that finds it out."""
-    match = {"server_names": [str(number) for number in port.numbers]}
-    return match, [codec.extension("envoy.filters.listener.tls_inspector", _INSPECTOR)]
+def only_declared(port: Port) -> Fields:
+    """Which connections the called side's filter chain takes."""
+    return {"server_names": [str(number) for number in port.numbers]}
+
+
+def inspector() -> Fields:
+    """The listener filter that finds it out."""
+    return codec.extension("envoy.filters.listener.tls_inspector", _INSPECTOR)
 
 
 def wanted() -> Fields:

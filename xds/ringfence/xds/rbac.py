@@ -79,6 +79,10 @@ class PortRules:
             revoked,
         )
 
+    def in_plaintext(self) -> PortRules:
+        """Those that mean callers without an identity. Nobody among them can be revoked."""
+        return PortRules.of(self.trust_domain, (rule for rule in self.every if rule.plaintext is not None))
+
     @property
     def every(self) -> tuple[Rule, ...]:
         """All of them."""
@@ -112,6 +116,20 @@ def request_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]
     deny = judged(DENY, denied, tree(rules.shadow_deny, _NO_DENY) if rules.shadow_deny else None)
     shadow_allow = tree(rules.shadow_allow, _DEFAULT_DENY) if rules.shadow_allow else None
     allow = judged(ALLOW, tree(rules.allow, _DEFAULT_DENY), shadow_allow)
+    return [policy_resource(deny_name(where), deny), policy_resource(allow_name(where), allow)]
+
+
+def plaintext_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]:
+    """The same for a chain of callers without an identity: of *rules* only those that say they mean them."""
+    plain, asked = rules.in_plaintext(), matcher.in_plaintext(matcher.on_requests)
+
+    def tree(some: tuple[Rule, ...], otherwise: predicates.Fields) -> predicates.Fields:
+        return matcher.sequence(some, asked, otherwise)
+
+    shadow_deny = tree(plain.shadow_deny, _NO_DENY) if plain.shadow_deny else None
+    shadow_allow = tree(plain.shadow_allow, _DEFAULT_DENY) if plain.shadow_allow else None
+    deny = judged(DENY, tree(plain.deny, _NO_DENY), shadow_deny)
+    allow = judged(ALLOW, tree(plain.allow, _DEFAULT_DENY), shadow_allow)
     return [policy_resource(deny_name(where), deny), policy_resource(allow_name(where), allow)]
 
 
@@ -200,6 +218,22 @@ def _shadow_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
             shadow = matcher.as_matcher(_connection_tree(rules, some, otherwise, deny=False))
             filters.append(_network(prefix, where, shadow_matcher=shadow))
     return filters
+
+
+def plaintext_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
+    """The same for a chain of callers without an identity, by the rules that say they mean them."""
+    plain, asked = rules.in_plaintext(), matcher.in_plaintext(matcher.on_connections)
+    filters = []
+    for prefix, some, otherwise in (
+        (SHADOW + DENY, plain.shadow_deny, _NO_DENY),
+        (SHADOW + ALLOW, plain.shadow_allow, _DEFAULT_DENY),
+    ):
+        if some:
+            shadow = matcher.as_matcher(matcher.sequence(some, asked, otherwise))
+            filters.append(_network(prefix, where, shadow_matcher=shadow))
+    allow = matcher.sequence(plain.allow, asked, _DEFAULT_DENY)
+    enforced = matcher.as_matcher(matcher.sequence(plain.deny, asked, matcher.then(allow)))
+    return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
 
 
 def constant_filters(where: str, rules: PortRules, asked: Asked = _anybody) -> list[dict[str, Any]]:

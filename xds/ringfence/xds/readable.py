@@ -75,7 +75,8 @@ def addresses(assignment: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _listener(values: Mapping[str, Any]) -> str:
     at = _address(values.get("address", {}))
-    return f"{at}, {len(values.get('filter_chains', []))} filter chains"
+    chains = len(values.get("filter_chains", [])) + ("default_filter_chain" in values)
+    return f"{at}, {chains} filter chains"
 
 
 def _cluster(values: Mapping[str, Any]) -> str:

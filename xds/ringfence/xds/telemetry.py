@@ -61,6 +61,7 @@ _QUESTION = {  # of the DNS filter's own (DnsFilterConfig.access_log)
     decision.DNS_TYPE: "%QUERY_TYPE%",
     decision.DNS_CODE: "%RESPONSE_CODE%",
 }
+_PLAIN = {decision.PLAINTEXT: "true"}
 _HANDSHAKE = {decision.TLS_FAILURE: "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"}
 _FLUSH = timedelta(milliseconds=50)
 _ANY_FLAG: dict[str, Any] = {"response_flag_filter": {}}
@@ -78,19 +79,24 @@ class Reporter:
             decision.NODE: node_id,
         }
 
-    def requests(self, point: str, listener: str) -> dict[str, Any]:
-        """The access log of a connection manager: one record a request."""
-        return self._log(point, listener, _CALLER | _UPSTREAM | _REQUEST)
+    def requests(self, point: str, listener: str, *, plaintext: bool = False) -> dict[str, Any]:
+        """The access log of a connection manager: one record a request.
+
+        *plaintext*: of callers without mutual TLS.
+        """
+        return self._log(point, listener, _CALLER | _UPSTREAM | _REQUEST | (_PLAIN if plaintext else {}))
 
     def failures(self, listener: str) -> dict[str, Any]:
         """The access log of an outbound connection manager: only what failed on our side."""
         log = self._log(decision.POINT_OUTBOUND, listener, _CALLER | _UPSTREAM | _REQUEST)
         return log | {"filter": _ANY_FLAG}
 
-    def connections(self, point: str, listener: str, *, ranged: bool = False) -> dict[str, Any]:
+    def connections(
+        self, point: str, listener: str, *, ranged: bool = False, plaintext: bool = False
+    ) -> dict[str, Any]:
         """The access log of a TCP proxy: when a connection is up, and at the end of one denied or failed.
 
-        *ranged*: with the port number of a range that was dialled.
+        *ranged*: with the port number of a range that was dialled. *plaintext*: of callers without mutual TLS.
         """
         denied = {
             "filter": "envoy.filters.network.rbac",
@@ -102,7 +108,8 @@ class Reporter:
             {"metadata_filter": {"matcher": denied, "match_if_key_not_found": {"value": False}}},
             _ANY_FLAG,
         ]
-        log = self._log(point, listener, _CALLER | _UPSTREAM | _CONNECTION | (_DIALLED if ranged else {}))
+        more = (_DIALLED if ranged else {}) | (_PLAIN if plaintext else {})
+        log = self._log(point, listener, _CALLER | _UPSTREAM | _CONNECTION | more)
         return log | {"filter": {"or_filter": {"filters": wanted}}}
 
     def opened(self, listener: str) -> dict[str, Any]:

@@ -62,10 +62,15 @@ class IntentPermit:
             # 5. And who trusts another trust domain, for the one that federates.
             if any(source.foreign(side.model.mesh.trust_domain) for source in rule.sources):
                 raise denied(self.caller, f"speak in {document} of callers of another trust domain", Role.ADMIN)
-        # 6. A workload gets no name that has rights of its own, and no host's name that is another's.
+            # 6. And who lets in callers that prove nothing, for the one that answers for the mesh.
+            if rule.plaintext is not None:
+                raise denied(self.caller, f"speak in {document} of callers without an identity", Role.ADMIN)
+        # 7. A workload gets no name that has rights of its own, no host's name that is another's, and no such callers.
         workload = side.model.workloads.get(document.key) if document.kind == "Workload" else None
         if workload is not None:
             self._check_names(document, workload, held)
+            if any(port.plaintext is not None for port in workload.serves):
+                raise denied(self.caller, f"change {document}, which takes callers without an identity", Role.ADMIN)
 
     def _check_names(self, document: LoadedDocument, workload: Workload, held: Sequence[str]) -> None:
         if overlaps(workload.spiffe_id.path, held):

@@ -63,7 +63,8 @@ def check(
 ) -> int:
     """May SRC call DST? Ends with 0 when it may and with 3 when it may not.
 
-    SRC and DST are SPIFFE IDs or NAMESPACE/NAME; DST may be a host outside.
+    SRC and DST are SPIFFE IDs or NAMESPACE/NAME; DST may be a host outside, and SRC `plaintext`: a caller without
+    mutual TLS.
     """
     from ringfence.admin.v1 import admin_pb2
 

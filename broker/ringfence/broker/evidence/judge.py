@@ -18,6 +18,7 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.headers import Headers
 from ringfence.policy.model import External, Model, Workload
+from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.policy.tokens import NONE, Tokens
 from ringfence.policy.wildcard import owner
 
@@ -28,7 +29,10 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May *source* call *destination*? Names are SPIFFE IDs, NAMESPACE/NAME or, for a destination, a host outside."""
+    """May *source* call *destination*? Names are SPIFFE IDs, NAMESPACE/NAME or, for a destination, a host outside.
+
+    The source `plaintext` is whoever calls without mutual TLS.
+    """
 
     source: str
     destination: str
@@ -71,6 +75,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         headers=question.headers,
         tokens=question.tokens,
         address=_ip(question.address),
+        plaintext=source is None,
     )
     verdict = evaluate(model, request)
     rule, _, rule_hash = verdict.policy_id.partition("@")
@@ -79,7 +84,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         allowed=verdict.allowed,
         rule=rule,
         rule_hash=rule_hash,
-        source=str(source),
+        source=str(source or PLAINTEXT),
         destination=destination.host if isinstance(destination, External) else str(destination.spiffe_id),
         point=MODEL,
         time_ns=int(now.timestamp() * _NANOSECONDS),
@@ -128,7 +133,9 @@ def _shown(question: Question) -> dict[str, str]:
     return {name: text for name, text in shown.items() if text}
 
 
-def _source(model: Model, name: str) -> SpiffeId:
+def _source(model: Model, name: str) -> SpiffeId | None:
+    if name == PLAINTEXT:
+        return None
     if name.startswith("spiffe://"):
         return SpiffeId.parse(name)
     return _workload(model, name).spiffe_id

@@ -15,7 +15,8 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import in_force
 from ringfence.policy.headers import Headers
-from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule
+from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule, within
+from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
 from ringfence.policy.traffic import RATE_LIMITED
@@ -44,6 +45,7 @@ class Denied:
     headers: Headers = ()  # these two are empty where they are not known: proxies do not report them
     tokens: Tokens = field(default_factory=lambda: NONE)
     address: str = ""  # empty where it is not known
+    plaintext: bool = False  # without a source: it came without mutual TLS to a port that takes that
 
 
 def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
@@ -68,7 +70,17 @@ def _denied_of(model: Model, record: Record) -> Denied | None:
         port = name if kind == "inbound" else name.rpartition("/")[2]
     headers = tuple(map(header_line, record.attributes.get(HEADERS, "").splitlines()))
     tokens = dict(map(token_shown, record.attributes.get(TOKENS, "").splitlines()))
-    return Denied(_identity(record.source), key, port, record.method, record.path, headers, tokens, _address_of(record))
+    return Denied(
+        _identity(record.source),
+        key,
+        port,
+        record.method,
+        record.path,
+        headers,
+        tokens,
+        _address_of(record),
+        record.source == PLAINTEXT,
+    )
 
 
 def _address_of(record: Record) -> str:
@@ -108,7 +120,9 @@ def _key(model: Model, destination: str) -> str | None:
 
 
 def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[str]:
-    if denied.source is None or narrowest(rule, denied.source, model.mesh.trust_domain) is None:
+    if denied.plaintext:
+        yield from _lacks_plaintext(rule, denied.address)
+    elif denied.source is None or narrowest(rule, denied.source, model.mesh.trust_domain) is None:
         yield f"its from named {denied.source or 'the caller'}"
     elif narrowest_from(rule, denied.source, model.mesh.trust_domain, denied.address) is None:
         yield f"it came from {' or '.join(sorted({cidr for source in rule.sources for cidr in source.cidrs}))}"
@@ -122,6 +136,13 @@ def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[
         yield f"it had {rule.token}"
     if rule.http and denied.method:
         yield from min((tuple(_http_lacks(match, denied)) for match in rule.http), key=len)
+
+
+def _lacks_plaintext(rule: Rule, address: str) -> Iterator[str]:
+    if rule.plaintext is None:
+        yield "its from named plaintext callers"
+    elif not within(rule.plaintext, address, unknown=False):
+        yield f"it came from {' or '.join(rule.plaintext)}"
 
 
 def _http_lacks(match: HttpMatch, denied: Denied) -> Iterator[str]:

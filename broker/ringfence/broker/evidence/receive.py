@@ -8,6 +8,7 @@ from typing import Any
 from ringfence.broker.evidence.record import INBOUND, Record
 from ringfence.broker.telemetry.spans import EndedSpan
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.xds import decision as envoy
 
 # What is kept beside the fields of a record, by its short name; anything else that a sender adds is not.
@@ -17,6 +18,7 @@ _KEPT = {
     envoy.FLAGS: "flags",
     envoy.PEER_ADDRESS: "peer.address",
     envoy.PEER_SERIAL: "peer.serial",
+    envoy.PLAINTEXT: PLAINTEXT,
     envoy.TLS_FAILURE: "tls.failure",
     envoy.UPSTREAM_CLUSTER: "upstream.cluster",
     envoy.UPSTREAM_FAILURE: "upstream.failure",
@@ -65,7 +67,7 @@ def _record(log: Any, logged: Mapping[str, str], reporter: str, node: str) -> Re
     if decided is None:
         return None
     rule, _, rule_hash = decided.policy_id.partition("@")
-    caller = logged.get(envoy.PEER) or logged.get(envoy.PEER_ADDRESS, "")
+    caller = PLAINTEXT if envoy.PLAINTEXT in logged else logged.get(envoy.PEER) or logged.get(envoy.PEER_ADDRESS, "")
     kept = {short: logged[name] for name, short in _KEPT.items() if name in logged}
     return Record(
         id=_id(log, logged, point),

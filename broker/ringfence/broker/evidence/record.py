@@ -18,7 +18,7 @@ class Record:
     allowed: bool
     rule: str  # a rule's id or a named default
     rule_hash: str
-    source: str  # SPIFFE ID, or the peer's address where there is none
+    source: str  # SPIFFE ID, or where there is none `plaintext` or the peer's address
     destination: str  # SPIFFE ID, or the host of an external
     point: str
     time_ns: int

@@ -29,7 +29,7 @@ class Scope:
     upstreams: tuple[Upstream, ...]
     routed: tuple[Destination, ...]  # ports that routes of the upstreams lead to beside
     parts: tuple[object, ...]
-    expired: frozenset[str]  # ids of its rules that no longer hold, and who is not revoked any more
+    expired: frozenset[str]  # ids of its rules that no longer hold, who is not revoked any more, and ended plaintext
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Scopes:
         return self._made[key].scope
 
     def next_expiry(self) -> datetime | None:
-        """When the next rule ends."""
+        """When the next rule, plaintext or revoked certificate ends."""
         return next_expiry(self.model, self._now)
 
     def _make(self, workload: Workload) -> _Made:
@@ -129,6 +129,8 @@ class Scopes:
         )
         expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
         expired |= {name for name, caller in revoked.items() if not caller.in_force(self._now)}
+        plain = ((port.name, port.plaintext) for port in workload.serves if port.plaintext is not None)
+        expired |= {f"plaintext at {name}" for name, taken in plain if not taken.in_force(self._now)}
         parts = (self.model.mesh, workloads, externals, ordered, revoked, self.model.tainted, traffic, issuers)
         upstreams = upstreams_of(part, workload)
         scope = Scope(workload, part, upstreams, routed(part, upstreams), parts, expired)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ringfence.policy.model import Destination, Effect, Mode, Model, Protocol, Rule, Workload
+from ringfence.policy.plaintext import taken_at
 from ringfence.policy.scope import upstreams_of
 from ringfence.xds.proxyless.requests import unsayable
 from ringfence.xds.rbac import PortRules
@@ -36,6 +37,8 @@ def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]
             yield Loss(port.name, f"{port.protocol.value} needs a proxy to be served")
             continue
         yield from _of_traffic(model, Destination(workload.key, port.name))
+        if taken_at(port, now) is not None:
+            yield Loss(port.name, "callers without mutual TLS are refused: plaintext needs a proxy")
         here = PortRules.at(model, Destination(workload.key, port.name), now)
         for rule in (*here.deny, *here.allow, *here.shadow_deny, *here.shadow_allow):
             yield from _of_rule(rule)
