@@ -22,12 +22,20 @@ _PATIENCE = 40.0  # seconds for one call
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only
-    """Answers every method with who called; one whose name ends in `Watch` streams until the caller has gone."""
+    """Answers every method with who called; one whose name ends in `Watch` streams until the caller has gone.
+
+    One whose name ends in `Where` is answered with *place*.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place.encode()
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler, by bytes."""
         if handler_call_details.method.endswith("/Watch"):
             return grpc.unary_stream_rpc_method_handler(_watch)
+        if handler_call_details.method.endswith("/Where"):
+            return grpc.unary_unary_rpc_method_handler(lambda _request, _context: self._place)
         return grpc.unary_unary_rpc_method_handler(_who)
 
 
@@ -55,7 +63,7 @@ class Program:
         """A server on ADDRESS:PORT by xDS; what falls back, where xDS brings no certificates, serves nobody or all."""
         options = [("grpc.experimental.server_config_change_drain_grace_time_ms", drain_ms)]
         pool = ThreadPoolExecutor(8)
-        server = grpc.server(pool, handlers=[Service()], xds=True, options=options)
+        server = grpc.server(pool, handlers=[Service(at)], xds=True, options=options)
         nobody = grpc.ssl_server_credentials([(b"", b"")])
         fallback = grpc.insecure_server_credentials() if insecure else nobody
         server.add_secure_port(at, grpc.xds_server_credentials(fallback))

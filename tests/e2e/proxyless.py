@@ -14,6 +14,7 @@ from ringfence.broker.run.grpc_bootstrap import BUNDLE_MAP, BY_BUNDLE_MAP, Boots
 from ringfence.broker.run.plan import Who
 from ringfence.certs.bundle_map import write_map, x509_only
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.xds.locality import NOWHERE, Locality
 from tests.e2e.identities import Identity
 from tests.e2e.mesh import Mesh
 
@@ -44,6 +45,11 @@ class Library:
         """The code of a call by a target of the mesh."""
         return (await self.do("call", target=f"xds:///{target}", path=path)).partition(" ")[0]
 
+    async def kill(self) -> None:
+        """End it without a word to anybody."""
+        self._process.kill()
+        await self._process.wait()
+
 
 def install(folder: Path, identity: Identity, bundle: bytes, bundle_map: bytes) -> None:
     """Put certificate, key and bundle where a bootstrap names them, all at once, as `svid write` does."""
@@ -63,6 +69,7 @@ async def library(
     node: str = "1",
     identity: Identity | None = None,
     environment: Mapping[str, str] = BY_BUNDLE_MAP,
+    locality: Locality = NOWHERE,
 ) -> Library:
     """A process of a workload that knows the mesh, and has called and served nothing yet."""
     who = Who(*key.split("/"))
@@ -71,7 +78,8 @@ async def library(
     await asyncio.to_thread(folder.mkdir, mode=0o700)
     bundle = mesh.domain.authority.bundle(1)
     install(folder, identity or mesh.domain.issue(spiffe_id), bundle.x509_pem(), write_map([x509_only(bundle)]))
-    made = Bootstrap([f"127.0.0.1:{mesh.port}"], f"{key}/{node}", folder, str(spiffe_id), inbound or {})
+    server, node_id = f"127.0.0.1:{mesh.port}", f"{key}/{node}"
+    made = Bootstrap([server], node_id, folder, str(spiffe_id), inbound or {}, locality=locality)
     await asyncio.to_thread((folder / "grpc.json").write_text, made.text())
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

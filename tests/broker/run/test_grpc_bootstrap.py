@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ringfence.broker.cli.grpc_bootstrap import command
 from ringfence.broker.run.grpc_bootstrap import Bootstrap, node_of_host, parse_serve
 from ringfence.broker.run.library import needing_a_proxy, plan_library
 from ringfence.broker.run.plan import Launch, Who
@@ -115,3 +117,12 @@ def test_a_librarys_node_says_where_it_runs():
     made = json.loads(Bootstrap(["a:1"], "n", FILES, locality=Locality("", "eu-1")).text())
     assert made["node"]["locality"] == {"zone": "eu-1"}
     assert "locality" not in json.loads(Bootstrap(["a:1"], "n", FILES).text())["node"]
+
+
+def test_the_command_is_told_where_the_process_runs():
+    """By its flags; a place that is none is refused."""
+    asked = ["--server", "a:1", "--dir", "/run/svid", "--region", "eu", "--zone"]
+    told = CliRunner().invoke(command, [*asked, "eu-1"], catch_exceptions=False)
+    assert json.loads(told.stdout)["node"]["locality"] == {"region": "eu", "zone": "eu-1"}
+    with pytest.raises(RingfenceError):
+        CliRunner().invoke(command, [*asked, "eu 1"], catch_exceptions=False)

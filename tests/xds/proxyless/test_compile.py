@@ -13,6 +13,7 @@ from ringfence.policy.revoked import with_revoked
 from ringfence.xds import codec
 from ringfence.xds.compile import compile_snapshot, next_expiry
 from ringfence.xds.instance import Endpoint, Instance
+from ringfence.xds.locality import Locality
 from ringfence.xds.proxyless.losses import losses
 from ringfence.xds.proxyless.names import listener_name, served_by
 from ringfence.xds.snapshot import Snapshot
@@ -146,7 +147,7 @@ def test_a_client_dials_by_name_and_demands_exactly_the_identity():
     assert not tls.validation_context.match_typed_subject_alt_names
     (everywhere,) = held(made, ENDPOINT, where).endpoints
     assert everywhere.HasField("locality")
-    assert everywhere.load_balancing_weight.value == 1
+    assert everywhere.load_balancing_weight.value == 2
     hosts = [e.endpoint.address.socket_address.address for e in everywhere.lb_endpoints]
     assert hosts == ["10.0.0.1", "10.0.0.2"]
 
@@ -214,3 +215,48 @@ spec: {to: {workload: registry, port: rpc}, timeout: 5s}
     for key in ("shared/registry", "team-a/trainer"):
         said = [str(one) for one in losses(model, model.workloads[key], NOW)]
         assert "shared/slowly: Traffic of shared/registry/rpc is followed by proxies only" in said
+
+
+NEAR = (
+    NEVER_ENDING
+    + """
+---
+kind: Traffic
+metadata: {name: near, namespace: shared}
+spec: {to: {workload: registry, port: rpc}, zones: {preferLocal: true}}
+"""
+)
+PLACES = (
+    ("10.0.0.1", "eu", "eu-1"),
+    ("10.0.0.2", "eu", "eu-2"),
+    ("10.0.0.3", "us", "us-1"),
+    ("10.0.0.4", "eu", "eu-1"),
+)
+
+
+def zones_of(text: str) -> list[tuple[int, str, int, int]]:
+    """Priority, zone, weight and number of endpoints of each place, for a client in eu-1."""
+    model = model_of(text)
+    endpoints = {("shared/registry", "rpc"): tuple(Endpoint(host, 1, Locality(*where)) for host, *where in PLACES)}
+    client = replace(CLIENT, locality=Locality("eu", "eu-1"))
+    made = compile_snapshot(model, model.workloads["team-a/trainer"], client, endpoints, now=NOW)
+    (name,) = made.named(ENDPOINT)
+    places = held(made, ENDPOINT, name).endpoints
+    return [(p.priority, p.locality.zone, p.load_balancing_weight.value, len(p.lb_endpoints)) for p in places]
+
+
+def test_a_client_prefers_its_own_zone_where_traffic_says_so():
+    """A place without a weight would be passed over: each weighs what it has."""
+    assert zones_of(NEAR) == [(0, "eu-1", 2, 2), (1, "eu-2", 1, 1), (2, "us-1", 1, 1)]
+
+
+def test_without_that_all_zones_are_one_place():
+    """Endpoints are used in turn, whichever zone they are in."""
+    assert zones_of(NEVER_ENDING) == [(0, "", 4, 4)]
+
+
+def test_what_else_a_traffic_says_is_a_loss():
+    """And what is kept is told."""
+    model = model_of(NEAR)
+    told = [str(loss) for loss in losses(model, model.workloads["team-a/trainer"], NOW)]
+    assert "shared/near: Traffic of shared/registry/rpc is followed by proxies only, but for zones.preferLocal" in told

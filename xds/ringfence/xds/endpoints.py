@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ringfence.xds import codec
@@ -11,12 +11,15 @@ from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.snapshot import Resource
 
 
-def load_assignment(cluster: str, endpoints: Iterable[Endpoint], home: Locality = NOWHERE) -> tuple[str, Resource]:
+def load_assignment(
+    cluster: str, endpoints: Iterable[Endpoint], home: Locality = NOWHERE, *, weighted: bool = False
+) -> tuple[str, Resource]:
     """The endpoints of a cluster by locality, sorted, so that equal sets are equal bytes.
 
     For a caller at *home* its own zone is priority 0, its region 1, what is elsewhere 2; without one all are equal.
     Envoy wants priorities without a gap, and fails over by the share that is healthy, times 1.4
-    (config.endpoint.v3.ClusterLoadAssignment.Policy).
+    (config.endpoint.v3.ClusterLoadAssignment.Policy). With *weighted* each place weighs as much as it has endpoints:
+    gRPC passes over one without a weight, and wants a locality, if an empty one (gRFC A27).
     """
     near: dict[tuple[int, Locality], list[Endpoint]] = {}
     for endpoint in set(endpoints):
@@ -25,18 +28,22 @@ def load_assignment(cluster: str, endpoints: Iterable[Endpoint], home: Locality 
     assignment = codec.build(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         cluster_name=cluster,
-        endpoints=[_group(where, near[distance, where], priorities[distance]) for distance, where in sorted(near)],
+        endpoints=[
+            _group(where, near[distance, where], priorities[distance], weighted=weighted)
+            for distance, where in sorted(near)
+        ],
     )
     return codec.resource(cluster, assignment)
 
 
-def _group(where: Locality, endpoints: Iterable[Endpoint], priority: int) -> dict[str, Any]:
+def _group(where: Locality, endpoints: Collection[Endpoint], priority: int, *, weighted: bool) -> dict[str, Any]:
     listed = [
         {"endpoint": {"address": {"socket_address": {"address": e.host, "port_value": e.port}}}}
         for e in sorted(endpoints, key=lambda e: (e.host, e.port))
     ]
     return {
         "lb_endpoints": listed,
-        **({"locality": where.fields()} if where != NOWHERE else {}),
+        **({"locality": where.fields()} if where != NOWHERE or weighted else {}),
         **({"priority": priority} if priority else {}),
+        **({"load_balancing_weight": {"value": len(endpoints)}} if weighted else {}),
     }

@@ -30,6 +30,8 @@ import click
 )
 @click.option("--spiffe-id", default="", help="The identity that is claimed, for the server to check.")
 @click.option("--node-id", default="", help="What tells this process apart; default: the host and a random number.")
+@click.option("--region", default="", envvar="RINGFENCE_REGION", help="Where this process runs.")
+@click.option("--zone", default="", envvar="RINGFENCE_ZONE", help="The part of the region.")
 @click.option("--cert-file", default="svid.pem", show_default=True, help="Certificate chain in --dir.")
 @click.option("--key-file", default="key.pem", show_default=True, help="Private key in --dir.")
 @click.option("--bundle-file", default="bundle.pem", show_default=True, help="Whom to trust, in --dir.")
@@ -49,6 +51,8 @@ def command(
     serve: tuple[str, ...],
     spiffe_id: str,
     node_id: str,
+    region: str,
+    zone: str,
     cert_file: str,
     key_file: str,
     bundle_file: str,
@@ -62,6 +66,7 @@ def command(
     from ringfence.broker.run.grpc_bootstrap import Bootstrap, node_of_host, parse_serve
     from ringfence.broker.svidfiles.wanted import Wanted
     from ringfence.certs.spiffe_id import SpiffeId
+    from ringfence.xds.locality import Locality
 
     made = Bootstrap(
         servers=server.split(","),
@@ -70,6 +75,7 @@ def command(
         spiffe_id=str(SpiffeId.parse(spiffe_id)) if spiffe_id else "",
         inbound=parse_serve(serve),
         wanted=Wanted(cert=cert_file, key=key_file, bundle=bundle_file, bundle_map=bundle_map_file),
+        locality=Locality.parse(region, zone),
     )
     text = made.text()
     if out is None:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.model import Model
+from ringfence.policy.model import Destination, Model
 from ringfence.policy.scope import Upstream
 from ringfence.xds import codec
-from ringfence.xds.inbound import socket_address
+from ringfence.xds.endpoints import load_assignment
 from ringfence.xds.instance import Endpoint
+from ringfence.xds.locality import Locality
 from ringfence.xds.outbound import Endpoints, outbound_name
 from ringfence.xds.proxyless.manager import manager
 from ringfence.xds.proxyless.names import is_ip, target
@@ -19,11 +20,9 @@ from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import by_ads
 from ringfence.xds.types import ENDPOINT, ROUTE
 
-_ONE = {"value": 1}
 
-
-def dialled(model: Model, upstream: Upstream, endpoints: Endpoints) -> Iterator[tuple[str, Resource]]:
-    """The resources of one gRPC upstream of the mesh.
+def dialled(model: Model, upstream: Upstream, endpoints: Endpoints, home: Locality) -> Iterator[tuple[str, Resource]]:
+    """The resources of one gRPC upstream of the mesh, for a client at *home*.
 
     Towards a server whose identity is revoked there is no cluster: the next call ends with UNAVAILABLE.
     """
@@ -41,7 +40,14 @@ def dialled(model: Model, upstream: Upstream, endpoints: Endpoints) -> Iterator[
     yield _routes(where, {"non_forwarding_action": {}} if gone else {"route": {"cluster": where}})
     if not gone:
         yield _cluster(where, peer)
-        yield _assignment(where, endpoints.get((upstream.key, upstream.port), ()))
+        near = home if prefers_near(model, Destination(upstream.key, upstream.port)) else None
+        yield _assignment(where, endpoints.get((upstream.key, upstream.port), ()), near)
+
+
+def prefers_near(model: Model, port: Destination) -> bool:
+    """Whether its Traffic document asks for endpoints of the caller's own zone first."""
+    traffic = model.traffic.get(port)
+    return traffic is not None and traffic.zones is not None and traffic.zones.prefer_local
 
 
 def _routes(name: str, action: dict[str, Any]) -> tuple[str, Resource]:
@@ -62,12 +68,10 @@ def _cluster(name: str, peer: SpiffeId) -> tuple[str, Resource]:
     return codec.resource(name, cluster, [(ENDPOINT, name)])
 
 
-def _assignment(name: str, endpoints: Iterable[Endpoint]) -> tuple[str, Resource]:
-    """One locality of weight 1, or none: gRPC passes over a locality without a weight."""
-    listed = sorted({(e.host, e.port) for e in endpoints if is_ip(e.host)})
-    hosts = [{"endpoint": {"address": socket_address(at)}} for at in listed]
-    everywhere = {"locality": {}, "load_balancing_weight": _ONE, "lb_endpoints": hosts}
-    assignment = codec.build(
-        "envoy.config.endpoint.v3.ClusterLoadAssignment", cluster_name=name, endpoints=[everywhere] if hosts else []
-    )
-    return codec.resource(name, assignment)
+def _assignment(name: str, endpoints: Iterable[Endpoint], home: Locality | None) -> tuple[str, Resource]:
+    """By distance from *home*, or all as one place where None. Of host names gRPC would take none of the rest."""
+    usable = [endpoint for endpoint in endpoints if is_ip(endpoint.host)]
+    if home is not None:
+        return load_assignment(name, usable, home, weighted=True)
+    here = {(endpoint.host, endpoint.port) for endpoint in usable}
+    return load_assignment(name, [Endpoint(*at) for at in here], weighted=True)

@@ -21,4 +21,4 @@ def proxyless(
     yield from served(model, workload, instance, now)
     for upstream in upstreams_of(model, workload):
         if upstream.protocol is Protocol.GRPC and not upstream.external:
-            yield from dialled(model, upstream, endpoints)
+            yield from dialled(model, upstream, endpoints, instance.locality)

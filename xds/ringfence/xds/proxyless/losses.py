@@ -9,6 +9,7 @@ from datetime import datetime
 from ringfence.policy.model import Destination, Effect, Mode, Model, Protocol, Rule, Workload
 from ringfence.policy.plaintext import taken_at
 from ringfence.policy.scope import upstreams_of
+from ringfence.xds.proxyless.client import prefers_near
 from ringfence.xds.proxyless.requests import unsayable
 from ringfence.xds.rbac import PortRules
 
@@ -66,12 +67,12 @@ def _of_upstreams(model: Model, workload: Workload) -> Iterator[Loss]:
         elif upstream.protocol is not Protocol.GRPC:
             yield Loss(upstream.name, f"{upstream.protocol.value} needs a proxy to be reached")
         else:
-            yield from _of_traffic(model, Destination(upstream.key, upstream.port))
+            port = Destination(upstream.key, upstream.port)
+            yield from _of_traffic(model, port, ", but for zones.preferLocal" if prefers_near(model, port) else "")
 
 
-def _of_traffic(model: Model, port: Destination) -> Iterator[Loss]:
+def _of_traffic(model: Model, port: Destination, but: str = "") -> Iterator[Loss]:
     traffic = model.traffic.get(port)
     if traffic is not None:
-        yield Loss(
-            f"{traffic.namespace}/{traffic.name}", f"Traffic of {port.key}/{port.port} is followed by proxies only"
-        )
+        told = f"Traffic of {port.key}/{port.port} is followed by proxies only{but}"
+        yield Loss(f"{traffic.namespace}/{traffic.name}", told)
