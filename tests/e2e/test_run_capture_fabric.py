@@ -14,7 +14,7 @@ from tests.e2e.captured import Captured, Refused, Wires, departed, everybodys_py
 from tests.e2e.stack import Stack, running_stack
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("capture-fabric")]
 
 INTENT = """
 kind: Mesh
