@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.policy.scope import upstreams_of
-from ringfence.xds.virtual import VIRTUAL, Place, places, virtual_addresses
+from ringfence.xds.virtual import VIRTUAL, Place, places, virtual_addresses, workload_key
 from tests.policy import intent
 from tests.xds.intent import INTENT, model_of
 
@@ -23,6 +23,21 @@ metadata: {name: out-HOST, namespace: team-a}
 spec: {from: [{workload: trainer}], to: [{external: HOST, namespace: shared}], owner: ml, reason: test}
 """
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz.-", min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("host", "key"),
+    [
+        ("registry.shared.mesh", "shared/registry"),
+        ("registry.shared", ""),
+        ("hub.example", ""),
+        ("a.registry.shared.mesh", ""),
+        ("mesh", ""),
+    ],
+)
+def test_a_name_of_the_mesh_means_a_workload(host: str, key: str) -> None:
+    """Three labels, the last of them ours."""
+    assert workload_key(host) == key
 
 
 def places_of(text: str) -> dict[str, Place]:
@@ -71,6 +86,21 @@ def test_an_external_by_address_is_dialled_by_it() -> None:
     """No name, no virtual address."""
     found = places_of(intent.joined(INTENT, EXTERNALS.replace("HOST", "box").replace("ADDRESS", "192.0.2.9")))
     assert found["box.shared/http"] == Place("", "192.0.2.9", (80,))
+
+
+def test_a_wildcard_is_no_name() -> None:
+    """Nobody dials a star; the forward proxy takes those names."""
+    found = places_of(
+        intent.joined(
+            INTENT,
+            EXTERNALS.replace("HOST", "many").replace(
+                'host: "ADDRESS", ports: [{name: http, port: 80, protocol: http, tls: false}]',
+                'host: "*.s3.example", dynamic: {labels: one}, ports: [{name: https, port: 443, protocol: http}]',
+            ),
+        )
+    )
+    assert "many.shared/https" not in found
+    assert "hub.shared/https" in found
 
 
 def test_of_two_that_would_be_dialled_alike_the_first_has_the_number() -> None:

@@ -37,6 +37,11 @@ def test_calls_within_the_mesh_are_none():
     assert len(found) == 0
 
 
+SERVER = """
+kind: Workload
+metadata: {name: registry, namespace: shared}
+spec: {match: [{unix.uid: 1002}], serves: [{name: http, port: 8080, protocol: http}]}
+"""
 BUCKETS = """
 kind: External
 metadata: {name: buckets, namespace: shared}
@@ -61,13 +66,18 @@ def test_a_workload_that_tries_every_name_costs_no_more():
         ("HUB.example:443", "declares it as shared/hub: add an Allow from team-a/trainer to port https"),
         ("shared/hub", "declares it as shared/hub"),
         ("b.s3.example:443", "declares it as shared/buckets"),
+        (
+            "trainer.team-a.mesh:99",
+            "serves SERVED: add an Allow from team-a/trainer to one of them, and dial its number",
+        ),
+        ("ledger.core.mesh", "No document declares Workload core/ledger"),
         ("169.254.169.254", "no workload may reach a metadata service"),
         ("[fd00:ec2::254]:80", "no workload may reach a metadata service"),
     ],
 )
 def test_each_denied_host_has_a_next_step(host: str, said: str):
     """What to declare, or that there is nothing to be done."""
-    assert said in next_step(model_of(MESH, TRAINER, HUB, BUCKETS), TRAINER_ID, host)
+    assert said in next_step(model_of(MESH, TRAINER, SERVER, HUB, BUCKETS), TRAINER_ID, host)
 
 
 def test_a_workload_that_is_none_has_no_next_step():

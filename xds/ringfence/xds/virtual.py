@@ -59,6 +59,13 @@ def virtual_addresses(names: Iterable[str]) -> Mapping[str, str]:
     return found
 
 
+def workload_key(host: str) -> str:
+    """`namespace/name` of the workload that a name of the mesh means, whether there is one; else an empty text."""
+    name, _, rest = host.partition(".")
+    namespace, _, suffix = rest.partition(".")
+    return f"{namespace}/{name}" if suffix == SUFFIX else ""
+
+
 def _hashed(name: str) -> int:
     """Neither the first nor the last address of the network."""
     digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])

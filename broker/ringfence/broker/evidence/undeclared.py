@@ -8,6 +8,7 @@ from ringfence.policy.forbidden import is_metadata
 from ringfence.policy.model import External, Model
 from ringfence.policy.resolve import host_of
 from ringfence.policy.wildcard import owner
+from ringfence.xds.virtual import workload_key
 
 
 def next_step(model: Model | None, workload: str, host: str) -> str:
@@ -18,10 +19,23 @@ def next_step(model: Model | None, workload: str, host: str) -> str:
     caller = _caller(model, workload)
     if model is None or caller is None:
         return ""
+    if key := workload_key(name):
+        return _in_the_mesh(model, caller, key)
     found = model.externals.get(name) or owner(model.externals.values(), name)
     if found is None:
         return f"Declare an External with host: {name}, and an Allow from {caller} to it"
     return f"{found.origin} declares it as {found.key}: add an Allow from {caller} to port {_ports(found)}"
+
+
+def _in_the_mesh(model: Model, caller: str, key: str) -> str:
+    """For a name that only a captured program asks for."""
+    served = model.workloads.get(key)
+    if served is None:
+        return f"No document declares Workload {key}"
+    ports = ", ".join(f"{port.name} ({port.number})" if port.number else port.name for port in served.serves)
+    return (
+        f"{served.origin} serves {ports or 'nothing'}: add an Allow from {caller} to one of them, and dial its number"
+    )
 
 
 def _ports(external: External) -> str:
