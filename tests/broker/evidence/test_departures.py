@@ -67,8 +67,8 @@ def test_a_workload_that_tries_every_name_costs_no_more():
         ("shared/hub", "declares it as shared/hub"),
         ("b.s3.example:443", "declares it as shared/buckets"),
         (
-            "trainer.team-a.mesh:99",
-            "serves SERVED: add an Allow from team-a/trainer to one of them, and dial its number",
+            "registry.shared.mesh:99",
+            "serves http (8080): add an Allow from team-a/trainer to one of them, and dial its number",
         ),
         ("ledger.core.mesh", "No document declares Workload core/ledger"),
         ("169.254.169.254", "no workload may reach a metadata service"),
