@@ -28,6 +28,13 @@ def root() -> None:
         missing("root", "run these tests as root")
 
 
+def user_namespaces() -> None:
+    """A kernel that lets this user make namespaces of its own."""
+    tried = subprocess.run([program("unshare", "util-linux"), "-Urmn", "true"], capture_output=True, check=False)
+    if tried.returncode:
+        missing("a user namespace", tried.stderr.decode().strip())
+
+
 def envoy() -> str:
     """The path of a real Envoy."""
     beside = Path(sys.executable).with_name("envoy")

@@ -92,15 +92,26 @@ class Mesh:
     server: ServerUnderTest
     socket: Path
     port: int
+    prefix: tuple[str, ...] = ()  # what makes the user of a run of this one
 
     @asynccontextmanager
-    async def run(self, who: str, code: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A Python program as the workload NAMESPACE/NAME; it gets TERM at the end."""
+    async def run(self, who: str, code: str, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A Python program as the workload NAMESPACE/NAME, with *options* of `run`; it gets TERM at the end."""
         namespace, _, name = who.partition("/")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ringfence.broker.cli", "run", "--name", name, "--namespace", namespace),
-            *("--envoy", parts.envoy(), "--", sys.executable, "-c", dedent(code)),
-            env={**os.environ, "RINGFENCE_SOCKET": str(self.socket), "XDG_RUNTIME_DIR": str(self.folder)},
+            *(
+                *self.prefix,
+                sys.executable,
+                "-m",
+                "ringfence.broker.cli",
+                "run",
+                "--name",
+                name,
+                "--namespace",
+                namespace,
+            ),
+            *("--envoy", parts.envoy(), *options, "--", sys.executable, "-c", dedent(code)),
+            env={**os.environ, "RINGFENCE_SOCKET": str(self.socket), "XDG_RUNTIME_DIR": str(self.runtime)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -110,6 +121,11 @@ class Mesh:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
             await process.wait()
+
+    @property
+    def runtime(self) -> Path:
+        """Where runs have their folders."""
+        return self.folder / "runtime"
 
     async def decision(self, point: str) -> dict[str, Any]:
         """The first decision made at *point*, waited for."""
@@ -134,18 +150,35 @@ class Mesh:
         return process.returncode or 0, out.decode()
 
 
-@pytest.fixture
-async def mesh() -> AsyncIterator[Mesh]:
-    """One machine, in a folder with a path short enough for sockets; the intent is in `intent/web.yaml`."""
+def prepare(folder: Path, uid: int) -> tuple[int, str]:
+    """The web's port and the intent, which is in `intent/web.yaml` too; *uid* may launch, and has a folder for it."""
+    port = free_port()
+    text = dedent(INTENT).format(uid=uid, port=port)
+    (folder / "intent").mkdir()
+    (folder / "intent" / "web.yaml").write_text(text)
+    (folder / "runtime").mkdir(mode=0o700)
+    if uid != os.geteuid():
+        folder.chmod(0o711)
+        os.chown(folder / "runtime", uid, uid)
+    return port, text
+
+
+@asynccontextmanager
+async def meshed(uid: int, prefix: tuple[str, ...] = ()) -> AsyncIterator[Mesh]:
+    """One machine, in a folder with a path short enough for sockets; runs are *uid*'s, by *prefix*."""
     with tempfile.TemporaryDirectory(prefix="rf-") as name:
         folder = Path(name)
-        port = free_port()
-        text = dedent(INTENT).format(uid=os.geteuid(), port=port)
-        (folder / "intent").mkdir()
-        (folder / "intent" / "web.yaml").write_text(text)
+        port, text = prepare(folder, uid)
         async with running_server(folder) as server, running_agent(folder, server) as agent:
             await server.apply({"intent/web.yaml": text}, author="Ada <ada@example.org>", commit="c0ffee")
-            yield Mesh(folder, server, agent.socket, port)
+            yield Mesh(folder, server, agent.socket, port, prefix)
+
+
+@pytest.fixture
+async def mesh() -> AsyncIterator[Mesh]:
+    """One machine of which this user is the only one."""
+    async with meshed(os.geteuid()) as mesh:
+        yield mesh
 
 
 async def up(process: asyncio.subprocess.Process) -> None:

@@ -33,6 +33,20 @@ def test_what_run_writes_is_read():
     )
 
 
+def test_a_proxy_on_the_other_side_of_a_wall_has_pipes():
+    """For what its workload calls and for where its workload is; others reach it by an address as ever."""
+    ours = {
+        "inbound": {"http": "127.0.0.1:40001"},
+        "upstream": {"registry.shared/http": "unix:/run/x/to-0"},
+        "egress": "unix:/run/x/egress",
+        "application": {"http": "unix:/run/x/at-80"},
+    }
+    found = Instance.parse("n", {"ringfence": ours})
+    assert found.upstream == {"registry.shared/http": ("/run/x/to-0", 0)}
+    assert found.egress == ("/run/x/egress", 0)
+    assert found.application == {"http": ("/run/x/at-80", 0)}
+
+
 def test_a_node_that_says_nothing_serves_nothing():
     """A foreign Envoy without our metadata gets an empty configuration, not an error."""
     assert Instance.parse("n", {}) == Instance("n")
@@ -51,6 +65,13 @@ def test_a_node_that_says_nothing_serves_nothing():
         {"upstream": {"x": None}},
         {"egress": ":1"},
         {"socket_dir": 1},
+        {"inbound": {"http": "unix:/run/x"}},
+        {"upstream": {"x": "unix:relative"}},
+        {"upstream": {"x": "unix:@abstract"}},
+        {"upstream": {"x": "unix:/" + 107 * "x"}},
+        {"upstream": {"x": "unix:/a\n"}},
+        {"application": {"x": "127.0.0.1:1"}},
+        {"application": {"x": 1}},
         {"capture": []},
         {"capture": WITHIN | {"netns": "/etc/shadow"}},
         {"capture": WITHIN | {"netns": "/proc/1/fd/3/../../root"}},

@@ -37,11 +37,14 @@ FAKE_ENVOY = """
     config = json.loads(pathlib.Path(sys.argv[sys.argv.index("--config-path") + 1]).read_text())
     ours = config["node"]["metadata"]["ringfence"]
     addresses = [*ours["inbound"].values(), *ours["upstream"].values(), *filter(None, [ours.get("egress")])]
-    split = [a.rpartition(":") for a in addresses]
+    def told(a):
+        if a.startswith("unix:"):
+            return {"pipe": {"path": a[5:]}}
+        return {"socket_address": {"address": a.rpartition(":")[0], "port_value": int(a.rpartition(":")[2])}}
     pages = {
         "/ready": (here / "state").read_text(),
         "/listeners?format=json": json.dumps({"listener_statuses": [
-            {"local_address": {"socket_address": {"address": h, "port_value": int(p)}}} for h, _, p in split]}),
+            {"local_address": told(a)} for a in addresses]}),
     }
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -122,8 +125,15 @@ class World:
         """What the next proxy answers on /ready."""
         (self.envoy.parent / "state").write_text(state)
 
-    async def run(self, *command: str, flags: tuple[str, ...] = (), **environment: str) -> asyncio.subprocess.Process:
-        """Start `ringfence run` for team-a/trainer with its output in pipes."""
+    async def run(
+        self,
+        *command: str,
+        flags: tuple[str, ...] = (),
+        talk: bool = False,
+        folder: Path | None = None,
+        **environment: str,
+    ) -> asyncio.subprocess.Process:
+        """Start `ringfence run` for team-a/trainer in *folder*, with its output in pipes, and its input to *talk*."""
         own = ("--name", "trainer", "--namespace", "team-a", "--envoy", str(self.envoy))
         base: Mapping[str, str] = {
             **os.environ,
@@ -133,7 +143,8 @@ class World:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ringfence.broker.cli", "run", *own, *flags, "--", *command),
             env={**base, **environment},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if talk else asyncio.subprocess.DEVNULL,
+            cwd=folder,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -34,7 +34,7 @@ def inbound(
         drained = revoked.drained_by(rules.revoked, model.tainted)
         taken = taken_at(port, now)
         plain: list[dict[str, Any]] = []
-        yield _application(port, instance.socket_dir)
+        yield _application(port, instance)
         if port.protocol.is_http:
             yield from rbac.request_policies(where, rules)
             yield http.one_route(where, application_name(port))
@@ -108,7 +108,10 @@ def application_name(port: Port) -> str:
 
 def socket_address(address: Address) -> dict[str, Any]:
     """An address as Envoy's config has it."""
-    return {"socket_address": {"address": address[0], "port_value": address[1]}}
+    where, number = address
+    if not number:
+        return {"pipe": {"path": where, "mode": 0o600}}
+    return {"socket_address": {"address": where, "port_value": number}}
 
 
 def _remembered(port: Port) -> dict[str, Any]:
@@ -163,11 +166,14 @@ def _plain_connections(where: str, cluster: str, rules: rbac.PortRules, reporter
     return [*rbac.plaintext_filters(own, rules), tcp.proxy(own, cluster, log, wait_for_data=True)]
 
 
-def _application(port: Port, socket_dir: str) -> tuple[str, Resource]:
+def _application(port: Port, instance: Instance) -> tuple[str, Resource]:
     name = application_name(port)
     if port.last:
         return ranges.application(name)
-    address = {"pipe": {"path": f"{socket_dir}/{port.socket}"}} if port.socket else socket_address(_loopback(port))
+    if port.socket:
+        address = {"pipe": {"path": f"{instance.socket_dir}/{port.socket}"}}
+    else:
+        address = socket_address(instance.application.get(port.name) or _loopback(port))
     cluster = codec.build(
         _CLUSTER,
         name=name,

@@ -6,7 +6,7 @@ Nothing of it is believed beyond that: who the proxy is comes from its certifica
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.locality import NOWHERE, Locality
 
-Address = tuple[str, int]
+Address = tuple[str, int]  # host and port; or the path of a Unix socket and 0
+_PIPE = re.compile(r"unix:(/[^\0-\x1f\x7f]{1,106})")  # sun_path holds 108 bytes with its NUL (unix(7))
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+):([0-9]{1,5})")
 # What a launcher holds open for its proxy, and nothing else of the file system.
 _NETNS = re.compile(r"/proc/[1-9][0-9]{0,9}/fd/[0-9]{1,10}")
@@ -43,6 +44,7 @@ class Instance:
     """One proxy: addresses by port name, by upstream (`registry.shared/http`), and of the catch-all egress listener.
 
     `proxyless`: there is none, but a gRPC library that speaks for itself; of the addresses only those of ports are its.
+    `application`: where the workload's own ports are, if behind walls of its own and not on the proxy's loopback.
     `cuts`: the ports at which the agent ends the connections of whoever is revoked, so that the proxy need not drain.
     `capture`: its workload lives in a network namespace of its own, from which nothing leads but to this proxy.
     """
@@ -55,6 +57,7 @@ class Instance:
     proxyless: bool = False
     locality: Locality = NOWHERE
     cuts: frozenset[str] = frozenset()
+    application: Mapping[str, Address] = field(default_factory=dict)
     capture: Capture | None = None
 
     @classmethod
@@ -77,12 +80,13 @@ class Instance:
         return cls(
             node_id,
             _addresses(ours, "inbound"),
-            _addresses(ours, "upstream"),
-            _address("egress", egress) if egress is not None else None,
+            _addresses(ours, "upstream", _or_pipe),
+            _or_pipe("egress", egress) if egress is not None else None,
             socket_dir,
             proxyless,
             locality,
             _names(ours, "cuts"),
+            _addresses(ours, "application", _pipe),
             _capture(ours.get("capture")),
         )
 
@@ -105,11 +109,15 @@ def _names(ours: Mapping[str, Any], name: str) -> frozenset[str]:
     return frozenset(listed)
 
 
-def _addresses(ours: Mapping[str, Any], name: str) -> Mapping[str, Address]:
+def _addresses(
+    ours: Mapping[str, Any], name: str, read: Callable[[str, Any], Address] | None = None
+) -> Mapping[str, Address]:
     listed = ours.get(name, {})
     if not isinstance(listed, Mapping):
         raise _wrong(name, "an object")
-    return MappingProxyType({str(key): _address(f"{name}.{key}", value) for key, value in sorted(listed.items())})
+    return MappingProxyType(
+        {str(key): (read or _address)(f"{name}.{key}", value) for key, value in sorted(listed.items())}
+    )
 
 
 def _address(name: str, value: Any) -> Address:
@@ -117,6 +125,18 @@ def _address(name: str, value: Any) -> Address:
     if found is None or not 0 < int(found[2]) < 2**16:
         raise _wrong(name, "HOST:PORT")
     return found[1].strip("[]"), int(found[2])
+
+
+def _or_pipe(name: str, value: Any) -> Address:
+    """Where only the workload itself calls: what others call has to be an address that they can reach."""
+    return _pipe(name, value) if isinstance(value, str) and value.startswith("unix:") else _address(name, value)
+
+
+def _pipe(name: str, value: Any) -> Address:
+    found = _PIPE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise _wrong(name, "unix:/PATH")
+    return found[1], 0
 
 
 def _wrong(name: str, wanted: str) -> RingfenceError:

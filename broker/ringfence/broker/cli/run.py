@@ -67,6 +67,14 @@ if TYPE_CHECKING:
 )
 @click.option("--exclude-cidr", multiple=True, metavar="CIDR", help="With --netns: a network of a fabric, left alone.")
 @click.option("--user", default="", metavar="NAME", help="With --capture: whom CMD runs as.  [default: you]")
+@click.option("--isolate", is_flag=True, help="Behind walls: CMD sees nothing but its proxy. Takes no root.")
+@click.option(
+    "--share",
+    multiple=True,
+    type=click.Path(exists=True),
+    metavar="PATH",
+    help="With --isolate: a file or folder below /tmp or /run that CMD sees all the same.",
+)
 @click.argument("command", metavar="-- CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     *,
@@ -83,6 +91,8 @@ def command(
     region: str,
     zone: str,
     proxyless: bool,
+    isolate: bool,
+    share: tuple[str, ...],
     capture: bool,
     netns: str,
     exclude_interface: tuple[str, ...],
@@ -91,6 +101,17 @@ def command(
     command: tuple[str, ...],
 ) -> int:
     """Start a workload with its proxy and its identity, and end with its exit code."""
+    if isolate:
+        if proxyless:
+            raise click.UsageError("--isolate leaves nothing but the proxy, and --proxyless has none")
+        if capture:
+            raise click.UsageError("--isolate and --capture each make a network namespace: name one of them")
+        # Before anything starts a thread: the kernel gives namespaces to a process that has one.
+        from ringfence.broker.run.isolate_enter import enter
+
+        enter()
+    elif share:
+        raise click.UsageError("--share says what is seen with --isolate")
     environment = dict(os.environ)
     # Read once, when grpc is imported: its fork handlers crash a child that is forked while a call is open.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -113,6 +134,8 @@ def command(
             concurrency=concurrency,
             state_of_the_world=xds == "sotw",
             proxyless=proxyless,
+            isolate=isolate,
+            share=share,
             locality=Locality.parse(region, zone),
             capture=wanted,
         )

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from ringfence.certs.errors import Kind, RingfenceError
 
@@ -78,5 +79,12 @@ def _listening(text: str) -> frozenset[str]:
         statuses = json.loads(text or "{}").get("listener_statuses", [])
     except ValueError:
         return frozenset()
-    addresses = [status.get("local_address", {}).get("socket_address", {}) for status in statuses]
-    return frozenset(f"{a.get('address')}:{a.get('port_value')}" for a in addresses)
+    return frozenset(_written(status.get("local_address", {})) for status in statuses)
+
+
+def _written(address: Mapping[str, Any]) -> str:
+    """An address (core.v3.Address) as a plan has it."""
+    if "pipe" in address:
+        return f"unix:{address['pipe'].get('path')}"
+    where = address.get("socket_address", {})
+    return f"{where.get('address')}:{where.get('port_value')}"

@@ -55,6 +55,7 @@ class Children:
         output: int | None = None,
         own_session: bool = False,
         before_exec: Callable[[], None] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> Child:
         """Start a program that gets *death_signal* should this process vanish; raises what exec raises (OSError).
 
@@ -67,6 +68,7 @@ class Children:
             stdout=output,
             stderr=output,
             start_new_session=own_session,
+            pass_fds=tuple(pass_fds),
             preexec_fn=_both(before_exec, die_with_parent(death_signal)),  # noqa: PLW1509  # one libc call, bound before the fork; see cli/run.py
         )
         child = Child(process.pid, asyncio.get_running_loop().create_future())

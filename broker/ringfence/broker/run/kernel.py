@@ -32,13 +32,14 @@ def become_subreaper() -> None:
         )
 
 
-def die_with_parent(signal_number: int) -> Callable[[], None]:
+def die_with_parent(signal_number: int, *, parent: int = 0) -> Callable[[], None]:
     """What a child does between fork and exec so that it gets *signal_number* once this process is gone.
 
     Bound before the fork: after it the child calls one libc function and nothing that could wait for a lock.
-    The kernel watches the thread that forked, so call it and fork from the main thread.
+    The kernel watches the thread that forked, so call it and fork from the main thread. A child that binds it itself
+    names its *parent*.
     """
-    prctl, parent = _prctl(), os.getpid()
+    prctl, parent = _prctl(), parent or os.getpid()
 
     def before_exec() -> None:
         # The parent may have died between fork and prctl: then no signal will come.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ringfence.broker.run.bootstrap import bootstrap
@@ -20,6 +22,7 @@ from ringfence.broker.run.envoy import Proxy, envoy_arguments, find_envoy
 from ringfence.broker.run.farewell import Farewell
 from ringfence.broker.run.folder import RunFolder
 from ringfence.broker.run.identity import fetch_identity
+from ringfence.broker.run.isolate import Isolation
 from ringfence.broker.run.kernel import become_subreaper
 from ringfence.broker.run.library import Library, needing_a_proxy, plan_library
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who, plan_proxy
@@ -48,6 +51,8 @@ class Request:
     drain: float = 5.0  # seconds for requests under way, once callers know that it ends
     locality: Locality = NOWHERE  # what is named of it comes before what the agent says
     proxyless: bool = False  # the command speaks xDS by its own gRPC library
+    isolate: bool = False  # behind walls; this process has entered its own namespaces already
+    share: tuple[str, ...] = ()  # what it sees there all the same
     capture: Wanted | None = None  # the command lives in a network namespace from which all leads to its proxy
 
 
@@ -102,15 +107,21 @@ async def _run(request: Request, signals: Signals) -> int:
         if capture is not None:
             capture.apply(plan)
             capture.give(folder.sockets)
-        proxy = _proxy(request, program, children, folder, plan)
+        walls = await stack.enter_async_context(Isolation(folder, request.share)) if request.isolate else None
+        proxy = _proxy(request, program, children, folder, walls.outside(plan) if walls else plan)
         stack.push_async_callback(proxy.stop, request.linger)
         farewell = Farewell(plan, folder.admin, drain=request.drain)
         stack.push_async_callback(farewell.say)
         # 6. The command starts only behind a proxy that is ready.
         await proxy.start(request.patience)
-        environment = workload_environment(plan, request.environment)
+        environment = workload_environment(walls.inside(plan) if walls else plan, request.environment)
         confined = capture.confined() if capture is not None else None
-        return await _command(request.command, environment, signals, children, proxy, farewell, confined)
+        start = (
+            partial(walls.start, children, plan, request.command, environment)
+            if walls
+            else partial(_start, children, request.command, environment, confined)
+        )
+        return await _command(request.command[0], start, signals, children, proxy, farewell)
 
 
 async def _library(
@@ -126,22 +137,32 @@ async def _library(
     environment = library_environment(plan, request.environment, bootstrap)
     farewell = Farewell(plan, None, drain=request.drain)
     try:
-        return await _command(request.command, environment, signals, children, library, farewell)
+        start = partial(_start, children, request.command, environment)
+        return await _command(request.command[0], start, signals, children, library, farewell)
     finally:
         await farewell.say()
 
 
-async def _command(
-    command: Sequence[str],
+async def _start(
+    children: Children,
+    command: tuple[str, ...],
     environment: Mapping[str, str],
+    confined: Callable[[], None] | None = None,
+) -> Child:
+    # Without its proxy the ports that it was given belong to whoever binds them next: it ends with the launcher.
+    return children.start(command, environment=environment, death_signal=signal.SIGTERM, before_exec=confined)
+
+
+async def _command(
+    program: str,
+    start: Callable[[], Awaitable[Child]],
     signals: Signals,
     children: Children,
     beside: Proxy | Library,
     farewell: Farewell,
-    confined: Callable[[], None] | None = None,
 ) -> int:
     """7. The command, until it ends, and 8. the end of whatever it left running."""
-    workload = start_workload(children, command, environment, confined)
+    workload = await start_workload(program, start)
     if not isinstance(workload, Child):
         return workload
     signals.forward_to(workload, farewell.drain)

@@ -63,17 +63,18 @@ class ProxyPlan:
     launch: Launch
     served: dict[str, int]  # port name to where the workload listens; 0 for a Unix socket
     inbound: dict[str, str]  # port name to the proxy's HOST:PORT
-    upstream: dict[str, str]  # "registry.shared/http" to HOST:PORT
+    upstream: dict[str, str]  # "registry.shared/http" to HOST:PORT, or unix:PATH of a proxy on the other side of a wall
     environment: dict[str, str]  # name to the upstream's key
-    egress: str  # HOST:PORT, empty for none
+    egress: str  # the same, empty for none
     socket_dir: str
     cut: frozenset[str] = frozenset()  # ports whose connections the agent cuts, so that the proxy need not drain them
     last: dict[str, int] = field(default_factory=dict)  # of ranges, by served port's name or upstream's key
+    application: dict[str, str] = field(default_factory=dict)  # port name to unix:PATH, where it is not on loopback
     netns: str = ""  # the workload's own network namespace as a file; empty where it shares the proxy's
 
     @property
     def listeners(self) -> dict[str, str]:
-        """HOST:PORT of every listener that the proxy is to have, with what it is for."""
+        """HOST:PORT or unix:PATH of every listener that the proxy is to have, with what it is for."""
         named = {address: f"inbound {name}" for name, address in self.inbound.items()}
         named |= {address: f"upstream {key}" for key, address in self.upstream.items()}
         named |= {self.egress: _EGRESS} if self.egress else {}
@@ -87,6 +88,7 @@ class ProxyPlan:
             "upstream": self.upstream,
             "socket_dir": self.socket_dir,
             **({"egress": self.egress} if self.egress else {}),
+            **({"application": self.application} if self.application else {}),
             **({"cuts": sorted(self.cut)} if self.cut else {}),
             **({"capture": {"netns": self.netns, "listen": LISTEN, "dns": DNS}} if self.netns else {}),
         }

@@ -6,10 +6,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Self
 
-from ringfence.broker.run.children import BY_SIGNAL, NOT_EXECUTABLE, NOT_FOUND, Child, Children
+from ringfence.broker.run.children import BY_SIGNAL, NOT_EXECUTABLE, NOT_FOUND, Child
 
 FORWARDED = (
     signal.SIGTERM,
@@ -71,24 +71,15 @@ class Signals:
             workload.signal(signal.SIGTERM)
 
 
-def start_workload(
-    children: Children,
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    confined: Callable[[], None] | None = None,
-) -> Child | int:
-    """The running command, or 127 when there is no such program and 126 when it cannot be executed.
-
-    *confined*: what it does to itself between fork and exec.
-    """
+async def start_workload(program: str, start: Callable[[], Awaitable[Child]]) -> Child | int:
+    """The running command, or 127 when there is no such program and 126 when it cannot be executed."""
     try:
-        # Without its proxy the ports that it was given belong to whoever binds them next: it ends with the launcher.
-        return children.start(command, environment=environment, death_signal=signal.SIGTERM, before_exec=confined)
+        return await start()
     except FileNotFoundError:
-        sys.stderr.write(f"Error: {command[0]}: not found\n")
+        sys.stderr.write(f"Error: {program}: not found\n")
         return NOT_FOUND
     except OSError as error:
-        sys.stderr.write(f"Error: {command[0]}: {error.strerror}\n")
+        sys.stderr.write(f"Error: {program}: {error.strerror}\n")
         return NOT_EXECUTABLE
 
 
