@@ -157,6 +157,10 @@ class Call:
             self.finish(self.connection.service.on_error(error))
         else:
             self.finish(_OK)
+        finally:
+            # A task that was cancelled keeps the exception, and that by its frames us: a ring that only the garbage
+            # collector would find.
+            self.task = None
 
     async def _serve(self) -> None:
         if self.connection.service.on_connect is not None:

@@ -208,6 +208,7 @@ class Connection(asyncio.Protocol):
         if self.tasks or self not in self.service.connections:
             return
         self.service.discard(self)
+        self._reader.leave()
         if self.peer.pidfd is not None:
             os.close(self.peer.pidfd)
 

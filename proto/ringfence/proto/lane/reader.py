@@ -71,6 +71,10 @@ class Reader:
         self._greeted = False
         self._block: tuple[int, int, list[bytes]] | None = None  # stream, flags and parts of one that is not whole
 
+    def leave(self) -> None:
+        """Tell nobody any more: whoever is told refers to us, a ring that only the garbage collector would find."""
+        del self._told
+
     @property
     def in_block(self) -> bool:
         """Whether only CONTINUATION may come now (section 6.10)."""
