@@ -13,7 +13,7 @@ import pytest
 
 from tests import parts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(440)]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=400,
         env=os.environ | {"TMPDIR": folder},
     )
     assert done.returncode == 0, done.stdout + done.stderr

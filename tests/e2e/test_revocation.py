@@ -116,13 +116,14 @@ def test_a_revoked_certificate_of_a_server_is_replaced_and_its_callers_find_it_a
         assert closed(caller.socket)
     stream.cancel()
     until(lambda: shown_by(web, stack, identity) != before, "another certificate")
-    until(lambda: _reaches(client), "the web again", 30)
+    until(lambda: _reaches(client), "the web again", 60)
 
 
 def test_a_revoked_server_is_called_no_more(stack: Stack, web: Workload) -> None:
     """Its callers are told so by their own proxies; once it is lifted they reach it again."""
     client = stack.workload("team-a/client")
-    until(lambda: _reaches(client), "the web", 30)
+    until(lambda: _reaches(client), "the web", 60)
+    until(lambda: _is_connected(stack, WEB), "its proxy's stream")  # who is not connected hears nothing any more
     try:
         revoke(stack, spiffe_ids=[WEB], reason="taken over")
         # Each proxy hears by a stream of its own: until the caller's has, it hands on what the server's answers.
@@ -131,13 +132,13 @@ def test_a_revoked_server_is_called_no_more(stack: Stack, web: Workload) -> None
         until(lambda: not _listens(web), "the end of its listener")
     finally:
         lift(stack, WEB)
-    until(lambda: _reaches(client), "the web again", 30)
+    until(lambda: _reaches(client), "the web again", 60)
 
 
 def test_what_a_revoked_authority_has_signed_opens_nothing_and_keeps_nothing_open(stack: Stack, web: Workload) -> None:
     """Connections end when it is tainted, by when everybody has other certificates, and again when it is revoked."""
     client = stack.workload("team-a/client")
-    until(lambda: _reaches(client), "the web", 30)
+    until(lambda: _reaches(client), "the web", 60)
     for steps in (("prepare", "activate", "taint"), ("revoke",)):
         with socket.create_connection(("127.0.0.1", client.upstream("WEB_DB")), timeout=30) as rows:
             rows.sendall(b"rows")
@@ -145,7 +146,7 @@ def test_what_a_revoked_authority_has_signed_opens_nothing_and_keeps_nothing_ope
             for step in steps:
                 stack.admin.StepAuthority(admin.StepAuthorityRequest(kind="x509", step=step))
             assert closed(rows)
-        until(lambda: _reaches(client), "the web again", 30)
+        until(lambda: _reaches(client), "the web again", 60)
 
 
 def _status(web: Workload, context: ssl.SSLContext) -> int:
@@ -181,6 +182,11 @@ def _unavailable(client: Workload) -> Answer | None:
 def _reaches(client: Workload) -> bool:
     with Caller(client.upstream("WEB_HTTP")) as caller:
         return caller.ask("GET", "/public/a").status == 200
+
+
+def _is_connected(stack: Stack, spiffe_id: str) -> bool:
+    proxies = stack.admin.ListProxies(admin.ListProxiesRequest()).proxies
+    return any((proxy.spiffe_id, proxy.state) == (spiffe_id, "SYNCED") for proxy in proxies)
 
 
 def _listens(web: Workload) -> bool:

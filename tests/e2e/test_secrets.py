@@ -16,7 +16,7 @@ from tests.e2e.command import INTENT, Done, ringfence
 from tests.e2e.secrets import Secrets, key_of_agent, keys_in
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]  # it runs some fifty commands
 
 PASSPHRASE = "the-words-of-this-test-71c2"  # noqa: S105  # of this test alone
 BEARER = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJub2JvZHkifQ.c2lnbmF0dXJlLW9mLW5vYm9keS00NDIx"
