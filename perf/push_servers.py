@@ -87,6 +87,7 @@ async def ours(streams: int, folder: Path, size: str = str(SIZE), kind: str = "e
     tls.load_verify_locations(folder / "roots.pem")
     tls.load_cert_chain(folder / "server.pem")
     tls.set_alpn_protocols(["h2"])
+    tls.num_tickets = 0  # as the server's own context
     fleet = Fleet(Prepared(int(size), kind), NoLog(), clock=_clock)
     await fleet.restore()
     models = [load_documents([("i.yaml", INTENT % method)]).model for method in ("GET", "PUT")]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ringfence.broker.fleet.caller import check_claim, identify
+from ringfence.broker.fleet.caller import check_claim, identify, identify_again
 from ringfence.broker.fleet.scope import Scopes
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial, serial_of
@@ -71,6 +72,25 @@ def test_whoever_is_revoked_is_refused_by_identity_and_by_certificate(identities
         assert refused(certificate, scopes, identities) is Kind.DENIED
     after = Scopes(with_revoked(model(), Revocations.of([one])), identities.now)
     assert identify(leaf(identities), after, identities.now).workload.key == "team-a/trainer"
+
+
+def test_who_was_identified_is_judged_again_by_what_holds_now(identities: Identities) -> None:
+    """Without its certificate: by the model, the time and what is revoked, each by itself."""
+    now, scopes = identities.now, Scopes(model(), identities.now)
+    caller = identify(leaf(identities), scopes, now)
+    revoked = Revocations.of([RevokedSerial(caller.serial, str(caller.spiffe_id), "key", "node", 2**31, 5, "x", "y")])
+    without = replace(model(), workloads={})
+
+    assert identify_again(caller, scopes, now) == caller
+    for held, when, kind in (
+        (None, now, Kind.UNAVAILABLE),
+        (scopes, caller.not_after, Kind.UNAUTHENTICATED),
+        (Scopes(with_revoked(model(), revoked), now), now, Kind.DENIED),
+        (Scopes(without, now), now, Kind.DENIED),
+    ):
+        with pytest.raises(RingfenceError) as caught:
+            identify_again(caller, held, when)
+        assert caught.value.kind is kind
 
 
 def test_a_claim_must_not_differ_from_the_proof(identities: Identities) -> None:

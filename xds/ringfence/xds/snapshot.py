@@ -67,7 +67,7 @@ class Snapshot:
 
     def type_version(self, type_url: str) -> str:
         """The hash of all resources of a type: equal content has an equal version, on any server, after any restart."""
-        return self._versions.get(type_url) or _type_version({})
+        return self._versions.get(type_url, _NO_VERSION)
 
     def _check_needs(self, resource: Resource) -> None:
         for url, name in sorted(resource.needs):
@@ -81,3 +81,6 @@ class Snapshot:
 def _type_version(named: Mapping[str, Resource]) -> str:
     lines = (f"{name} {resource.version}\n" for name, resource in sorted(named.items()))
     return content_version("".join(lines).encode())
+
+
+_NO_VERSION = _type_version({})  # that of a type without resources

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from ringfence.broker.fleet.caller import Caller, check_claim, identify
+from ringfence.broker.fleet.caller import Caller, check_claim, identify, identify_again
 from ringfence.broker.fleet.describe import describe
 from ringfence.broker.fleet.door import Door
 from ringfence.broker.fleet.fleet import Fleet
@@ -102,7 +102,7 @@ class ProxyApi:
         # 3. Many that come at once come in one by one.
         await self._door.enter()
         # 4. The model may have changed while we waited for that.
-        caller = self._caller(call)
+        caller = identify_again(caller, self._fleet.scopes, self._clock())
         # 5. The connection ends with the SVID that opened it.
         left = (caller.not_after - self._clock()).total_seconds()
         end = asyncio.get_running_loop().call_later(left, call.connection.cut, _expired())

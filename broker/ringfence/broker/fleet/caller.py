@@ -6,8 +6,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
 
+from cryptography import x509
+
 from ringfence.broker.fleet.scope import Scopes
-from ringfence.certs.certificate import read_certificate
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.revocation import serial_of
 from ringfence.certs.spiffe_id import SpiffeId
@@ -36,22 +37,33 @@ def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) ->
     if certificate is None:
         raise RingfenceError(Kind.UNAUTHENTICATED, "this call needs a client certificate")
     svid = parse_svid((certificate,))
+    serial = serial_of(x509.load_der_x509_certificate(certificate).serial_number)
+    return _judge(svid.spiffe_id, svid.not_after, serial, scopes, now)
+
+
+def identify_again(caller: Caller, scopes: Scopes | None, now: datetime) -> Caller:
+    """*caller* as of now, without reading its certificate again; raises as `identify` does."""
+    if scopes is None:
+        raise RingfenceError(Kind.UNAVAILABLE, "the server has no intent in force yet")
+    return _judge(caller.spiffe_id, caller.not_after, caller.serial, scopes, now)
+
+
+def _judge(spiffe_id: SpiffeId, not_after: datetime, serial: str, scopes: Scopes, now: datetime) -> Caller:
     # 3. It is valid still: a connection outlives the SVID that it was opened with.
-    if svid.not_after <= now:
-        raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {svid.spiffe_id} has expired", hint="Reconnect")
+    if not_after <= now:
+        raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {spiffe_id} has expired", hint="Reconnect")
     # 4. Neither it nor the identity is revoked.
-    serial = serial_of(read_certificate(certificate).serial_number)
-    if is_revoked(scopes.model.revoked, svid.spiffe_id, serial):
-        raise RingfenceError(Kind.DENIED, f"the SVID {serial} of {svid.spiffe_id} is revoked")
+    if is_revoked(scopes.model.revoked, spiffe_id, serial):
+        raise RingfenceError(Kind.DENIED, f"the SVID {serial} of {spiffe_id} is revoked")
     # 5. The ID is of this trust domain and names a workload of the intent; agents and servers have no proxies.
-    workload = scopes.workload(svid.spiffe_id)
-    if workload is None or svid.spiffe_id.is_reserved:
+    workload = scopes.workload(spiffe_id)
+    if workload is None or spiffe_id.is_reserved:
         raise RingfenceError(
             Kind.DENIED,
-            f"the intent has no workload {svid.spiffe_id}",
+            f"the intent has no workload {spiffe_id}",
             hint="Declare the Workload and apply the intent",
         )
-    return Caller(svid.spiffe_id, workload, svid.not_after, serial)
+    return Caller(spiffe_id, workload, not_after, serial)
 
 
 def check_claim(node: Node, caller: Caller, workloads: Container[str] = frozenset()) -> None:

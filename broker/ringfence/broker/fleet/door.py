@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-PER_SECOND, AT_ONCE = 500, 100  # a snapshot takes a millisecond or so
+PER_SECOND, AT_ONCE = 1_000, 100  # of which a core is busy
 
 
 class Door:
