@@ -69,12 +69,21 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
+FINDINGS = """\
+`ringfence policy validate` and `apply` tell errors, which keep the whole set from being used, and warnings, which
+refuse nothing. `ringfence policy check` tells infos too: risks that are permitted, so that nobody has to search for
+them. It prints text, `-o json`, `jsonl`, SARIF 2.1.0 (`sarif`, for code scanning) or JUnit's XML (`junit`, for CI), and
+ends with 3 from the level that `--fail-on` names.
+"""
+
+
 def findings_page() -> str:
-    """Every code that `policy validate` may print, with cause and fix."""
+    """Every code that `policy validate` and `policy check` may print, with level, cause and fix."""
     from ringfence.policy.findings import CODES
 
-    rows = [f"| {code} | {entry.cause} | {entry.fix} |" for code, entry in sorted(CODES.items())]
-    return "\n".join([MADE, "# Findings in intent documents\n", "| code | cause | fix |", "|---|---|---|", *rows, ""])
+    rows = [f"| {code} | {entry.level} | {entry.cause} | {entry.fix} |" for code, entry in sorted(CODES.items())]
+    head = ["| code | level | cause | fix |", "|---|---|---|---|"]
+    return "\n".join([MADE, "# Findings in intent documents\n", FINDINGS, *head, *rows, ""])
 
 
 def performance_page() -> str:

@@ -11,6 +11,7 @@ from ringfence.policy.model import Origin
 
 ERROR = "error"
 WARNING = "warning"
+INFO = "info"  # of what is as it was meant: listed where somebody asks for it, and nowhere else
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,41 @@ CODES: Mapping[str, Code] = MappingProxyType(
             WARNING,
             "a rule names callers without an identity at a port that takes none, so they are not let in",
             "Remove {plaintext: true} from the rule, or give the port plaintext with an end, an owner and a reason",
+        ),
+        # 14xx: permitted, and a risk
+        "RF1401": Code(
+            INFO,
+            "an Allow lets in callers without an identity",
+            "Bring them into the mesh and name them; until then narrow the rule by cidrs, http and expires",
+        ),
+        "RF1402": Code(
+            INFO,
+            "a rule depends on the address that a call comes from, which networks give away anew and others may forge",
+            "Let identities alone decide where they can",
+        ),
+        "RF1403": Code(
+            INFO,
+            "a rule in shadow mode decides nothing",
+            "Enforce it once its records say what was expected, or remove it",
+        ),
+        "RF1404": Code(
+            INFO, "an Allow lets in every workload of the mesh, those to come included", "Name those who call"
+        ),
+        "RF1405": Code(
+            INFO,
+            "an Allow lets in everybody of another trust domain, whoever its authority vouches for",
+            "Name those who call by their ids",
+        ),
+        "RF1406": Code(
+            INFO,
+            "TLS passes through the proxy, which judges by the name that is asked for and sees no request",
+            "Write tls: true, so that the proxy originates TLS and requests are judged",
+        ),
+        "RF1407": Code(INFO, "a host outside is called without TLS, and proves nothing", "Write tls: true"),
+        "RF1408": Code(
+            INFO,
+            "a host with a star is as many hosts as whoever answers for the name likes",
+            "Declare each host by its exact name",
         ),
     }
 )

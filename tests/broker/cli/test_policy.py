@@ -41,6 +41,32 @@ async def test_validate_needs_no_server(folder: Path) -> None:
     assert text.err.startswith(f"{folder}/bad.yaml:1:")
 
 
+@pytest.mark.parametrize(("fail_on", "code"), [("error", 0), ("warning", 0), ("info", 3)])
+async def test_check_lists_risks_and_ends_as_it_is_asked_to(folder: Path, fail_on: str, code: int) -> None:
+    """Validate says nothing of them; check does in every form, with the same place."""
+    (folder / "r.yaml").write_text(RULE.replace("owner:", "mode: shadow, owner:"))
+    where = (folder, "--trust-domain", "example.org")
+    assert (await ringfence("policy", "validate", *where)).err == ""
+    told = await ringfence("policy", "check", *where, "--fail-on", fail_on)
+    assert told.code == code
+    assert told.out.startswith(f"{folder}/r.yaml:1:1: info RF1403: ")
+    listed = await ringfence("policy", "check", *where, "--fail-on", fail_on, "-o", "json")
+    assert [item["code"] for item in listed.json["items"]] == ["RF1403"]
+    (run,) = (await ringfence("policy", "check", *where, "--fail-on", fail_on, "-o", "sarif")).json["runs"]
+    assert [result["ruleId"] for result in run["results"]] == ["RF1403"]
+    junit = await ringfence("policy", "check", *where, "--fail-on", fail_on, "-o", "junit")
+    assert f'failures="{int(code != 0)}"' in junit.out
+
+
+async def test_check_ends_with_4_where_a_document_is_in_error(folder: Path) -> None:
+    """As validate does; in good documents there may be nothing to tell."""
+    where = (folder, "--trust-domain", "example.org")
+    good = await ringfence("policy", "check", *where)
+    assert (good.code, good.out) == (0, "nothing found\n")
+    (folder / "bad.yaml").write_text("kind: Nonsense\n")
+    assert (await ringfence("policy", "check", *where, "-o", "junit")).code == 4
+
+
 async def test_apply_reports_what_became_of_each_document(tmp_path: Path, folder: Path) -> None:
     """Created, unchanged, pruned; a dry run changes nothing; errors exit 4 and change nothing."""
     async with running_server(tmp_path) as server:

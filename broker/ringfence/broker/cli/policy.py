@@ -13,6 +13,7 @@ from ringfence.broker.cli.admin_client import Where, ask, with_admin
 from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.failure import ANSWER_IS_NO, INVALID_INPUT, OK
 from ringfence.broker.cli.output import API_VERSION, list_options, output_option, show_list, show_one
+from ringfence.broker.cli.policy_check import check
 
 _FINDING = ("code", "level", "path", "line", "column", "message", "hint")
 _STATUS = ("document", "place", "state", "applied", "refused")
@@ -95,6 +96,9 @@ def _standing(one: Any) -> dict[str, Any]:
         "applied": f"{one.applied}/{one.proxies}",
         "refused": dict(sorted(one.refused.items())),
     }
+
+
+command.add_command(check)
 
 
 @command.command()

@@ -1,0 +1,83 @@
+"""Findings in the forms that other programs read: SARIF 2.1.0 for code scanning, JUnit's XML for CI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape, quoteattr
+
+from ringfence.policy.findings import CODES, ERROR, INFO, WARNING, Finding
+
+LEVELS = (ERROR, WARNING, INFO)  # the gravest first
+_NAME = "ringfence policy check"
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_SARIF_LEVELS = {ERROR: "error", WARNING: "warning", INFO: "note"}  # SARIF 2.1.0 section 3.27.10
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 section 2.2
+
+
+def counts(finding: Finding, threshold: str) -> bool:
+    """Whether *finding* is as grave as *threshold*, one of LEVELS, or graver."""
+    return LEVELS.index(finding.level) <= LEVELS.index(threshold)
+
+
+def sarif(findings: Sequence[Finding], version: str) -> dict[str, Any]:
+    """One run of the tool of that *version*, with the rule of every code that was found."""
+    codes = sorted({finding.code for finding in findings})
+    driver = {"name": _NAME, "semanticVersion": version, "rules": [_sarif_rule(code) for code in codes]}
+    results = [_sarif_result(finding, codes.index(finding.code)) for finding in findings]
+    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+
+
+def _sarif_rule(code: str) -> dict[str, Any]:
+    known = CODES[code]
+    return {
+        "id": code,
+        "shortDescription": {"text": known.cause},
+        "help": {"text": known.fix},
+        "defaultConfiguration": {"level": _SARIF_LEVELS[known.level]},
+    }
+
+
+def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
+    place = {
+        "artifactLocation": {"uri": quote(finding.path)},
+        "region": {"startLine": max(finding.line, 1), "startColumn": max(finding.column, 1)},
+    }
+    return {
+        "ruleId": finding.code,
+        "ruleIndex": index,
+        "level": _SARIF_LEVELS[finding.level],
+        "message": {"text": f"{finding.message}. {finding.hint}"},
+        "locations": [{"physicalLocation": place}],
+    }
+
+
+def junit(findings: Sequence[Finding], threshold: str) -> str:
+    """A suite with a case for each finding: failed where it `counts`, else skipped; one that passed where none is."""
+    cases = [_case(finding, threshold) for finding in findings] or [f"  <testcase name={_attribute(_NAME)}/>"]
+    failed = sum(counts(finding, threshold) for finding in findings)
+    head = f'<testsuite name={_attribute(_NAME)} tests="{len(cases)}" failures="{failed}" errors="0"'
+    return _document(f'{head} skipped="{len(findings) - failed}">', cases)
+
+
+def _document(head: str, cases: Iterable[str]) -> str:
+    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>", ""])
+
+
+def _case(finding: Finding, threshold: str) -> str:
+    name = f"  <testcase classname={_attribute(finding.path)} name={_attribute(f'{finding.code} {finding.where}')}"
+    if counts(finding, threshold):
+        told = f"<failure type={_attribute(finding.code)} message={_attribute(finding.message)}>"
+        return f"{name}>{told}{escape(_xml(str(finding)))}</failure></testcase>"
+    return f"{name}><skipped message={_attribute(str(finding))}/></testcase>"
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_xml(text))
+
+
+def _xml(text: str) -> str:
+    """Without the characters that no XML may hold, escaped or not: a document of intent may quote any."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -1,0 +1,79 @@
+"""Findings as SARIF and JUnit: what readers of them demand, whatever a document holds."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.policy.findings import CODES, Finding
+from ringfence.policy.reports import LEVELS, counts, junit, sarif
+
+TEXT = st.text(max_size=20)
+FINDINGS = st.lists(
+    st.builds(
+        lambda code, path, line, message: Finding(code, CODES[code].level, path, line, 1, message, "Do this"),
+        st.sampled_from(sorted(CODES)),
+        TEXT,
+        st.integers(0, 99),
+        TEXT,
+    ),
+    max_size=5,
+)
+
+
+def finding(code: str = "RF1403", line: int = 7) -> Finding:
+    """One at `intent/a b.yaml`."""
+    return Finding(code, CODES[code].level, "intent/a b.yaml", line, 3, "it decides nothing", "Enforce it")
+
+
+def test_sarif_names_rule_level_and_place():
+    """An info is a note; paths are URIs; each code is described once."""
+    run = sarif([finding(), finding(line=9), finding("RF1301")], "1.2.3")["runs"][0]
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["RF1301", "RF1403"]
+    first = run["results"][0]
+    assert (first["ruleId"], first["ruleIndex"], first["level"]) == ("RF1403", 1, "note")
+    assert first["message"]["text"] == "it decides nothing. Enforce it"
+    assert first["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "intent/a%20b.yaml"},
+        "region": {"startLine": 7, "startColumn": 3},
+    }
+    assert run["results"][2]["level"] == "warning"
+
+
+def parsed(text: str) -> ET.Element:
+    """What a reader of XML makes of it; our own text, so that it cannot be hostile to the reader."""
+    return ET.fromstring(text.encode())  # noqa: S314
+
+
+@pytest.mark.parametrize(("threshold", "failures"), [("error", 0), ("warning", 1), ("info", 2)])
+def test_junit_fails_from_the_level_that_is_asked_for(threshold: str, failures: int):
+    """What is less grave is skipped, and seen all the same."""
+    suite = parsed(junit([finding(), finding("RF1301")], threshold))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", str(failures), str(2 - failures))
+    assert len(suite.findall("testcase/failure")) == failures
+    assert suite[0].get("classname") == "intent/a b.yaml"
+
+
+def test_junit_without_a_finding_is_a_case_that_passed():
+    """A suite of nothing is an error to some readers."""
+    suite = parsed(junit([], "error"))
+    assert (suite.get("tests"), suite.get("failures"), len(suite[0])) == ("1", "0", 0)
+
+
+@given(FINDINGS)
+def test_whatever_is_quoted_the_forms_stay_well_formed(found: list[Finding]):
+    """XML has no escape for most control characters; SARIF counts lines from 1."""
+    suite = parsed(junit(found, "warning"))
+    assert len(suite) == max(len(found), 1)
+    for result in sarif(found, "1")["runs"][0]["results"]:
+        assert result["locations"][0]["physicalLocation"]["region"]["startLine"] >= 1
+
+
+def test_the_levels_are_in_order():
+    """An error counts at every threshold."""
+    error = finding("RF1001")
+    assert all(counts(error, level) for level in LEVELS)
+    assert [counts(finding(), level) for level in LEVELS] == [False, False, True]
