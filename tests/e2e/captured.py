@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+from ringfence.broker.run.kernel import children_of
 from tests import parts
 from tests.e2e.plane import until
 from tests.e2e.stack import RINGFENCE, Stack
@@ -121,6 +122,15 @@ class Captured:
         if error:
             raise Refused(*error)
         return found
+
+    @property
+    def proxy(self) -> int:
+        """The process id of its Envoy; 0 while there is none."""
+        for pid in children_of(self.process.pid):
+            with suppress(OSError):
+                if "envoy" in Path(f"/proc/{pid}/comm").read_text():
+                    return pid
+        return 0
 
     def _said(self) -> Any:
         assert self.process.stdout is not None

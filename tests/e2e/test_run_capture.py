@@ -78,10 +78,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 def test_a_program_that_knows_nothing_gets_through_by_name(bench: Bench) -> None:
     """Name, virtual address, capture, mutual TLS, RBAC, and the server's own namespace behind its proxy."""
-    status, _ = bench.client.do("http", WEB_NAME, bench.port)
+    status, found = bench.client.do("http", WEB_NAME, bench.port)
     assert status == 200
-    decided = bench.stack.decision(source=CLIENT, allowed=True)
-    assert decided.destination == "spiffe://example.org/ns/shared/sa/web"
+    (decided,) = bench.stack.explain(found, wait_ms=20_000)
+    assert (decided.allowed, decided.source, decided.rule) == (True, CLIENT, "team-a/reads")
 
 
 def test_what_the_rule_does_not_allow_is_denied_and_traced(bench: Bench) -> None:
@@ -169,6 +169,14 @@ def test_the_command_cannot_take_its_walls_down(bench: Bench) -> None:
     assert bench.client.do("shell", parts.program("nft", "nftables"), "flush", "ruleset")[0] != 0
     nsenter = parts.program("nsenter", "util-linux")
     assert bench.client.do("shell", nsenter, f"--net=/proc/{os.getpid()}/ns/net", "true")[0] != 0
+
+
+def test_a_proxy_that_dies_comes_back_within(bench: Bench) -> None:
+    """The next one finds the namespace as its predecessor did."""
+    first = bench.client.proxy
+    os.kill(first, signal.SIGKILL)
+    until(lambda: bench.client.proxy not in {0, first}, "the next one", 30)
+    until(lambda: answered(bench, "hub.example"), "its answer", 30)
 
 
 def test_a_run_that_is_killed_leaves_no_namespace(bench: Bench) -> None:

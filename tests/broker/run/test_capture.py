@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -124,6 +126,48 @@ def test_an_interface_that_is_not_there_is_refused(netns: str) -> None:
     ):
         captured.apply(PLAN)
     assert caught.value.kind is Kind.NOT_FOUND
+
+
+_BECOME = """
+    import os
+    from ringfence.broker.run.capture_child import User, confined
+    from ringfence.broker.run.capture_netns import made
+    confined(made(), USER)()
+    os.execv("/bin/cat", ["cat", "/proc/self/status"])
+"""
+
+
+def becoming(user: str, *before: str) -> dict[str, list[str]]:
+    """The lines of /proc/self/status of a program that a confined child has executed."""
+    parts.root()
+    command = [*before, sys.executable, "-c", dedent(_BECOME).replace("USER", user)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in done.stdout.splitlines())}
+
+
+def test_capabilities_that_are_inherited_are_taken_too() -> None:
+    """Root gets back at exec what is inheritable, whatever the bounding set says (capabilities(7))."""
+    setpriv = parts.program("setpriv", "util-linux")
+    found = becoming("None", setpriv, "--inh-caps=+net_admin")
+    assert {int(found[field][0], 16) for field in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+
+
+def test_a_user_is_one_in_all_of_its_ids() -> None:
+    """No saved one to go back to, and no group of root's."""
+    found = becoming('User.named("nobody")', parts.program("setpriv", "util-linux"), "--groups=0,4")
+    nobody = User.named("nobody")
+    assert found["Uid"] == [str(nobody.uid)] * 4
+    assert found["Gid"] == [str(nobody.gid)] * 4
+    assert set(found["Groups"]) == set(map(str, nobody.groups))
+
+
+def test_what_cannot_be_confined_does_not_start() -> None:
+    """Nothing runs outside for want of a namespace."""
+    parts.root()
+    code = dedent(_BECOME).replace("made()", "os.open('/dev/null', 0)").replace("USER", "None")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (126, "")
+    assert "cannot be confined" in done.stderr
 
 
 def test_an_unknown_user_is_named() -> None:

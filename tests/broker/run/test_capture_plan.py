@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from ipaddress import IPv4Network, IPv6Network
 from textwrap import dedent
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from ringfence.broker.run.capture_exclusions import Exclusions
 from ringfence.broker.run.capture_plan import CapturePlan, no_routes, removal, routes, ruleset
+from ringfence.certs.errors import RingfenceError
 from tests import parts
 
 FABRIC = CapturePlan(Exclusions.parse(["fab0"], ["192.168.50.0/24", "fd00:fab::/64"]), ((8080, 0), (10002, 10101)))
@@ -24,26 +28,31 @@ GOLDEN = """\
       set excluded4 {
         type ipv4_addr
         flags interval
+        auto-merge
         elements = { 192.168.50.0/24 }
       }
       set metadata4 {
         type ipv4_addr
         flags interval
+        auto-merge
         elements = { 169.254.0.0/16, 100.100.100.200/32, 168.63.129.16/32, 192.0.0.192/32 }
       }
       set excluded6 {
         type ipv6_addr
         flags interval
+        auto-merge
         elements = { fd00:fab::/64 }
       }
       set metadata6 {
         type ipv6_addr
         flags interval
+        auto-merge
         elements = { fe80::/10, fd00:ec2::/32, fd20:ce::/32 }
       }
       set served {
         type inet_service
         flags interval
+        auto-merge
         elements = { 8080, 10002-10101 }
       }
       chain capture {
@@ -137,17 +146,32 @@ def test_routes_come_and_go_alike() -> None:
     assert routes().splitlines()[1].removeprefix("route replace ") == no_routes().strip().removeprefix("route del ")
 
 
-@pytest.mark.parametrize("plan", [FABRIC, BARE], ids=["fabric", "bare"])
-def test_nft_takes_it(plan: CapturePlan) -> None:
+_NETWORKS = st.one_of(
+    st.builds(
+        lambda a, n: f"{IPv4Network((a, n), strict=False)}", st.integers(1 << 24, (240 << 24) - 1), st.integers(1, 32)
+    ),
+    st.builds(
+        lambda a, n: f"{IPv6Network((a, n), strict=False)}", st.integers(1 << 100, 1 << 127), st.integers(8, 128)
+    ),
+)
+_INTERFACES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", fullmatch=True).filter(lambda name: name != "lo")
+_SERVED = st.lists(st.tuples(st.integers(1, 60000), st.just(0) | st.integers(60001, 65535)), max_size=5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(_INTERFACES, max_size=3), st.lists(_NETWORKS, max_size=5), _SERVED)
+@example(["fab0"], ["10.0.0.0/8", "10.1.0.0/16", "fd00:fab::/64"], [(8080, 0), (8000, 9000)])
+def test_nft_takes_whatever_the_flags_may_say(
+    interfaces: list[str], networks: list[str], served: list[tuple[int, int]]
+) -> None:
     """Checked by the real nft and the kernel, in a namespace of its own, and changed by nobody."""
     parts.root()
-    unshare = parts.program("unshare", "util-linux")
-    nft = parts.program("nft", "nftables")
-    done = subprocess.run(
-        [unshare, "--net", nft, "--check", "--file", "-"],
-        input=ruleset(plan),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    unshare, nft = parts.program("unshare", "util-linux"), parts.program("nft", "nftables")
+    try:
+        exclusions = Exclusions.parse(interfaces, networks)
+    except RingfenceError:
+        return
+    text = ruleset(CapturePlan(exclusions, tuple(served)))
+    command = [unshare, "--net", nft, "--check", "--file", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

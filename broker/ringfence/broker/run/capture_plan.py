@@ -66,6 +66,7 @@ def _set(name: str, kind: str, elements: Iterable[str]) -> Iterable[str]:
     yield f"  type {kind}"
     if kind != "ifname":
         yield "  flags interval"
+        yield "  auto-merge"  # one of an operator's networks may hold another
     if listed := ", ".join(elements):
         yield f"  elements = {{ {listed} }}"
     yield "}"
