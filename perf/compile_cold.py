@@ -11,7 +11,7 @@ from typing import Any
 from perf import big_mesh
 from perf.figure import figure
 from ringfence.broker.fleet.scope import Scope, Scopes
-from ringfence.xds import codec
+from ringfence.xds import codec, sharing
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Endpoint, Instance
 from ringfence.xds.snapshot import Snapshot
@@ -65,6 +65,7 @@ def measure(runs: int = RUNS) -> dict[str, Any]:
 
 
 def _cold(model: Any) -> tuple[list[Snapshot], float]:
+    sharing.forget()
     started = time.process_time()
     snapshots = [compiled(scope) for scope in all_scopes(Scopes(model, NOW))]
     return snapshots, time.process_time() - started

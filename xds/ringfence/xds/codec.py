@@ -53,6 +53,13 @@ def build(full_name: str, /, **fields: Any) -> Any:
     return message(full_name)(**fields)
 
 
+def copied(what: Any) -> Any:
+    """Another message with the same content, to be changed."""
+    made = type(what)()
+    made.CopyFrom(what)
+    return made
+
+
 def encode(what: Message) -> bytes:
     """The bytes of a message, map keys sorted: equal messages have equal bytes, in every process."""
     return what.SerializeToString(deterministic=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 from ringfence.xds import codec
 from ringfence.xds.instance import Endpoint
 from ringfence.xds.locality import NOWHERE, Locality
+from ringfence.xds.sharing import shared
 from ringfence.xds.snapshot import Resource
 
 
+@shared(1024)  # for all who call the same
 def load_assignment(
-    cluster: str, endpoints: Iterable[Endpoint], home: Locality = NOWHERE, *, weighted: bool = False
+    cluster: str, endpoints: tuple[Endpoint, ...], home: Locality = NOWHERE, *, weighted: bool = False
 ) -> tuple[str, Resource]:
     """The endpoints of a cluster by locality, sorted, so that equal sets are equal bytes.
 

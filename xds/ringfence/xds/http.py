@@ -15,6 +15,7 @@ from ringfence.xds.types import EXTENSION_CONFIG, ROUTE, type_url
 
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_REPLIES = "envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _MUTATION = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 _FOREVER = timedelta(0)
@@ -47,24 +48,24 @@ def manager(
     where: str, *, filters: Iterable[dict[str, Any]], access_log: Any, tracing: Any, **more: Any
 ) -> dict[str, Any]:
     """The network filter that serves HTTP: *filters*, then the router by the routes named *where*."""
-    router = codec.extension("envoy.filters.http.router", _ROUTER, suppress_envoy_headers=True)
     fields: dict[str, Any] = {
         "stat_prefix": where,
         "rds": {"route_config_name": where, "config_source": by_ads()},
-        "http_filters": [_decision_header(), *filters, router],
+        "http_filters": [_decision_header(), *filters, _router()],
         "access_log": [access_log],
         "tracing": tracing,
-        **_HARDENED,
         **more,
     }
-    return codec.extension("envoy.filters.network.http_connection_manager", _MANAGER, **fields)
+    made = codec.build(_MANAGER, **fields)
+    made.MergeFrom(_hardened())
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": codec.pack(made)}
 
 
 def policy_filter(name: str) -> dict[str, Any]:
     """The place of an RBAC filter whose policy comes by ECDS. No default: nothing is served before it is there."""
     return {
         "name": name,
-        "config_discovery": {"config_source": by_ads(), "type_urls": [type_url(rbac.HTTP_RBAC)]},
+        "config_discovery": _discovered(),
     }
 
 
@@ -108,18 +109,46 @@ def one_route(where: str, cluster: str, **action: Any) -> tuple[str, Resource]:
 
 def protocol_options(protocol: Protocol, filters: Sequence[dict[str, Any]] = (), **more: Any) -> dict[str, Any]:
     """The cluster option that fixes HTTP/2 or HTTP/1.1, as the protocol has it; *filters* stand behind the router."""
-    version = "http2_protocol_options" if protocol.is_http2 else "http_protocol_options"
+    if not filters and not more:
+        return dict(_unfiltered(protocol))
+    version = _version(protocol)
     return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={version: {}}, http_filters=filters, **more)}
 
 
-def tells_unsent() -> dict[str, Any]:
+@cache
+def tells_unsent() -> Any:
     """The local replies of a called side's proxy, marked where its workload could not be connected to.
 
     It is so while a workload starts. A workload that forges the mark has its own requests sent elsewhere, or repeated.
     """
     failed = {"response_flag_filter": {"flags": [_CONNECT_FAILED]}}
     mark = {"header": {"key": UNSENT, "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    return {"mappers": [{"filter": failed, "headers_to_add": [mark]}]}
+    return codec.build(_REPLIES, mappers=[{"filter": failed, "headers_to_add": [mark]}])
+
+
+def _version(protocol: Protocol) -> str:
+    return "http2_protocol_options" if protocol.is_http2 else "http_protocol_options"
+
+
+@cache
+def _unfiltered(protocol: Protocol) -> dict[str, Any]:
+    return {_OPTIONS: codec.packed(_OPTIONS, explicit_http_config={_version(protocol): {}})}
+
+
+@cache
+def _hardened() -> Any:
+    return codec.build(_MANAGER, **_HARDENED)
+
+
+@cache
+def _router() -> dict[str, Any]:
+    return codec.extension("envoy.filters.http.router", _ROUTER, suppress_envoy_headers=True)
+
+
+@cache
+def _discovered() -> Any:
+    kinds = [type_url(rbac.HTTP_RBAC)]
+    return codec.build("envoy.config.core.v3.ExtensionConfigSource", config_source=by_ads(), type_urls=kinds)
 
 
 @cache

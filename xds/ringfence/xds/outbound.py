@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -110,13 +111,20 @@ def loopback(
         name=where,
         address=socket_address(address),
         additional_addresses=list(more),
-        enable_reuse_port={"value": False},  # or another process of this user could bind it too
         listener_filters=[codec.extension("envoy.filters.listener.tls_inspector", _TLS_INSPECTOR)] if inspect else [],
         filter_chains=[{"name": where, "filters": filters, **chain}],
-        traffic_direction="OUTBOUND",
         stat_prefix=where,
     )
+    listener.MergeFrom(_outbound())
     return codec.resource(where, listener, needs)
+
+
+@cache
+def _outbound() -> Any:
+    """What every such listener has; or another process of this user could bind its port too."""
+    return codec.build(
+        "envoy.config.listener.v3.Listener", enable_reuse_port={"value": False}, traffic_direction="OUTBOUND"
+    )
 
 
 def _cluster(

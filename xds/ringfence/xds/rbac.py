@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
@@ -23,6 +24,7 @@ from ringfence.policy.model import (
 )
 from ringfence.policy.revoked import meant
 from ringfence.xds import codec, matcher, predicates
+from ringfence.xds.sharing import Same, shared
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import by_ads
 from ringfence.xds.types import type_url
@@ -34,6 +36,7 @@ NETWORK_RBAC = "envoy.extensions.filters.network.rbac.v3.RBAC"
 # Each filter writes its verdict under its own prefix: without one they overwrite each other's metadata.
 GUARD, DENY, ALLOW, SHADOW, CONNECTION = "guard_", "deny_", "allow_", "shadow_", "connection_"
 
+_POLICIES = 64  # kept, each with its rules
 _NO_DENY = matcher.act(named(NO_DENY), allow=True)
 _DEFAULT_DENY = matcher.act(named(DEFAULT_DENY), allow=False)
 
@@ -89,11 +92,13 @@ class PortRules:
         return (*self.deny, *self.allow, *self.shadow_deny, *self.shadow_allow)
 
 
+@cache
 def guard_filter() -> dict[str, Any]:
     """The HTTP filter that demands one URI SAN and one reading of the path; constant, so it stands in the listener."""
     return _guarded_by(matcher.guard_requests())
 
 
+@cache
 def path_filter() -> dict[str, Any]:
     """The same on the way out, where nobody shows a certificate: one reading of the path."""
     return _guarded_by(matcher.guard_paths())
@@ -107,16 +112,29 @@ def request_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]
     """The deny and the allow filter of a listener as extension configs, in the order in which they judge.
 
     They come by ECDS, so that a change takes effect on the next request of an open connection (design section 7.1).
+    All proxies of a workload have the same; and a change of one of the two leaves the other one as it is.
     """
+    domain, gone = rules.trust_domain, tuple(rules.revoked.items())
+    return [
+        _deny(deny_name(where), domain, Same(*rules.deny), Same(*rules.shadow_deny), gone),
+        _allow(allow_name(where), domain, Same(*rules.allow), Same(*rules.shadow_allow)),
+    ]
 
-    def tree(some: tuple[Rule, ...], otherwise: predicates.Fields, revoked: _Revoked = NOBODY) -> predicates.Fields:
-        return matcher.by_peer(some, rules.trust_domain, matcher.on_requests, otherwise, revoked)
 
-    denied = tree(rules.deny, _NO_DENY, rules.revoked)
-    deny = judged(DENY, denied, tree(rules.shadow_deny, _NO_DENY) if rules.shadow_deny else None)
-    shadow_allow = tree(rules.shadow_allow, _DEFAULT_DENY) if rules.shadow_allow else None
-    allow = judged(ALLOW, tree(rules.allow, _DEFAULT_DENY), shadow_allow)
-    return [policy_resource(deny_name(where), deny), policy_resource(allow_name(where), allow)]
+@shared(_POLICIES)
+def _deny(
+    name: str, domain: TrustDomain, some: Same, shadow: Same, revoked: tuple[tuple[str, RevokedCaller], ...]
+) -> tuple[str, Resource]:
+    denied = matcher.by_peer(some.of, domain, matcher.on_requests, _NO_DENY, dict(revoked))
+    recorded = matcher.by_peer(shadow.of, domain, matcher.on_requests, _NO_DENY) if shadow.of else None
+    return policy_resource(name, judged(DENY, denied, recorded))
+
+
+@shared(_POLICIES)
+def _allow(name: str, domain: TrustDomain, some: Same, shadow: Same) -> tuple[str, Resource]:
+    allowed = matcher.by_peer(some.of, domain, matcher.on_requests, _DEFAULT_DENY)
+    recorded = matcher.by_peer(shadow.of, domain, matcher.on_requests, _DEFAULT_DENY) if shadow.of else None
+    return policy_resource(name, judged(ALLOW, allowed, recorded))
 
 
 def plaintext_policies(where: str, rules: PortRules) -> list[tuple[str, Resource]]:

@@ -7,10 +7,12 @@ health_check.proto. Without a Traffic document a cluster has Envoy's defaults, a
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from ringfence.policy.model import Protocol
 from ringfence.policy.traffic import Balance, HealthCheck, Limits, OutlierDetection, Retries, Traffic
+from ringfence.xds import codec
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 # Envoy's default of 3 at once would fail what a proxy that is gone never got; it costs the others nothing to take it.
@@ -28,7 +30,7 @@ _POLICIES = {
 def cluster_fields(traffic: Traffic | None, protocol: Protocol) -> dict[str, Any]:
     """The fields of `envoy.config.cluster.v3.Cluster` that *traffic* means for a port that speaks *protocol*."""
     if traffic is None:
-        return {"connect_timeout": _CONNECT_TIMEOUT, "circuit_breakers": _breakers(None, None)}
+        return dict(_unsaid())
     fields: dict[str, Any] = {
         "connect_timeout": traffic.connect_timeout or _CONNECT_TIMEOUT,
         "circuit_breakers": _breakers(traffic.limits, traffic.retries),
@@ -44,6 +46,12 @@ def cluster_fields(traffic: Traffic | None, protocol: Protocol) -> dict[str, Any
         # Envoy would keep an endpoint that is gone from its cluster for as long as it answers its checks.
         fields["ignore_health_on_host_removal"] = True
     return fields
+
+
+@cache
+def _unsaid() -> dict[str, Any]:
+    breakers = codec.build("envoy.config.cluster.v3.CircuitBreakers", **_breakers(None, None))
+    return {"connect_timeout": _CONNECT_TIMEOUT, "circuit_breakers": breakers}
 
 
 def _breakers(limits: Limits | None, retries: Retries | None) -> dict[str, Any]:
@@ -102,8 +110,8 @@ def _health(check: HealthCheck, protocol: Protocol) -> dict[str, Any]:
         "healthy_threshold": {"value": check.healthy_threshold},
     }
     if check.http is not None:
-        codec = "HTTP2" if protocol.is_http2 else "HTTP1"
-        fields["http_health_check"] = {"path": check.http, "host": _CHECK_HOST, "codec_client_type": codec}
+        spoken = "HTTP2" if protocol.is_http2 else "HTTP1"
+        fields["http_health_check"] = {"path": check.http, "host": _CHECK_HOST, "codec_client_type": spoken}
     elif check.grpc is not None:
         fields["grpc_health_check"] = {"service_name": check.grpc, "authority": _CHECK_HOST}
     else:

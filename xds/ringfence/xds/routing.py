@@ -10,6 +10,7 @@ from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.model import Destination
 from ringfence.policy.traffic import Retries, Route, RouteMatch, Traffic, Zones
 from ringfence.xds import codec, http
+from ringfence.xds.sharing import shared
 from ringfence.xds.snapshot import Resource
 
 ClusterOf = Callable[[Destination], str]  # the name of the cluster of a port
@@ -27,13 +28,19 @@ _ELSEWHERE = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredica
 def upstream_routes(where: str, own: str, traffic: Traffic | None, cluster_of: ClusterOf) -> tuple[str, Resource]:
     """The route configuration *where* of an upstream whose own cluster is *own*."""
     if traffic is None:
-        return http.one_route(where, own, retry_policy=retry_policy(None))
+        return _plain_route(where, own)
     made = [route for each in traffic.routes for route in _routes(each, own, traffic, cluster_of)]
     made.append({"match": {"prefix": "/"}, "route": _action(None, own, traffic, cluster_of)})
     return http.routes(where, [{"name": "all", "domains": ["*"], "routes": made}])
 
 
-def retry_policy(retries: Retries | None, zones: Zones | None = None) -> dict[str, Any]:
+@shared(1024)  # for all who call the same
+def _plain_route(where: str, own: str) -> tuple[str, Resource]:
+    return http.one_route(where, own, retry_policy=retry_policy(None))
+
+
+@shared(256)
+def retry_policy(retries: Retries | None, zones: Zones | None = None) -> Any:
     """Envoy's retry policy: what the document names beside what never reached the other side."""
     policy: dict[str, Any] = {
         "retry_on": ",".join(dict.fromkeys((*_UNSENT, *(retries.on if retries is not None else ())))),
@@ -49,7 +56,7 @@ def retry_policy(retries: Retries | None, zones: Zones | None = None) -> dict[st
         # A zone that is gone counts as healthy until it is found out: what it did not take goes to the next one.
         next_one = codec.extension("envoy.retry_priorities.previous_priorities", _NEXT_ZONE, update_frequency=1)
         policy["retry_priority"] = next_one
-    return policy
+    return codec.build("envoy.config.route.v3.RetryPolicy", **policy)
 
 
 def outside_action(traffic: Traffic | None) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.xds import codec
+from ringfence.xds.sharing import shared
 
 # Static clusters of every proxy's bootstrap.
 SERVER_CLUSTER = "ringfence_server"
@@ -34,17 +35,22 @@ def by_ads() -> Any:
     )
 
 
-@lru_cache(maxsize=_SECRETS)
+@shared(_SECRETS)
 def secret(name: str) -> Any:
     """A secret of that name from the agent. No timeout: the agent may hold it longer than Envoy's default 15 s."""
+    return codec.build(f"{_TLS}.SdsSecretConfig", name=name, sds_config=_by_sds())
+
+
+@cache
+def _by_sds() -> Any:
     source = {
         "api_type": "GRPC",
         "transport_api_version": "V3",
         "set_node_on_first_message_only": True,
         "grpc_services": [grpc_service(AGENT_CLUSTER)],
     }
-    config = {"api_config_source": source, "resource_api_version": "V3", "initial_fetch_timeout": _NEVER}
-    return codec.build(f"{_TLS}.SdsSecretConfig", name=name, sds_config=config)
+    fields = {"api_config_source": source, "resource_api_version": "V3", "initial_fetch_timeout": _NEVER}
+    return codec.build("envoy.config.core.v3.ConfigSource", **fields)
 
 
 def server_tls(own: SpiffeId, alpn: tuple[str, ...]) -> dict[str, Any]:
@@ -69,16 +75,25 @@ def client_tls(own: SpiffeId, peer: SpiffeId) -> dict[str, Any]:
 
     Envoy's default for clients is TLS 1.2 (design section 7.7). ALPN is left to Envoy, which knows the protocol.
     """
-    exact = {"san_type": "URI", "matcher": {"exact": str(peer)}}
+    context = codec.copied(_towards_nobody(str(own)))
+    validation = context.common_tls_context.combined_validation_context.default_validation_context
+    validation.match_typed_subject_alt_names[0].matcher.exact = str(peer)
+    return {"name": "envoy.transport_sockets.tls", "typed_config": codec.pack(context)}
+
+
+@shared(_SECRETS)
+def _towards_nobody(own: str) -> Any:
+    """The TLS context of a caller that speaks to a peer of no name, which there is not."""
+    nobody = {"san_type": "URI", "matcher": {"exact": ""}}
     common = {
         "tls_params": _tls_1_3(),
-        "tls_certificate_sds_secret_configs": [secret(str(own))],
+        "tls_certificate_sds_secret_configs": [secret(own)],
         "combined_validation_context": {
-            "default_validation_context": {"match_typed_subject_alt_names": [exact]},
+            "default_validation_context": {"match_typed_subject_alt_names": [nobody]},
             "validation_context_sds_secret_config": secret(_ALL_BUNDLES),
         },
     }
-    return codec.extension("envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common)
+    return codec.build(f"{_TLS}.UpstreamTlsContext", common_tls_context=common)
 
 
 def outside_tls(host: str, *, is_address: bool, roots: dict[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from ringfence.policy.model import Workload
 from ringfence.xds import codec, decision, rbac
+from ringfence.xds.sharing import shared
 from ringfence.xds.sources import AGENT_CLUSTER, SERVER_CLUSTER
 
 _HTTP = "%DYNAMIC_METADATA(envoy.filters.http.rbac:{})%"
 _NETWORK = "%DYNAMIC_METADATA(envoy.filters.network.rbac:{})%"
 _OTEL_LOG = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
+_TRACING = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing"
+_LIST = "opentelemetry.proto.common.v1.KeyValueList"
 _OTEL_TRACE = "envoy.config.trace.v3.OpenTelemetryConfig"
 _ALWAYS_ON = "envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig"
 _ENFORCED = "{}enforced_effective_policy_id"
@@ -72,12 +76,13 @@ class Reporter:
 
     def __init__(self, workload: Workload, node_id: str) -> None:
         self._workload = workload
-        self._resource = {
+        resource = {
             "service.name": workload.key,
             decision.WORKLOAD: workload.key,
             decision.IDENTITY: str(workload.spiffe_id),
             decision.NODE: node_id,
         }
+        self._resource = codec.build(_LIST, **_strings(resource))
 
     def requests(self, point: str, listener: str, *, plaintext: bool = False) -> dict[str, Any]:
         """The access log of a connection manager: one record a request.
@@ -132,56 +137,75 @@ class Reporter:
 
     def handshakes(self, listener: str) -> dict[str, Any]:
         """The access log of a listener: handshakes that failed, for which there is no request and no filter."""
-        failed = codec.extension(
-            "envoy.access_loggers.extension_filters.cel",
-            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            expression="has(connection.transport_failure_reason)",
-        )
         log = self._log(decision.POINT_TLS, listener, _CALLER | _HANDSHAKE)
-        return log | {"filter": {"extension_filter": failed}}
+        return log | {"filter": {"extension_filter": _failed()}}
 
-    def tracing(self, listener: str) -> dict[str, Any]:
+    def tracing(self, listener: str) -> Any:
         """The tracer of a connection manager, always on: an unsampled `traceparent` must not hide a decision."""
-        provider = codec.extension(
-            "envoy.tracers.opentelemetry",
-            _OTEL_TRACE,
-            grpc_service=_receiver(),
-            service_name=self._workload.key,
-            sampler=codec.extension("envoy.tracers.opentelemetry.samplers.always_on", _ALWAYS_ON),
-        )
-        tags = {
-            decision.LISTENER: listener,
-            **{key: _REQUEST[key] for key in (decision.GUARD, decision.DENY, decision.ALLOW, decision.DETAILS)},
-            decision.PEER: _CALLER[decision.PEER],
-        }
-        return {
-            "provider": provider,
-            "random_sampling": {"value": 100},
-            "custom_tags": [{"tag": tag, "value": value} for tag, value in sorted(tags.items())],
-        }
+        tracer = codec.copied(_tracer(self._workload.key))
+        next(tag for tag in tracer.custom_tags if tag.tag == decision.LISTENER).value = listener
+        return tracer
 
     def _log(
         self, point: str, listener: str, attributes: dict[str, str], receiver: str = SERVER_CLUSTER
     ) -> dict[str, Any]:
-        """One logger. `common_config` is deprecated, but Envoy 1.40 heeds no flush settings but those within it.
+        log = codec.copied(_logger(point, receiver, tuple(attributes.items())))
+        next(each for each in log.attributes.values if each.key == decision.LISTENER).value.string_value = listener
+        log.resource_attributes.CopyFrom(self._resource)
+        return {"name": "envoy.access_loggers.open_telemetry", "typed_config": codec.pack(log)}
 
-        Measured: those beside `grpc_service` leave records for a second whatever they say, and the two together keep
-        Envoy from starting (design section 7.18).
-        """
-        named = {decision.POINT: point, decision.LISTENER: listener, **attributes}
-        return codec.extension(
-            "envoy.access_loggers.open_telemetry",
-            _OTEL_LOG,
-            common_config={
-                "log_name": "ringfence",
-                "grpc_service": _receiver(receiver),
-                "transport_api_version": "V3",
-                "buffer_flush_interval": _FLUSH,
-            },
-            disable_builtin_labels=True,
-            resource_attributes=_strings(self._resource),
-            attributes=_strings(named),
-        )
+
+@shared(64)
+def _logger(point: str, receiver: str, attributes: tuple[tuple[str, str], ...]) -> Any:
+    """The logger of no listener and no workload as yet.
+
+    `common_config` is deprecated, but Envoy 1.40 heeds no flush settings but those within it. Measured: those beside
+    `grpc_service` leave records for a second whatever they say, and the two together keep Envoy from starting (design
+    section 7.18).
+    """
+    return codec.build(
+        _OTEL_LOG,
+        common_config={
+            "log_name": "ringfence",
+            "grpc_service": _receiver(receiver),
+            "transport_api_version": "V3",
+            "buffer_flush_interval": _FLUSH,
+        },
+        disable_builtin_labels=True,
+        attributes=_strings({decision.POINT: point, decision.LISTENER: "", **dict(attributes)}),
+    )
+
+
+@shared(256)
+def _tracer(workload: str) -> Any:
+    """The tracer of no listener as yet."""
+    provider = codec.extension(
+        "envoy.tracers.opentelemetry",
+        _OTEL_TRACE,
+        grpc_service=_receiver(),
+        service_name=workload,
+        sampler=codec.extension("envoy.tracers.opentelemetry.samplers.always_on", _ALWAYS_ON),
+    )
+    tags = {
+        decision.LISTENER: "",
+        **{key: _REQUEST[key] for key in (decision.GUARD, decision.DENY, decision.ALLOW, decision.DETAILS)},
+        decision.PEER: _CALLER[decision.PEER],
+    }
+    return codec.build(
+        _TRACING,
+        provider=provider,
+        random_sampling={"value": 100},
+        custom_tags=[{"tag": tag, "value": value} for tag, value in sorted(tags.items())],
+    )
+
+
+@cache
+def _failed() -> dict[str, Any]:
+    return codec.extension(
+        "envoy.access_loggers.extension_filters.cel",
+        "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression="has(connection.transport_failure_reason)",
+    )
 
 
 def _receiver(cluster: str = SERVER_CLUSTER) -> dict[str, Any]:

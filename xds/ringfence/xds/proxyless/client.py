@@ -72,6 +72,6 @@ def _assignment(name: str, endpoints: Iterable[Endpoint], home: Locality | None)
     """By distance from *home*, or all as one place where None. Of host names gRPC would take none of the rest."""
     usable = [endpoint for endpoint in endpoints if is_ip(endpoint.host)]
     if home is not None:
-        return load_assignment(name, usable, home, weighted=True)
+        return load_assignment(name, tuple(usable), home, weighted=True)
     here = {(endpoint.host, endpoint.port) for endpoint in usable}
-    return load_assignment(name, [Endpoint(*at) for at in here], weighted=True)
+    return load_assignment(name, tuple(Endpoint(*at) for at in here), weighted=True)
