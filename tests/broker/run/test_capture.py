@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from ringfence.proxy.v1 import proxy_pb2
 from tests import parts
 from tests.e2e.command import ringfence
 
+ROOT = Path(__file__).parents[3]
 DESCRIBED = proxy_pb2.DescribeResponse(spiffe_id="spiffe://example.test/ns/a/sa/b")
 PLAN = plan_proxy(
     Who("a", "b"), Launch("s:1", "example.test", "/x"), DESCRIBED, inbound_host="127.0.0.1", socket_dir="/x"
@@ -116,6 +118,26 @@ def test_at_the_end_a_found_namespace_is_as_it_was(netns: str) -> None:
     assert rules(netns) == ""
     done = subprocess.run(["nsenter", f"--net={netns}", "ip", "route"], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+_KILLED = """
+    import os, signal
+    from tests.broker.run.test_capture import PLAN, Capture, Wanted
+    with Capture(Wanted("NETNS")) as captured:
+        captured.apply(PLAN)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_that_is_killed_leaves_a_found_namespace_closed(netns: str) -> None:
+    """Nobody takes its rules away but the next run, whose own take their place."""
+    code = dedent(_KILLED).replace("NETNS", netns)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "hook output priority filter; policy drop;" in rules(netns)
+    with Capture(Wanted(netns)) as captured:
+        captured.apply(PLAN)
+    assert rules(netns) == ""
 
 
 def test_an_interface_that_is_not_there_is_refused(netns: str) -> None:
