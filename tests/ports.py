@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from errno import EADDRINUSE
 
 # Below what Linux draws from (ip(7), ip_local_port_range): no connection and no port 0 of others ever gets one of
-# these, so that a server which is killed finds its port again.
-_RANGE = range(20_000, 32_768)
+# these, so that a server which is killed finds its port again. And below what `ringfence run` chooses from, which holds
+# nothing until its proxy is up (broker/run/ports.py).
+_RANGE = range(5_000, 15_000)
 _HELD: list[ExitStack] = []
 
 
