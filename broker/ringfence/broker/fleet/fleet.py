@@ -241,14 +241,23 @@ class Fleet:
         self._scopes = scopes
         self._expiry = scopes.next_expiry()
         self._epoch += 1
-        touched = [proxy for proxy in self._proxies if proxy.rescope(scopes)]
+        before = {proxy: proxy.scope for proxy in self._proxies}
+        touched = [proxy for proxy in before if proxy.rescope(scopes)]
         for proxy in touched:
-            self._readers.follow(proxy)
-            if proxy.scope is None:
-                self._forget(proxy.node)
-            else:
-                self._offer_if_serving(proxy)
+            self._follow(proxy, before[proxy])
         return touched
+
+    def _follow(self, proxy: Proxy, before: Scope | None) -> None:
+        """Let others know what another scope than *before* means to them: what it reads, and where it is served."""
+        now = proxy.scope
+        if now is None:
+            self._readers.follow(proxy)
+            self._forget(proxy.node)
+            return
+        if before is None or (before.upstreams, before.routed) != (now.upstreams, now.routed):
+            self._readers.follow(proxy)
+        if before is None or before.workload != now.workload or self._offers.endpoints.is_elsewhere(proxy.node):
+            self._offer_if_serving(proxy)
 
     def _offer(self, proxy: Proxy, *, joins: bool) -> None:
         """Let others have the ports of a connected proxy, and remember them."""

@@ -93,7 +93,7 @@ class Proxy:
 
     def note_revision(self, revision: str) -> None:
         """It holds what the model of *revision*, which is in force, means to it, if it holds the newest."""
-        if self.state == SYNCED:
+        if not self.stream.dirty and self.state == SYNCED:  # most are late in a storm, which costs no more than a look
             self.revision = revision
 
     def judge(self, nacks: Mapping[str, Nack], *, told: bool) -> None:
