@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -12,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.policy.evaluate import Request, evaluate
-from ringfence.policy.jwks import check_jwks
-from ringfence.policy.load import Loaded
-from ringfence.policy.tokens import ClaimMatch, TokenMatch
-from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, codes, load, model_of
+from ringfence.policy.fields import HTTPS_URI
+from ringfence.policy.jwks import check_jwks, usable_keys
+from ringfence.policy.load import Loaded, load_documents
+from ringfence.policy.token_rules import with_keys
+from ringfence.policy.tokens import ClaimMatch, KeySource, TokenMatch
+from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, codes, joined, load, model_of
 
 
 def b64(number: int, size: int) -> str:
@@ -188,3 +193,99 @@ def test_tokens_are_in_the_hash_and_their_keys_are_not():
     changed = model_of(MESH, TRAINER, REGISTRY, other, with_jwt())
     assert changed.rules[0].hash == models[1].rules[0].hash
     assert changed.revision != models[1].revision
+
+
+FILE = ISSUER[: ISSUER.index("  jwks:")] + "  jwksFile: keys/corp.jwks\n"
+URI = ISSUER[: ISSUER.index("  jwks:")] + "  jwksUri: https://login.corp.example/keys?v=1\n"
+
+
+def from_file(text: str | bytes | None) -> Loaded:
+    """An issuer whose keys are in a file beside its document."""
+    given = [("intent/keys/corp.jwks", text)] if text is not None else []
+    return load_documents([("intent/a.yaml", joined(MESH, FILE)), *given])
+
+
+def test_keys_are_read_from_a_file_beside_the_document():
+    """They are part of what is meant: the same text within the document is the same issuer and the same revision."""
+    found, inline = from_file(json.dumps({"keys": [KEY]})).model, load(MESH, ISSUER).model
+    assert found is not None
+    assert inline is not None
+    assert found.issuers == inline.issuers
+    assert found.revision == inline.revision
+    other = from_file(json.dumps({"keys": [ec_key()]})).model
+    assert other is not None
+    assert other.revision != found.revision
+
+
+@pytest.mark.parametrize("text", [None, "", "words", '{"keys": []}', b"\xff"])
+def test_a_file_of_keys_that_cannot_be_used_is_an_error(text: str | bytes | None):
+    """Nothing is put in force with an issuer of whom nobody knows the keys by mistake."""
+    assert codes(from_file(text)) == ["RF1110"]
+
+
+def test_keys_may_be_fetched_from_a_url():
+    """They are no part of the intent: a new key changes no revision. A day is how long the last ones hold."""
+    model = model_of(MESH, URI)
+    issuer = model.issuers["team-a/corp"]
+    assert (issuer.jwks, issuer.source) == ("", KeySource("https://login.corp.example/keys?v=1", "", timedelta(days=1)))
+    keys = json.dumps({"keys": [KEY]})
+    assert with_keys(model, {"team-a/corp": keys}).issuers["team-a/corp"].jwks == keys
+    assert with_keys(model, {"team-a/corp": keys}).revision == model.revision
+    assert with_keys(with_keys(model, {"team-a/corp": keys}), {}).issuers["team-a/corp"].jwks == ""
+    written = model_of(MESH, ISSUER)
+    assert with_keys(written, {"team-a/corp": "other"}) is written
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("https://", "http://", "RF1105"),
+        ("https://", "file://", "RF1105"),
+        ("https://login.corp.example", "https://user:pass@login.corp.example", "RF1105"),
+        ("login.corp.example/keys", "login.corp.example:70000/keys", "RF1105"),
+        ("login.corp.example/keys", "login.corp.example:0x50/keys", "RF1105"),
+        ("login.corp.example/keys", "0xa9fea9fe/keys", "RF1105"),
+        ("login.corp.example/keys", "LOGIN.corp.example/keys", "RF1105"),
+        ("login.corp.example/keys", "*.corp.example/keys", "RF1105"),
+        ("keys?v=1", "keys#v", "RF1105"),
+        ("keys?v=1", "keys v", "RF1105"),
+        ("login.corp.example/keys", "169.254.169.254/keys", "RF1111"),
+        ("'https://login.corp.example/keys?v=1'", "'https://[fd00:ec2::254]/keys'", "RF1111"),
+        ("login.corp.example/keys", "metadata.google.internal/keys", "RF1111"),
+        ("\n  jwksUri", "\n  jwksMaxAge: 8d\n  jwksUri", "RF1108"),
+        ("\n  jwksUri", "\n  ca: x\n  jwksUri", "RF1109"),
+        ("\n  jwksUri", "\n  ca: x\n  caFile: y.pem\n  jwksUri", "RF1109"),
+        ("\n  jwksUri", "\n  jwksFile: x.jwks\n  jwksUri", "RF1104"),
+    ],
+)
+def test_a_url_that_is_not_safe_to_ask_is_refused(old: str, new: str, code: str):
+    """Only HTTPS, to a host that has one reading, and to no metadata service."""
+    text = URI.replace("https://login.corp.example/keys?v=1", "'https://login.corp.example/keys?v=1'")
+    assert old in text
+    assert codes(load(MESH, text.replace(old, new))) == [code]
+
+
+@pytest.mark.parametrize("source", ["", "  jwksMaxAge: 1h\n", "  ca: x\n"])
+def test_an_issuer_has_its_keys_from_one_place(source: str):
+    """And what is said of keys that are fetched is an error of others."""
+    none = ISSUER[: ISSUER.index("  jwks:")]
+    assert codes(load(MESH, (none if not source else ISSUER) + source)) == ["RF1104"]
+
+
+@given(st.text(max_size=40))
+def test_no_text_behind_a_host_makes_another_host_of_it(text: str):
+    """Whatever is taken leads to the host that stands in front."""
+    if re.fullmatch(HTTPS_URI, f"https://login.corp.example/{text}"):
+        assert urlsplit(f"https://login.corp.example/{text}").hostname == "login.corp.example"
+    if re.fullmatch(HTTPS_URI, f"https://login.corp.example{text}"):
+        assert (urlsplit(f"https://login.corp.example{text}").hostname or "").startswith("login.corp.example")
+
+
+def test_of_a_set_of_others_the_keys_that_can_be_used_are_taken():
+    """And one with none is refused: an answer that is an error page is no end of keys."""
+    good = ec_key()
+    mixed = json.dumps({"keys": [{"kty": "new"}, {**ec_key(), "use": "enc"}, {**ec_key(), "d": "x"}, good]})
+    assert json.loads(usable_keys(mixed)) == {"keys": [good]}
+    for none in ('{"keys": [{"kty": "new"}]}', '{"keys": []}', "x"):
+        with pytest.raises(ValueError, match=r"[a-z]"):
+            usable_keys(none)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # agents read this module too, and have no database
     from ringfence.certs.upstream import Upstream
 
 DATABASE, ADMIN_SOCKET, BUNDLE, LOCK = "ringfence.sqlite3", "admin.sock", "bundle.pem", "lock"
+ISSUER_KEYS = "issuer-keys.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Intent documents as an operator keeps them: a folder of YAML files and the certificates that they name."""
+"""Intent documents as an operator keeps them: a folder of YAML files and the certificates and keys that they name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ringfence.broker.store.intent import Document
 from ringfence.certs.errors import Kind, RingfenceError
 
-_SUFFIXES = frozenset({".yaml", ".yml", ".pem", ".crt", ".cer"})
+_SUFFIXES = frozenset({".yaml", ".yml", ".pem", ".crt", ".cer", ".jwks"})
 _DOCUMENTS = frozenset({".yaml", ".yml"})
 MAX_BYTES = 3 << 20  # all of them together: one message to the server
 

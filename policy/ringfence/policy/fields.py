@@ -20,6 +20,8 @@ MAX_PORTS = 1000  # of one range: a caller's proxy listens on each
 LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _HOST = rf"{LABEL}(?:\.{LABEL})*"
 _PATTERN = rf"{_HOST}|\*\.{LABEL}(?:\.{LABEL})+"  # of a wildcard, no whole top-level domain
+# Without userinfo and fragment.
+HTTPS_URI = rf"https://(?:{_HOST}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*"
 _SOCKET = r"[A-Za-z0-9._-]{1,64}"
 _ADDRESS = rf"(?:{_HOST}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
 _DURATION = re.compile(r"(?=.)(?:([0-9]{1,3})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
@@ -139,6 +141,7 @@ def _trust_domain(value: str) -> str:
 Name = _text(LABEL, "RF1105", "name")
 Host = _text(_HOST, "RF1105", "host name in lower case")
 HostPattern = _text(rf"(?:{_PATTERN})", "RF1105", "host name in lower case, nor *.NAME.NAME")
+HttpsUri = _text(HTTPS_URI, "RF1105", "URL https://HOST/PATH")
 SocketName = _text(_SOCKET, "RF1105", "file name of a socket")
 Address = _text(_ADDRESS, "RF1104", "address HOST or HOST:PORT")
 Method = _text(_METHOD, "RF1104", "HTTP method in upper case")

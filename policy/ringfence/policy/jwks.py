@@ -17,19 +17,46 @@ _MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 
 def check_jwks(text: str) -> str:
     """The same set in one spelling; raises ValueError with what is wrong with it."""
+    keys = _keys(text)
+    for index, key in enumerate(keys):
+        if wrong := _what_is_wrong(key):
+            raise ValueError(f"key {index + 1} of it: {wrong}")
+    return _spelled(keys)
+
+
+def usable_keys(text: str) -> str:
+    """The keys of a set as others publish it that a proxy can verify by; raises ValueError where there is none.
+
+    A key for something else, or of a kind that we do not know, is another reader's (RFC 7517 section 5).
+    """
+    keys = _keys(text)
+    usable = [key for key in keys if not _what_is_wrong(key)]
+    if not usable:
+        raise ValueError(f"key 1 of it: {_what_is_wrong(keys[0])}")
+    return _spelled(usable)
+
+
+def _keys(text: str) -> list[Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from None
     keys = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(keys, list) or not keys:
         raise ValueError('it is no {"keys": [...]} with at least one key')
-    for index, key in enumerate(keys):
-        try:
-            _check_key(key)
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
-            raise ValueError(f"key {index + 1} of it: {reason}") from None
+    return keys
+
+
+def _what_is_wrong(key: Any) -> str:
+    """With one key; empty where nothing is."""
+    try:
+        _check_key(key)
+    except (KeyError, TypeError, ValueError) as error:
+        return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error).rstrip(".") or "unreadable"
+    return ""
+
+
+def _spelled(keys: list[Any]) -> str:
     return json.dumps({"keys": keys}, sort_keys=True, separators=(",", ":"))
 
 

@@ -36,8 +36,8 @@ from ringfence.policy.traffic import Traffic
 from ringfence.policy.traffic_document import TrafficDocument
 from ringfence.policy.traffic_rules import by_port, traffic_of
 
-# Certificates that documents name by `caFile` may be given among the texts, so that a server need not read files.
-_ATTACHMENTS = (".pem", ".crt", ".cer")
+# What documents name by `caFile` and `jwksFile` may be given among the texts, so that a server need not read files.
+_ATTACHMENTS = (".pem", ".crt", ".cer", ".jwks")
 _UNREADABLE = frozenset({"RF1001", "RF1002", "RF1003", "RF1004", "RF1006", "RF1101"})
 
 
@@ -73,9 +73,10 @@ def load_documents(
 ) -> Loaded:
     """What *texts*, pairs of path and text, mean together; never raises for what they hold.
 
-    Texts whose path ends in .pem, .crt or .cer are certificates for `caFile`; what is not among them is asked of
-    *read*, or noted where there is none. *now* (UTC) lets expired rules be noted. The trust domain is the Mesh
-    document's, else *default_trust_domain*. *federated*, where known, are those whose bundles there are.
+    Texts whose path ends in .pem, .crt or .cer are certificates for `caFile`, and in .jwks keys for `jwksFile`; what is
+    not among them is asked of *read*, or noted where there is none. *now* (UTC) lets expired rules be noted. The trust
+    domain is the Mesh document's, else *default_trust_domain*. *federated*, where known, are those whose bundles there
+    are.
     """
     findings = Findings()
     documents = [pair for pair in texts if not pair[0].endswith(_ATTACHMENTS)]
@@ -144,7 +145,9 @@ def _names(parsed: tuple[Parsed, ...], mesh: Mesh, read: Reader, findings: Findi
         elif isinstance(one.document, ExternalDocument):
             externals[one.key] = external_of(one.document, one, read, findings)
     unread = frozenset(one.key for one in parsed if one.document is None)
-    signing = (issuer_of(one.document, one.origin) for one in parsed if isinstance(one.document, TokenIssuerDocument))
+    signing = [
+        issuer_of(one.document, one, read, findings) for one in parsed if isinstance(one.document, TokenIssuerDocument)
+    ]
     lost = any(finding.code in _UNREADABLE for finding in findings.found)
     issuers = {issuer.key: issuer for issuer in sorted(signing, key=lambda one: one.key)}
     return Names(mesh, workloads, externals, None if lost else unread, issuers)

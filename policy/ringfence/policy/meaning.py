@@ -98,7 +98,8 @@ def mesh_meaning(mesh: Mesh) -> dict[str, Any]:
 
 def issuer_meaning(issuer: TokenIssuer) -> dict[str, Any]:
     """Everything about an issuer of tokens but where it was written."""
-    return {each.name: _plain(getattr(issuer, each.name)) for each in fields(issuer) if each.name != "origin"}
+    said = {each.name: _plain(getattr(issuer, each.name)) for each in fields(issuer) if each.name != "origin"}
+    return said if issuer.source is not None else {name: value for name, value in said.items() if name != "source"}
 
 
 def traffic_meaning(traffic: Traffic) -> dict[str, Any]:

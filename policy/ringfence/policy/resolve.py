@@ -83,7 +83,7 @@ def external_of(document: ExternalDocument, parsed: Parsed, read: Reader, findin
             ExternalPort(p.name, p.port, Protocol(p.protocol), p.tls is True, p.tls == "passthrough")
             for p in spec.ports
         ),
-        ca_pem=_ca(document, parsed, read, findings),
+        ca_pem=ca_of(spec.ca, spec.ca_file, parsed, read, findings),
         dynamic=dynamic,
         origin=parsed.origin,
     )
@@ -169,16 +169,16 @@ def _check_place(host: str, field: str, node: Node, findings: Findings) -> None:
         findings.add("RF1105", place, f"{host} would be an address to some and a name to others", "Write a.b.c.d")
 
 
-def _ca(document: ExternalDocument, parsed: Parsed, read: Reader, findings: Findings) -> str:
-    spec, pem = document.spec, document.spec.ca or ""
-    place = parsed.node.at("spec", "ca")
-    if spec.ca_file is not None:
+def ca_of(inline: str | None, file: str | None, parsed: Parsed, read: Reader, findings: Findings) -> str:
+    """The certificates of a document's `ca` or `caFile`; empty where it has neither."""
+    pem, place = inline or "", parsed.node.at("spec", "ca")
+    if file is not None:
         place = parsed.node.at("spec", "caFile")
-        path = normpath(join(dirname(parsed.origin.path), spec.ca_file))
+        path = beside(parsed, file)
         try:
             pem = read(path)
         except (OSError, UnicodeError, ValueError) as error:
-            findings.add("RF1109", place, f"cannot read {path}: {_reason(error)}")
+            findings.add("RF1109", place, f"cannot read {path}: {reason(error)}")
             return ""
     if pem:
         try:
@@ -188,5 +188,11 @@ def _ca(document: ExternalDocument, parsed: Parsed, read: Reader, findings: Find
     return pem
 
 
-def _reason(error: Exception) -> str:
+def beside(parsed: Parsed, file: str) -> str:
+    """The path of a *file* that a document names, as seen from where the document was read."""
+    return normpath(join(dirname(parsed.origin.path), file))
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read."""
     return (error.strerror or "no such file") if isinstance(error, OSError) else "it is not text"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,15 @@ SPACED = ("scope",)  # claims that hold several words in one text (RFC 8693 sect
 
 
 @dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where keys are fetched, and for how long they are believed when they cannot be fetched again."""
+
+    uri: str
+    ca_pem: str  # whom to trust for the server there; empty: the system's trust store
+    max_age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class TokenIssuer:
     """Who signs tokens, with which keys, and for whom they must be meant."""
 
@@ -26,8 +36,9 @@ class TokenIssuer:
     name: str
     issuer: str  # the claim `iss`
     audiences: tuple[str, ...]  # one of them must be in `aud`; sorted
-    jwks: str  # a JSON Web Key Set (RFC 7517), public keys only
+    jwks: str  # a JSON Web Key Set (RFC 7517), public keys only; empty: none is known now, and no token is valid
     origin: Origin = field(compare=False)
+    source: KeySource | None = None  # where a server fetches the keys; None: they are written in the intent
 
     @property
     def key(self) -> str:

@@ -48,7 +48,9 @@ def verifier(where: str, issuers: Iterable[TokenIssuer]) -> tuple[str, Resource]
     """The filter as an extension config, by ECDS: new keys take effect on the next request and drain nothing."""
     # 1. Every token is tried; whether one is wanted is for the rules.
     rule = {"match": {"prefix": "/"}, "requires": {"allow_missing_or_failed": {}}}
-    made = codec.build(JWT, providers={issuer.key: _provider(issuer) for issuer in issuers}, rules=[rule])
+    # 2. Of an issuer whose keys are not known no token is valid: it leaves nothing in the metadata.
+    known = {issuer.key: _provider(issuer) for issuer in issuers if issuer.jwks}
+    made = codec.build(JWT, providers=known, rules=[rule] if known else [])
     config = codec.build(
         "envoy.config.core.v3.TypedExtensionConfig", name=filter_name(where), typed_config=codec.pack(made)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ringfence.broker import events
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.bell import Bell
-from ringfence.broker.config import BUNDLE, ServerConfig
+from ringfence.broker.config import BUNDLE, ISSUER_KEYS, ServerConfig
 from ringfence.broker.features import WIT_SVID
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed, Take
@@ -28,6 +28,7 @@ from ringfence.broker.server.proxies import ServerProxies
 from ringfence.broker.servers import Servers
 from ringfence.broker.store import ledger
 from ringfence.broker.store.changes import ChangeKind
+from ringfence.broker.token_keys import TokenKeys
 from ringfence.broker.trust import Trust
 from ringfence.broker.trust_loading import Terms, load_trust
 
@@ -114,7 +115,8 @@ async def load_known(start: Start, trust: Trust) -> Known:
 async def load_enforced(start: Start, trust: Trust, known: Known) -> Enforced:
     """What proxies are to hold; raises INVALID if this program refuses the intent that was in force."""
     store, feed, clock, me = start.opened.store, known.feed, start.clock, start.opened.servers.me
-    proxies = await ServerProxies.load(store, feed.revoked, trust, start.bell, clock, server=me.id)
+    keys = TokenKeys(start.config.data_dir / ISSUER_KEYS, clock)
+    proxies = await ServerProxies.load(store, feed.revoked, trust, start.bell, clock, keys, server=me.id)
     domain = start.config.trust_domain
     intent = Intent(
         domain,

@@ -16,8 +16,10 @@ from ringfence.broker.store import endpoints
 from ringfence.broker.store.authority import SERVER
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.engine import Store
+from ringfence.broker.token_keys import TokenKeys
 from ringfence.broker.trust import Trust
 from ringfence.policy.model import Model
+from ringfence.policy.token_rules import with_keys
 from ringfence.proto.lane import Method
 from ringfence.xds.compile import compile_snapshot
 
@@ -68,8 +70,11 @@ class ServerProxies:
         trust: Trust,
         bell: Bell,
         clock: Callable[[], datetime],
+        keys: TokenKeys,
     ) -> None:
         self.fleet = fleet
+        self._keys = keys
+        self._intended: Model | None = None  # as the documents have it, without fetched keys
         self._kept = kept
         self._revoked = revoked
         self._trust = trust
@@ -84,17 +89,19 @@ class ServerProxies:
         trust: Trust,
         bell: Bell,
         clock: Callable[[], datetime],
+        keys: TokenKeys,
         *,
         server: str = SERVER,
     ) -> ServerProxies:
-        """With the endpoints that were known before, and what is revoked before anybody is served."""
+        """With the endpoints and *keys* that were known before, and what is revoked before anybody is served."""
+        await keys.load()
         kept = StoredEndpoints(store, server)
         fleet = Fleet(compile_snapshot, kept, clock=clock)
         await fleet.restore()
         fleet.revoke(revoked.current)
         fleet.distrust(trust.tainted & trust.issuers)
         METRICS.follow(fleet)
-        proxies = cls(fleet, kept, revoked, trust, bell, clock)
+        proxies = cls(fleet, kept, revoked, trust, bell, clock, keys)
         if server != SERVER:
             await proxies.hear(None)
         return proxies
@@ -106,8 +113,10 @@ class ServerProxies:
             self.fleet.hear(node, found.get(node, []))
 
     async def apply(self, model: Model) -> int:
-        """Make *model* the one in force."""
-        return self.fleet.apply(model)
+        """Make *model* the one in force, with the keys of token issuers that are known."""
+        self._intended = model
+        self._keys.want(model.issuers.values())
+        return self.fleet.apply(with_keys(model, self._keys.current()))
 
     async def run(self) -> None:
         """Apply what time brings, and what is revoked, until cancelled."""
@@ -115,6 +124,8 @@ class ServerProxies:
             tasks.create_task(self.fleet.run())
             tasks.create_task(self._follow())
             tasks.create_task(self._outlive_authorities())
+            tasks.create_task(self._keys.run())
+            tasks.create_task(self._follow_keys())
 
     async def _follow(self) -> None:
         # This bell rings before that of the doorkeeper: a proxy hears what to let go of before its connection ends.
@@ -123,6 +134,14 @@ class ServerProxies:
                 self.fleet.revoke(self._revoked.current)
                 await changed.wait()
                 changed.clear()
+
+    async def _follow_keys(self) -> None:
+        with self._keys.bell.listen() as changed:
+            while True:
+                await changed.wait()
+                changed.clear()
+                if self._intended is not None:
+                    self.fleet.apply(with_keys(self._intended, self._keys.current()))
 
     async def _outlive_authorities(self) -> None:
         with self._bell.listen() as changed:
