@@ -97,7 +97,7 @@ async def test_a_server_keeps_its_state_in_postgresql(
     tmp_path: Path, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entries and authority outlive it; nobody else has its database meanwhile; its password is in no line of a log."""
-    monkeypatch.setattr(connect, "BUSY_SECONDS", 0.05)  # for the commands, which run in this process
+    monkeypatch.setattr(connect, "BUSY_SECONDS", 0.5)  # for the commands, which run in this process
     with postgres.database() as url:
         with postgres.admin() as admin:
             admin.execute(f"alter database {url.split('/')[3].partition('?')[0]} owner to guarded")

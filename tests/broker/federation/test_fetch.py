@@ -31,7 +31,7 @@ def spiffe(url: str, endpoint_id: SpiffeId = ENDPOINT) -> Relation:
 async def refusal(relation: Relation, bundle: SpiffeBundle | None) -> RingfenceError:
     """Why nothing is fetched."""
     with pytest.raises(RingfenceError) as caught:
-        await fetch(relation, bundle, patience=5)
+        await fetch(relation, bundle, patience=30)
     return caught.value
 
 

@@ -79,7 +79,7 @@ async def test_a_federated_bundle_has_a_file_of_its_own(
         async with agent(tmp_path) as (queue, _):
             queue.put_nowait(message(authorities, "/w", federated=True))
             wanted = job(tmp_path, federated={"partner.pem": "partner.org"}, join_federated=joined)
-            files = await write_once(wanted, patience=10)
+            files = await write_once(wanted, patience=30)
         theirs = x509.load_pem_x509_certificates(files["partner.pem"].data)
         assert [each.public_bytes(Encoding.DER) for each in theirs] == [*authorities[THEIRS].bundle(1).x509_authorities]
         assert (theirs[0] in x509.load_pem_x509_certificates(files["bundle.pem"].data)) is joined
@@ -126,4 +126,4 @@ async def test_once_says_that_the_agent_ended_the_stream(tmp_path: Path) -> None
     async with agent(tmp_path) as (queue, _):
         queue.put_nowait(None)
         with pytest.raises(RingfenceError, match="ended the stream", check=lambda e: e.kind is Kind.UNAVAILABLE):
-            await write_once(job(tmp_path), patience=10)
+            await write_once(job(tmp_path), patience=30)

@@ -29,7 +29,7 @@ AWAY = "no news from the agent; the files stay"
 async def test_once_writes_everything(tmp_path: Path) -> None:
     """Certificate, key, bundle, both in one, a token; a client library loads them all."""
     async with world(tmp_path):
-        files = await write_once(job(tmp_path, combined="all.pem", jwt={"db.token": "db"}), patience=10)
+        files = await write_once(job(tmp_path, combined="all.pem", jwt={"db.token": "db"}), patience=30)
     assert files.keys() == {"svid.pem", "key.pem", "bundle.pem", "all.pem", "db.token"}
     await asyncio.to_thread(load, tmp_path / "files")
     context = ssl.create_default_context(cafile=tmp_path / "files" / "bundle.pem")
@@ -48,14 +48,14 @@ async def test_once_writes_nothing_when_something_is_missing(tmp_path: Path, wan
     """An identity or a bundle that the agent does not give is an error, and no half set is left."""
     async with world(tmp_path):
         with pytest.raises(RingfenceError, check=lambda error: error.kind is kind):
-            await write_once(job(tmp_path, **wanted), patience=10)
+            await write_once(job(tmp_path, **wanted), patience=30)
     assert not await asyncio.to_thread((tmp_path / "files").exists)
 
 
 async def test_once_says_that_the_agent_is_away(tmp_path: Path) -> None:
     """UNAVAILABLE, with the socket's name."""
     with pytest.raises(RingfenceError, match=r"agent\.sock", check=lambda error: error.kind is Kind.UNAVAILABLE):
-        await write_once(job(tmp_path), patience=10)
+        await write_once(job(tmp_path), patience=30)
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ async def test_a_token_that_is_refused_does_not_hold_up_the_certificate(tmp_path
     async with running_server(tmp_path) as server:
         await server.create_entry(ID, OWN_UID)
         async with running_agent(tmp_path, server):
-            await write_once(job(tmp_path), patience=10)
+            await write_once(job(tmp_path), patience=30)
         address = server.address
     # The agent holds the certificate, and has no server that would sign a token.
     cert = tmp_path / "again" / "svid.pem"
@@ -125,7 +125,7 @@ def test_pauses_grow_to_a_bound() -> None:
 async def test_grpc_takes_the_files(tmp_path: Path) -> None:
     """Mutual TLS of grpc, as Ray and Triton set it up, from the files alone."""
     async with world(tmp_path):
-        await write_once(job(tmp_path), patience=10)
+        await write_once(job(tmp_path), patience=30)
     key, chain, roots = [
         await asyncio.to_thread((tmp_path / "files" / name).read_bytes)
         for name in ("key.pem", "svid.pem", "bundle.pem")
