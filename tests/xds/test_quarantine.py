@@ -39,7 +39,11 @@ def delta() -> DeltaClient:
 
 @pytest.mark.parametrize("blames", [True, False], ids=["named", "unnamed"])
 @pytest.mark.parametrize("make", [sotw, delta])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=st.lists(CONTENTS, min_size=1, max_size=6))
 def test_all_that_is_good_arrives_and_what_was_good_stays(make: Any, blames: bool, steps: list[Any]) -> None:  # noqa: FBT001
     """The streams come to rest; nothing refused is held, and nothing that is good is missing because of it.
