@@ -23,6 +23,7 @@ import uvloop
 
 from perf.acting_proxies import NoLog
 from perf.ads_load import METHOD, NAME, raise_file_limit
+from ringfence.broker.collector import importing
 from ringfence.broker.fleet.ads import ProxyApi
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.memory import give_back
@@ -175,5 +176,7 @@ def _there(model: Model | None) -> Model:
 
 if __name__ == "__main__":
     raise_file_limit()
+    with importing():
+        pass  # everything is imported, and the garbage collector is set as a daemon sets it
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     uvloop.run({"ours": ours, "limit": limit}[sys.argv[1]](int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]))

@@ -60,5 +60,6 @@ class Compiling:
         endpoints = {served: endpoints_of(*served) for served in proxy.reads}
         self._counts.compiles += 1
         with span(COMPILE, {SPIFFE_ID: str(scope.workload.spiffe_id), NODE: proxy.instance.node_id}):
-            model = replace(scope.model, revision=revision)
+            model = scope.model  # it may be older, where later revisions mean the same to this workload
+            model = model if model.revision == revision else replace(model, revision=revision)
             return self._compiler(model, scope.workload, proxy.instance, endpoints, now=self._clock())

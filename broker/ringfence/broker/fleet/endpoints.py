@@ -133,6 +133,8 @@ class Endpoints:
 
     def _set(self, node: str, said: _Said) -> set[Served]:
         old = self._said.get(node)
+        if old == said:
+            return set()  # most changes of the intent move no port
         before = _endpoints(old) if old else {}
         self.forget(node)
         self._said[node] = said

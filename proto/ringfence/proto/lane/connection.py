@@ -13,11 +13,12 @@ from ringfence.proto.lane.chatter import cost
 from ringfence.proto.lane.ending import Ending
 from ringfence.proto.lane.faults import ErrorCode, ProtocolError, StreamError
 from ringfence.proto.lane.framing import DATA, END_STREAM
-from ringfence.proto.lane.inflow import Inflow, unpadded
+from ringfence.proto.lane.inflow import Inflow
 from ringfence.proto.lane.limits import DEFAULT_FRAME
 from ringfence.proto.lane.opening import open_call
 from ringfence.proto.lane.outflow import Outflow
 from ringfence.proto.lane.peer import Peer, tls_peer
+from ringfence.proto.lane.peer_process import PeerProcess
 from ringfence.proto.lane.reader import Reader
 from ringfence.proto.lane.request import Request
 from ringfence.proto.lane.service import Service
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
         self.outflow = Outflow(self.wire)
         self.buffered = 0
         self.last_stream = _EVERY_STREAM
-        self._watched = False  # for the end of the peer's process
+        self._process = PeerProcess(peer.pidfd)
         self.watch = Watch(service.limits, self._loop.time())
         self.admission = Admission(service)
         self._inflow = Inflow(DEFAULT_FRAME)
@@ -89,7 +90,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why makes no difference
         """Cancel whatever still runs for the peer."""
-        self._unwatch()
+        self._process.forget()
         for call in list(self.calls.values()):
             self._drop(call)
         self.outflow.lost()
@@ -115,22 +116,11 @@ class Connection(asyncio.Protocol):
             self._count_reset()  # it made us do it (CVE-2025-8671)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        size = len(payload)
-        self.wire.received(size)
-        stream = self.wire.streams.open.get(stream_id)
-        if stream is None:
-            # One that we have ended may still get some (RFC 9113 section 5.1); one that the peer ended may not.
-            self.wire.streams.check_known(stream_id)
-            self.wire.streams.is_forgiven(stream_id)
-            return
-        if stream.heard_all:
-            raise StreamError("data after the end", ErrorCode.STREAM_CLOSED)
-        content, last = unpadded(flags, payload), bool(flags & END_STREAM)
-        stream.take(len(content), last=last)
+        content = self.wire.content(flags, stream_id, payload)
         call = self.calls.get(stream_id)
-        if call is not None:
-            call.feed(content, size)
-            if last and not call.done:
+        if call is not None and content is not None:
+            call.feed(content, len(payload))
+            if flags & END_STREAM and not call.done:
                 call.half_close()
 
     def on_request(self, stream_id: int, request: Request) -> None:
@@ -184,19 +174,8 @@ class Connection(asyncio.Protocol):
 
     def when_peer_ends(self, react: Callable[[], None]) -> None:
         """Call *react* when the peer's process ends before its connection does; nothing without a pidfd. Once."""
-        if self.peer.pidfd is None or self.closed.done() or self._watched:
-            return
-        self._watched = True
-        self._loop.add_reader(self.peer.pidfd, self._on_peer_end, react)
-
-    def _on_peer_end(self, react: Callable[[], None]) -> None:
-        self._unwatch()
-        react()
-
-    def _unwatch(self) -> None:
-        if self._watched and self.peer.pidfd is not None:
-            self._loop.remove_reader(self.peer.pidfd)
-            self._watched = False
+        if not self.closed.done():
+            self._process.when_it_ends(react)
 
     def _task_over(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)

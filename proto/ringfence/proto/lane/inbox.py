@@ -38,7 +38,8 @@ class Inbox:
         if messages:
             self.heard = True
             self._messages.extend(messages)
-            self._unread += sum(map(len, messages)) + PREFIX * len(messages)
+            for message in messages:
+                self._unread += len(message) + PREFIX
             self._wake()
 
     def end(self) -> None:

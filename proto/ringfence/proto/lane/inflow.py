@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from struct import Struct
 
 from ringfence.proto.lane.faults import ErrorCode, ProtocolError
 from ringfence.proto.lane.framing import FRAME_HEAD, PADDED
 
+_HEAD = Struct(">HBBBI").unpack_from  # the length in two parts, kind, flags, stream
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -27,15 +29,15 @@ class Inflow:
         at, size = self._greeting(data) if self._preface else 0, len(data)
         self._need = FRAME_HEAD
         while size - at >= FRAME_HEAD:
-            length = int.from_bytes(data[at : at + 3], "big")
+            high, low, kind, flags, stream = _HEAD(data, at)
+            length = high << 8 | low
             if length > self._max_frame:
                 raise ProtocolError(f"a frame of {length} bytes", ErrorCode.FRAME_SIZE_ERROR)
             end = at + FRAME_HEAD + length
             if end > size:
                 self._need = FRAME_HEAD + length
                 break
-            stream = int.from_bytes(data[at + 5 : at + FRAME_HEAD], "big") & 0x7FFFFFFF
-            yield data[at + 3], data[at + 4], stream, data[at + FRAME_HEAD : end]
+            yield kind, flags, stream & 0x7FFFFFFF, data[at + FRAME_HEAD : end]
             at = end
         if at < size:
             self._held += data[at:]

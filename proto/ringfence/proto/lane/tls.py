@@ -127,9 +127,9 @@ class TlsTransport(asyncio.Transport):
             return
         if self._writing:
             self._plain, self._at = self._plain[self._at :] + data, 0
-        else:
-            self._plain, self._at = bytes(data), 0
-            self._seal()
+            return
+        self._plain, self._at = bytes(data), 0
+        self._seal()
 
     def _seal(self) -> None:
         """Seal and send what waits, until the socket takes no more."""

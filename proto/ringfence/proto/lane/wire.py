@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ringfence.proto.lane.faults import ErrorCode
+from ringfence.proto.lane.faults import ErrorCode, StreamError
 from ringfence.proto.lane.framing import (
     ACK,
     END_STREAM,
@@ -19,6 +19,7 @@ from ringfence.proto.lane.framing import (
     header_frames,
 )
 from ringfence.proto.lane.headers import HeaderList, literals
+from ringfence.proto.lane.inflow import unpadded
 from ringfence.proto.lane.limits import DEFAULT_FRAME, DEFAULT_WINDOW, Limits
 from ringfence.proto.lane.streams import Streams
 
@@ -94,6 +95,21 @@ class Wire:
         if stream_id in self.streams.open:
             self._out.append(frame_header(4, RST_STREAM, 0, stream_id) + error.to_bytes(4, "big"))
             self.streams.end(stream_id, unknown_to_peer=True)
+
+    def content(self, flags: int, stream_id: int, payload: bytes) -> bytes | None:
+        """What a DATA frame carries; None on a stream that we have ended. Raises ProtocolError and StreamError."""
+        self.received(len(payload))
+        stream = self.streams.open.get(stream_id)
+        if stream is None:
+            # One that we have ended may still get some (RFC 9113 section 5.1); one that the peer ended may not.
+            self.streams.check_known(stream_id)
+            self.streams.is_forgiven(stream_id)
+            return None
+        if stream.heard_all:
+            raise StreamError("data after the end", ErrorCode.STREAM_CLOSED)
+        content = unpadded(flags, payload)
+        stream.take(len(content), last=bool(flags & END_STREAM))
+        return content
 
     def received(self, size: int) -> None:
         """Note *size* bytes of DATA, padding included.
