@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ringfence.broker.demo.plane import fill_in
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ringfence.broker.demo import plane
+from ringfence.broker.demo.plane import Plane, fill_in
 from ringfence.broker.demo.stage import INTENT, TRUST_DOMAIN
 from ringfence.policy.load import load_documents
 
@@ -29,3 +35,25 @@ def test_every_placeholder_is_known() -> None:
     """A new one without a fact would leave the demo with somebody's port 18080."""
     for document in INTENT.iterdir():
         assert "${" not in fill_in(document.read_text(), FACTS)
+
+
+@pytest.mark.parametrize("why", ["", "the kernel refuses"])
+def test_workloads_are_isolated_where_the_kernel_lets_them_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """One line says which it is, with every workload that is not; what it needs to see is shared."""
+
+    async def refused() -> str:
+        return why
+
+    monkeypatch.setattr(plane, "refused", refused)
+    said: list[str] = []
+    stage = Plane(tmp_path, said.append, TRUST_DOMAIN)
+    stage.bare["notebook"] = "it goes around"
+    asyncio.run(stage.try_walls())
+    shown = ("--isolate", "--share", str(tmp_path), "--", "true")
+    assert (stage.run_command("trainer", "a", "true", share=[tmp_path])[-5:] == shown) == (not why)
+    assert "--isolate" not in stage.run_command("notebook", "a", "true")
+    (line,) = said
+    assert why in line
+    assert ("not notebook: it goes around" in line) == (not why)

@@ -8,12 +8,13 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from ringfence.broker.demo.processes import RINGFENCE, Children
+from ringfence.broker.run.isolate_enter import refused
 from ringfence.certs.errors import Kind, RingfenceError
 
 READY_WITHIN = 30.0
@@ -73,8 +74,17 @@ class Plane:
         self.listen = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self.agent_http: dict[str, str] = {}  # where each agent says that it is ready
+        self.walls = False
+        self.bare: dict[str, str] = {}  # the workloads that are never isolated, and why
         env = {"RINGFENCE_ADMIN_SOCKET": str(self.places.admin), "PYTHONUNBUFFERED": "1"}
         self.children = Children(self.places.logs, env)
+
+    async def try_walls(self) -> None:
+        """Have workloads isolated from now on, where the kernel lets this user; say which it is."""
+        why = await refused()
+        self.walls = not why
+        but = "".join(f"; not {name}: {reason}" for name, reason in self.bare.items())
+        self.say(f"workloads share this user's loopback and sockets: {why}" if why else f"workloads are isolated{but}")
 
     async def start_server(self) -> None:
         """Start the server, again after a crash, and wait until it is ready."""
@@ -110,11 +120,15 @@ class Plane:
             raise RingfenceError(Kind.UNAVAILABLE, f"ringfence {' '.join(arguments)} failed: {err.decode().strip()}")
         return out.decode()
 
-    def run_command(self, name: str, namespace: str, *command: str, agent: str = "agent") -> tuple[str, ...]:
-        """`ringfence run` of one workload on the node of *agent*."""
+    def run_command(
+        self, name: str, namespace: str, *command: str, agent: str = "agent", share: Sequence[Path] = ()
+    ) -> tuple[str, ...]:
+        """`ringfence run` of one workload on the node of *agent*; behind walls it sees the folders *share*."""
+        walls = self.walls and name not in self.bare
+        isolated = ("--isolate", *(word for folder in share for word in ("--share", str(folder)))) if walls else ()
         return (
             *RINGFENCE, "run", "--socket", str(self.places.socket(agent)), "--server", self.listen,
-            "--name", name, "--namespace", namespace, "--", *command,
+            "--name", name, "--namespace", namespace, *isolated, "--", *command,
         )  # fmt: skip
 
     def write_intent(self, documents: Traversable, facts: Mapping[str, str]) -> None:

@@ -17,6 +17,7 @@ RINGFENCE = (sys.executable, "-m", "ringfence.broker.cli")
 END_WITHIN = 10.0  # seconds from SIGTERM to SIGKILL
 ANSWER_WITHIN = 60.0
 LINE_LIMIT = 1 << 20
+FOLDER = "/"  # the user's own may be one that a workload behind walls does not see
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Children:
                 stderr=log,
                 env=os.environ | self.env | (env or {}),
                 limit=LINE_LIMIT,
+                cwd=FOLDER,
                 start_new_session=True,  # a Ctrl-C is ours to handle, in order
             )
 

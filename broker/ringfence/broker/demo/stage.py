@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ringfence.broker.demo.plane import Plane, free_port
-from ringfence.broker.demo.processes import Probe
+from ringfence.broker.demo.processes import FOLDER, Probe
 
 TRUST_DOMAIN = "demo.ringfence.dev"
 WORKLOADS = files("ringfence.broker.demo") / "workloads"
@@ -23,7 +23,11 @@ class Stage(Plane):
 
     def __init__(self, root: Path, say: Callable[[str], None], *, hold: bool = False) -> None:
         super().__init__(root, say, TRUST_DOMAIN)
-        (root / "registry").mkdir(mode=0o700, exist_ok=True)
+        for name in ("registry", "postgres", "ready"):
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+        self.bare["notebook"] = "it goes around its proxy, to be refused by those of others"
+        if os.geteuid() == 0:
+            self.bare["features"] = "PostgreSQL will not be root, which it could only leave with privileges"
         self._hold = hold  # nobody will talk to the probes: they just stay
         self.ports = {"REGISTRY_PORT": str(free_port()), "HUB_PORT": str(free_port())}
         self.trainer = Probe(self.children, "trainer")
@@ -39,6 +43,7 @@ class Stage(Plane):
         self.say("agent: attests this node with a join token")
         await self.start_agent()
         self.say("workloads, each behind its own Envoy: features, registry, trainer, notebook")
+        await self.try_walls()
         async with asyncio.TaskGroup() as group:
             for name, namespace, script in (
                 ("features", "team-a", "features.py"),
@@ -57,6 +62,7 @@ class Stage(Plane):
             stdout=asyncio.subprocess.PIPE,
             stderr=(self.places.logs / "training.log").open("wb"),
             env=os.environ | self.children.env,
+            cwd=FOLDER,
         )
         self.children.running["training"] = process
         out, _ = await process.communicate()
@@ -73,9 +79,10 @@ class Stage(Plane):
         shutil.copy(ca, self.places.intent / "hub-ca.pem")
 
     async def _serve(self, name: str, namespace: str, script: str) -> None:
-        ready = self.places.root / f"{name}.ready"
+        ready = self.places.root / "ready" / name
+        share = [self.places.root / folder for folder in ("registry", "postgres", "ready")]
         await self.children.start(
-            name, *self.run_command(name, namespace, sys.executable, str(WORKLOADS / script)),
+            name, *self.run_command(name, namespace, sys.executable, str(WORKLOADS / script), share=share),
             env={
                 "PORT": self.ports["REGISTRY_PORT"],
                 "MODELS": str(self.places.root / "registry"),

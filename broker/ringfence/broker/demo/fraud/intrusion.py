@@ -35,7 +35,8 @@ ANYBODY = {"/ringfence.agent.v1.Agent/Attest", "/ringfence.agent.v1.Agent/Challe
 async def doors(stage: FraudStage, admin: Client) -> tuple[list[dict[str, str]], int]:
     """Every port that a process of the scenario listens on, and how many are left out: those by which workloads call.
 
-    They are plain to whoever shares the network namespace with the workload, whatever key he has (docs/run.md).
+    They are plain to whoever shares the network namespace with the workload, whatever key he has (docs/run.md). Those
+    of an isolated workload are in no one else's.
     """
     pids = [process.pid for process in stage.children.running.values()]
     pids += [pid for process in stage.children.running.values() for pid in descendants_of(process.pid)]
@@ -46,10 +47,11 @@ async def doors(stage: FraudStage, admin: Client) -> tuple[list[dict[str, str]],
             speaks = "tcp" if name == "postgres" else "http"
             found.append({"what": f"{workload}/{name}", "address": address, "speaks": speaks})
     known = {int(door["address"].rpartition(":")[2]) for door in found}
-    upstreams = ports.given(pids, ports.UPSTREAM)
+    open_here = ports.listening(pids)
+    upstreams = ports.given(pids, ports.UPSTREAM) & open_here
     names = dict.fromkeys(ports.given(pids, ports.EGRESS), "the way out of a workload")
     names |= {int(address.rpartition(":")[2]): what for what, address in stage.addresses.items()}
-    for port in sorted(ports.listening(pids) - known - upstreams):
+    for port in sorted(open_here - known - upstreams):
         what = names.get(port, f"{UNKNOWN} {port}")
         found.append({"what": what, "address": f"127.0.0.1:{port}", "speaks": "http"})
     return found, len(upstreams)

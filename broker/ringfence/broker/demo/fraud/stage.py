@@ -23,6 +23,7 @@ INTENT = files("ringfence.broker.demo.fraud") / "intent"
 WORKLOADS = "ringfence.broker.demo.fraud.workloads"
 TTL = 50  # seconds that an SVID lives here: short, so that the control plane can be away for long
 CUSTOMERS = 6
+SHARED_FOLDERS = ("postgres", "records", "ready")  # what workloads behind walls see of the private folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,13 @@ class FraudStage(Plane):
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         super().__init__(root, say, TRUST_DOMAIN)
         runs = root / "run"
-        runs.mkdir(mode=0o700)
+        for folder in (runs, *(root / name for name in (*SHARED_FOLDERS, "leaked"))):
+            folder.mkdir(mode=0o700)
         # What is killed cannot remove its folder: here it goes with everything else.
         self.children.env["XDG_RUNTIME_DIR"] = str(runs)
+        self.bare["gateway"] = "customers outside the mesh call it"
+        if os.geteuid() == 0:
+            self.bare["features"] = "PostgreSQL will not be root, which it could only leave with privileges"
         self.gateway = f"127.0.0.1:{free_port()}"
         self.customers = Probe(self.children, "customers")
         self.intruder = Probe(self.children, "intruder")
@@ -64,6 +69,7 @@ class FraudStage(Plane):
         self.say("server, and an agent in each of eu-west-0, eu-west-1 and eu-north-1")
         await self.start_server()
         await asyncio.gather(*(self._start_node(node) for node in NODES))
+        await self.try_walls()
         self.say("feature store, sink of decisions and core banking, each behind its own Envoy")
         await asyncio.gather(
             self._serve("features", "fraud", DATA=str(self.places.root / "postgres")),
@@ -97,14 +103,13 @@ class FraudStage(Plane):
 
     def records(self, name: str) -> Path:
         """What a service has kept, as JSON lines."""
-        return self.places.root / f"{name}.jsonl"
+        return self.places.root / "records" / f"{name}.jsonl"
 
     async def start_scorer(self, node: Node) -> None:
         """A scorer on *node*; back when it has trained and serves."""
         program = (sys.executable, "-m", f"{WORKLOADS}.scorer")
-        await self.children.start(
-            node.scorer, *self.run_command("scorer", "fraud", *program, agent=node.agent), talk=True
-        )
+        command = self.run_command("scorer", "fraud", *program, agent=node.agent, share=[self.places.root / "leaked"])
+        await self.children.start(node.scorer, *command, talk=True)
         await Probe(self.children, node.scorer).ready()
 
     async def bring_back(self, node: Node) -> None:
@@ -133,9 +138,10 @@ class FraudStage(Plane):
         await self.start_agent(node.agent, "--region", node.region, "--zone", node.zone, "--hold", "2")
 
     async def _serve(self, name: str, namespace: str, module: str = "", **env: Any) -> None:
-        ready = self.places.root / f"{name}.ready"
+        ready = self.places.root / "ready" / name
+        share = [self.places.root / folder for folder in SHARED_FOLDERS]
         program = (sys.executable, "-m", f"{WORKLOADS}.{module or name}")
-        command = self.run_command(name, namespace, *program, agent=SHARED.agent)
+        command = self.run_command(name, namespace, *program, agent=SHARED.agent, share=share)
         await self.children.start(name, *command, env={"READY_FILE": str(ready), **env})
         await self.until(name, ready.exists)
 

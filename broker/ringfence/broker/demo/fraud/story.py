@@ -65,7 +65,7 @@ class FraudStory(Told):
         self.say(f"  without any key answer: {', '.join(result['public']) or 'none'}")
         self.say(
             f"  left out: {result['left_out']} loopback ports by which workloads call through their own proxies, open "
-            "to whoever shares their network namespace; root can give each its own"
+            "to whoever shares their network namespace; those of isolated workloads are not there"
         )
         self.expect(result["ok"], f"the intruder: {json.dumps(result)}")
         plane = self.facts["control_plane"] = await intrusion.control_plane(stage)
