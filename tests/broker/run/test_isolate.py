@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -144,6 +145,17 @@ async def test_no_socket_in_the_file_system_is_reached_but_the_workload_api(worl
     assert found == [[False] * 3, True]
 
 
+async def test_the_agents_folder_is_hidden_wherever_it_is(elsewhere: Path) -> None:
+    """A socket for launches that an agent makes after the start, when it comes back, is not found either."""
+    parts.user_namespaces()
+    async with World(elsewhere) as world:
+        code = f"""
+            import json, os
+            print(json.dumps(os.path.exists({str(world.envoy)!r}) or os.path.exists("{world.socket}.admin")))
+        """
+        assert await told(world, code) is False
+
+
 async def test_the_workload_api_is_that_of_the_run(world: World) -> None:
     """The relay gives the command the run's SVID, also from an agent that came back."""
     code = """
@@ -231,7 +243,12 @@ async def test_the_exit_code_is_that_of_the_command(world: World, code: str, exp
 async def test_the_command_inherits_what_it_would_without(world: World) -> None:
     """Ignored signals, the limit of open files, and no descriptor of ours."""
     script = "trap; grep SigIgn /proc/self/status; ulimit -Sn; ls /proc/self/fd | wc -l; pwd"
-    runs = [await world.run("sh", "-c", script, flags=flags) for flags in ((), ISOLATE)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(900, soft), hard))  # `run` raises its own
+    try:
+        runs = [await world.run("sh", "-c", script, flags=flags) for flags in ((), ISOLATE)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     (plain, _), (isolated, _) = [await run.communicate() for run in runs]
     assert plain == isolated
 
@@ -251,7 +268,7 @@ async def test_a_command_that_is_hidden_is_127_unless_it_is_shared(world: World)
     assert hidden.returncode == 127
     assert b"not found" in err
     assert await shown.wait() == 0
-    within = await world.run("sh", "-c", "pwd; ls", flags=ISOLATE, folder=folder)
+    within = await world.run("sh", "-c", "pwd; ls; ls -d ../fake ../*.sock", flags=ISOLATE, folder=folder)
     assert (await within.communicate())[0].decode().split() == [str(folder), "program"]
 
 

@@ -87,7 +87,7 @@ def _go_inside(walls: Walls) -> None:
 def _become(walls: Walls, command: list[str]) -> None:
     # 7. No privilege in these namespaces, and none to be had.
     kernel.drop_privileges()
-    # 8. Still ending with `run`: the kernel forgets that when a process changes its rights.
+    # 8. Still ending with `run`: the kernel may forget that when a process changes its rights, and it may be gone.
     die_with_parent(signal.SIGTERM, parent=walls.parent)()
     resource.setrlimit(resource.RLIMIT_NOFILE, (walls.open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     os.execvp(command[0], command)  # noqa: S606  # starting what the user names is what `run` is for
