@@ -106,7 +106,7 @@ async def test_made_up_keys_have_a_bundle_fetched_once_and_not_again(partners: P
     started = asyncio.get_running_loop().time()
     for _ in range(20):
         assert await partners.validated(token_of(new_authority(THEIRS, now=datetime.now(UTC))[0])) is None
-    assert asyncio.get_running_loop().time() - started < 3.0
+    assert asyncio.get_running_loop().time() - started < 20.0, "each would have waited for seconds"
     assert partners.ours.parts.federation.state(THEIRS).refreshed_at == tried
 
 
