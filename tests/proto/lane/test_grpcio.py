@@ -177,12 +177,12 @@ async def test_deadline(serve: Serve, channel: grpc.aio.Channel) -> None:
     """At its deadline the handler is cancelled; the call knew when that would be."""
     watched = Watched()
     await serve(methods(Watched=Method(watched, bytes)))
-    error = await failure(channel.stream_unary("/t/Watched")(iter(()), timeout=0.1))
+    error = await failure(channel.stream_unary("/t/Watched")(iter(()), timeout=1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.wait_for(watched.cancelled.wait(), 30)
     deadline = watched.calls[0].deadline
     # The client's own clock may have ended it a little before.
-    assert deadline == pytest.approx(asyncio.get_running_loop().time(), abs=2)
+    assert deadline == pytest.approx(asyncio.get_running_loop().time(), abs=20)
 
 
 async def test_no_deadline(serve: Serve, channel: grpc.aio.Channel) -> None:
