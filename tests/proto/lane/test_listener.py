@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ringfence.proto.lane import Call, Lane, Limits, Method, Peer
+from tests.proto.lane import raw
 from tests.proto.lane.handlers import methods, upper
 
 NOW = dt.datetime.now(dt.UTC)
@@ -216,6 +217,18 @@ async def test_tls_on_a_unix_socket(issuer: Issuer, contexts: list[ssl.SSLContex
     assert (seen[0].pid, seen[0].uid) == (os.getpid(), os.geteuid())
     assert seen[0].pidfd is not None
     await lane.close()
+
+
+async def test_a_client_that_says_goodbye_by_tls_is_answered(port: int, issuer: Issuer) -> None:
+    """It keeps its socket open until it has heard ours, as asyncio's own transports do."""
+    context = ssl.create_default_context(cadata=issuer.pem.decode())
+    context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    writer.write(raw.PREFACE + raw.settings())
+    await reader.readexactly(9)  # it is in
+    writer.close()
+    async with asyncio.timeout(20):  # asyncio itself gives up after 30
+        await writer.wait_closed()
 
 
 async def test_no_certificate_is_an_empty_chain(issuer: Issuer, contexts: list[ssl.SSLContext]) -> None:

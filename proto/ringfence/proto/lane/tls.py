@@ -82,7 +82,11 @@ class TlsTransport(asyncio.Transport):
         protocol, pending = self._protocol, self._inlet.bio
         try:
             while pending.pending and protocol is not None and not self._closing:
-                protocol.data_received(self._tls.read(_RECORD))
+                data = self._tls.read(_RECORD)
+                if not data:  # close_notify: whoever says it may wait for ours before it hangs up
+                    self._on_end()
+                    break
+                protocol.data_received(data)
         except ssl.SSLWantReadError:
             pass  # the rest of the record is still to come
         except ssl.SSLZeroReturnError:
