@@ -202,9 +202,9 @@ def test_an_answer_is_cut_for_silence_only_where_traffic_says_so(world: World):
 
         def cut() -> bool:
             with world.connection("web") as raw:
-                raw.settimeout(2)
                 raw.sendall(b"GET /tokens HTTP/1.1\r\nhost: server\r\n\r\n")
                 read_until(raw, b"data: first\n\n")
+                raw.settimeout(2)
                 try:
                     return closed(raw)
                 except TimeoutError:
