@@ -158,10 +158,10 @@ Other bytes for each stream (`ads_distinct`) add making, hashing and framing the
 `ads_rss_stream` is taken after both were asked to give freed memory back.
 
 `change_storm`: a change that touches a hundred proxies is one or two milliseconds of CPU to judge, and half a one for
-each of them to compile, send and be told of; a proxy that is not compiled when the next change comes gets only that. `reconnect_5000`: a new server
-begins TLS handshakes in order, 64 at once, and lets streams in at 1,000 a second. A third of its time for each is the
-handshake's arithmetic, the rest reading who it is, its node of 55 KB and what it holds; the client that shares the two
-cores takes as long.
+each of them to compile, send and be told of; a proxy that is not compiled when the next change comes gets only that.
+`reconnect_5000`: a new server begins TLS handshakes in order, 64 at once, and lets streams in at 1,000 a second. A
+third of its time for each is the handshake's arithmetic, the rest reading who it is, its node of 55 KB and what it
+holds; the client that shares the two cores takes as long.
 """
 
 
