@@ -4,6 +4,7 @@ import pytest
 
 from ringfence.xds.decision import (
     ALLOW,
+    CLOSED,
     CODE,
     CONNECTION,
     CONNECTION_RESULT,
@@ -50,6 +51,8 @@ REQUEST = {POINT: POINT_HTTP, CODE: "200", GUARD: "one-uri@builtin", DENY: NONE,
         ({POINT: POINT_TCP, CONNECTION: "-", CONNECTION_RESULT: "-"}, None),
         ({POINT: POINT_TLS, TLS_FAILURE: "TLS_error"}, Decision(False, "not-mtls@builtin")),
         ({POINT: POINT_TLS, TLS_FAILURE: "-"}, None),
+        ({POINT: POINT_TLS, CLOSED: "over_connection_limit"}, Decision(False, "connection-limited@builtin")),
+        ({POINT: POINT_TLS, CLOSED: "other"}, None),
         (REQUEST | {POINT: POINT_OUTBOUND, CODE: "503"}, None),
         # Of names only one that has no address is a denial; every A question comes with an AAAA one.
         (QUESTION | {DNS_TYPE: "1", DNS_CODE: "3"}, Decision(False, DEFAULT)),

@@ -10,6 +10,7 @@ from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.policy.external_document import ExternalDocument
 from ringfence.policy.fields import (
     Cidr,
+    Count,
     Duration,
     Host,
     Name,
@@ -72,6 +73,7 @@ class Serve(Part):
     socket: SocketName | None = None
     protocol: Literal["http", "http2", "grpc", "tcp", "postgres"]
     plaintext: PlaintextRef | None = None
+    max_connections: Count | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

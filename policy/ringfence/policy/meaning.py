@@ -57,9 +57,10 @@ def _number(port: Port) -> int | list[int]:
 
 
 def _served(port: Port) -> list[Any]:
-    """A port that takes no plaintext means what it did before there was such a thing."""
-    said = [port.name, _number(port), port.socket, port.protocol.value]
-    return [*said, port.plaintext.meaning()] if port.plaintext is not None else said
+    """A port without plaintext and limit means what it did before there were such things."""
+    said: list[Any] = [port.name, _number(port), port.socket, port.protocol.value]
+    said += [port.plaintext.meaning()] if port.plaintext is not None else []
+    return [*said, {"connections": port.max_connections}] if port.max_connections else said
 
 
 def workload_meaning(workload: Workload) -> dict[str, Any]:

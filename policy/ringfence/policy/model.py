@@ -27,6 +27,7 @@ NOT_MTLS = "not-mtls"
 NO_DENY = "none"
 REVOKED = "revoked"
 FORBIDDEN_ADDRESS = "forbidden-address"
+CONNECTION_LIMITED = "connection-limited"
 
 
 def named(name: str) -> str:
@@ -93,6 +94,7 @@ class Port:
     socket: str = ""
     last: int = 0
     plaintext: Plaintext | None = None  # while it also takes callers without mutual TLS
+    max_connections: int = 0  # that its proxy keeps open at once; 0: any number
 
     @property
     def numbers(self) -> range:

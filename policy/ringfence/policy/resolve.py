@@ -57,7 +57,8 @@ def workload_of(document: WorkloadDocument, parsed: Parsed, mesh: Mesh, findings
 def _port(serve: Serve, at: Origin) -> Port:
     first, last = serve.numbers
     plaintext = _plaintext(serve.plaintext, at) if serve.plaintext is not None else None
-    return Port(serve.name, first, Protocol(serve.protocol), serve.socket or "", last, plaintext)
+    most = serve.max_connections or 0
+    return Port(serve.name, first, Protocol(serve.protocol), serve.socket or "", last, plaintext, most)
 
 
 def _plaintext(ref: PlaintextRef, at: Origin) -> Plaintext:

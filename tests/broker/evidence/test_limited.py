@@ -58,3 +58,26 @@ async def test_an_application_that_says_429_limits_nothing_of_ours() -> None:
     (found,) = await evidence.explain(TRACE, 0)
     assert (found.rule, found.allowed) == ("team-a/pull", True)
     assert evidence.counters()["decisions_rate_limited"] == 0
+
+
+async def test_a_connection_too_many_names_its_workload() -> None:
+    """File and line of the Workload in force, and how many it keeps; who calls is an address."""
+    keeping = model_of(MESH, TRAINER, REGISTRY.replace("protocol: http", "protocol: http, maxConnections: 9"), PULL)
+    evidence = Evidence(NoRules(), model=lambda: keeping)
+    logged = denied_request(
+        **{
+            envoy.POINT: envoy.POINT_TLS,
+            envoy.CLOSED: "over_connection_limit",
+            envoy.LISTENER: "inbound/http",
+            envoy.PEER: "-",
+        }
+    )
+    await report(evidence, export(logged).SerializeToString(), REGISTRY_ID)
+    (found,) = await evidence.explain(TRACE, 0)
+
+    origin = keeping.workloads["shared/registry"].origin
+    assert (found.rule, found.allowed, found.source) == ("connection-limited", False, "127.0.0.1:5000")
+    assert (found.path, found.line) == (origin.path, origin.line)
+    assert "port http of shared/registry keeps 9 connections open at once" in found.reason
+    assert "once a connection has ended" in tell(found)
+    assert evidence.counters()["decisions_connection_limited"] == 1

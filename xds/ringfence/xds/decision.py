@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ringfence.policy.model import DEFAULT_DENY, FORBIDDEN_ADDRESS, NO_DENY, NOT_MTLS, NOT_ONE_URI, named
+from ringfence.policy.model import (
+    CONNECTION_LIMITED,
+    DEFAULT_DENY,
+    FORBIDDEN_ADDRESS,
+    NO_DENY,
+    NOT_MTLS,
+    NOT_ONE_URI,
+    named,
+)
 from ringfence.policy.traffic import RATE_LIMITED
 
 POINT = "ringfence.point"  # where it was decided: one of the POINT_ values
@@ -34,6 +42,7 @@ UPSTREAM_PEER = "ringfence.upstream.peer"  # URI SANs of the server that was cal
 UPSTREAM_CLUSTER = "ringfence.upstream.cluster"
 UPSTREAM_FAILURE = "ringfence.upstream.failure"  # why TLS with the server failed
 TLS_FAILURE = "ringfence.tls.failure"  # why TLS with the caller failed
+CLOSED = "ringfence.closed"  # why the proxy closed a connection, at ports that have a limit of them
 METHOD = "ringfence.method"
 PATH = "ringfence.path"  # canonical, with its query
 AUTHORITY = "ringfence.authority"  # at a range of ports the number that was dialled
@@ -56,6 +65,7 @@ POINT_TLS = "envoy.tls"  # handshakes that failed
 POINT_EGRESS = "envoy.egress"  # requests and connections of the workload itself to hosts outside
 POINT_OUTBOUND = "envoy.outbound"  # calls to the mesh that failed on our side: nothing was decided by a rule
 
+_OVER_LIMIT = "over_connection_limit"  # what Envoy's filter for connections says in CLOSED
 _LIMITED = "local_rate_limited"  # what Envoy's filter for rate limits says in DETAILS
 _UNKNOWN_NAME = ("1", "3")  # asked for an IPv4 address (A), answered that there is no such name (NXDOMAIN)
 RESPONSE_HEADER = "x-ringfence-decision"  # the decision id (trace id) on a refusal
@@ -74,12 +84,12 @@ def decide(attributes: Mapping[str, str]) -> Decision | None:
     """The decision that a log record reports, None when nothing was decided (a connection that asked for nothing).
 
     Reads POINT, GUARD, DENY, ALLOW, CONNECTION, CONNECTION_RESULT, DETAILS, SHADOW_DENY, SHADOW_ALLOW,
-    TLS_FAILURE, DNS_TYPE, DNS_CODE.
+    TLS_FAILURE, CLOSED, DNS_TYPE, DNS_CODE.
     """
     logged = {key: value for key, value in attributes.items() if value not in {"", "-"}}
-    # 1. A handshake that failed was refused before any rule could speak; one that did not is no decision.
+    # 1. What ended before any rule could speak.
     if logged.get(POINT) == POINT_TLS:
-        return Decision(allowed=False, policy_id=named(NOT_MTLS)) if TLS_FAILURE in logged else None
+        return _of_handshake(logged)
     # 2. A call that never left our side was judged elsewhere, or nowhere.
     if logged.get(POINT) == POINT_OUTBOUND:
         return None
@@ -94,6 +104,13 @@ def decide(attributes: Mapping[str, str]) -> Decision | None:
     if logged.get(DETAILS) == _LIMITED:
         return Decision(allowed=False, policy_id=named(RATE_LIMITED))
     return _of_request(logged) if CODE in logged else None
+
+
+def _of_handshake(logged: Mapping[str, str]) -> Decision | None:
+    """A connection too many is closed before its handshake; one whose handshake did not fail is no decision."""
+    if logged.get(CLOSED) == _OVER_LIMIT:
+        return Decision(allowed=False, policy_id=named(CONNECTION_LIMITED))
+    return Decision(allowed=False, policy_id=named(NOT_MTLS)) if TLS_FAILURE in logged else None
 
 
 def _of_request(logged: Mapping[str, str]) -> Decision:

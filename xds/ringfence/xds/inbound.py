@@ -9,7 +9,20 @@ from typing import Any
 from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
 from ringfence.policy.plaintext import taken_at
 from ringfence.policy.traffic import Traffic
-from ringfence.xds import codec, decision, http, limits, plaintext, predicates, ranges, rbac, revoked, tcp, tokens
+from ringfence.xds import (
+    codec,
+    connections,
+    decision,
+    http,
+    limits,
+    plaintext,
+    predicates,
+    ranges,
+    rbac,
+    revoked,
+    tcp,
+    tokens,
+)
 from ringfence.xds.instance import Address, Instance
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import server_tls
@@ -68,6 +81,7 @@ def inbound(
                 needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
                 drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
         chain = _chain(where, workload, port, {"filters": filters, **drained})
+        plain = [*connections.limited(plaintext.name(where), port.max_connections), *plain]
         served = plaintext.chains(where, chain, taken, plain)
         yield codec.resource(where, _listener(where, address, port, reporter, served), needs)
 
@@ -78,7 +92,7 @@ def _chain(where: str, workload: Workload, port: Port, chain: dict[str, Any]) ->
         chain["filter_chain_match"] = ranges.only_declared(port)
     return chain | {
         "name": where,
-        "filters": [_remembered(port), *chain["filters"]],
+        "filters": [*connections.limited(where, port.max_connections), _remembered(port), *chain["filters"]],
         "transport_socket": server_tls(workload.spiffe_id, _alpn(port.protocol)),
         "transport_socket_connect_timeout": timedelta(seconds=10),
     }
@@ -94,7 +108,7 @@ def _listener(where: str, address: Address, port: Port, reporter: Reporter, serv
         address=socket_address(address),
         # Envoy's default would let any process of the same user bind the port too, and take half of the callers.
         enable_reuse_port={"value": False},
-        access_log=[reporter.handshakes(where)],
+        access_log=[reporter.handshakes(where, limited=port.max_connections > 0)],
         traffic_direction="INBOUND",
         stat_prefix=where,
         **served,

@@ -67,6 +67,9 @@ _QUESTION = {  # of the DNS filter's own (DnsFilterConfig.access_log)
 }
 _PLAIN = {decision.PLAINTEXT: "true"}
 _HANDSHAKE = {decision.TLS_FAILURE: "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"}
+_FAILED = "has(connection.transport_failure_reason)"
+_FAILED_OR_NONE = f"{_FAILED} || !connection.mtls"
+_TOO_MANY = {decision.CLOSED: "%DOWNSTREAM_LOCAL_CLOSE_REASON%"}
 _FLUSH = timedelta(milliseconds=50)
 _ANY_FLAG: dict[str, Any] = {"response_flag_filter": {}}
 
@@ -135,10 +138,13 @@ class Reporter:
         told = {decision.CONNECTION: policy_id, decision.CONNECTION_RESULT: "denied", **_QUESTION}
         return self._log(decision.POINT_EGRESS, listener, told)
 
-    def handshakes(self, listener: str) -> dict[str, Any]:
-        """The access log of a listener: handshakes that failed, for which there is no request and no filter."""
-        log = self._log(decision.POINT_TLS, listener, _CALLER | _HANDSHAKE)
-        return log | {"filter": {"extension_filter": _failed()}}
+    def handshakes(self, listener: str, *, limited: bool = False) -> dict[str, Any]:
+        """The access log of a listener: handshakes that failed, for which there is no request and no filter.
+
+        *limited*: and connections that ended without one, since those too many do; no expression asks for the reason.
+        """
+        log = self._log(decision.POINT_TLS, listener, _CALLER | _HANDSHAKE | (_TOO_MANY if limited else {}))
+        return log | {"filter": {"extension_filter": _wanted(_FAILED_OR_NONE if limited else _FAILED)}}
 
     def tracing(self, listener: str) -> Any:
         """The tracer of a connection manager, always on: an unsampled `traceparent` must not hide a decision."""
@@ -200,11 +206,11 @@ def _tracer(workload: str) -> Any:
 
 
 @cache
-def _failed() -> dict[str, Any]:
+def _wanted(expression: str) -> dict[str, Any]:
     return codec.extension(
         "envoy.access_loggers.extension_filters.cel",
         "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression="has(connection.transport_failure_reason)",
+        expression=expression,
     )
 
 

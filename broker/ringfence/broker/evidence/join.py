@@ -5,7 +5,15 @@ from __future__ import annotations
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.evidence.book import RuleBook
 from ringfence.broker.evidence.record import Record
-from ringfence.policy.model import DEFAULT_DENY, FORBIDDEN_ADDRESS, NO_DENY, NOT_MTLS, NOT_ONE_URI, REVOKED
+from ringfence.policy.model import (
+    CONNECTION_LIMITED,
+    DEFAULT_DENY,
+    FORBIDDEN_ADDRESS,
+    NO_DENY,
+    NOT_MTLS,
+    NOT_ONE_URI,
+    REVOKED,
+)
 from ringfence.policy.traffic import RATE_LIMITED
 
 # What each decision means that no rule made.
@@ -14,6 +22,7 @@ MEANINGS = {
     NOT_ONE_URI: "the caller's certificate does not name exactly one identity",
     NOT_MTLS: "the caller proved no identity of this mesh",
     RATE_LIMITED: "rules allow this, and a rate limit of the port was used up",
+    CONNECTION_LIMITED: "as many connections as the port keeps at once were open; nobody was asked who calls",
     REVOKED: "the identity of one of the two, or the certificate that the caller showed, was revoked",
     FORBIDDEN_ADDRESS: "the host's name leads to an address that no workload may reach: metadata or loopback",
     NO_DENY: "no rule denies this",

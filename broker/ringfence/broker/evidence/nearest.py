@@ -15,7 +15,17 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import in_force
 from ringfence.policy.headers import Headers
-from ringfence.policy.model import REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule, within
+from ringfence.policy.model import (
+    CONNECTION_LIMITED,
+    REVOKED,
+    Destination,
+    Effect,
+    HttpMatch,
+    Mode,
+    Model,
+    Rule,
+    within,
+)
 from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
@@ -54,6 +64,8 @@ def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
         return {"nearest": "no Allow, while that is revoked"}
     if record.rule == RATE_LIMITED:
         return {"nearest": "the rules that there are, once the limit has room again"}
+    if record.rule == CONNECTION_LIMITED:
+        return {"nearest": "the rules that there are, once a connection has ended"}
     denied = None if record.allowed else _denied_of(model, record)
     found = nearest_allow(model, denied, now) if denied is not None else None
     return {"nearest": str(found)} if found is not None else {}

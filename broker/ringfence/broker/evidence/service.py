@@ -90,6 +90,7 @@ class Evidence:
             "decisions_kept": len(self.decisions),
             "decisions_evicted": self.decisions.evicted,
             "decisions_rate_limited": self.decisions.limited,
+            "decisions_connection_limited": self.decisions.connections_limited,
             "decisions_missed_by_followers": self.decisions.missed,
             "spans": self.spans.added,
             "exports_refused": self.refused,

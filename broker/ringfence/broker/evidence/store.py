@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ringfence.broker.evidence.record import Filter, Record
+from ringfence.policy.model import CONNECTION_LIMITED
 from ringfence.policy.traffic import RATE_LIMITED
 
 CAPACITY = 10_000
@@ -25,6 +26,7 @@ class DecisionStore:
         self._followers: set[asyncio.Queue[Record]] = set()
         self.added = 0
         self.limited = 0  # of those, for a rate limit
+        self.connections_limited = 0  # of those, for a limit of connections
         self.evicted = 0
         self.missed = 0  # by followers who did not keep up
 
@@ -39,6 +41,7 @@ class DecisionStore:
         self._by_id.setdefault(record.id, []).append(record)
         self.added += 1
         self.limited += record.rule == RATE_LIMITED
+        self.connections_limited += record.rule == CONNECTION_LIMITED
         for waiter in self._waiters.pop(record.id, ()):
             if not waiter.done():
                 waiter.set_result(None)

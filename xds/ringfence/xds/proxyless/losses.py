@@ -40,6 +40,8 @@ def _of_ports(model: Model, workload: Workload, now: datetime) -> Iterator[Loss]
         yield from _of_traffic(model, Destination(workload.key, port.name))
         if taken_at(port, now) is not None:
             yield Loss(port.name, "callers without mutual TLS are refused: plaintext needs a proxy")
+        if port.max_connections:
+            yield Loss(port.name, "maxConnections is held by proxies only")
         here = PortRules.at(model, Destination(workload.key, port.name), now)
         for rule in (*here.deny, *here.allow, *here.shadow_deny, *here.shadow_allow):
             yield from _of_rule(rule)
