@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ringfence.broker.fleet.endpoints import Served
 from ringfence.broker.fleet.proxy import Proxy
+from ringfence.broker.fleet.scope import Scope
 from ringfence.broker.telemetry.names import COMPILE, NODE, SPIFFE_ID
 from ringfence.broker.telemetry.spans import span
 from ringfence.policy.model import Model, Workload
@@ -49,6 +50,7 @@ class Compiling:
         self._compiler = compiler
         self._clock = clock
         self._counts = counts
+        self._last: tuple[Scope, Model] | None = None
 
     def snapshot(
         self, proxy: Proxy, endpoints_of: Callable[[str, str], tuple[Endpoint, ...]], revision: str
@@ -60,6 +62,11 @@ class Compiling:
         endpoints = {served: endpoints_of(*served) for served in proxy.reads}
         self._counts.compiles += 1
         with span(COMPILE, {SPIFFE_ID: str(scope.workload.spiffe_id), NODE: proxy.instance.node_id}):
-            model = scope.model  # it may be older, where later revisions mean the same to this workload
-            model = model if model.revision == revision else replace(model, revision=revision)
+            model = self._of(scope, revision)
             return self._compiler(model, scope.workload, proxy.instance, endpoints, now=self._clock())
+
+    def _of(self, scope: Scope, revision: str) -> Model:
+        """The model of *scope*, which says no revision, with *revision*: made once for the proxies of a workload."""
+        if self._last is None or self._last[0] is not scope or self._last[1].revision != revision:
+            self._last = (scope, replace(scope.model, revision=revision))
+        return self._last[1]
