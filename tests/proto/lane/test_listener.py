@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import os
 import ssl
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ringfence.proto.lane import Call, Lane, Limits, Method, Peer
+from ringfence.proto.lane import Call, Connection, Lane, Limits, Method, Peer
 from tests.proto.lane import raw
 from tests.proto.lane.handlers import methods, upper
 
@@ -229,6 +231,33 @@ async def test_a_client_that_says_goodbye_by_tls_is_answered(port: int, issuer: 
     writer.close()
     async with asyncio.timeout(20):  # asyncio itself gives up after 30
         await writer.wait_closed()
+
+
+async def test_a_tls_connection_that_ended_leaves_nothing_for_the_garbage_collector(
+    issuer: Issuer, contexts: list[ssl.SSLContext]
+) -> None:
+    """Its handshake, which holds all of TLS, goes with it."""
+    gone = asyncio.Event()
+    held: list[weakref.ref[object]] = []
+
+    def watch(connection: Connection) -> None:
+        tls = connection.outflow._transport.get_extra_info("ssl_object")  # type: ignore[union-attr]
+        held.append(weakref.ref(tls, lambda _: gone.set()))
+
+    context = ssl.create_default_context(cadata=issuer.pem.decode())
+    context.set_alpn_protocols(["h2"])
+    lane = Lane(methods(), on_connect=watch)
+    at = await lane.listen_tcp("127.0.0.1", 0, lambda: contexts[-1])
+    gc.disable()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", at, ssl=context, server_hostname="localhost")
+        writer.write(raw.PREFACE + raw.settings())
+        await reader.readexactly(9)  # it is in
+        writer.close()
+        await asyncio.wait_for(gone.wait(), 30)
+    finally:
+        gc.enable()
+        await lane.close()
 
 
 async def test_no_certificate_is_an_empty_chain(issuer: Issuer, contexts: list[ssl.SSLContext]) -> None:

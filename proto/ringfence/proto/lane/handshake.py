@@ -96,9 +96,7 @@ class Handshake:
             self._answer()  # the alert
             raise
         self._answer()
-        transport = TlsTransport(self._sock, tls, self._inlet, self._outgoing)
-        self._release()
-        self._over(transport)
+        self._finish(TlsTransport(self._sock, tls, self._inlet, self._outgoing))
 
     def _answer(self) -> None:
         """Send what TLS says; all of it is less than any new socket takes."""
@@ -127,12 +125,15 @@ class Handshake:
 
     def _end(self, error: Exception) -> None:
         if not self._done:
-            self._release()
-            self._sock.close()
-            self._over(error)
+            self._finish(error)
 
-    def _release(self) -> None:
+    def _finish(self, result: TlsTransport | Exception) -> None:
         self._done = True
         self._timer.cancel()
         self._loop.remove_reader(self._sock.fileno())
         self._gate.over(self)
+        if isinstance(result, Exception):
+            self._sock.close()
+        over = self._over
+        del self._over  # who is told refers to us: a ring that only the garbage collector would find, all of TLS in it
+        over(result)
