@@ -27,6 +27,7 @@ from tests.ports import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
+SILENT = "127.0.0.3"  # nobody listens there
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"  # hosts outside are here for once; all other loopback is what it always is
 FORBIDDEN = tuple(ip_network(text) for text in ("0.0.0.0/8", f"{ELSEWHERE}/32", "127.128.0.0/9", "::/127"))
 NAMES = {
@@ -115,7 +116,6 @@ spec:
   reason: tests
 """.replace("TO]", ", ".join(f"{{external: {name}, namespace: shared}}" for name in ("models", "public", "pass")) + "]")
 DEFAULT_DENY = decision.Decision(allowed=False, policy_id="default-deny@builtin")
-FORBIDDEN_ADDRESS = decision.Decision(allowed=False, policy_id="forbidden-address@builtin")
 
 
 class Bench:
@@ -126,8 +126,12 @@ class Bench:
         self.names.addresses = {**NAMES, **{f"{name}.plain.example": [bad] for name, bad in BAD.items()}}
         self.names.addresses |= {f"{name}.pass.example": [bad] for name, bad in BAD.items()}
         self.names.addresses["inner.public.example"] = ["10.0.0.1"]
+        for name in ("plain", "pass"):
+            self.names.addresses[f"one.{name}.example"] = [SILENT, ELSEWHERE]
+            self.names.addresses[f"two.{name}.example"] = [ELSEWHERE, SILENT]
         self.app = stack.enter_context(http_app())
         self.tls = stack.enter_context(http_app(self._server("good.models.example", folder)))
+        self.elsewhere = [stack.enter_context(socket.create_server((ELSEWHERE, port))) for port in (self.app, self.tls)]
         self.port = {name: free_port() for name in ("models", "plain", "public", "pass")}
         self.egress = free_port()
         self.plane = Plane(str(folder / "agent.sock"))
@@ -166,6 +170,13 @@ class Bench:
         """What the proxy told of it."""
         trace_id = answer.headers[decision.RESPONSE_HEADER]
         return decision.decide(self.plane.log(point=decision.POINT_EGRESS, trace_id=trace_id))
+
+    def untouched(self) -> None:
+        """Nobody has connected to where nothing may lead."""
+        for each in self.elsewhere:
+            each.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                each.accept()
 
     def allow(self, rule: str) -> str:
         """The policy id of a rule."""
@@ -295,21 +306,32 @@ def test_a_name_that_another_document_declares_is_that_ones_alone(bench: Bench):
 
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_no_answer_of_dns_leads_where_nothing_may_lead(bench: Bench, name: str):
-    """Loopback, link-local and metadata addresses in every spelling: denied by name, on record, tunnels too."""
+    """Loopback, link-local and metadata addresses in every spelling are no answer; nor for tunnels."""
     host = f"{name}.plain.example:{bench.app}"
     for refused in (bench.ask("plain", host), bench.proxied(host)):
-        assert refused.status == 403, refused
-        assert bench.decided(refused) == FORBIDDEN_ADDRESS
-    with tunnel(bench.egress, host) as (_, status):
-        assert status == 403
+        assert refused.status == 503, refused
+    with tunnel(bench.egress, f"{name}.pass.example:{bench.tls}") as (_, status):
+        assert status == 503
+    assert f"{name}.plain.example" in bench.names.asked
+    bench.untouched()
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_forbidden_address_among_others_is_not_tried_either(bench: Bench, name: str):
+    """Envoy tries the addresses of an answer in turn, and its filters see the first one alone."""
+    host = f"{name}.plain.example:{bench.app}"
+    for answer in (bench.ask("plain", host), bench.proxied(host)):
+        assert answer.status == 503, answer
+    assert not _passes(bench, f"{name}.pass.example")
+    bench.untouched()
 
 
 def test_private_addresses_are_refused_unless_the_document_takes_them(bench: Bench):
     """Whoever owns a name under a public star must not lead a workload into the network that it runs in."""
     assert bench.ask("public", f"ok.public.example:{bench.app}").status == 200
-    refused = bench.ask("public", f"inner.public.example:{bench.app}")
-    assert refused.status == 403
-    assert bench.decided(refused) == FORBIDDEN_ADDRESS
+    assert bench.ask("public", f"inner.public.example:{bench.app}").status == 503
+    log = bench.plane.log(point=decision.POINT_EGRESS, authority=f"inner.public.example:{bench.app}")
+    assert "dns_resolution_failure" in log[decision.DETAILS]
 
 
 def test_tunnels_lead_to_names_under_the_star_alone(bench: Bench):
@@ -352,6 +374,8 @@ def test_tls_that_asks_for_a_name_beside_the_star_goes_nowhere(bench: Bench, ask
 def test_no_answer_of_dns_leads_tls_where_nothing_may_lead(bench: Bench, name: str):
     """Such an answer is none: the connection ends before anything was sent anywhere."""
     assert not _passes(bench, f"{name}.pass.example")
+    assert f"{name}.pass.example" in bench.names.asked
+    bench.untouched()
 
 
 def _passes(bench: Bench, asked: str) -> bool:

@@ -57,13 +57,12 @@ def config(extension: Any) -> Any:
     return codec.unpack(codec.encode(extension.typed_config))
 
 
-def test_a_name_is_looked_up_behind_the_rules_and_judged_behind_the_look_up():
+def test_a_name_is_looked_up_behind_the_rules():
     """Else whoever may reach nothing could tell the world by questions to DNS."""
     for where in (WHERE, "egress"):
         names = [one.name for one in config(filters(where)[0]).http_filters]
-        behind = ["envoy.filters.http.dynamic_forward_proxy", f"{where}/address", "envoy.filters.http.router"]
-        assert names[-5:] == [f"{where}/deny", f"{where}/allow", *behind]
-        assert resource(EXTENSION_CONFIG, f"{where}/address").name == f"{where}/address"
+        behind = ["envoy.filters.http.dynamic_forward_proxy", "envoy.filters.http.router"]
+        assert names[-4:] == [f"{where}/deny", f"{where}/allow", *behind]
 
 
 def test_the_certificate_is_checked_for_the_name_that_is_asked_for():
@@ -80,8 +79,8 @@ def test_the_certificate_is_checked_for_the_name_that_is_asked_for():
 def test_the_cache_of_names_is_bounded_and_one_for_requests():
     """All who share a cache have it the same, or Envoy refuses the second."""
     cluster = config(resource(CLUSTER, WHERE).cluster_type).dns_cache_config
-    listener = config(config(filters(WHERE)[0]).http_filters[-3]).dns_cache_config
-    forward = config(config(filters("egress")[0]).http_filters[-3]).dns_cache_config
+    listener = config(config(filters(WHERE)[0]).http_filters[-2]).dns_cache_config
+    forward = config(config(filters("egress")[0]).http_filters[-2]).dns_cache_config
     assert cluster == listener == forward
     assert 0 < cluster.max_hosts.value <= 4096
     assert cluster.dns_cache_circuit_breaker.max_pending_requests.value > 0

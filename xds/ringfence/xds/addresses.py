@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -20,36 +19,22 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
 def forbidden_to(external: External) -> Networks:
-    """The networks that names of *external* may not lead into, IPv4 in every spelling.
-
-    A name in place of a star is anybody's who owns one below it: it leads into private networks only where the
-    document says that such are meant.
-    """
-    if external.dynamic is not None:
-        private = () if external.dynamic.private else PRIVATE_NETWORKS
-        return as_ipv6_too((*METADATA_NETWORKS, *LOOPBACK_NETWORKS, *private))
+    """The networks that the exact name of *external* may not lead into, IPv4 in every spelling."""
     here = host_of(external.address or external.host) == _LOCALHOST
     return as_ipv6_too((*METADATA_NETWORKS, *(() if here else LOOPBACK_NETWORKS)))
 
 
+def forbidden_to_stars(*, private: bool) -> Networks:
+    """The same for names in place of a star: anybody's who owns one, so that *private* networks are for the asking."""
+    return as_ipv6_too((*METADATA_NETWORKS, *LOOPBACK_NETWORKS, *(() if private else PRIVATE_NETWORKS)))
+
+
 def upstream_filters(networks: Networks) -> list[dict[str, Any]]:
     """Filters between the choice of an address and the request (Envoy 1.39's upstream RBAC), then the codec."""
-    judge = codec.extension("envoy.filters.http.upstream_rbac", _RBAC, **denied([leads_into(networks)]))
+    policy = {"permissions": [_leads_to(network) for network in networks], "principals": [{"any": True}]}
+    rules = {"action": "DENY", "policies": {named(FORBIDDEN_ADDRESS): policy}}
+    judge = codec.extension("envoy.filters.http.upstream_rbac", _RBAC, rules=rules, rules_stat_prefix="address_")
     return [judge, codec.extension("envoy.filters.http.upstream_codec", _CODEC)]
-
-
-def denied(permissions: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The fields of an RBAC filter that denies what any of *permissions* means as `forbidden-address`."""
-    policy = {"permissions": list(permissions), "principals": [{"any": True}]}
-    return {
-        "rules": {"action": "DENY", "policies": {named(FORBIDDEN_ADDRESS): policy}},
-        "rules_stat_prefix": "address_",
-    }
-
-
-def leads_into(networks: Networks) -> dict[str, Any]:
-    """The permission that means connections to any of *networks*."""
-    return {"or_rules": {"rules": [_leads_to(network) for network in networks]}}
 
 
 def _leads_to(network: IPv4Network | IPv6Network) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Hosts outside with a star: Envoy looks up the name that is really asked for, and checks the certificate for that one.
 
-No name is looked up before the rules have spoken. What DNS answers is judged before anything is sent there, and again
-by the connection itself, since a later answer may be another one.
+No name is looked up before the rules have spoken, and of what DNS answers only addresses are remembered to which names
+may lead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ringfence.policy.model import DEFAULT_DENY, External, ExternalPort, Rule, named
 from ringfence.policy.traffic import Traffic
 from ringfence.policy.wildcard import names_regex, within
-from ringfence.xds import addresses, codec, http, matcher, rbac
+from ringfence.xds import addresses, codec, http, matcher
 from ringfence.xds.predicates import Fields
 from ringfence.xds.resilience import cluster_fields
 from ringfence.xds.snapshot import Resource
@@ -31,11 +31,11 @@ _MOST_LOOKUPS = 64  # under way at a time
 
 
 def dynamic_cluster(
-    name: str, external: External, port: ExternalPort, *, tls: bool, by_sni: bool, roots: str, traffic: Traffic | None
+    name: str, external: External, port: ExternalPort, *, tls: bool, private: bool, roots: str, traffic: Traffic | None
 ) -> tuple[str, Resource]:
     """The cluster of one port of *external*; *roots* is the file of the system's trust store.
 
-    It goes to the host of a request, or *by_sni* to the one that a TLS client names.
+    It goes to the host of a request, or to the one that a TLS client names, by the look-up with the same *private*.
     """
     pem = {"inline_string": external.ca_pem} if external.ca_pem else {"filename": roots}
     fields: dict[str, Any] = cluster_fields(traffic, port.protocol)
@@ -43,16 +43,15 @@ def dynamic_cluster(
         fields["connect_timeout"] = _CONNECT_TIMEOUT
     if tls:
         fields["transport_socket"] = outside_tls_by_name(pem)
-    filters = [] if by_sni else addresses.upstream_filters(addresses.forbidden_to(external))
     really_asked = {"auto_sni": True, "auto_san_validation": True}
-    cache = _sni_cache(external) if by_sni else _http_cache()
+    cache = _cache(private=private)
     cluster = codec.build(
         "envoy.config.cluster.v3.Cluster",
         name=name,
         lb_policy="CLUSTER_PROVIDED",
         cluster_type=codec.extension("envoy.clusters.dynamic_forward_proxy", _CLUSTER, dns_cache_config=cache),
         typed_extension_protocol_options=http.protocol_options(
-            port.protocol, filters, upstream_http_protocol_options=really_asked
+            port.protocol, upstream_http_protocol_options=really_asked
         ),
         **fields,
     )
@@ -106,66 +105,34 @@ class Wild:
         return [(f"(?:{self.others}){number}", otherwise)] if self.others else []
 
 
-def address_name(where: str) -> str:
-    """The name of the filter that judges where DNS leads a request to."""
-    return f"{where}/address"
-
-
-def http_filters(where: str) -> list[dict[str, Any]]:
-    """What stands behind the rules of a listener: the look-up, and the judge of what it found."""
-    lookup = codec.extension(
-        "envoy.filters.http.dynamic_forward_proxy",
-        _HTTP_FILTER,
-        dns_cache_config=_http_cache(),
-        save_upstream_address=True,
+def http_filter(*, private: bool) -> dict[str, Any]:
+    """What stands behind the rules of a listener: the look-up of the host that a request names."""
+    return codec.extension(
+        "envoy.filters.http.dynamic_forward_proxy", _HTTP_FILTER, dns_cache_config=_cache(private=private)
     )
-    return [lookup, http.policy_filter(address_name(where))]
 
 
-def address_policy(where: str, externals: Iterable[External]) -> tuple[str, Resource]:
-    """That judge, for requests to hosts of *externals*, each with the networks forbidden to it."""
-    permissions = [
-        {"and_rules": {"rules": [_asks_for(each), addresses.leads_into(addresses.forbidden_to(each))]}}
-        for each in externals
-    ]
-    policy = codec.build(rbac.HTTP_RBAC, **addresses.denied(permissions))
-    return rbac.policy_resource(address_name(where), policy)
-
-
-def sni_filter(external: External, port: ExternalPort) -> dict[str, Any]:
+def sni_filter(port: ExternalPort, *, private: bool) -> dict[str, Any]:
     """The network filter that looks up the name that a TLS client asks for."""
     return codec.extension(
         "envoy.filters.network.sni_dynamic_forward_proxy",
         _SNI_FILTER,
-        dns_cache_config=_sni_cache(external),
+        dns_cache_config=_cache(private=private),
         port_value=port.number,
     )
 
 
-def _asks_for(external: External) -> dict[str, Any]:
-    """Every spelling of what a host of *external* may be: by suffixes, since Envoy takes no long regex here."""
-    suffix = external.host.removeprefix("*")
-    spelled = [suffix, *(f"{suffix}:{port.number}" for port in external.ports)]
-    asked = [{"header": {"name": ":authority", "string_match": {"suffix": each}}} for each in spelled]
-    return {"or_rules": {"rules": asked}}
+def _cache(*, private: bool) -> dict[str, Any]:
+    """What a proxy remembers of names. A forbidden address is no answer here at all.
 
-
-def _http_cache() -> dict[str, Any]:
-    """All that share a cache must have it the same: one a proxy for requests."""
-    return _cache("egress")
-
-
-def _sni_cache(external: External) -> dict[str, Any]:
-    """Connections are judged by Envoy before they have an address: forbidden ones are no answer here at all."""
-    networks = addresses.forbidden_to(external)
+    Envoy tries the addresses of an answer in turn, and its filters see the first of them only: they are no judges of
+    where a connection goes. All that share a cache must have it the same.
+    """
+    networks = addresses.forbidden_to_stars(private=private)
     ranges = [{"address_prefix": str(n.network_address), "prefix_len": {"value": n.prefixlen}} for n in networks]
-    kind = "private" if external.dynamic is not None and external.dynamic.private else "public"
-    return _cache(f"egress-sni-{kind}") | {"resolved_address_filter": {"ranges": ranges}}
-
-
-def _cache(name: str) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": "egress-private" if private else "egress-public",
         "max_hosts": {"value": _MOST_NAMES},
         "dns_cache_circuit_breaker": {"max_pending_requests": {"value": _MOST_LOOKUPS}},
+        "resolved_address_filter": {"ranges": ranges},
     }

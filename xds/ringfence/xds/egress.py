@@ -32,7 +32,6 @@ from ringfence.xds.outside import outside_cluster
 from ringfence.xds.routing import outside_action
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.telemetry import Reporter
-from ringfence.xds.types import EXTENSION_CONFIG
 
 EGRESS = "egress"
 _HTTP = 80  # of the scheme `http` (RFC 9110 section 4.2.1)
@@ -55,7 +54,7 @@ class Egress:
         where = outbound_name(upstream)
         external, port = self._declared(upstream)
         rules = self._rules(Destination(upstream.key, upstream.port))
-        yield self._cluster(where, upstream, tls=port.tls, by_sni=port.passthrough)
+        yield self._cluster(where, upstream, tls=port.tls, private=_takes_private([external]))
         if not upstream.protocol.is_http:
             yield loopback(where, address, self._connections(where, external, port, rules), inspect=port.passthrough)
             return
@@ -68,11 +67,14 @@ class Egress:
         wild = self._wild(external, port, default=True)
         yield from self._policies(where, lambda some, end: wild.tree(some, matcher.on_requests, end), rules)
         yield http.one_route(where, where, **outside_action(traffic))
-        yield from self._looking_up(where, address, [external])
+        manager = self._manager(where, [dynamic.http_filter(private=_takes_private([external]))])
+        yield loopback(where, address, [manager], http.needs(where))
 
     def forward_proxy(self, upstreams: Sequence[Upstream], address: Address) -> Iterator[tuple[str, Resource]]:
         """The forward proxy for absolute-form requests and CONNECT; *upstreams* are those outside."""
         hosts = []
+        starred = [each for each in (self._declared(one)[0] for one in upstreams) if each.dynamic is not None]
+        private = _takes_private(starred)  # they share one look-up, which takes what all of them take
         taken: set[str] = set()
         exact: dict[str, rbac.PortRules] = {}
         wild: dict[Wild, rbac.PortRules] = {}
@@ -86,20 +88,18 @@ class Egress:
             else:
                 wild.setdefault(self._wild(external, port, default=port.number == _HTTP and not port.tls), rules)
             plain, tunnel = f"{EGRESS}/{upstream.name}", f"{EGRESS}/{upstream.name}/tunnel"
-            yield self._cluster(tunnel, upstream, tls=False)
+            yield self._cluster(tunnel, upstream, tls=False, private=private)
             if port.protocol.is_http:
-                yield self._cluster(plain, upstream, tls=port.tls)
+                yield self._cluster(plain, upstream, tls=port.tls, private=private)
             traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
             host = {"host_rewrite_literal": external.host} if external.dynamic is None else {}
             action = {"cluster": plain, **host, **outside_action(traffic)}
             hosts.append(_host(upstream.name, names, tunnel, action if port.protocol.is_http else None))
         yield from self._authority_policies(exact, wild)
         yield http.routes(EGRESS, [*hosts, _NOWHERE])
-        if wild:
-            starred = {each.external.key: each.external for each in wild}
-            yield from self._looking_up(EGRESS, address, list(starred.values()), upgrade_configs=[_CONNECT])
-        else:
-            yield loopback(EGRESS, address, [self._manager(EGRESS, upgrade_configs=[_CONNECT])], http.needs(EGRESS))
+        behind = [dynamic.http_filter(private=private)] if starred else []
+        manager = self._manager(EGRESS, behind, upgrade_configs=[_CONNECT])
+        yield loopback(EGRESS, address, [manager], http.needs(EGRESS))
 
     def _connections(
         self, where: str, external: External, port: ExternalPort, rules: rbac.PortRules
@@ -116,15 +116,11 @@ class Egress:
 
             return [*rbac.constant_filters(where, rules, asked), proxy]
         wild = self._wild(external, port, default=False)
-        return [*rbac.constant_filters(where, rules, wild.connections), dynamic.sni_filter(external, port), proxy]
-
-    def _looking_up(
-        self, where: str, address: Address, externals: Sequence[External], **more: Any
-    ) -> Iterator[tuple[str, Resource]]:
-        """A listener that looks up hosts of *externals* when it is asked for one."""
-        yield dynamic.address_policy(where, externals)
-        needs = [*http.needs(where), (EXTENSION_CONFIG, dynamic.address_name(where))]
-        yield loopback(where, address, [self._manager(where, dynamic.http_filters(where), **more)], needs)
+        return [
+            *rbac.constant_filters(where, rules, wild.connections),
+            dynamic.sni_filter(port, private=_takes_private([external])),
+            proxy,
+        ]
 
     def _wild(self, external: External, port: ExternalPort, *, default: bool) -> Wild:
         return Wild.of(external, port, self._model.externals.values(), default=default)
@@ -184,14 +180,18 @@ class Egress:
         yield rbac.policy_resource(rbac.deny_name(EGRESS), deny)
         yield rbac.policy_resource(rbac.allow_name(EGRESS), allow)
 
-    def _cluster(self, name: str, upstream: Upstream, *, tls: bool, by_sni: bool = False) -> tuple[str, Resource]:
+    def _cluster(self, name: str, upstream: Upstream, *, tls: bool, private: bool) -> tuple[str, Resource]:
         external, port = self._declared(upstream)
         traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
         if external.dynamic is not None:
             return dynamic.dynamic_cluster(
-                name, external, port, tls=tls, by_sni=by_sni, roots=self._roots, traffic=traffic
+                name, external, port, tls=tls, private=private, roots=self._roots, traffic=traffic
             )
         return outside_cluster(name, external, port, tls=tls, roots=self._roots, traffic=traffic)
+
+
+def _takes_private(externals: Sequence[External]) -> bool:
+    return all(each.dynamic is not None and each.dynamic.private for each in externals)
 
 
 # What the policy denies has no route either.
