@@ -143,8 +143,8 @@ class Scopes:
         """Those of *keys*, and for one with a star those that own names below it: it does not mean them."""
         known = self.model.externals
         named = known.keys() & set(keys)
-        below = {other.key for key in named for other in within(known.values(), known[key])}
-        return {key: known[key] for key in sorted(named | below)}
+        owners = {other.key for key in named for other in within(known.values(), known[key])}
+        return {key: known[key] for key in sorted(named | owners)}
 
     def _traffic(self, workload: Workload, outward: Iterable[Rule]) -> dict[Destination, Traffic]:
         """That of its own ports, of those that it calls, and of those that their routes lead to."""
