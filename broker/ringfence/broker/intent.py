@@ -15,7 +15,7 @@ from ringfence.broker import events, metrics
 from ringfence.broker.entry import Entry, any_node, check_entry
 from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.feed import Feed
-from ringfence.broker.intent_documents import changed, judged, refused
+from ringfence.broker.intent_documents import changed, judged, refused, written
 from ringfence.broker.log import log
 from ringfence.broker.registry import Registry
 from ringfence.broker.rule_origins import Origins
@@ -90,6 +90,10 @@ class Intent:
     def documents(self) -> tuple[LoadedDocument, ...]:
         """Those in force, by kind and name."""
         return self._documents
+
+    def text(self, document: LoadedDocument) -> str:
+        """What a document in force says, comments included."""
+        return written(self._texts, document.origin)
 
     def lookup(self, rule_id: str, rule_hash: str) -> RuleFacts | None:
         """Where the rule with that meaning was written; None for one that was never applied here."""

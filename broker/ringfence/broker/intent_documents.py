@@ -14,6 +14,7 @@ from ringfence.certs.spiffe_id import TrustDomain
 if TYPE_CHECKING:
     from ringfence.policy.findings import Finding
     from ringfence.policy.load import Loaded, LoadedDocument
+    from ringfence.policy.model import Origin
 
 
 def judged(
@@ -39,6 +40,18 @@ def judged(
             hint="Correct spec.trustDomain, or apply them to another server",
         )
     return loaded
+
+
+def written(texts: Iterable[Document], origin: Origin) -> str:
+    """The document that begins at *origin*, up to the next one in its file; empty where no such file was applied.
+
+    A line that begins with `---` or `...` and no more than space ends a document, whatever stands in it (YAML 1.2.2,
+    section 9.1.2).
+    """
+    text = next((document.text for document in texts if document.path == origin.path), b"")
+    lines = text.decode("utf-8").splitlines(keepends=True)[origin.line - 1 :]
+    end = next((i for i, line in enumerate(lines) if i and line[:3] in {"---", "..."} and not line[3:4].strip()), None)
+    return "".join(lines[:end])
 
 
 def refused(findings: Iterable[Finding]) -> RingfenceError:

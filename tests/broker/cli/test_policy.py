@@ -153,6 +153,30 @@ async def test_status_says_how_each_document_in_force_stands(tmp_path: Path, fol
         assert one.out == "Allow a/pull\n"
 
 
+async def test_get_shows_what_is_in_force_as_it_was_written(tmp_path: Path, folder: Path) -> None:
+    """Comments within it too, with file, line, revision and standing; what is printed may be applied again."""
+    (folder / "r.yaml").write_text(RULE.replace("kind: Allow", "kind: Allow  # for training"))
+    async with running_server(tmp_path) as server:
+        where = ("--admin-socket", server.admin_socket)
+        await ringfence("policy", "apply", folder, *where)
+        revision = server.parts.intent.revision
+        one = await ringfence("policy", "get", "allow", "pull", *where)
+        head, _, text = one.out.partition("\n")
+        assert head == f"# Allow a/pull ({folder}/r.yaml:1), revision {revision[:12]}: Unused, applied on 0 of 0"
+        assert text == (folder / "r.yaml").read_text()
+        listed = await ringfence("policy", "get", "Workload", *where, "-o", "json")
+        assert [item["name"] for item in listed.json["items"]] == ["a/registry", "a/trainer"]
+        assert {item["revision"] for item in listed.json["items"]} == {revision}
+        everything = await ringfence("policy", "get", *where)
+        (tmp_path / "again").mkdir()
+        (tmp_path / "again" / "all.yaml").write_text(everything.out)
+        again = await ringfence("policy", "apply", tmp_path / "again", "--dry-run", *where, "-o", "json")
+        assert {change["action"] for change in again.json["changes"]} == {"unchanged"}
+        missing = await ringfence("policy", "get", "Deny", "a/pull", *where)
+        assert missing.code == 1
+        assert "no document in force is Deny a/pull" in missing.err
+
+
 def test_a_refused_document_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 3, with who refuses it and in which words."""
     answer = pb.ShowPolicyResponse(

@@ -56,7 +56,7 @@ NEEDS: Mapping[str, Need] = {
     "ApplyEntries": _edits("apply entries", "entry apply", "entry import"),
     # Intent, and what was decided by it.
     "ApplyPolicy": _edits("apply intent documents", "policy apply"),
-    "ShowPolicy": _reads(_SOME, "read the status of intent documents", "policy status"),
+    "ShowPolicy": _reads(_SOME, "read intent documents and their status", "policy status", "policy get"),
     "CheckAuthz": _reads(_SOME, "ask what the intent says of others", "authz check"),
     "ExplainAuthz": _reads(_SOME, "read decisions", "authz explain"),
     "TailAuthz": _reads(_SOME, "follow decisions", "authz tail"),

@@ -14,6 +14,7 @@ from ringfence.broker.cli.duration import DURATION
 from ringfence.broker.cli.failure import ANSWER_IS_NO, INVALID_INPUT, OK
 from ringfence.broker.cli.output import API_VERSION, list_options, output_option, show_list, show_one
 from ringfence.broker.cli.policy_check import check
+from ringfence.broker.cli.policy_get import get
 
 _FINDING = ("code", "level", "path", "line", "column", "message", "hint")
 _STATUS = ("document", "place", "state", "applied", "refused")
@@ -99,6 +100,7 @@ def _standing(one: Any) -> dict[str, Any]:
 
 
 command.add_command(check)
+command.add_command(get)
 
 
 @command.command()

@@ -23,10 +23,12 @@ class PolicyApi:
         """By the name of the call."""
         return {"ShowPolicy": self.show_policy}
 
-    async def show_policy(self, _: pb.ShowPolicyRequest) -> pb.ShowPolicyResponse:
-        """Every document in force with its condition."""
-        found = conditions(self.intent.documents, self.fleet.connected)
-        return pb.ShowPolicyResponse(revision=self.intent.revision, documents=map(_status, found))
+    async def show_policy(self, request: pb.ShowPolicyRequest) -> pb.ShowPolicyResponse:
+        """Every document in force with its condition, and with what it says where that is asked for."""
+        found = [(one, _status(one)) for one in conditions(self.intent.documents, self.fleet.connected)]
+        for condition, status in found if request.texts else ():
+            status.text = self.intent.text(condition.document)
+        return pb.ShowPolicyResponse(revision=self.intent.revision, documents=[status for _, status in found])
 
 
 def _status(condition: Condition) -> pb.DocumentStatus:

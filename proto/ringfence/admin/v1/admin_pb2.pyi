@@ -305,8 +305,10 @@ class ApplyPolicyResponse(_message.Message):
     def __init__(self, revision: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., proxies: _Optional[int] = ...) -> None: ...
 
 class ShowPolicyRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("texts",)
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    texts: bool
+    def __init__(self, texts: _Optional[bool] = ...) -> None: ...
 
 class ShowPolicyResponse(_message.Message):
     __slots__ = ("revision", "documents")
@@ -317,7 +319,7 @@ class ShowPolicyResponse(_message.Message):
     def __init__(self, revision: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[DocumentStatus, _Mapping]]] = ...) -> None: ...
 
 class DocumentStatus(_message.Message):
-    __slots__ = ("document", "path", "line", "state", "proxies", "applied", "refused")
+    __slots__ = ("document", "path", "line", "state", "proxies", "applied", "refused", "text")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -332,6 +334,7 @@ class DocumentStatus(_message.Message):
     PROXIES_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
     document: str
     path: str
     line: int
@@ -339,7 +342,8 @@ class DocumentStatus(_message.Message):
     proxies: int
     applied: int
     refused: _containers.ScalarMap[str, str]
-    def __init__(self, document: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., state: _Optional[str] = ..., proxies: _Optional[int] = ..., applied: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    text: str
+    def __init__(self, document: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ..., state: _Optional[str] = ..., proxies: _Optional[int] = ..., applied: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Change(_message.Message):
     __slots__ = ("document", "action")
