@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import resource
@@ -331,6 +332,25 @@ async def test_the_proxy_is_out_of_the_commands_hands(world: World) -> None:
         print(json.dumps([len(others), found]))
     """
     assert await told(world, code) == [2, []]
+
+
+async def test_signals_stay_inside_where_the_kernel_can_keep_them(world: World) -> None:
+    """Its own children get them; `run`, its proxy and anybody else of its user do from Linux 6.12 on not."""
+    can = ctypes.CDLL(None).syscall(444, None, 0, 1) >= 6  # LANDLOCK_CREATE_RULESET_VERSION: scopes came with ABI 6
+    code = f"""
+        import json, os, subprocess
+        child = subprocess.Popen(["sleep", "60"])
+        child.kill()
+        found = [child.wait()]
+        for pid in (os.getppid(), {os.getpid()}):
+            try:
+                os.kill(pid, 0)
+                found.append("reached")
+            except PermissionError:
+                found.append("kept")
+        print(json.dumps(found))
+    """
+    assert await told(world, code) == [-9, *(["kept" if can else "reached"] * 2)]
 
 
 async def test_where_the_kernel_forbids_it_the_run_says_so_and_starts_nothing(world: World) -> None:

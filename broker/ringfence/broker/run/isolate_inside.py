@@ -87,6 +87,7 @@ def _go_inside(walls: Walls) -> None:
 def _become(walls: Walls, command: list[str]) -> None:
     # 7. No privilege in these namespaces, and none to be had.
     kernel.drop_privileges()
+    kernel.keep_signals_inside()
     # 8. Still ending with `run`: the kernel may forget that when a process changes its rights, and it may be gone.
     die_with_parent(signal.SIGTERM, parent=walls.parent)()
     resource.setrlimit(resource.RLIMIT_NOFILE, (walls.open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
