@@ -71,6 +71,7 @@ async def test_a_range_is_reached_by_its_own_numbers() -> None:
     first, last = numbers[0], numbers[-1]
     with tempfile.TemporaryDirectory(prefix="rf-") as name:
         folder = Path(name)
+        (folder / "runtime").mkdir(mode=0o700)
         text = dedent(INTENT).format(uid=os.geteuid(), first=first, last=last)
         async with running_server(folder) as server, running_agent(folder, server) as agent:
             await server.apply({"ray.yaml": text})
