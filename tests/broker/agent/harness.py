@@ -93,8 +93,10 @@ def wait_for_entries(server: ServerUnderTest, agent: AgentUnderTest) -> None:
 
     async def known(entry: Any) -> None:
         assert agent.agent is not None
+        cache = agent.agent._cache
+        assert cache is not None
         async with asyncio.timeout(30):
-            while agent.agent._cache.book.get(entry.id) is None:  # noqa: ASYNC110  # it tells streams only
+            while cache.book.get(entry.id) is None:  # noqa: ASYNC110  # it tells streams only
                 await asyncio.sleep(0.005)
 
     server.on_created = known
