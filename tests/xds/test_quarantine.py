@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ringfence.xds.delta import DeltaStream
@@ -45,6 +45,7 @@ def delta() -> DeltaClient:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(CONTENTS, min_size=1, max_size=6))
+@example(steps=[{(LISTENER, "a"): "1", (LISTENER, "b"): "1"}, {(ROUTE, "a"): "bad", (ROUTE, "b"): "1"}])
 def test_all_that_is_good_arrives_and_what_was_good_stays(make: Any, blames: bool, steps: list[Any]) -> None:  # noqa: FBT001
     """The streams come to rest; nothing refused is held, and nothing that is good is missing because of it.
 

@@ -111,6 +111,8 @@ class Subscription:
             self.held = {name: held for name, held in self.held.items() if name in self.names}
             self.before = {name: held for name, held in self.before.items() if name in self.names}
             self.fresh &= self.names
+            if self.nack is not None and not self.quarantine and self.names.isdisjoint(self.nack.names):
+                self.nack = None  # nothing of what was refused, and has no known culprit, will be tried again
 
     def changed(self, wanted: Mapping[str, Resource]) -> set[str]:
         """Names whose content is not what the client was last sent, or has."""
