@@ -17,6 +17,7 @@ from ringfence.policy.paths import PathPattern
 from ringfence.policy.tokens import TokenIssuer, TokenMatch
 
 if TYPE_CHECKING:
+    from ringfence.policy.fabrics import Fabric, FabricGrant
     from ringfence.policy.plaintext import Plaintext
     from ringfence.policy.traffic import Traffic
 
@@ -293,6 +294,8 @@ class Model:
     tainted: frozenset[str] = frozenset()
     traffic: Mapping[Destination, Traffic] = field(default_factory=lambda: MappingProxyType({}))  # at most one a port
     issuers: Mapping[str, TokenIssuer] = field(default_factory=lambda: MappingProxyType({}))  # of tokens, by key
+    fabrics: Mapping[str, Fabric] = field(default_factory=lambda: MappingProxyType({}))  # by key
+    fabric_grants: Mapping[str, FabricGrant] = field(default_factory=lambda: MappingProxyType({}))  # by key
 
     def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
         """The workload with that identity."""

@@ -21,7 +21,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 _NAMED = frozenset({"workloads", "externals", "rules", "traffic", "issuers", "revoked"})
-_IN_NO_SCOPE = frozenset({"revision"})
+_IN_NO_SCOPE = frozenset({"revision", "fabrics", "fabric_grants"})  # no proxy stands in a fabric
 
 
 def named_in(

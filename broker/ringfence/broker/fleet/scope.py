@@ -125,6 +125,8 @@ class Scopes:
             revoked=revoked,
             traffic=traffic,
             issuers=issuers,
+            fabrics={},
+            fabric_grants={},
             revision="",  # it is the same in many
         )
         expired = frozenset(r.id for r in ordered if r.expires is not None and r.expires <= self._now)
