@@ -44,7 +44,7 @@ format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 types: $(STAMP) ## mypy, strict
-	$(BIN)/mypy certs policy xds proto broker perf
+	$(BIN)/mypy certs policy fabric xds proto broker perf
 
 bench: $(STAMP) $(if $(PEERS),parts) ## measure every figure into perf/results/latest.json (ONLY=name for one, PEERS=1 beside SPIRE and go-control-plane)
 	$(BIN)/python -m perf $(ONLY)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("certs", "policy", "xds", "proto", "broker")
+ROOMS = ("certs", "policy", "fabric", "xds", "proto", "broker")
 
 
 def _tracked(*patterns: str) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("certs", "policy", "xds", "proto", "broker")
+ROOMS = ("certs", "policy", "fabric", "xds", "proto", "broker")
 NAMES = {"key", "token", "secret", "passphrase", "password", "pin", "bearer", "evidence", "private", "signature"}
 KINDS = {"str", "bytes", "EllipticCurvePrivateKey", "RSAPrivateKey", "PrivateKey"}
 # Fields of such a name that hold none, and what they are.
