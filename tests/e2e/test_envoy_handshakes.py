@@ -39,6 +39,29 @@ def test_two_uri_names_are_refused_though_our_own_authority_signed_them(bench: B
     assert "," in log[decision.PEER]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("spiffe://example.test/ns/team-a/sa/trainer\0/x", id="a NUL"),
+        pytest.param("spiffe://example.test/ns/team-a/sa/trainer,x", id="a comma"),
+        pytest.param("spiffe://example.test/ns/team-a/sa/trainer/", id="a slash at the end"),
+        pytest.param("SPIFFE://example.test/ns/team-a/sa/trainer", id="another case"),
+        pytest.param("spiffe://example.test/ns/team-a/sa/../sa/trainer", id="a detour"),
+        pytest.param("spiffe://example.test/ns/team-a/sa/train%65r", id="an escape"),
+        pytest.param("spiffe://example.test", id="no path"),
+        pytest.param("spiffe://example.test/", id="a path of nothing"),
+    ],
+)
+def test_no_other_spelling_of_a_name_is_that_name(bench: Bench, name: str):
+    """Though our own authority signed it (a NUL was cut off up to Envoy 1.38: CVE-2026-47778)."""
+    answers = []
+    for uri in ("spiffe://example.test/ns/team-a/sa/trainer", name):
+        with socket.create_connection(("127.0.0.1", bench.http), timeout=30) as raw:
+            answers.append(_answered(raw, bench.tls(bench.own.forge(uri)))[:12])
+    assert answers[0] == b"HTTP/1.1 200"
+    assert answers[1] in {b"", b"HTTP/1.1 403"}
+
+
 def test_a_trusted_foreign_authority_cannot_borrow_a_name_of_ours(bench: Bench):
     """Its own name first satisfies the validator, ours second would satisfy any-of matching; the guard says no."""
     forged = bench.foreign.forge("spiffe://other.test/x", "spiffe://example.test/ns/team-a/sa/trainer")

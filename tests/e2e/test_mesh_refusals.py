@@ -23,6 +23,9 @@ from tests.ports import free_port
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 
 RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
+NETWORK_RBAC = "envoy.extensions.filters.network.rbac.v3.RBAC"
+FILTER = "envoy.config.listener.v3.Filter"
+AUTHENTICATED = "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config"
 Break = Callable[[Any, int], None]
 
 
@@ -41,19 +44,54 @@ def no_time_to_connect(cluster: Any, _: int) -> None:
     cluster.connect_timeout.seconds = -1
 
 
+def header_of_a_connection(listener: Any, _: int) -> None:
+    """A rule on connections that asks for what only requests have."""
+    rule = {"permissions": [{"header": {"name": "x-role", "present_match": True}}], "principals": [{"any": True}]}
+    judge = codec.packed(NETWORK_RBAC, stat_prefix="bad", rules={"action": "ALLOW", "policies": {"bad": rule}})
+    listener.filter_chains[0].filters.insert(0, codec.build(FILTER, name="bad", typed_config=judge))
+
+
 def empty_principals(policy: Any, _: int) -> None:
     """A rule that means nobody."""
-    nobody = {"permissions": [{"any": True}], "principals": []}
-    policy.typed_config.CopyFrom(codec.packed(RBAC, rules={"action": "ALLOW", "policies": {"bad": nobody}}))
+    _allow_alone(policy, [])
+
+
+def empty_authenticated(policy: Any, _: int) -> None:
+    """A rule for whoever has a certificate, whatever it says: up to Envoy 1.38 that was everybody who called."""
+    whoever = {"type_url": type_url(AUTHENTICATED), "value": b""}
+    _allow_alone(policy, [{"custom": {"name": "envoy.rbac.principals.mtls_authenticated", "typed_config": whoever}}])
+
+
+def _allow_alone(policy: Any, principals: list[Any]) -> None:
+    rule = {"permissions": [{"any": True}], "principals": principals}
+    policy.typed_config.CopyFrom(codec.packed(RBAC, rules={"action": "ALLOW", "policies": {"bad": rule}}))
 
 
 # What is broken, the resource, and whether requests to the other port depend on it.
 BROKEN = [
     pytest.param(unknown_extension, "inbound/metrics", id="listener: unknown extension"),
     pytest.param(duplicate_address, "inbound/metrics", id="listener: duplicate address"),
+    pytest.param(header_of_a_connection, "inbound/metrics", id="listener: a header in rules on connections"),
     pytest.param(no_time_to_connect, "app/metrics", id="cluster: forbidden value"),
     pytest.param(empty_principals, "inbound/metrics/allow", id="policy: empty principals"),
 ]
+
+
+WATCHED = """---
+kind: Allow
+metadata: {name: watch, namespace: team-a}
+spec:
+  from: [{workload: trainer}]
+  to: [{workload: registry, namespace: shared, port: metrics}]
+  owner: ml
+  reason: how the registry is
+"""
+KINDS = {
+    unknown_extension: "Listener",
+    duplicate_address: "Listener",
+    header_of_a_connection: "Listener",
+    no_time_to_connect: "Cluster",
+}
 
 
 class Breaking:
@@ -78,8 +116,7 @@ class Breaking:
                 yield codec.resource(name, message, resource.needs)
 
     def _is_meant(self, url: str) -> bool:
-        kinds = {unknown_extension: "Listener", duplicate_address: "Listener", no_time_to_connect: "Cluster"}
-        return url.endswith("." + kinds.get(self.broken, "TypedExtensionConfig"))  # type: ignore[arg-type]
+        return url.endswith("." + KINDS.get(self.broken, "TypedExtensionConfig"))  # type: ignore[arg-type]
 
 
 async def settled(mesh: Mesh) -> None:
@@ -144,3 +181,27 @@ async def test_what_is_refused_is_kept_back_and_nothing_else_is(
         await answers(mesh, port, "/models/a", 200)
         (row,) = mesh.fleet.list_proxies()
         assert (row.state, row.detail) == ("SYNCED", "")
+
+
+@variants
+async def test_a_policy_for_anybody_with_a_certificate_lets_nobody_in(tmp_path: Path, *, sotw: bool) -> None:
+    """Envoy refuses it, and goes on denying by what it had.
+
+    It comes alone here. In a response with other new policies Envoy's text names none of them, and when each is tried
+    alone Envoy accepts what it has just refused, without using it.
+    """
+    async with AsyncExitStack() as stack:
+        port, metrics = free_port(), free_port()
+        compiler = Breaking("inbound/metrics/allow", port)
+        text = INTENT.replace("APP", str(await application(stack)))
+        mesh = await stack.enter_async_context(running_mesh(tmp_path, text, compiler=compiler))
+        await mesh.envoy("shared/registry", inbound={"http": port, "metrics": metrics}, state_of_the_world=sotw)
+        await until(lambda: len(mesh.fleet) == 1)
+        await synced(mesh)
+
+        compiler.broken = empty_authenticated
+        mesh.fleet.apply(model_of(text + WATCHED))
+        await settled(mesh)
+        (row,) = mesh.fleet.list_proxies()
+        assert (row.state, "inbound/metrics/allow" in row.detail) == ("NACK", True)
+        await answers(mesh, metrics, "/", 403)
