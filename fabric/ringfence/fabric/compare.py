@@ -1,0 +1,78 @@
+"""What a process was started with, held against what its fabric asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from ringfence.fabric.environment import Environment
+
+
+class Wrong(Enum):
+    """What is the matter with a variable."""
+
+    MISSING = "missing"
+    DIFFERS = "differs"
+    OVERRIDES = "overrides"  # set though it should not be, and stronger than what should
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One variable of one process; `leaves` says whether traffic can leave the fabric by it."""
+
+    pid: int
+    variable: str
+    wrong: Wrong
+    wanted: str  # empty: not to be set
+    found: str  # empty: not set
+    leaves: bool
+
+    def __str__(self) -> str:
+        wanted = self.wanted or "nothing"
+        found = f"is {self.found!r}" if self.found else "is not set"
+        end = "; traffic can leave the fabric" if self.leaves else ""
+        return f"process {self.pid}: {self.variable} {found}, wanted {wanted!r}{end}"
+
+
+# These choose nothing of where traffic goes: they bound or tell apart what stays.
+_HARMLESS = frozenset(
+    {
+        "NCCL_SOCKET_MAGIC",
+        "UCX_TCP_PORT_RANGE",
+        "FI_EFA_USE_DEVICE_RDMA",
+        "FI_TCP_PORT_LOW_RANGE",
+        "FI_TCP_PORT_HIGH_RANGE",
+        "OMPI_MCA_btl_tcp_port_min_v4",
+        "OMPI_MCA_btl_tcp_port_min_v6",
+        "OMPI_MCA_btl_tcp_port_range_v4",
+        "OMPI_MCA_btl_tcp_port_range_v6",
+    }
+)
+# Set beside ours, each of these sends traffic another way, by the manuals of its library.
+_STRONGER = frozenset(
+    {
+        "NCCL_COMM_ID",  # bootstraps on the interface in its own network, with a magic that everybody has
+        "NCCL_IB_GID_INDEX",  # instead of NCCL_IB_ADDR_RANGE
+        "NCCL_OOB_NET_ENABLE",  # bootstraps by the network's plugin
+        "NCCL_OOB_NET_IFNAME",
+        "NVSHMEM_HCA_PE_MAPPING",
+        "NVSHMEM_IB_GID_INDEX",
+        "OMPI_MCA_btl_tcp_if_exclude",
+        "UCX_IB_GID_INDEX",
+        "UCX_TLS",  # without the fabric's transport UCX takes what is left
+        "FI_VERBS_IFACE",
+    }
+)
+
+
+def deviations(pid: int, found: Mapping[str, str], wanted: Environment) -> Iterator[Deviation]:
+    """What of process *pid*, started with *found*, is not as *wanted*, in the order of the names."""
+    for name, value in sorted(wanted.variables.items()):
+        held = found.get(name, "")
+        if held != value:
+            wrong = Wrong.DIFFERS if held else Wrong.MISSING
+            yield Deviation(pid, name, wrong, value, held, leaves=name not in _HARMLESS)
+    for name in sorted(_STRONGER & found.keys() - wanted.variables.keys()):
+        if found[name]:
+            yield Deviation(pid, name, Wrong.OVERRIDES, "", found[name], leaves=True)

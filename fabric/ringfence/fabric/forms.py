@@ -1,0 +1,65 @@
+"""An environment as text: lines for `--env-file`, nccl.conf, a shell, JSON, a container of Kubernetes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from ringfence.fabric.environment import Environment
+
+
+def env_file(made: Environment) -> str:
+    """`NAME=VALUE` lines as docker and podman read them: nothing is quoted, `#` begins a remark."""
+    return _lines(made, "{}={}", made.variables)
+
+
+def nccl_conf(made: Environment) -> str:
+    """NCCL's own file: its variables alone. It is a default (NCCL sets what is not set) and enforces nothing.
+
+    Its reader knows no remarks, it passes over lines without `=` (`param.cc`, setEnvFile).
+    """
+    own = {name: value for name, value in made.variables.items() if name.startswith("NCCL_")}
+    told = tuple(note.replace("=", ":") for note in made.notes)
+    return _lines(replace(made, notes=told), "{}={}", own)
+
+
+def shell(made: Environment) -> str:
+    """`export` commands of POSIX sh, each value one word whatever is in it."""
+    return _lines(made, "export {}={}", {name: shlex.quote(value) for name, value in made.variables.items()})
+
+
+def as_json(made: Environment) -> str:
+    """One object: the fabric, the variables, the notes."""
+    body = {
+        "apiVersion": "ringfence.dev/v1alpha1",
+        "kind": "FabricEnvironment",
+        "fabric": made.fabric,
+        "variables": dict(made.variables),
+        "notes": list(made.notes),
+    }
+    return f"{json.dumps(body, indent=2)}\n"
+
+
+def kubernetes(made: Environment) -> str:
+    """The list `env` of a container. `$$` is its way to write `$`, or `$(NAME)` would mean another variable."""
+    return _lines(
+        made,
+        "- name: {}\n  value: {}",
+        {name: json.dumps(value.replace("$", "$$")) for name, value in made.variables.items()},
+    )
+
+
+FORMS: Mapping[str, Callable[[Environment], str]] = {
+    "env": env_file,
+    "nccl.conf": nccl_conf,
+    "shell": shell,
+    "json": as_json,
+    "kubernetes": kubernetes,
+}
+
+
+def _lines(made: Environment, form: str, variables: Mapping[str, str]) -> str:
+    told = [f"# {note}" for note in made.notes]
+    return "".join(f"{line}\n" for line in [*told, *(form.format(*item) for item in variables.items())])
