@@ -9,7 +9,7 @@ import pytest
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.node import Node, NodeInterface, RdmaPort
 from ringfence.fabric.resolve import resolve
-from ringfence.policy.fabrics import Fabric, FabricKind, PortSpan
+from ringfence.policy.fabrics import Fabric, FabricKind, Plane, PortSpan
 from tests.fabric.nodes import EFA_NODE, ETH, IB_NODE, ROCE_NODE, TCP_NODE, fabric, infiniband, pkey
 
 IB, ROCE, TCP = FabricKind.INFINIBAND, FabricKind.ROCE, FabricKind.TCP
@@ -76,6 +76,19 @@ def test_ranks_that_cannot_meet_on_the_fabric_need_an_interface_that_is_named(on
         resolve(one, node)
     on = resolve(one, node, "eth0")
     assert (on.sockets, on.on_fabric) == (("eth0",), False)
+
+
+def test_collectives_by_tcp_need_ports() -> None:
+    """What the fabric permits to no socket it permits to no collective of sockets."""
+    with pytest.raises(RingfenceError, match="permits no ports"):
+        resolve(fabric(TCP, "fab0", ports=()), TCP_NODE)
+
+
+@pytest.mark.parametrize("plane", [plane for plane in Plane if plane is not Plane.FABRIC])
+def test_a_network_of_another_plane_carries_no_collectives(plane: Plane) -> None:
+    """Storage and management are for identities that have leave, not for a job's ranks among themselves."""
+    with pytest.raises(RingfenceError, match=f"of the plane {plane.value}"):
+        resolve(fabric(TCP, "fab0", plane=plane), TCP_NODE)
 
 
 def test_the_interface_to_bootstrap_on_must_be_there() -> None:

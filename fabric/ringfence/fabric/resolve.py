@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.node import Node, RdmaPort
 from ringfence.fabric.pkeys import index_of
-from ringfence.policy.fabrics import Fabric, FabricKind, PartitionKind, PortSpan
+from ringfence.policy.fabrics import Fabric, FabricKind, PartitionKind, Plane, PortSpan
 
 LINK_LAYERS = {
     FabricKind.INFINIBAND: "InfiniBand",
@@ -49,6 +49,8 @@ def resolve(fabric: Fabric, node: Node, bootstrap: str = "") -> Resolved:
     Raises NOT_FOUND for a device that the node does not have, INVALID for what no library can be told, CONFLICT where
     ports differ in what one variable says for all of them.
     """
+    if fabric.plane is not Plane.FABRIC:
+        raise _invalid(fabric, f"is of the plane {fabric.plane.value}, which no collective may use", "Name another one")
     own, ports = _interfaces(fabric, node), _ports(fabric, node)
     pkey = _pkey(fabric)
     return Resolved(
@@ -95,7 +97,8 @@ def _ports(fabric: Fabric, node: Node) -> tuple[RdmaPort, ...]:
     if not found:
         raise _absent(fabric, f"no {layer} port", (f"{port} ({port.link_layer})" for port in node.rdma))
     if len(found) > MOST_PORTS:
-        raise _too_many(fabric, len(found), MOST_PORTS, "RDMA ports")
+        what = f"has {len(found)} RDMA ports on this node, and NCCL takes {MOST_PORTS}"
+        raise _invalid(fabric, what, "Name fewer, or make two fabrics of them")
     return tuple(found)
 
 
@@ -110,26 +113,21 @@ def _sockets(fabric: Fabric, node: Node, own: Sequence[str], bootstrap: str) -> 
     if fabric.kind is FabricKind.NVLINK:
         return ()
     why = "permits no ports to sockets" if own else "has no network interface on this node"
-    raise RingfenceError(
-        Kind.INVALID,
-        f"fabric {fabric.key} {why}, and NCCL's ranks find each other by TCP",
-        where=str(fabric.origin),
-        hint="Name the interface to bootstrap on with --bootstrap, or give the fabric an interface and ports",
-    )
+    hint = "Name the interface to bootstrap on with --bootstrap, or give the fabric an interface and ports"
+    raise _invalid(fabric, f"{why}, and NCCL's ranks find each other by TCP", hint)
 
 
 def _data_sockets(fabric: Fabric, node: Node, own: Sequence[str], bootstrap: str) -> tuple[str, ...]:
     if bootstrap:
-        raise RingfenceError(
-            Kind.INVALID,
-            f"fabric {fabric.key} carries collectives by TCP, and NCCL has one list of interfaces for all its sockets",
-            where=str(fabric.origin),
-            hint="Leave --bootstrap out",
-        )
+        what = "carries collectives by TCP, and NCCL has one list of interfaces for all its sockets"
+        raise _invalid(fabric, what, "Leave --bootstrap out")
+    if not fabric.ports:
+        raise _invalid(fabric, "carries collectives by TCP and permits no ports", "Write which ports a job may use")
     if not own:
         raise _absent(fabric, "no interface", (one.name for one in node.interfaces))
     if len(own) > MOST_SOCKETS:
-        raise _too_many(fabric, len(own), MOST_SOCKETS, "interfaces")
+        what = f"has {len(own)} interfaces on this node, and NCCL takes {MOST_SOCKETS}"
+        raise _invalid(fabric, what, "Name fewer, or make two fabrics of them")
     return tuple(own)
 
 
@@ -149,13 +147,8 @@ def _absent(fabric: Fabric, what: str, held: Iterable[str]) -> RingfenceError:
     )
 
 
-def _too_many(fabric: Fabric, found: int, most: int, what: str) -> RingfenceError:
-    return RingfenceError(
-        Kind.INVALID,
-        f"fabric {fabric.key} has {found} {what} on this node, and NCCL takes {most}",
-        where=str(fabric.origin),
-        hint="Name fewer, or make two fabrics of them",
-    )
+def _invalid(fabric: Fabric, what: str, hint: str) -> RingfenceError:
+    return RingfenceError(Kind.INVALID, f"fabric {fabric.key} {what}", where=str(fabric.origin), hint=hint)
 
 
 def _plain(name: str) -> str:
@@ -183,10 +176,7 @@ def _network(fabric: Fabric) -> str:
     four = list(collapse_addresses(one for one in networks if isinstance(one, IPv4Network)))
     six = list(collapse_addresses(one for one in networks if isinstance(one, IPv6Network)))
     if len(four) + len(six) != 1:
-        raise RingfenceError(
-            Kind.INVALID,
-            f"fabric {fabric.key} has {len(four) + len(six)} networks, and NCCL_IB_ADDR_RANGE takes one",
-            where=str(fabric.origin),
-            hint="GIDs are chosen by it: write the one CIDR that holds all addresses, or a fabric for each",
-        )
+        what = f"has {len(four) + len(six)} networks, and NCCL_IB_ADDR_RANGE takes one"
+        hint = "GIDs are chosen by it: write the one CIDR that holds all addresses, or a fabric for each"
+        raise _invalid(fabric, what, hint)
     return str((four or six)[0])

@@ -1,0 +1,1 @@
+"""What the room of the fabric is told of this machine."""
