@@ -79,7 +79,7 @@ ends with 3 from the level that `--fail-on` names.
 
 def findings_page() -> str:
     """Every code that `policy validate` and `policy check` may print, with level, cause and fix."""
-    from ringfence.policy.findings import CODES
+    from ringfence.policy.codes import CODES
 
     rows = [f"| {code} | {entry.level} | {entry.cause} | {entry.fix} |" for code, entry in sorted(CODES.items())]
     head = ["| code | level | cause | fix |", "|---|---|---|---|"]

@@ -49,7 +49,8 @@ from tests.certs.factory import Ca
 from tests.certs.material import HOUR, NOW, TD, TRAINER, new_authority, new_key
 from tests.certs.tpm.paper import DATA as TPM_CHALLENGE
 from tests.certs.tpm.paper import PaperTpm
-from tests.policy.intent import MESH
+from tests.policy.intent import FABRIC, GRANT, MESH, joined
+from tests.policy.intent import TRAINER as TRAINING
 
 _AUTHORITY, _KEYS = new_authority(wit=True)
 _BUNDLE = _AUTHORITY.bundle(1)
@@ -70,6 +71,7 @@ _DUMPED: Mapping[str, Any] = {
     "selectors": [{"type": "unix", "value": "uid:1"}],
     "x509_svid_ttl": 600,
 }
+_FABRICS = joined(MESH, TRAINING, FABRIC, GRANT)
 _EVENT = Event(actor="uid:0 pid:1", action="entry.create", subject=str(TRAINER), detail={"why": "a test"})
 
 
@@ -171,7 +173,7 @@ TARGETS: dict[str, Target] = {
     ),
     "tpm-residency": Target(_resides, (b"devid=" + _RESIDENCY.devid, b"endorsement=" + _RESIDENCY.endorsement)),
     "crl": Target(read_crl, (sign_crl(_ROOT, [], number=1, now=NOW).der,)),
-    "intent": Target(lambda data: load_documents([("a.yaml", data)], now=NOW), (MESH.encode(),)),
+    "intent": Target(lambda data: load_documents([("a.yaml", data)], now=NOW), (MESH.encode(), _FABRICS.encode())),
     "entries": _text(lambda text: read_entries(text, "a.yaml", TD), json.dumps([_ENTRY]), f"- spiffeId: {TRAINER}\n"),
     "spire-dump": _text(
         lambda text: read_dump(text, "a.json", TD, Parents(others=str(TRAINER))), json.dumps({"entries": [_DUMPED]})

@@ -53,6 +53,32 @@ spec:
   reason: base model
 """
 
+FABRIC = """
+kind: Fabric
+metadata: {name: rail, namespace: platform}
+spec:
+  kind: infiniband
+  interfaces: ["ib*", "0000:17:00.0"]
+  cidrs: [192.168.50.0/24]
+  mtu: 4092
+  partition: {pkey: 0x0012}
+  ports: [50000-51000]
+  tenants: [team-a]
+  enforcedBy: pkey
+"""
+
+GRANT = """
+kind: FabricGrant
+metadata: {name: llm, namespace: team-a}
+spec:
+  fabric: {name: rail, namespace: platform}
+  identities: [{workload: trainer}]
+  job: llm-7b
+  expires: 2027-01-31T00:00:00Z
+  owner: ml-platform
+  reason: pre-training
+"""
+
 
 def joined(*documents: str) -> str:
     """Several documents as one file; each keeps its own lines, the first begins in line 1."""

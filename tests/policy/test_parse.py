@@ -142,7 +142,17 @@ def test_a_document_is_a_mapping():
 def test_an_unknown_kind_is_met_with_the_nearest():
     """The hint spells the kind that was probably meant."""
     assert only(load(MESH, PULL.replace("kind: Allow", "kind: Alow"))).hint == "Did you mean 'Allow'?"
-    assert set(KINDS) == {"Mesh", "Workload", "External", "Allow", "Deny", "Traffic", "TokenIssuer"}
+    assert set(KINDS) == {
+        "Mesh",
+        "Workload",
+        "External",
+        "Allow",
+        "Deny",
+        "Traffic",
+        "TokenIssuer",
+        "Fabric",
+        "FabricGrant",
+    }
 
 
 def test_a_file_that_was_read_before_means_the_same_again():

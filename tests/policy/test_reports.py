@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.policy.findings import CODES, Finding
+from ringfence.policy.codes import CODES
+from ringfence.policy.findings import Finding
 from ringfence.policy.reports import LEVELS, counts, junit, sarif
 
 TEXT = st.text(max_size=20)

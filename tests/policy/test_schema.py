@@ -9,10 +9,11 @@ from ruamel.yaml import YAML
 
 from ringfence.policy.load import load_documents
 from ringfence.policy.schema import json_schema
-from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, joined
+from tests.policy.intent import FABRIC, GRANT, HUB, MESH, PULL, REGISTRY, TRAINER, joined
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "laptop" / "intent").glob("*.yaml"))
 SCHEMA = json_schema()
+QUOTED = GRANT.replace("2027-01-31T00:00:00Z", '"2027-01-31T00:00:00Z"')  # for readers that know of times
 _TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
 
 
@@ -72,7 +73,7 @@ def test_the_examples_mean_something():
     assert len(loaded.model.rules) == 7
 
 
-@pytest.mark.parametrize("text", [MESH, TRAINER, REGISTRY, HUB, PULL])
+@pytest.mark.parametrize("text", [MESH, TRAINER, REGISTRY, HUB, PULL, FABRIC, QUOTED])
 def test_what_loads_fits(text: str):
     """Each kind has its branch."""
     assert all(fits(document, SCHEMA) for document in documents(joined(text)))
@@ -94,6 +95,13 @@ def test_what_loads_fits(text: str):
         (TRAINER, "unix.uid: 1001", "unix.uid: []"),
         (HUB, "host: hub.example", "host: '*'"),
         (MESH, "example.test", "EXAMPLE"),
+        (FABRIC, "kind: infiniband", "kind: wifi"),
+        (FABRIC, "enforcedBy: pkey", "enforcedBy: hope"),
+        (FABRIC, "0x0012", "'0x8012'"),
+        (FABRIC, "ib*", "*"),
+        (FABRIC, "50000-51000", "70000"),
+        (QUOTED, "job: llm-7b", "job: .."),
+        (QUOTED, "  reason: pre-training\n", ""),
     ],
 )
 def test_what_does_not_load_does_not_fit(text: str, old: str, new: str):

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ringfence.certs.spiffe_id import SERVER_NAME
 from ringfence.policy.external_document import ExternalDocument
+from ringfence.policy.fabric_document import FabricDocument, FabricGrantDocument
 from ringfence.policy.fields import (
     Cidr,
     Count,
@@ -145,6 +146,8 @@ Document = (
     | DenyDocument
     | TrafficDocument
     | TokenIssuerDocument
+    | FabricDocument
+    | FabricGrantDocument
 )
 
 KINDS: dict[str, type[Document]] = {
@@ -155,4 +158,6 @@ KINDS: dict[str, type[Document]] = {
     "Deny": DenyDocument,
     "Traffic": TrafficDocument,
     "TokenIssuer": TokenIssuerDocument,
+    "Fabric": FabricDocument,
+    "FabricGrant": FabricGrantDocument,
 }

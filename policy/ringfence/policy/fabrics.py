@@ -77,6 +77,18 @@ PARTITIONS: Mapping[FabricKind, PartitionKind] = MappingProxyType(
     }
 )
 
+# What can enforce a kind at all; NOTHING is said of any.
+ENFORCERS: Mapping[FabricKind, frozenset[Enforcer]] = MappingProxyType(
+    {
+        FabricKind.INFINIBAND: frozenset({Enforcer.PKEY, Enforcer.RDMA_NETNS}),
+        FabricKind.ROCE: frozenset({Enforcer.SWITCH_ACL, Enforcer.TC_OFFLOAD, Enforcer.RDMA_NETNS}),
+        FabricKind.EFA: frozenset({Enforcer.SECURITY_GROUP}),
+        FabricKind.SLINGSHOT: frozenset({Enforcer.VNI}),
+        FabricKind.TCP: frozenset({Enforcer.SWITCH_ACL, Enforcer.TC_OFFLOAD, Enforcer.HOST_FIREWALL}),
+        FabricKind.NVLINK: frozenset({Enforcer.IMEX}),
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Partition:

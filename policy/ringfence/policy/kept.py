@@ -30,6 +30,8 @@ def kept(model: Model, before: Model) -> Model:
         externals=_shared(model.externals, before.externals),
         traffic=_shared(model.traffic, before.traffic),
         issuers=_shared(model.issuers, before.issuers),
+        fabrics=_shared(model.fabrics, before.fabrics),
+        fabric_grants=_shared(model.fabric_grants, before.fabric_grants),
     )
 
 

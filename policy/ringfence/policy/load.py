@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -10,12 +10,18 @@ from types import MappingProxyType
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.documents import MeshDocument, WorkloadDocument
 from ringfence.policy.external_document import ExternalDocument
+from ringfence.policy.fabric_document import FabricDocument, FabricGrantDocument
+from ringfence.policy.fabric_lint import lint_fabrics
+from ringfence.policy.fabric_rules import fabric_of, grant_of
+from ringfence.policy.fabrics import Fabric, FabricGrant
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.health import lint_health
 from ringfence.policy.lint import lint
 from ringfence.policy.meaning import (
     digest,
     external_meaning,
+    fabric_meaning,
+    grant_meaning,
     issuer_meaning,
     mesh_meaning,
     revision,
@@ -85,6 +91,7 @@ def load_documents(
     names = _names(parsed, mesh, _reader(texts, read), findings)
     rules = _rules(parsed, names, findings)
     traffic = _traffic(parsed, names, findings)
+    fabrics, grants = _fabrics(parsed, names, now, findings)
     lint(names, rules, now, findings, federated)
     lint_plaintext(names.workloads.values(), rules, now, findings)
     lint_routes(traffic.values(), rules, mesh.trust_domain, findings)
@@ -96,10 +103,19 @@ def load_documents(
         MappingProxyType(names.externals),
         rules,
         revision(
-            mesh, names.workloads.values(), names.externals.values(), rules, traffic.values(), names.issuers.values()
+            mesh,
+            names.workloads.values(),
+            names.externals.values(),
+            rules,
+            traffic.values(),
+            names.issuers.values(),
+            fabrics.values(),
+            grants.values(),
         ),
         traffic=MappingProxyType(traffic),
         issuers=MappingProxyType(names.issuers),
+        fabrics=MappingProxyType(fabrics),
+        fabric_grants=MappingProxyType(grants),
     )
     lint_health(model, now, findings)
     return Loaded(model, findings.in_order(), _listed(parsed, model))
@@ -170,6 +186,22 @@ def _traffic(parsed: tuple[Parsed, ...], names: Names, findings: Findings) -> di
     return by_port((traffic for traffic in found if traffic is not None), findings)
 
 
+def _fabrics(
+    parsed: tuple[Parsed, ...], names: Names, now: datetime | None, findings: Findings
+) -> tuple[dict[str, Fabric], dict[str, FabricGrant]]:
+    ordered = sorted(parsed, key=lambda one: one.key)
+    fabrics = {one.key: fabric_of(one.document, one) for one in ordered if isinstance(one.document, FabricDocument)}
+    found = (
+        grant_of(one.document, one, names, fabrics, findings)
+        for one in ordered
+        if isinstance(one.document, FabricGrantDocument)
+    )
+    grants = {grant.key: grant for grant in found if grant is not None}
+    namespaces = frozenset(workload.namespace for workload in names.workloads.values())
+    lint_fabrics(fabrics, grants.values(), namespaces, now, findings)
+    return fabrics, grants
+
+
 def _reader(texts: Sequence[tuple[str, str | bytes]], read: Reader | None) -> Reader:
     given = {path: text for path, text in texts if path.endswith(_ATTACHMENTS)}
 
@@ -185,22 +217,18 @@ def _reader(texts: Sequence[tuple[str, str | bytes]], read: Reader | None) -> Re
 
 
 def _listed(parsed: tuple[Parsed, ...], model: Model) -> tuple[LoadedDocument, ...]:
-    rules = {rule.id: rule for rule in model.rules}
+    rules = {rule.id: [rule.hash, rule.owner, rule.reason] for rule in model.rules}
     traffic = {each.key: each for each in model.traffic.values()}
-
-    def meaning(one: Parsed) -> object:
-        if one.kind == "Workload":
-            return workload_meaning(model.workloads[one.key])
-        if one.kind == "External":
-            return external_meaning(model.externals[one.key])
-        if one.kind == "Mesh":
-            return mesh_meaning(model.mesh)
-        if one.kind == "Traffic":
-            return traffic_meaning(traffic[one.key])
-        if one.kind == "TokenIssuer":
-            return issuer_meaning(model.issuers[one.key])
-        rule = rules[one.key]
-        return [rule.hash, rule.owner, rule.reason]
-
-    listed = (LoadedDocument(one.kind, one.key, digest(meaning(one)), one.origin) for one in parsed)
+    meanings: Mapping[str, Callable[[str], object]] = {
+        "Mesh": lambda _: mesh_meaning(model.mesh),
+        "Workload": lambda key: workload_meaning(model.workloads[key]),
+        "External": lambda key: external_meaning(model.externals[key]),
+        "Allow": lambda key: rules[key],
+        "Deny": lambda key: rules[key],
+        "Traffic": lambda key: traffic_meaning(traffic[key]),
+        "TokenIssuer": lambda key: issuer_meaning(model.issuers[key]),
+        "Fabric": lambda key: fabric_meaning(model.fabrics[key]),
+        "FabricGrant": lambda key: grant_meaning(model.fabric_grants[key], model.mesh.trust_domain),
+    }
+    listed = (LoadedDocument(one.kind, one.key, digest(meanings[one.kind](one.key)), one.origin) for one in parsed)
     return tuple(sorted(listed, key=str))

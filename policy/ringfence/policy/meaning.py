@@ -12,6 +12,7 @@ from typing import Any
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.fabrics import Fabric, FabricGrant
 from ringfence.policy.model import Destination, External, HttpMatch, Mesh, Port, Rule, Source, Workload
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.scope import source_prefix
@@ -108,6 +109,24 @@ def traffic_meaning(traffic: Traffic) -> dict[str, Any]:
     return {each.name: _plain(getattr(traffic, each.name)) for each in fields(traffic) if each.name != "origin"}
 
 
+def fabric_meaning(fabric: Fabric) -> dict[str, Any]:
+    """Everything about a fabric but where it was written."""
+    return {each.name: _plain(getattr(fabric, each.name)) for each in fields(fabric) if each.name != "origin"}
+
+
+def grant_meaning(grant: FabricGrant, trust_domain: TrustDomain) -> dict[str, Any]:
+    """Everything about a grant of a fabric but where it was written; the time in microseconds."""
+    return {
+        "key": grant.key,
+        "fabric": grant.fabric,
+        "identities": sorted(spelled_source(source, trust_domain) for source in grant.sources),
+        "job": grant.job,
+        "owner": grant.owner,
+        "reason": grant.reason,
+        "expires": int(grant.expires.timestamp() * 1_000_000),
+    }
+
+
 def revision(
     mesh: Mesh,
     workloads: Iterable[Workload],
@@ -115,6 +134,8 @@ def revision(
     rules: Iterable[Rule],
     traffic: Iterable[Traffic] = (),
     issuers: Iterable[TokenIssuer] = (),
+    fabrics: Iterable[Fabric] = (),
+    grants: Iterable[FabricGrant] = (),
 ) -> str:
     """The content hash of a whole model, owners and reasons included, places not."""
     meaning = {
@@ -123,10 +144,14 @@ def revision(
         "externals": sorted((external_meaning(e) for e in externals), key=digest),
         "rules": sorted([rule.id, rule.hash, rule.owner, rule.reason] for rule in rules),
     }
-    spoken = sorted((traffic_meaning(each) for each in traffic), key=digest)
-    signing = sorted((issuer_meaning(each) for each in issuers), key=digest)
+    more = {
+        "traffic": sorted((traffic_meaning(each) for each in traffic), key=digest),
+        "issuers": sorted((issuer_meaning(each) for each in issuers), key=digest),
+        "fabrics": sorted((fabric_meaning(each) for each in fabrics), key=digest),
+        "fabricGrants": sorted((grant_meaning(each, mesh.trust_domain) for each in grants), key=digest),
+    }
     # A set without any of these keeps the revision it had.
-    return digest(meaning | ({"traffic": spoken} if spoken else {}) | ({"issuers": signing} if signing else {}))
+    return digest(meaning | {name: said for name, said in more.items() if said})
 
 
 def _http(match: HttpMatch) -> dict[str, Any]:

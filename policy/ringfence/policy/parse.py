@@ -9,8 +9,9 @@ from functools import lru_cache
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ringfence.policy.codes import CODES
 from ringfence.policy.documents import KINDS, Document
-from ringfence.policy.findings import CODES, Finding, Findings, did_you_mean
+from ringfence.policy.findings import Finding, Findings, did_you_mean
 from ringfence.policy.model import Origin
 from ringfence.policy.part import API_VERSION, field_names
 from ringfence.policy.tree import Node, read_trees

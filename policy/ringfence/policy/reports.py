@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
-from ringfence.policy.findings import CODES, ERROR, INFO, WARNING, Finding
+from ringfence.policy.codes import CODES, ERROR, INFO, WARNING, Code
+from ringfence.policy.findings import Finding
 
 LEVELS = (ERROR, WARNING, INFO)  # the gravest first
 _NAME = "ringfence policy check"
@@ -22,16 +23,17 @@ def counts(finding: Finding, threshold: str) -> bool:
     return LEVELS.index(finding.level) <= LEVELS.index(threshold)
 
 
-def sarif(findings: Sequence[Finding], version: str) -> dict[str, Any]:
-    """One run of the tool of that *version*, with the rule of every code that was found."""
+def sarif(
+    findings: Sequence[Finding], version: str, *, tool: str = _NAME, table: Mapping[str, Code] = CODES
+) -> dict[str, Any]:
+    """One run of *tool* of that *version*, with the rule of every code that was found, as *table* has it."""
     codes = sorted({finding.code for finding in findings})
-    driver = {"name": _NAME, "semanticVersion": version, "rules": [_sarif_rule(code) for code in codes]}
+    driver = {"name": tool, "semanticVersion": version, "rules": [_sarif_rule(code, table[code]) for code in codes]}
     results = [_sarif_result(finding, codes.index(finding.code)) for finding in findings]
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
 
 
-def _sarif_rule(code: str) -> dict[str, Any]:
-    known = CODES[code]
+def _sarif_rule(code: str, known: Code) -> dict[str, Any]:
     return {
         "id": code,
         "shortDescription": {"text": known.cause},
@@ -54,11 +56,11 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
     }
 
 
-def junit(findings: Sequence[Finding], threshold: str) -> str:
+def junit(findings: Sequence[Finding], threshold: str, *, tool: str = _NAME) -> str:
     """A suite with a case for each finding: failed where it `counts`, else skipped; one that passed where none is."""
-    cases = [_case(finding, threshold) for finding in findings] or [f"  <testcase name={_attribute(_NAME)}/>"]
+    cases = [_case(finding, threshold) for finding in findings] or [f"  <testcase name={_attribute(tool)}/>"]
     failed = sum(counts(finding, threshold) for finding in findings)
-    head = f'<testsuite name={_attribute(_NAME)} tests="{len(cases)}" failures="{failed}" errors="0"'
+    head = f'<testsuite name={_attribute(tool)} tests="{len(cases)}" failures="{failed}" errors="0"'
     return _document(f'{head} skipped="{len(findings) - failed}">', cases)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.evaluate import in_force
+from ringfence.policy.fabrics import Enforcer
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.model import Effect, External, Mode, Model, Rule, Source
 
@@ -23,6 +24,9 @@ def risks(model: Model, now: datetime) -> tuple[Finding, ...]:
     for external in model.externals.values():
         for code, what in _of_host(external):
             findings.add(code, external.origin, what)
+    for fabric in model.fabrics.values():
+        if fabric.enforced_by is Enforcer.NOTHING:
+            findings.add("RF1409", fabric.origin, f"{fabric.key} has nothing that enforces it")
     return findings.in_order()
 
 

@@ -11,7 +11,7 @@ from ringfence.broker.access.rights import Caller
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.policy.load import load_documents
 from tests.broker.access.callers import ROOT, TD, editor, viewer
-from tests.policy import test_tokens
+from tests.policy import intent, test_tokens
 
 NOTHING = Intended((), None)
 
@@ -45,6 +45,8 @@ PLAINTEXT = workload(
     "team-a/web",
     serves="[{name: http, port: 80, protocol: http, plaintext: {until: 2027-01-01T00:00:00Z, owner: o, reason: r}}]",
 )
+FABRIC = intent.FABRIC.lstrip()
+GRANT = intent.GRANT.lstrip().replace("trainer", "web")
 
 
 def intended(*documents: str) -> Intended:
@@ -94,6 +96,7 @@ def test_an_editor_changes_its_own_documents(after: list[str]) -> None:
         ([*BASE, workload("team-a/deployer")], "rights of its own"),
         ([*BASE, ISSUER], "TokenIssuer team-a/corp"),
         ([*BASE, FOREIGN], "callers of another trust domain"),
+        ([*BASE, FABRIC.replace("namespace: platform", "namespace: team-a")], "Fabric team-a/rail"),
         ([*BASE, FOREIGN.replace("trustDomain: partner.example", "plaintext: true")], "callers without an identity"),
         ([PLAINTEXT, *BASE[1:]], "which takes callers without an identity"),
         ([*BASE, FOREIGN.replace("trustDomain: partner.example", "id: 'spiffe://partner.example/x'")], "another trust"),
@@ -104,6 +107,27 @@ def test_an_editor_changes_nothing_that_is_or_reaches_anothers(after: list[str],
     caller = editor("team-a", privileged=["/ns/team-a/sa/deployer"])
     assert says in refusal(caller, intended(*BASE), intended(*after))
     assert refusal(ROOT, intended(*BASE), intended(*after)) == ""
+
+
+def test_who_is_on_a_fabric_is_said_by_the_editors_of_the_fabrics_namespace() -> None:
+    """Not by those of the namespace of the grant alone, neither to give leave nor to take it back."""
+    without, granted = intended(*BASE, FABRIC), intended(*BASE, FABRIC, GRANT)
+    later = intended(*BASE, FABRIC, GRANT.replace("2027", "2028"))
+    for before, after in ((without, granted), (granted, without), (granted, later)):
+        assert "who is on platform/rail" in refusal(editor("team-a"), before, after)
+        assert "FabricGrant team-a/llm" in refusal(editor("platform"), before, after)
+        assert refusal(editor("team-a", "platform"), before, after) == ""
+        assert refusal(ROOT, before, after) == ""
+    assert refusal(editor("team-a"), granted, granted) == ""
+
+
+@pytest.mark.parametrize(("old", "new"), [("[team-a]", "[team-a, team-b]"), ("pkey: 0x0012", "pkey: 0x0013")])
+def test_what_a_fabric_is_is_an_admins_to_say(old: str, new: str) -> None:
+    """Whom it may be granted to before all."""
+    changed = intended(*BASE, FABRIC.replace(old, new))
+    caller = editor("team-a", "team-b", "platform")
+    assert "Fabric platform/rail" in refusal(caller, intended(*BASE, FABRIC), changed)
+    assert refusal(ROOT, intended(*BASE, FABRIC), changed) == ""
 
 
 def test_what_an_admin_let_reach_others_is_not_the_editors_to_change_or_remove() -> None:

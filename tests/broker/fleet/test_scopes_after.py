@@ -19,7 +19,7 @@ from ringfence.policy.revoked import with_revoked
 from tests.broker.fleet import test_scope
 from tests.broker.fleet.test_scope import HUB, KEYS, LIMITS, compiled
 from tests.broker.fleet.world import MESH, NOW, PULL, model
-from tests.policy import test_tokens
+from tests.policy import intent, test_tokens
 
 SPLIT = """
 ---
@@ -51,6 +51,8 @@ spec: {host: a.hub.example, ports: [{name: https, port: 443, protocol: http}]}
 """
 ENDS = PULL.replace("owner: ml", 'owner: ml\n  expires: "2026-11-24T13:00:00Z"')
 SHADOW = test_scope.DENY.replace("owner: o", "owner: o, mode: shadow")
+RAIL = f"---{intent.FABRIC}"
+GRANTED = f"{RAIL}---{intent.GRANT}"
 TOKEN = f"---{test_tokens.ISSUER}"
 ASKS = PULL.replace("  owner:", "  jwt: {issuer: corp}\n  owner:") + TOKEN
 # At most one of each line is in force at a time.
@@ -64,6 +66,7 @@ CHOICES = (
     ("", test_scope.FOREIGN),
     ("", LIMITS, LIMITS.replace("requests: 5", "requests: 6"), SPLIT),
     ("", "---\nkind: Workload\nmetadata: {name: late, namespace: team-a}\nspec: {match: [{unix.uid: 1010}]}\n"),
+    ("", RAIL, GRANTED, GRANTED.replace("llm-7b", "llm-8b"), GRANTED.replace("mtu: 4092", "mtu: 2044")),
     ("", "# a comment that moves every line\n"),
 )
 NAMES = tuple(f"spiffe://example.test/ns/{key.replace('/', '/sa/')}" for key in (*KEYS, "team-a/late"))
@@ -197,6 +200,22 @@ def test_what_nothing_has_changed_is_the_same_scope() -> None:
     after = before.after(kept(model(MESH + PULL.replace("owner: ml", "owner: other") + HUB), one), NOW)
 
     assert [after.of(key) is was for key, was in zip(keys, known, strict=True)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"), [("", RAIL), (RAIL, GRANTED), (GRANTED, GRANTED.replace("llm-7b", "llm-8b")), (GRANTED, "")]
+)
+def test_no_proxy_is_looked_at_again_for_a_fabric(was: str, becomes: str) -> None:
+    """None stands in one, and none is told of one."""
+    one = model(MESH + PULL + was)
+    before = Scopes(one, NOW)
+    keys = ("team-a/trainer", "shared/registry", "team-b/notebook")
+    known = [before.of(key) for key in keys]
+
+    after = before.after(kept(model(MESH + PULL + becomes), one), NOW)
+
+    assert [after.of(key) is made for key, made in zip(keys, known, strict=True)] == [True, True, True]
+    assert all(made is not None and not made.model.fabrics and not made.model.fabric_grants for made in known)
 
 
 def test_a_line_that_moved_makes_no_other_scope_and_is_known() -> None:

@@ -12,10 +12,11 @@ from ringfence.broker.access.registrations import own_dns_name
 from ringfence.broker.access.rights import Caller, Role
 
 if TYPE_CHECKING:  # the policy room costs 0.1 s that a server without intent saves
+    from ringfence.certs.spiffe_id import TrustDomain
     from ringfence.policy.load import LoadedDocument
     from ringfence.policy.model import Model, Rule, Workload
 
-_NAMESPACED = frozenset({"Workload", "External", "Allow", "Deny", "Traffic"})
+_NAMESPACED = frozenset({"Workload", "External", "Allow", "Deny", "Traffic", "FabricGrant"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +54,32 @@ class IntentPermit:
         """Raise DENIED for a document that, as it was or as it is to be, decides about others."""
         if side.model is None:
             return
-        # 4. Who may reach a workload is for the editors of its namespace to say.
         for rule in _rules(side.model, document):
-            for destination in rule.destinations:
-                owner = destination.key.partition("/")[0]
-                if not self.caller.rights.changes(owner):
-                    raise denied(self.caller, f"decide by {document} who reaches {destination.key}", Role.EDITOR, owner)
-            # 5. And who trusts another trust domain, for the one that federates.
-            if any(source.foreign(side.model.mesh.trust_domain) for source in rule.sources):
-                raise denied(self.caller, f"speak in {document} of callers of another trust domain", Role.ADMIN)
-            # 6. And who lets in callers that prove nothing, for the one that answers for the mesh.
-            if rule.plaintext is not None:
-                raise denied(self.caller, f"speak in {document} of callers without an identity", Role.ADMIN)
-        # 7. A workload gets no name that has rights of its own, no host's name that is another's, and no such callers.
+            self._check_rule(document, rule, side.model.mesh.trust_domain)
+        # 7. Who is on a fabric, past all proxies, is for the editors of the fabric's namespace to say.
+        for fabric in _granted(side.model, document):
+            owner = fabric.partition("/")[0]
+            if not self.caller.rights.changes(owner):
+                raise denied(self.caller, f"decide by {document} who is on {fabric}", Role.EDITOR, owner)
+        # 8. A workload gets no name that has rights of its own, no host's name that is another's, and no such callers.
         workload = side.model.workloads.get(document.key) if document.kind == "Workload" else None
         if workload is not None:
             self._check_names(document, workload, held)
             if any(port.plaintext is not None for port in workload.serves):
                 raise denied(self.caller, f"change {document}, which takes callers without an identity", Role.ADMIN)
+
+    def _check_rule(self, document: LoadedDocument, rule: Rule, own: TrustDomain) -> None:
+        # 4. Who may reach a workload is for the editors of its namespace to say.
+        for destination in rule.destinations:
+            owner = destination.key.partition("/")[0]
+            if not self.caller.rights.changes(owner):
+                raise denied(self.caller, f"decide by {document} who reaches {destination.key}", Role.EDITOR, owner)
+        # 5. And who trusts another trust domain, for the one that federates.
+        if any(source.foreign(own) for source in rule.sources):
+            raise denied(self.caller, f"speak in {document} of callers of another trust domain", Role.ADMIN)
+        # 6. And who lets in callers that prove nothing, for the one that answers for the mesh.
+        if rule.plaintext is not None:
+            raise denied(self.caller, f"speak in {document} of callers without an identity", Role.ADMIN)
 
     def _check_names(self, document: LoadedDocument, workload: Workload, held: Sequence[str]) -> None:
         if overlaps(workload.spiffe_id.path, held):
@@ -93,3 +102,9 @@ def _touched(before: Iterable[LoadedDocument], after: Iterable[LoadedDocument]) 
 def _rules(model: Model, document: LoadedDocument) -> Iterator[Rule]:
     if document.kind in {"Allow", "Deny"}:
         yield from (rule for rule in model.rules if rule.id == document.key)
+
+
+def _granted(model: Model, document: LoadedDocument) -> Iterator[str]:
+    """The key of the fabric that *document* grants."""
+    if document.kind == "FabricGrant" and document.key in model.fabric_grants:
+        yield model.fabric_grants[document.key].fabric

@@ -32,10 +32,10 @@ def check(path: Path, trust_domain: str | None, fail_on: str, output: str) -> in
     """List all that `validate` says of the documents in DIR, and every risky setting that they permit.
 
     Risks are of the level info: callers without an identity, addresses as a condition, rules in shadow mode, rules for
-    everybody, hosts outside by a star, without TLS or with the workload's own. SARIF is for code scanning, JUnit's XML
-    for CI. Ends with 4 when a document is in error.
+    everybody, hosts outside by a star, without TLS or with the workload's own, fabrics that nothing enforces. SARIF is
+    for code scanning, JUnit's XML for CI. Ends with 4 when a document is in error.
     """
-    from ringfence.policy.findings import ERROR
+    from ringfence.policy.codes import ERROR
     from ringfence.policy.reports import counts
 
     found = _found(path, trust_domain)

@@ -1,0 +1,237 @@
+"""What each finding in intent documents stands for, by its code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+ERROR = "error"
+WARNING = "warning"
+INFO = "info"  # of what is as it was meant: listed where somebody asks for it, and nowhere else
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a code stands for, in every document where it appears, and what to do about it."""
+
+    level: str
+    cause: str
+    fix: str
+
+
+# Codes are never reused for another cause: people search for them and scripts match on them.
+CODES: Mapping[str, Code] = MappingProxyType(
+    {
+        # 10xx: the text
+        "RF1001": Code(ERROR, "the text is not YAML", "Correct the syntax at the place named"),
+        "RF1002": Code(ERROR, "the file is not UTF-8 text", "Save the file as UTF-8"),
+        "RF1003": Code(ERROR, "the file is too large, too deep or has too many values", "Split it into several files"),
+        "RF1004": Code(ERROR, "an anchor, alias, tag or merge key is used", "Write the value out where it is needed"),
+        "RF1005": Code(ERROR, "a key appears twice in one mapping", "Remove one of the two"),
+        "RF1006": Code(ERROR, "a document or key has the wrong form", "Write a mapping with kind, metadata and spec"),
+        # 11xx: one document
+        "RF1101": Code(
+            ERROR, "the kind or apiVersion is unknown", "Use apiVersion ringfence.dev/v1alpha1 and a known kind"
+        ),
+        "RF1102": Code(ERROR, "a field is unknown", "Remove it or correct its spelling"),
+        "RF1103": Code(ERROR, "a required field is missing", "Add the field"),
+        "RF1104": Code(ERROR, "a value has the wrong type or is out of range", "Correct the value"),
+        "RF1105": Code(ERROR, "a name is not well formed", "Use 1 to 63 lower-case letters, digits and dashes"),
+        "RF1106": Code(ERROR, "a selector is unknown, or not allowed here", "Use a selector that an attestor makes"),
+        "RF1107": Code(
+            ERROR,
+            "a path is no pattern",
+            "Write /segment/segment, * for one segment, and ** only as the last one",
+        ),
+        "RF1108": Code(ERROR, "a duration or time is not well formed", "Write 90s, 15m, 1h or 2026-12-31T00:00:00Z"),
+        "RF1109": Code(
+            ERROR,
+            "a CA cannot be read or holds no certificate",
+            "Name a PEM file beside the document, or write the PEM inline",
+        ),
+        "RF1110": Code(
+            ERROR,
+            "a key set cannot be read, is secret or holds no key to verify by",
+            "Write the public keys as the issuer's jwks_uri serves them",
+        ),
+        "RF1111": Code(
+            ERROR,
+            "a host outside is a cloud's metadata service, which hands out the machine's credentials",
+            "Remove it: no workload may reach it",
+        ),
+        "RF1112": Code(
+            ERROR,
+            "a fabric has a partition of another kind than its own, or one out of range",
+            "InfiniBand has a pkey, RoCE and TCP have a vlan, EFA a securityGroup, Slingshot a vni, NVLink has none",
+        ),
+        "RF1113": Code(
+            ERROR,
+            "what is said to enforce a fabric cannot see, or cannot hold, what crosses it",
+            "Name what does, see docs/fabric.md; or write enforcedBy: nothing, which is honest too",
+        ),
+        # 12xx: all documents together
+        "RF1201": Code(ERROR, "a name is declared twice", "Rename or remove one of the two"),
+        "RF1202": Code(ERROR, "a rule names what no document declares", "Declare it, or correct the name or namespace"),
+        "RF1203": Code(ERROR, "a rule names a port that is not served", "Use a port that the destination declares"),
+        "RF1204": Code(ERROR, "a rule leaves the port open although there is not exactly one", "Add port: NAME"),
+        "RF1205": Code(
+            ERROR,
+            "a rule looks at requests on a port that does not speak HTTP",
+            "Remove http from the rule, or point the rule at an http or grpc port",
+        ),
+        "RF1206": Code(ERROR, "two ports of one workload clash", "Give each port its own name and number or socket"),
+        "RF1207": Code(ERROR, "there is more than one Mesh", "Keep one Mesh document"),
+        "RF1208": Code(ERROR, "no trust domain is known", "Add a Mesh document with spec.trustDomain"),
+        "RF1209": Code(ERROR, "a port has more than one Traffic", "Keep one Traffic for each port"),
+        "RF1210": Code(
+            ERROR,
+            "a Traffic asks for what its port cannot do",
+            "Leave the field out, or point the Traffic at a port whose protocol has it",
+        ),
+        "RF1211": Code(
+            ERROR,
+            "a rule names gRPC calls on a port that does not speak gRPC",
+            "Point the rule at a grpc port, or write the requests as http",
+        ),
+        "RF1212": Code(
+            ERROR,
+            "a caller of the mesh's own trust domain is named by trustDomain or id",
+            "Write {workload: NAME}, {namespace: NS} or {all: true}",
+        ),
+        "RF1213": Code(
+            ERROR,
+            "a rule asks for a token towards a host outside",
+            "Ask for tokens at the ports of workloads only",
+        ),
+        "RF1214": Code(
+            ERROR,
+            "a rule asks where calls to a host outside come from",
+            "Leave cidrs out: the proxy that judges them is the caller's own",
+        ),
+        "RF1215": Code(
+            ERROR,
+            "two fabrics have addresses in common, so that one address is on either",
+            "Give each CIDRs of its own, or make them one fabric",
+        ),
+        "RF1216": Code(
+            ERROR,
+            "a grant is for callers of a namespace that is no tenant of the fabric",
+            "Have the fabric's admin add the namespace to its tenants, or leave it out of the grant",
+        ),
+        "RF1217": Code(
+            ERROR,
+            "a grant is for a network that carries no collectives",
+            "Let Allow rules decide who reaches services, storage and management; grant fabrics of plane fabric",
+        ),
+        # 13xx: right, but worth a look
+        "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
+        "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),
+        "RF1303": Code(
+            WARNING,
+            "two workloads match the same processes, so each such process gets both identities",
+            "Add a selector that tells them apart",
+        ),
+        "RF1304": Code(
+            WARNING, "a workload has neither match nor launch, so nothing gets its identity", "Add match or launch"
+        ),
+        "RF1305": Code(
+            WARNING,
+            "a rule names callers of a trust domain whose bundle the server has not, so none of them gets in",
+            "Run `ringfence federation create` or `ringfence bundle set` for it",
+        ),
+        "RF1307": Code(
+            WARNING,
+            "a route leads callers of a port to one where no Allow lets them in: they are refused there",
+            "Add an Allow from them to that port, or send them elsewhere",
+        ),
+        "RF1308": Code(
+            WARNING,
+            "the rules of a port refuse the health checks of its callers: to them no replica is healthy",
+            "Add the check's method and path to the Allow of its callers",
+        ),
+        "RF1309": Code(
+            WARNING,
+            "a port takes callers without mutual TLS, who prove no identity and whose bytes anybody on the way reads",
+            "Bring the callers into the mesh and remove plaintext; narrow it by from until then",
+        ),
+        "RF1310": Code(
+            WARNING,
+            "a port took callers without mutual TLS, and that has ended",
+            "Remove plaintext, and the rules that name such callers",
+        ),
+        "RF1311": Code(
+            WARNING,
+            "a rule names callers without an identity at a port that takes none, so they are not let in",
+            "Remove {plaintext: true} from the rule, or give the port plaintext with an end, an owner and a reason",
+        ),
+        "RF1312": Code(
+            WARNING,
+            "a fabric of a kind that has partitions names none, so whoever is on the wire is in it",
+            "Give it the partition that its tenants have",
+        ),
+        "RF1313": Code(
+            WARNING,
+            "a fabric is the default partition 0x7fff, of which every port is a member until somebody says otherwise",
+            "Give it a pkey of its own, and the default partition limited membership",
+        ),
+        "RF1314": Code(
+            WARNING, "a grant of a fabric has expired and does nothing", "Remove the grant or set a later time"
+        ),
+        "RF1315": Code(
+            WARNING,
+            "the ports of a fabric hold one that gives a job, or the node, to whoever reaches it",
+            "Leave the port out: rendezvous goes through the proxies, and what is left is for another plane",
+        ),
+        "RF1316": Code(
+            WARNING,
+            "a tenant of a fabric is a namespace without workloads, so nobody can be granted it there",
+            "Correct the name, or declare a workload there",
+        ),
+        "RF1317": Code(
+            WARNING,
+            "two fabrics name an interface in common, and no partition tells them apart",
+            "Name interfaces that only one of them has, or give each a partition",
+        ),
+        # 14xx: permitted, and a risk
+        "RF1401": Code(
+            INFO,
+            "an Allow lets in callers without an identity",
+            "Bring them into the mesh and name them; until then narrow the rule by cidrs, http and expires",
+        ),
+        "RF1402": Code(
+            INFO,
+            "a rule depends on the address that a call comes from, which networks give away anew and others may forge",
+            "Let identities alone decide where they can",
+        ),
+        "RF1403": Code(
+            INFO,
+            "a rule in shadow mode decides nothing",
+            "Enforce it once its records say what was expected, or remove it",
+        ),
+        "RF1404": Code(
+            INFO, "an Allow lets in every workload of the mesh, those to come included", "Name those who call"
+        ),
+        "RF1405": Code(
+            INFO,
+            "an Allow lets in everybody of another trust domain, whoever its authority vouches for",
+            "Name those who call by their ids",
+        ),
+        "RF1406": Code(
+            INFO,
+            "TLS passes through the proxy, which judges by the name that is asked for and sees no request",
+            "Write tls: true, so that the proxy originates TLS and requests are judged",
+        ),
+        "RF1407": Code(INFO, "a host outside is called without TLS, and proves nothing", "Write tls: true"),
+        "RF1408": Code(
+            INFO,
+            "a host with a star is as many hosts as whoever answers for the name likes",
+            "Declare each host by its exact name",
+        ),
+        "RF1409": Code(
+            INFO,
+            "nothing keeps strangers off a fabric: whoever is on the wire reads and writes what the job computes",
+            "Partition it, and name what enforces that",
+        ),
+    }
+)
