@@ -27,7 +27,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_every_place_that_is_named_exists() -> None:
     """Nor does code that was moved."""
-    places = re.findall(r"`((?:broker|certs|policy|proto|tests|xds)/[\w/]+(?:\.py)?)`", PAGE)
+    places = re.findall(r"`((?:broker|certs|fabric|policy|proto|tests|xds)/[\w/]+(?:\.py)?)`", PAGE)
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 

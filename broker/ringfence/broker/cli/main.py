@@ -22,6 +22,7 @@ NOUNS = {
     "demo": ("demo", "Run the whole story on this machine."),
     "egress": ("egress", "See what tried to leave the mesh."),
     "entry": ("entry", "Create, list, change, apply and explain registration entries."),
+    "fabric": ("fabric", "Keep collectives on their fabric."),
     "federation": ("federation", "Federate with other trust domains."),
     "grpc-bootstrap": ("grpc_bootstrap", "Write what a gRPC library without a proxy is told."),
     "identity": ("identity", "List, show and explain the identities that were given."),

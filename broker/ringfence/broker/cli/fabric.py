@@ -1,0 +1,15 @@
+"""`ringfence fabric`: the networks of collectives."""
+
+from __future__ import annotations
+
+import click
+
+from ringfence.broker.cli.fabric_env import env
+
+
+@click.group()
+def command() -> None:
+    """Keep collectives on their fabric."""
+
+
+command.add_command(env)

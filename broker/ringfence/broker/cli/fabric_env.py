@@ -1,0 +1,176 @@
+"""`ringfence fabric env`: what a job on a fabric is told, and whether it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
+from ringfence.broker.cli.output import list_options, show_list
+
+if TYPE_CHECKING:
+    from ringfence.fabric.environment import Environment
+    from ringfence.policy.fabrics import Fabric
+
+_FORMS = ("env", "nccl.conf", "shell", "json", "kubernetes")
+_COLUMNS = ("pid", "variable", "wrong", "wanted", "found", "leaves")
+
+
+class ShowUnlessNamed(click.Group):
+    """A group whose first word is a fabric, for `show`, unless it is one of its commands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, with `show` put in front of what begins with no command and asks for no help."""
+        if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
+            args.insert(0, "show")
+        return super().parse_args(ctx, args)
+
+
+def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which fabric's documents, job and node are meant."""
+    for option in (
+        click.option(
+            "--bootstrap",
+            default="",
+            metavar="NAME",
+            help="Interface off the fabric by which ranks find each other, where its own may not be used.",
+        ),
+        click.option(
+            "--sys",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path("/sys"),
+            show_default=True,
+            help="The node's /sys, or a copy: class/net, class/infiniband, class/cxi.",
+        ),
+        click.option(
+            "--secret-file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="With --job: the secret, 16 bytes or more and the same on each node, for NCCL_SOCKET_MAGIC.",
+        ),
+        click.option("--job", default="", help="The job whose NCCL_SOCKET_MAGIC is wanted, such as team-a/llama-7b."),
+        click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh."),
+        click.option(
+            "--dir",
+            "folder",
+            required=True,
+            type=click.Path(exists=True, path_type=Path),
+            metavar="DIR",
+            help="The intent documents.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=ShowUnlessNamed)
+def env() -> None:
+    """Print the environment of a job on a fabric, or hold a running one against it.
+
+    `ringfence fabric env FABRIC` is short for `ringfence fabric env show FABRIC`.
+    """
+
+
+@env.command()
+@click.argument("fabric", metavar="FABRIC")
+@_with_job
+@click.option("--format", "form", type=click.Choice(_FORMS), default="env", show_default=True, help="How to print.")
+def show(*, fabric: str, form: str, **where: Any) -> None:
+    """Print the variables of NCCL, RCCL, Gloo, UCX, libfabric, Open MPI, NVSHMEM and NIXL for FABRIC on this node.
+
+    FABRIC is NAMESPACE/NAME, or NAME where that is one alone. Interfaces are matched exactly, the network is pinned so
+    that a fall-back is an error, and a partition key is looked up in the table of each port. What no variable can say
+    comes as remarks.
+    """
+    from ringfence.fabric.forms import FORMS
+
+    click.echo(FORMS[form](_compiled(fabric, **where)), nl=False)
+
+
+@env.command()
+@click.argument("pids", nargs=-1, required=True, type=click.IntRange(min=1), metavar="PID...")
+@click.option("--fabric", default="", metavar="FABRIC", help="The fabric; default: the only one.")
+@_with_job
+@list_options
+def check(*, pids: tuple[int, ...], fabric: str, output: str, **where: Any) -> int:
+    """Hold what processes were started with against what the fabric asks for: name every rank of the job on this node.
+
+    Lists each variable that differs, is missing, or overrides another one, and whether traffic can leave the fabric by
+    it. Looks at what each process was started with: what it sets itself later, or reads from nccl.conf, is not seen.
+    Ends with 3 when there is any.
+    """
+    from ringfence.broker.fabric.started import environment
+    from ringfence.fabric.compare import deviations
+
+    wanted = _compiled(fabric, **where)
+    found = [one for pid in pids for one in deviations(pid, environment(pid), wanted)]
+    rows = [
+        {
+            "pid": one.pid,
+            "variable": one.variable,
+            "wrong": one.wrong.value,
+            "wanted": one.wanted,
+            "found": one.found,
+            "leaves": "yes" if one.leaves else "no",
+        }
+        for one in found
+    ]
+    if rows or output != "table":
+        show_list("FabricDeviation", rows, columns=_COLUMNS, output=output, name="variable")
+    else:
+        count = f"{len(pids)} processes were" if len(pids) > 1 else "1 process was"
+        click.echo(f"{count} started as fabric {wanted.fabric} asks for")
+    return ANSWER_IS_NO if rows else OK
+
+
+def _compiled(
+    name: str,
+    *,
+    folder: Path,
+    trust_domain: str | None,
+    job: str,
+    secret_file: Path | None,
+    sys: Path,
+    bootstrap: str,
+) -> Environment:
+    from ringfence.broker.fabric.sysfs import read_node
+    from ringfence.fabric.environment import compile_environment
+
+    fabric = _fabric(name, folder, trust_domain)
+    magic = _magic(job, secret_file)
+    return compile_environment(fabric, read_node(sys), magic=magic, bootstrap=bootstrap)
+
+
+def _magic(job: str, secret_file: Path | None) -> str:
+    from ringfence.fabric.magic import socket_magic
+
+    if secret_file is None:
+        return ""
+    if not job:
+        raise click.UsageError("--secret-file is for the job that --job names")
+    return socket_magic(secret_file.read_bytes(), job)
+
+
+def _fabric(name: str, folder: Path, trust_domain: str | None) -> Fabric:
+    from datetime import UTC, datetime
+
+    from ringfence.broker.intent_files import read_documents
+    from ringfence.certs.errors import Kind, RingfenceError
+    from ringfence.policy.load import load_documents
+
+    texts = [(document.path, document.text) for document in read_documents(folder)]
+    loaded = load_documents(texts, default_trust_domain=trust_domain, now=datetime.now(UTC))
+    if loaded.model is None:
+        first = next(finding for finding in loaded.findings if finding.level == "error")
+        raise RingfenceError(Kind.INVALID, str(first), hint=f"`ringfence policy validate {folder}` lists all")
+    fabrics = loaded.model.fabrics.values()
+    found = [one for one in fabrics if name in {"", one.key, one.name}]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(sorted(one.key for one in fabrics)) or "none"
+    detail = f"{name} is the name of several" if found and name else f"no fabric is named {name}" if name else "which?"
+    raise RingfenceError(
+        Kind.NOT_FOUND, f"{detail}; fabrics: {known}", where=str(folder), hint="Name one as NAMESPACE/NAME"
+    )
