@@ -19,6 +19,7 @@ from ringfence.policy.paths import PathPattern
 from ringfence.policy.scope import Upstream
 from ringfence.xds import codec
 from ringfence.xds.instance import Endpoint
+from ringfence.xds.locality import Locality
 from ringfence.xds.outbound import outbound_name
 from ringfence.xds.proxyless.client import dialled
 from ringfence.xds.proxyless.names import listener_name
@@ -317,7 +318,7 @@ def client(dialect: Bench) -> Told:
     model = model_of((), dialect.ports[GRPC], Protocol.GRPC)
     for dial in DIALS:
         upstream = Upstream(SERVER, _dialled(dial), Protocol.GRPC, external=False, env_name="")
-        for url, resource in dialled(model, upstream, {(SERVER, upstream.port): (at,)}):
+        for url, resource in dialled(model, upstream, {(SERVER, upstream.port): (at,)}, Locality()):
             pairs.append((url, resource))
         where = outbound_name(upstream)
         named = {(url, resource.name): resource for url, resource in pairs}
