@@ -37,6 +37,18 @@ def test_every_placeholder_is_known() -> None:
         assert "${" not in fill_in(document.read_text(), FACTS)
 
 
+def test_a_python_below_a_hidden_folder_is_shared_with_isolated_workloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who installs it in /tmp would find that no workload starts; what no wall hides is not named."""
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setattr("sys.base_prefix", "/usr")
+    shared = plane.programs()
+
+    assert tmp_path in shared
+    assert Path("/usr") not in shared
+
+
 @pytest.mark.parametrize("why", ["", "the kernel refuses"])
 def test_workloads_are_isolated_where_the_kernel_lets_them_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str

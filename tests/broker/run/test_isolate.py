@@ -267,7 +267,7 @@ async def test_a_command_that_is_hidden_is_127_unless_it_is_shared(world: World)
     )
     _, err = await hidden.communicate()
     assert hidden.returncode == 127
-    assert b"not found" in err
+    assert b"not found: --isolate hides its folder, and --share FOLDER shows it" in err
     assert await shown.wait() == 0
     within = await world.run("sh", "-c", "pwd; ls; ls -d ../fake ../*.sock", flags=ISOLATE, folder=folder)
     assert (await within.communicate())[0].decode().split() == [str(folder), "program"]

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import socket
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from ringfence.broker.demo.processes import RINGFENCE, Children
 from ringfence.broker.run.isolate_enter import refused
+from ringfence.broker.run.isolate_paths import USUAL, below, real
 from ringfence.certs.errors import Kind, RingfenceError
 
 READY_WITHIN = 30.0
@@ -53,6 +56,15 @@ class Places:
     def logs(self) -> Path:
         """One file a process."""
         return self.root / "logs"
+
+
+def programs() -> tuple[Path, ...]:
+    """The folders of this Python and of Ringfence that walls would hide: of those who install it in /tmp, say."""
+    import ringfence
+
+    folders = {sys.prefix, sys.base_prefix, *(str(Path(portion).parent) for portion in ringfence.__path__)}
+    hidden = real([*USUAL, tempfile.gettempdir()])
+    return tuple(Path(folder) for folder in sorted(folders) if below(str(Path(folder).resolve()), hidden))
 
 
 def free_port() -> int:
@@ -125,7 +137,8 @@ class Plane:
     ) -> tuple[str, ...]:
         """`ringfence run` of one workload on the node of *agent*; behind walls it sees the folders *share*."""
         walls = self.walls and name not in self.bare
-        isolated = ("--isolate", *(word for folder in share for word in ("--share", str(folder)))) if walls else ()
+        seen = (*programs(), *share)
+        isolated = ("--isolate", *(word for folder in seen for word in ("--share", str(folder)))) if walls else ()
         return (
             *RINGFENCE, "run", "--socket", str(self.places.socket(agent)), "--server", self.listen,
             "--name", name, "--namespace", namespace, *isolated, "--", *command,

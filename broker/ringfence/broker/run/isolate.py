@@ -115,7 +115,9 @@ class Isolation:
             await loop.sock_sendall(ours, GO)
             # The exec closes the other end: what is said before that is why there was none.
             if said := await loop.sock_recv(ours, _LONGEST):
-                raise _error(said)
+                error = _error(said)
+                error.add_note("--isolate hides its folder, and --share FOLDER shows it")  # it was there before
+                raise error
         return child
 
     def _pipe(self, name: str) -> str:

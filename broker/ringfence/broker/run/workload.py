@@ -72,11 +72,14 @@ class Signals:
 
 
 async def start_workload(program: str, start: Callable[[], Awaitable[Child]]) -> Child | int:
-    """The running command, or 127 when there is no such program and 126 when it cannot be executed."""
+    """The running command, or 127 when there is no such program and 126 when it cannot be executed.
+
+    Notes of the error (PEP 678) are told with it.
+    """
     try:
         return await start()
-    except FileNotFoundError:
-        sys.stderr.write(f"Error: {program}: not found\n")
+    except FileNotFoundError as error:
+        sys.stderr.write(": ".join((f"Error: {program}: not found", *getattr(error, "__notes__", ()))) + "\n")
         return NOT_FOUND
     except OSError as error:
         sys.stderr.write(f"Error: {program}: {error.strerror}\n")
