@@ -22,6 +22,12 @@ _PORTS = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 _GROUP = re.compile(r"sg-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _JOB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LOOPBACK = "lo"
+_NEVER = {
+    "loopback": LOOPBACK_NETWORKS,
+    "link-local addresses, or a cloud's metadata service": METADATA_NETWORKS,
+    # Of 240.0.0.0/8 are the addresses that stand for names of the mesh.
+    "multicast or reserved addresses": (ip_network("224.0.0.0/3"), ip_network("ff00::/8")),
+}
 _FULL_MEMBER = 0x8000
 _LAST_PORT = 65535
 
@@ -41,12 +47,11 @@ def _interface(value: object) -> Interface:
 
 
 def _cidr(text: str) -> str:
-    """No fabric has an address that every node has, or that hands out the node's credentials."""
+    """No fabric has an address that every node has, that no host has, or that hands out the node's credentials."""
     network = ip_network(text)
-    for other in (*LOOPBACK_NETWORKS, *METADATA_NETWORKS):
-        if network.version == other.version and network.overlaps(other):
-            what = f"{text} holds addresses of {other}: loopback, link-local, or a cloud's metadata service"
-            raise problem("RF1104", what, "Name the fabric's own networks, no more")
+    for what, forbidden in _NEVER.items():
+        if any(network.version == other.version and network.overlaps(other) for other in forbidden):
+            raise problem("RF1104", f"{text} holds {what}", "Name the fabric's own networks, no more")
     return text
 
 
