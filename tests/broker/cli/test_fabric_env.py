@@ -22,6 +22,7 @@ spec:
   interfaces: [fab0]
   cidrs: [10.91.0.0/24]
   ports: ["50000-51000"]
+  tenants: [team-a]
   enforcedBy: host-firewall
 ---
 kind: Fabric
@@ -33,6 +34,22 @@ spec:
   partition: {pkey: 0x123}
   ports: ["50000-51000"]
   enforcedBy: pkey
+---
+kind: Workload
+metadata: {name: trainer, namespace: team-a}
+spec: {role: training, match: [{unix.uid: 1001}]}
+---
+kind: FabricGrant
+metadata: {name: llama, namespace: team-a}
+spec:
+  {fabric: {name: fab}, identities: [{workload: trainer}], job: llama, expires: 2999-01-01T00:00:00Z,
+   owner: o, reason: r}
+---
+kind: FabricGrant
+metadata: {name: ended, namespace: team-a}
+spec:
+  {fabric: {name: fab}, identities: [{workload: trainer}], job: ended, expires: 2020-01-01T00:00:00Z,
+   owner: o, reason: r}
 """
 
 
@@ -69,16 +86,28 @@ async def test_a_partition_is_looked_up_in_the_nodes_own_table(told: tuple[str, 
 
 
 async def test_a_job_has_its_magic_by_a_secret(told: tuple[str, ...], tmp_path: Path) -> None:
-    """The same wherever the secret is, and no part of the secret in what is printed."""
+    """The same wherever the secret is, by whichever of its names, and nothing of the secret in what is printed."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"0123456789abcdef")
     job = ("--job", "team-a/llama", "--secret-file", str(secret))
     done = await ringfence("fabric", "env", "fab", *told, *job, "--format", "json")
     assert done.json["variables"]["NCCL_SOCKET_MAGIC"] == "0x5918a1023f011f77"
     assert "0123456789abcdef" not in done.out
+    assert done == await ringfence("fabric", "env", "fab", *told, "--job", "llama", *job[2:], "--format", "json")
     assert (await ringfence("fabric", "env", "fab", *told, *job[2:])).code == 2
     secret.write_bytes(b"short")
     assert (await ringfence("fabric", "env", "fab", *told, *job)).code == 4
+
+
+@pytest.mark.parametrize(
+    ("fabric", "job"), [("fab", "ended"), ("fab", "team-b/llama"), ("wide", "llama"), ("fab", "no")]
+)
+async def test_a_job_without_leave_gets_no_environment(told: tuple[str, ...], fabric: str, job: str) -> None:
+    """A grant that has ended, of another namespace or for another fabric is none: exit 5, with the next step."""
+    done = await ringfence("fabric", "env", fabric, *told, "--job", job)
+    assert (done.code, done.out) == (5, "")
+    assert f"no grant in force lets job {job} use fabric team-a/{fabric}" in done.err
+    assert "FabricGrant" in done.err
 
 
 @pytest.mark.parametrize("form", ["env", "nccl.conf", "shell", "json", "kubernetes"])
@@ -94,7 +123,7 @@ async def test_each_form_is_printed(told: tuple[str, ...], form: str) -> None:
     ("arguments", "code", "said"),
     [
         (["fab9"], 1, "no fabric is named fab9; fabrics: team-a/fab, team-a/wide"),
-        (["check", "1"], 1, "which?; fabrics: team-a/fab, team-a/wide"),
+        (["check", "1"], 1, "none is named; fabrics: team-a/fab, team-a/wide"),
         (["fab", "--bootstrap", "fab0"], 4, "Leave --bootstrap out"),
         ([], 2, "Missing argument"),
         (["check", "0", "--fabric", "fab"], 2, "0"),

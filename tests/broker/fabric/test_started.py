@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,18 @@ def test_a_process_that_is_not_there_is_an_error() -> None:
     with pytest.raises(RingfenceError, match=f"process {ended.pid} is not there") as error:
         environment(ended.pid)
     assert error.value.kind is Kind.NOT_FOUND
+
+
+def test_a_process_of_somebody_else_is_an_error_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel shows an environment to its own user and to root alone; a test may be root."""
+
+    def refused(_: Path) -> bytes:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(RingfenceError, match="as that user or as root") as error:
+        environment(1)
+    assert error.value.kind is Kind.DENIED
 
 
 def test_a_process_that_nobody_waited_for_is_not_there_either() -> None:

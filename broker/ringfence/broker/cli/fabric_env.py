@@ -13,7 +13,6 @@ from ringfence.broker.cli.output import list_options, show_list
 
 if TYPE_CHECKING:
     from ringfence.fabric.environment import Environment
-    from ringfence.policy.fabrics import Fabric
 
 _FORMS = ("env", "nccl.conf", "shell", "json", "kubernetes")
 _COLUMNS = ("pid", "variable", "wrong", "wanted", "found", "leaves")
@@ -50,7 +49,12 @@ def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="With --job: the secret, 16 bytes or more and the same on each node, for NCCL_SOCKET_MAGIC.",
         ),
-        click.option("--job", default="", help="The job whose NCCL_SOCKET_MAGIC is wanted, such as team-a/llama-7b."),
+        click.option(
+            "--job",
+            default="",
+            metavar="JOB",
+            help="A job that a FabricGrant in force lets use it: NAMESPACE/JOB, or JOB where that is one alone.",
+        ),
         click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh."),
         click.option(
             "--dir",
@@ -135,42 +139,18 @@ def _compiled(
     sys: Path,
     bootstrap: str,
 ) -> Environment:
-    from ringfence.broker.fabric.sysfs import read_node
-    from ringfence.fabric.environment import compile_environment
-
-    fabric = _fabric(name, folder, trust_domain)
-    magic = _magic(job, secret_file)
-    return compile_environment(fabric, read_node(sys), magic=magic, bootstrap=bootstrap)
-
-
-def _magic(job: str, secret_file: Path | None) -> str:
-    from ringfence.fabric.magic import socket_magic
-
-    if secret_file is None:
-        return ""
-    if not job:
-        raise click.UsageError("--secret-file is for the job that --job names")
-    return socket_magic(secret_file.read_bytes(), job)
-
-
-def _fabric(name: str, folder: Path, trust_domain: str | None) -> Fabric:
     from datetime import UTC, datetime
 
-    from ringfence.broker.intent_files import read_documents
-    from ringfence.certs.errors import Kind, RingfenceError
-    from ringfence.policy.load import load_documents
+    from ringfence.broker.cli.fabric_intent import fabric_of, job_of, model_of
+    from ringfence.broker.fabric.sysfs import read_node
+    from ringfence.fabric.environment import compile_environment
+    from ringfence.fabric.magic import socket_magic
 
-    texts = [(document.path, document.text) for document in read_documents(folder)]
-    loaded = load_documents(texts, default_trust_domain=trust_domain, now=datetime.now(UTC))
-    if loaded.model is None:
-        first = next(finding for finding in loaded.findings if finding.level == "error")
-        raise RingfenceError(Kind.INVALID, str(first), hint=f"`ringfence policy validate {folder}` lists all")
-    fabrics = loaded.model.fabrics.values()
-    found = [one for one in fabrics if name in {"", one.key, one.name}]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(sorted(one.key for one in fabrics)) or "none"
-    detail = f"{name} is the name of several" if found and name else f"no fabric is named {name}" if name else "which?"
-    raise RingfenceError(
-        Kind.NOT_FOUND, f"{detail}; fabrics: {known}", where=str(folder), hint="Name one as NAMESPACE/NAME"
-    )
+    if secret_file is not None and not job:
+        raise click.UsageError("--secret-file is for the job that --job names")
+    now = datetime.now(UTC)
+    model = model_of(folder, trust_domain, now)
+    fabric = fabric_of(model, name)
+    key = job_of(model, fabric, job, now) if job else ""
+    magic = socket_magic(secret_file.read_bytes(), key) if secret_file is not None else ""
+    return compile_environment(fabric, read_node(sys), magic=magic, bootstrap=bootstrap)
