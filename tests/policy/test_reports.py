@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.policy.codes import CODES
+from ringfence.policy.codes import CODES, Code
 from ringfence.policy.findings import Finding
 from ringfence.policy.reports import LEVELS, counts, junit, sarif
 
@@ -42,6 +42,16 @@ def test_sarif_names_rule_level_and_place():
         "region": {"startLine": 7, "startColumn": 3},
     }
     assert run["results"][2]["level"] == "warning"
+
+
+def test_another_tool_brings_its_name_and_its_codes():
+    """Two tables never share a code; each report names who made it."""
+    table = {"RF9999": Code("error", "a cause", "a fix")}
+    other = Finding("RF9999", "error", "log", 3, 1, "a message", "a fix")
+    run = sarif([other], "1", tool="another tool", table=table)["runs"][0]
+    assert run["tool"]["driver"]["name"] == "another tool"
+    assert run["tool"]["driver"]["rules"][0]["shortDescription"] == {"text": "a cause"}
+    assert parsed(junit([], "error", tool="another tool"))[0].get("name") == "another tool"
 
 
 def parsed(text: str) -> ET.Element:
