@@ -54,6 +54,12 @@ def test_a_real_shell_reads_back_the_same(made: Environment) -> None:
     assert not done.stderr
 
 
+def test_every_value_is_in_quotes() -> None:
+    """`export A==fab0` is right in sh and an error in zsh, where many type it."""
+    made = Environment("team-a/fab", {"NCCL_SOCKET_IFNAME": "=fab0", "A": "it's"})
+    assert FORMS["shell"](made) == "export NCCL_SOCKET_IFNAME='=fab0'\nexport A='it'\\''s'\n"
+
+
 @given(ENVIRONMENTS)
 def test_nccl_reads_back_its_own(made: Environment) -> None:
     """Its reader passes over lines without `=`, and takes all behind the first one (nccl `param.cc`, setEnvFile)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -26,8 +25,11 @@ def nccl_conf(made: Environment) -> str:
 
 
 def shell(made: Environment) -> str:
-    """`export` commands of POSIX sh, each value one word whatever is in it."""
-    return _lines(made, "export {}={}", {name: shlex.quote(value) for name, value in made.variables.items()})
+    """`export` commands of POSIX sh, each value one word whatever is in it.
+
+    All are in quotes, also those that sh would not need them for: zsh takes a bare `=fab0` for the path of a command.
+    """
+    return _lines(made, "export {}={}", {name: _quoted(value) for name, value in made.variables.items()})
 
 
 def as_json(made: Environment) -> str:
@@ -58,6 +60,10 @@ FORMS: Mapping[str, Callable[[Environment], str]] = {
     "json": as_json,
     "kubernetes": kubernetes,
 }
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"
 
 
 def _lines(made: Environment, form: str, variables: Mapping[str, str]) -> str:
