@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ringfence.broker.cli.fabric_doctor import doctor
 from ringfence.broker.cli.fabric_env import env
 
 
@@ -12,4 +13,5 @@ def command() -> None:
     """Keep collectives on their fabric."""
 
 
+command.add_command(doctor)
 command.add_command(env)

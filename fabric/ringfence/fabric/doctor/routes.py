@@ -12,9 +12,9 @@ from typing import Any
 from ringfence.fabric.doctor.bounded import MAX_FACTS, address, from_json, lines, network, objects, whole, words
 
 _ROUTE = re.compile(
-    r"(?:local |broadcast )?([0-9A-Fa-f.:]{2,45})(?: from \S{2,45})?(?: via (\S{2,45}))?.{0,256}? dev (\S{1,64})"
+    r"^(?:local |broadcast )?([0-9A-Fa-f.:]{2,45})(?: from \S{2,45})?(?: via (\S{2,45}))?.{0,256}? dev (\S{1,64})"
 )
-_NEIGHBOUR = re.compile(r"([0-9A-Fa-f.:]{2,45}) dev (\S{1,64}) lladdr ([0-9A-Fa-f:]{2,64})")
+_NEIGHBOUR = re.compile(r"^([0-9A-Fa-f.:]{2,45}) dev (\S{1,64}) lladdr ([0-9A-Fa-f:]{2,64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def routes(text: str, path: str) -> tuple[Route, ...]:
             for one in told
             if words(one.get("dst"))
         )
-    found = ((number, _ROUTE.match(line)) for number, line in lines(text))
+    found = ((number, _ROUTE.search(line)) for number, line in lines(text))
     said = [Route(path, number, got.group(1), got.group(2) or "", got.group(3)) for number, got in found if got]
     return tuple(said[:MAX_FACTS])
 
@@ -71,7 +71,7 @@ def neighbours(text: str, path: str) -> tuple[Neighbour, ...]:
             for one in told
             if words(one.get("lladdr"))
         )
-    found = ((number, _NEIGHBOUR.match(line)) for number, line in lines(text))
+    found = ((number, _NEIGHBOUR.search(line)) for number, line in lines(text))
     said = [Neighbour(path, number, got.group(1), got.group(2), got.group(3).lower()) for number, got in found if got]
     return tuple(said[:MAX_FACTS])
 

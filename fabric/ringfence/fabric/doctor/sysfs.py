@@ -16,7 +16,7 @@ ROOT = "/sys/class/infiniband"
 # port_xmit_data and port_rcv_data count words of four bytes.
 WORD = 4
 _PORT = re.compile(r"(?:.*/)?infiniband/([^/]{1,64})/ports/(\d{1,3})/(.{1,128})", re.DOTALL)
-_RATE = re.compile(r"([0-9.]{1,16}) Gb/sec")
+_RATE = re.compile(r"^([0-9.]{1,16}) Gb/sec")
 _NO_GID = {"", "0000:0000:0000:0000:0000:0000:0000:0000"}
 _NO_KEY = {"", "0x0000"}
 
@@ -89,7 +89,7 @@ def _gather(gathered: _Gathered, path: str, inner: str, text: str) -> None:
 
 
 def _port(device: str, number: int, gathered: _Gathered) -> Port:
-    rate = _RATE.match(gathered.plain.get("rate", ""))
+    rate = _RATE.search(gathered.plain.get("rate", ""))
     return Port(
         device,
         number,
