@@ -81,6 +81,8 @@ def test_a_tenant_that_nobody_has_is_told() -> None:
     assert found(FABRIC.replace("[team-a]", "[team-a, team-q]")) == [
         ("RF1316", "no workload is in team-q, a tenant of platform/rail")
     ]
+    unread = TRAINER.replace("namespace: team-a", "namespace: team-q").replace("role: training", "role: x")
+    assert [code for code, _ in found(FABRIC.replace("[team-a]", "[team-a, team-q]"), unread)] == ["RF1104"]
 
 
 def test_that_nothing_enforces_a_fabric_is_a_risk() -> None:

@@ -46,13 +46,10 @@ def lint_fabrics(
 
     *namespaces* are those that have workloads.
     """
+    _lint_tenants(fabrics.values(), namespaces, findings)
     for fabric in fabrics.values():
         _lint_partition(fabric, findings)
         _lint_ports(fabric, findings)
-        for tenant in sorted(set(fabric.tenants) - namespaces):
-            if findings.failed:  # a workload that could not be read may be there
-                break
-            findings.add("RF1316", fabric.origin, f"no workload is in {tenant}, a tenant of {fabric.key}")
     for one, other in clashes((_bits(cidr), each.key) for each in fabrics.values() for cidr in each.cidrs):
         findings.add("RF1215", fabrics[other].origin, f"CIDRs of {other} overlap with those of {one}")
     for one, other in _claimed_twice(fabrics.values()):
@@ -60,6 +57,14 @@ def lint_fabrics(
     for grant in grants:
         if now is not None and not grant.in_force(now):
             findings.add("RF1314", grant.origin, f"{grant.key} expired at {grant.expires.isoformat()}")
+
+
+def _lint_tenants(fabrics: Iterable[Fabric], namespaces: frozenset[str], findings: Findings) -> None:
+    if findings.failed:  # a workload that could not be read may be there
+        return
+    for fabric in fabrics:
+        for tenant in sorted(set(fabric.tenants) - namespaces):
+            findings.add("RF1316", fabric.origin, f"no workload is in {tenant}, a tenant of {fabric.key}")
 
 
 def _lint_partition(fabric: Fabric, findings: Findings) -> None:
