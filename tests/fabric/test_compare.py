@@ -44,12 +44,26 @@ def test_what_only_bounds_traffic_lets_none_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("NCCL_COMM_ID", "10.0.0.1:9999"), ("NCCL_OOB_NET_ENABLE", "1"), ("UCX_TLS", "tcp"), ("NCCL_IB_GID_INDEX", "3")],
+    ("kind", "name", "value", "weaker"),
+    [
+        ("tcp", "NCCL_COMM_ID", "10.0.0.1:9999", "NCCL_SOCKET_IFNAME"),
+        ("infiniband", "NCCL_OOB_NET_ENABLE", "1", "NCCL_SOCKET_IFNAME"),
+        ("roce", "NCCL_IB_GID_INDEX", "3", "NCCL_IB_ADDR_RANGE"),
+        ("roce", "NVSHMEM_IB_GID_INDEX", "3", "NVSHMEM_IB_ADDR_RANGE"),
+        ("roce", "UCX_IB_GID_INDEX", "3", "NCCL_IB_ADDR_RANGE"),
+    ],
 )
-def test_what_is_stronger_than_ours_is_found(name: str, value: str) -> None:
+def test_what_is_stronger_than_ours_is_found(kind: str, name: str, value: str, weaker: str) -> None:
     """All is as asked for, and the traffic goes elsewhere all the same."""
-    (one,) = deviations(7, {**WANTED.variables, name: value}, WANTED)
+    wanted = compile_environment(*KINDS[kind][:2])
+
+    (one,) = deviations(7, {**wanted.variables, name: value}, wanted)
 
     assert (one.variable, one.wrong, one.wanted, one.leaves) == (name, Wrong.OVERRIDES, "", True)
-    assert f"{name} is {value!r}, wanted 'nothing'" in str(one)
+    assert f"{name} is {value!r}, which overrides {weaker}; traffic can leave" in str(one)
+
+
+@pytest.mark.parametrize(("name", "value"), [("NCCL_IB_GID_INDEX", "3"), ("UCX_TLS", "tcp,cuda"), ("NCCL_COMM_ID", "")])
+def test_what_overrides_nothing_here_is_no_finding(name: str, value: str) -> None:
+    """A fabric of TCP has no GIDs, and UCX stays on its devices whatever it does there."""
+    assert list(deviations(7, {**WANTED.variables, name: value}, WANTED)) == []

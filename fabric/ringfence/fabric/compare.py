@@ -27,12 +27,13 @@ class Deviation:
     wanted: str  # empty: not to be set
     found: str  # empty: not set
     leaves: bool
+    overrides: str = ""  # the variable that is of no effect by this one
 
     def __str__(self) -> str:
-        wanted = self.wanted or "nothing"
         found = f"is {self.found!r}" if self.found else "is not set"
+        wanted = f"wanted {self.wanted!r}" if self.wanted else f"which overrides {self.overrides}"
         end = "; traffic can leave the fabric" if self.leaves else ""
-        return f"process {self.pid}: {self.variable} {found}, wanted {wanted!r}{end}"
+        return f"process {self.pid}: {self.variable} {found}, {wanted}{end}"
 
 
 # These choose nothing of where traffic goes: they bound or tell apart what stays.
@@ -49,21 +50,14 @@ _HARMLESS = frozenset(
         "OMPI_MCA_btl_tcp_port_range_v6",
     }
 )
-# Set beside ours, each of these sends traffic another way, by the manuals of its library.
-_STRONGER = frozenset(
-    {
-        "NCCL_COMM_ID",  # bootstraps on the interface in its own network, with a magic that everybody has
-        "NCCL_IB_GID_INDEX",  # instead of NCCL_IB_ADDR_RANGE
-        "NCCL_OOB_NET_ENABLE",  # bootstraps by the network's plugin
-        "NCCL_OOB_NET_IFNAME",
-        "NVSHMEM_HCA_PE_MAPPING",
-        "NVSHMEM_IB_GID_INDEX",
-        "OMPI_MCA_btl_tcp_if_exclude",
-        "UCX_IB_GID_INDEX",
-        "UCX_TLS",  # without the fabric's transport UCX takes what is left
-        "FI_VERBS_IFACE",
-    }
-)
+# Set beside ours, each of these wins over the one that it is put to, by the manuals of their library.
+_STRONGER = {
+    "NCCL_COMM_ID": "NCCL_SOCKET_IFNAME",  # the interface in its own network, and a magic that everybody has
+    "NCCL_IB_GID_INDEX": "NCCL_IB_ADDR_RANGE",
+    "NCCL_OOB_NET_ENABLE": "NCCL_SOCKET_IFNAME",  # bootstraps by the network's plugin
+    "NVSHMEM_IB_GID_INDEX": "NVSHMEM_IB_ADDR_RANGE",
+    "UCX_IB_GID_INDEX": "NCCL_IB_ADDR_RANGE",  # of a RoCE port, UCX too may take a GID of another network
+}
 
 
 def deviations(pid: int, found: Mapping[str, str], wanted: Environment) -> Iterator[Deviation]:
@@ -73,6 +67,6 @@ def deviations(pid: int, found: Mapping[str, str], wanted: Environment) -> Itera
         if held != value:
             wrong = Wrong.DIFFERS if held else Wrong.MISSING
             yield Deviation(pid, name, wrong, value, held, leaves=name not in _HARMLESS)
-    for name in sorted(_STRONGER & found.keys() - wanted.variables.keys()):
-        if found[name]:
-            yield Deviation(pid, name, Wrong.OVERRIDES, "", found[name], leaves=True)
+    for name, weaker in sorted(_STRONGER.items()):
+        if found.get(name) and weaker in wanted.variables:
+            yield Deviation(pid, name, Wrong.OVERRIDES, "", found[name], leaves=True, overrides=weaker)

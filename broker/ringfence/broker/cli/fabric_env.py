@@ -118,6 +118,7 @@ def check(*, pids: tuple[int, ...], fabric: str, output: str, **where: Any) -> i
             "wanted": one.wanted,
             "found": one.found,
             "leaves": "yes" if one.leaves else "no",
+            "overrides": one.overrides,
         }
         for one in found
     ]
