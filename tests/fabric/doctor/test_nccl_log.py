@@ -41,6 +41,18 @@ def test_bootstrap_over_the_network_plugin():
     assert log.bootstrap == (Interface(1, "h", "mlx5_1", "1"),)
 
 
+def test_a_plugin_whose_name_has_a_space():
+    """EFA's; and the communicator that older releases put behind the way."""
+    head = "h:1:2 [0] NCCL INFO "
+    log = nccl_log(
+        f"{head}Using network AWS Libfabric\n{head}Channel 00/0 : 0[0] -> 8[0] [send] via NET/AWS Libfabric/0/GDRDMA\n"
+        f"{head}Channel 00 : 0[1b000] -> 1[1c000] via P2P/IPC comm 0x7f00 nRanks 02\n",
+        "x",
+    )
+    assert [said.text for said in log.networks] == ["AWS Libfabric"]
+    assert [way.text for way in log.channels] == ["NET/AWS Libfabric/0/GDRDMA", "P2P/IPC"]
+
+
 def test_what_a_host_repeats_is_kept_once():
     """A thousand channels of one way are one fact; another host's are another."""
     one = "a:1:2 [0] NCCL INFO Channel 00/0 : 0[0] -> 8[0] [send] via NET/IB/0\n"

@@ -80,19 +80,19 @@ class NcclLog:
 
 
 _HEAD = re.compile(r"NCCL (?:INFO|WARN|ERROR) ?")
-_HOST = re.compile(r"([\w.-]{1,253}):\d{1,10}:\d{1,10}(?:\s|$)")
-_INTERFACE = re.compile(r"(?:\[\d{1,3}\])?([^\s:\[\]<>;]{1,64}):([^\s<>;]{1,64})(?:<\d{1,5}>|$)")
+_HOST = re.compile(r"(?<![\w.-])([\w.-]{1,253}):\d{1,10}:\d{1,10}(?:\s|$)")
+_INTERFACE = re.compile(r"(?:^|(?<=[\s\]]))([^\s:\[\]<>;]{1,64}):([^\s<>;]{1,64})(?:<\d{1,5}>|$)")
 _DEVICE = re.compile(r"\[\d{1,3}\]([^\s:/]{1,64}):(\d{1,3})[^\s/]{0,64}/(RoCE|IB)\b")
 _PEER = re.compile(r"completion from peer (\S{1,128}) with status=(\S{1,64})")
 _CODE = re.compile(r"\((\d{1,3})\)")
 _LOCAL = re.compile(r"localGid (\S{1,64})")
 _REMOTE = re.compile(r"remoteGids? ?(\S{1,64})")
-_GLOO = re.compile(r"connectFullMesh failed.{0,2000}remote=\[([^\]]{1,64})\]")
+_GLOO = re.compile(r"remote=\[([^\]]{1,64})\]")
 _SAID = (
     ("without_device", re.compile(r"NET/IB ?: (No device found)|(Failed to open libibverbs\S{0,16})")),
     ("networks", re.compile(r"Using network (.{1,64}?)\s*$")),
     ("plugins", re.compile(r"Initialized NET plugin (\S{1,64})|NET/Plugin ?: Loaded net plugin (\S{1,64})")),
-    ("channels", re.compile(r"^Channel \S{1,16} : .{0,512} via (\S{1,128})")),
+    ("channels", re.compile(r"^Channel \S{1,16} : .{0,512} via (\S.{0,127}?)(?: comm .*)?\s*$")),
     ("direct", re.compile(r"GPU Direct RDMA (Enabled|Disabled) for HCA")),
     ("strangers", re.compile(r"socketFinalizeAccept from (\S{1,128}?): socket magic mismatch")),
 )
@@ -119,7 +119,7 @@ def nccl_log(text: str, path: str) -> NcclLog:
         if head:
             host = _HOST.search(line[: head.start()])
             _read(notes, number, host.group(1) if host else "", line[head.end() :])
-        elif gloo := _GLOO.search(line):
+        elif "connectFullMesh failed" in line and (gloo := _GLOO.search(line)):
             notes.add("gloo_refused", "", gloo.group(1), Said(number, "", gloo.group(1)))
     kinds = {kind: tuple(facts.values()) for kind, facts in notes.found.items()}
     return NcclLog(path, **kinds)  # type: ignore[arg-type]  # each kind holds what `_read` made for it
