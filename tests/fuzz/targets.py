@@ -44,11 +44,15 @@ from ringfence.certs.tpm.public import PublicArea
 from ringfence.certs.tpm.residency import reside
 from ringfence.certs.tpm.signature import verify
 from ringfence.certs.wit_svid import validate_wit
+from ringfence.fabric.doctor.diagnose import diagnose
+from ringfence.fabric.doctor.evidence import Declared
+from ringfence.fabric.doctor.gather import KINDS, Text, gather
 from ringfence.policy.load import load_documents
 from tests.certs.factory import Ca
 from tests.certs.material import HOUR, NOW, TD, TRAINER, new_authority, new_key
 from tests.certs.tpm.paper import DATA as TPM_CHALLENGE
 from tests.certs.tpm.paper import PaperTpm
+from tests.fabric.doctor import samples
 from tests.policy.intent import FABRIC, GRANT, MESH, joined
 from tests.policy.intent import TRAINER as TRAINING
 
@@ -150,6 +154,12 @@ def _resides(data: bytes) -> object:
     return reside(replace(_RESIDENCY, **damaged), TPM_CHALLENGE, [_MAKER.certificate], [_MAKER.certificate], now=NOW)
 
 
+def _doctor(text: str) -> object:
+    """One text as every kind of evidence at once."""
+    declared = Declared(("fab0",), mtu=9000)
+    return diagnose(gather(declared, [Text(kind, "a.txt", text, "fab0") for kind in KINDS], {text: text}))
+
+
 TARGETS: dict[str, Target] = {
     "spiffe-id": _text(SpiffeId.parse, str(TRAINER), "spiffe://example.org/a/../b"),
     "trust-domain": _text(TrustDomain, "example.org"),
@@ -195,5 +205,6 @@ TARGETS: dict[str, Target] = {
     "endpoint-url": _text(check_url, "https://example.org:8443/bundle"),
     "address": _text(lambda text: Address.parse(text, flag="--listen"), "127.0.0.1:8081", "[::1]:80"),
     "duration": _text(seconds, "1h", "90s"),
+    "fabric-doctor": _text(_doctor, *(value for value in vars(samples).values() if isinstance(value, str))),
     "moment": _text(moment, "2027-01-01T00:00:00Z", "2027-01-01T00:00:00+02:00"),
 }

@@ -18,6 +18,22 @@ from tests.fabric.doctor.rulesets import REDIRECT, ruleset
 FABRIC = ("fabric", "doctor", "--interface", "fab0", "--cidr", "10.91.0.0/24", "--mtu", "9000")
 
 
+DOCUMENT = """
+kind: Mesh
+spec: {trustDomain: example.org}
+---
+kind: Fabric
+metadata: {name: fab, namespace: team-a}
+spec:
+  kind: tcp
+  interfaces: [fab0]
+  cidrs: [10.91.0.0/24]
+  mtu: 4096
+  ports: ["50000-51000"]
+  enforcedBy: host-firewall
+"""
+
+
 @pytest.fixture
 def recorded(tmp_path: Path) -> tuple[str, ...]:
     """The options for a log and a ruleset, in files."""
@@ -63,6 +79,24 @@ async def test_sarif_and_junit(recorded: tuple[str, ...]):
     assert junit.get("name") == "ringfence fabric doctor"
 
 
+async def test_a_document_declares_the_fabric(tmp_path: Path, recorded: tuple[str, ...]):
+    """Its interfaces, networks and MTU; an option wins."""
+    (tmp_path / "intent").mkdir()
+    (tmp_path / "intent/fabric.yaml").write_text(DOCUMENT)
+    (tmp_path / "ss").write_text(samples.SS)
+    told = ("fabric", "doctor", "--dir", tmp_path / "intent", "--fabric", "fab", *recorded, "--ss", tmp_path / "ss")
+    out = (await ringfence(*told)).out
+    assert "takes TCP by fab0" in out
+    assert "pmtu 1450 to 10.91.0.2, where the fabric has MTU 4096" in out
+    assert "RF6007" not in (await ringfence(*told, "--mtu", "1400")).out
+    assert "listens on every address, port 29500" in out
+    assert (
+        "no fabric is named x"
+        in (await ringfence("fabric", "doctor", "--dir", tmp_path / "intent", "--fabric", "x")).err
+    )
+    assert (await ringfence("fabric", "doctor", "--fabric", "fab")).code == 2
+
+
 async def test_files_alone_leave_the_node_alone(recorded: tuple[str, ...]):
     """Offline is what a log from elsewhere means."""
     assert "RDMA subsystem" not in (await ringfence(*FABRIC, *recorded)).out
@@ -89,7 +123,7 @@ async def test_an_undeclared_fabric_is_not_judged(tmp_path: Path):
     (tmp_path / "ss").write_text(samples.SS)
     done = await ringfence("fabric", "doctor", "--ss", tmp_path / "ss")
     assert "a proxy: not looked at" in done.out
-    assert "give --interface or --cidr" in done.out
+    assert "give --dir, --interface or --cidr" in done.out
 
 
 @pytest.mark.parametrize(

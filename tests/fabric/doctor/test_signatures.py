@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,8 @@ def test_11_capture_by_rules():
     """No traffic is needed to see it."""
     hits = found("RF6011", Text("nft", "nft", ruleset([proto("tcp"), REDIRECT])))
     assert "port 15001" in hits[0].message
+    other = replace(FABRIC, interfaces=("rail7",))
+    assert 'oifname "rail7" return' in found("RF6011", Text("nft", "n", ruleset([REDIRECT])), declared=other)[0].hint
     assert not found("RF6011", Text("nft", "nft", ruleset([iface("fab0"), RETURN], [proto("tcp"), REDIRECT])))
 
 

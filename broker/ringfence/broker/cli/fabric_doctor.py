@@ -15,14 +15,17 @@ from ringfence.broker.cli.output import API_VERSION
 
 if TYPE_CHECKING:
     from ringfence.fabric.doctor.diagnose import Diagnosis
-    from ringfence.fabric.doctor.evidence import Declared, Evidence
+    from ringfence.fabric.doctor.evidence import Evidence
     from ringfence.fabric.doctor.gather import Text
 
 _FORMATS = ("text", "json", "sarif", "junit")
 _TOOL = "ringfence fabric doctor"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_DOCUMENTS = click.Path(exists=True, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_UNDECLARED = "no fabric is declared, so that sockets, rules and routes are not judged: give --interface or --cidr"
+_UNDECLARED = (
+    "no fabric is declared, so that sockets, rules and routes are not judged: give --dir, --interface or --cidr"
+)
 _MAX_WAIT = 300  # seconds
 # Kind of text, as `gather` knows it, to what its file is.
 _TEXTS = {
@@ -51,6 +54,9 @@ def _text_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
+@click.option("--dir", "folder", type=_DOCUMENTS, metavar="DIR", help="Intent documents that declare the fabric.")
+@click.option("--fabric", default="", metavar="FABRIC", help="With --dir: which fabric; default: the only one.")
+@click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh.")
 @click.option("--interface", "interfaces", multiple=True, metavar="IF", help="An interface of the fabric.")
 @click.option("--control-interface", "control", multiple=True, metavar="IF", help="One that bootstrap may use too.")
 @click.option(
@@ -83,8 +89,8 @@ def doctor(*, fail_on: str, output: str, live: bool | None, over: int, **given: 
 
     Tells what else is wrong with the fabric, too. Judges the files that are given, and with --live this node's own
     state, which it only reads: it sends nothing to another node and changes nothing. Where there is no RDMA it says so
-    and judges the rest. What belongs to the fabric is told by --interface or --cidr. SARIF is for code scanning,
-    JUnit's XML for CI.
+    and judges the rest. What belongs to the fabric is told by --dir and --fabric, or by --interface and --cidr, which
+    win. SARIF is for code scanning, JUnit's XML for CI.
     """
     from ringfence.fabric.doctor.diagnose import diagnose
     from ringfence.policy.reports import counts
@@ -96,24 +102,6 @@ def doctor(*, fail_on: str, output: str, live: bool | None, over: int, **given: 
     click.echo(_printed(told, notes, fail_on, output), nl=False)
     failed = fail_on != "never" and any(counts(finding, fail_on) for finding in told.findings)
     return ANSWER_IS_NO if failed else OK
-
-
-def _declared(given: dict[str, Any]) -> Declared:
-    from ringfence.fabric.doctor.bounded import network
-    from ringfence.fabric.doctor.evidence import RENDEZVOUS_PORTS, Declared
-
-    networks = [network(text) for text in given["cidrs"]]
-    for text, found in zip(given["cidrs"], networks, strict=True):
-        if found is None:
-            raise click.BadParameter(f"{text!r} is no network, such as 10.91.0.0/24", param_hint="--cidr")
-    return Declared(
-        given["interfaces"],
-        given["control"],
-        tuple(found for found in networks if found is not None),
-        given["mtu"],
-        RENDEZVOUS_PORTS | set(given["ports"]),
-        given["tenants"],
-    )
 
 
 def _read_texts(given: dict[str, Any]) -> list[Text]:
@@ -142,10 +130,11 @@ def _pair(value: str, option: str) -> tuple[str, Path]:
 
 
 def _evidence(texts: list[Text], given: dict[str, Any], *, over: int, live: bool) -> tuple[Evidence, tuple[str, ...]]:
+    from ringfence.broker.cli.fabric_declared import declared_by
     from ringfence.broker.fabric.collect import Collected, collect, read_ports, samples
     from ringfence.fabric.doctor.gather import gather
 
-    declared, nothing = _declared(given), Collected((), {}, ())
+    declared, nothing = declared_by(given), Collected((), {}, ())
     before = samples(declared.interfaces) if live and over else nothing
     if live and over:
         time.sleep(over)

@@ -27,7 +27,7 @@ def captured(evidence: Evidence) -> Findings:
         told = (
             f"{rule.where} takes TCP by {interface} ({rule.verb} to port {rule.port or 'none'}), nothing lets it pass"
         )
-        yield found("RF6011", path, 1, told)
+        yield found("RF6011", path, 1, told, interface)
     for sockets in evidence.sockets:
         for one in sockets.found:
             if _is_proxy(one) and (evidence.on_fabric(one.local) or evidence.on_fabric(one.peer)):

@@ -144,10 +144,13 @@ CODES: Mapping[str, Code] = MappingProxyType(
 )
 
 
-def found(code: str, path: str, line: int, message: str) -> Finding:
-    """A finding of *code* by the evidence at *path* and *line*: a file's, or a counter's own file in sysfs."""
+def found(code: str, path: str, line: int, message: str, interface: str = "fab0") -> Finding:
+    """A finding of *code* by the evidence at *path* and *line*: a file's, or a counter's own file in sysfs.
+
+    *interface* is the one that the fix is for, where the code's own fix has `fab0`.
+    """
     known = SIGNATURES[code]
-    return Finding(code, known.level, path, line, 1, message, known.fix)
+    return Finding(code, known.level, path, line, 1, message, known.fix.replace("fab0", interface))
 
 
 Findings = Iterator[Finding]
