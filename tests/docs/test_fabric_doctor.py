@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ringfence.fabric.doctor.bounded import MAX_FACTS, MAX_LINE, MAX_TEXT
+from ringfence.fabric.doctor.bounded import MAX_FACTS, MAX_LINE, MAX_ROWS, MAX_TEXT
 from ringfence.fabric.doctor.signatures import SIGNATURES
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "fabric-doctor.md").read_text()
@@ -22,3 +22,4 @@ def test_the_table_is_the_code_s():
 def test_the_limits_are_the_code_s():
     """What the page promises of large files."""
     assert f"{MAX_TEXT // 1024**2} MiB of a file, {MAX_LINE:,} characters of a line or {MAX_FACTS:,} facts" in PAGE
+    assert f"it judges {MAX_ROWS:,}" in PAGE

@@ -160,6 +160,7 @@ nft add rule ip nat output meta l4proto tcp redirect to :15001
 MENDED = "nft insert rule ip nat output oifname fab0 return\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mended", "answer"), [("", "yes"), (MENDED, "no sign of it")])
 def test_a_capture_of_the_fabric_made_on_purpose(mended: str, answer: str):
     """Live, in a network namespace: a redirect of all TCP is named with its rule and its fix, and the fix mends it."""

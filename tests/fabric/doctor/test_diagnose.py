@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringfence.fabric.doctor import evidence, ss
 from ringfence.fabric.doctor.bounded import network
 from ringfence.fabric.doctor.diagnose import NO_SIGN, NOT_LOOKED, YES, diagnose, judgeable
 from ringfence.fabric.doctor.evidence import Declared, Evidence
@@ -65,6 +66,14 @@ def test_what_a_declaration_lets_judge(declared: Declared, kind: str):
     texts = [Text(name, "p", "") for name in KINDS]
     assert kind in judgeable(gather(declared, texts))
     assert kind not in judgeable(gather(Declared(), texts))
+
+
+def test_a_table_that_was_cut_is_named(monkeypatch: pytest.MonkeyPatch):
+    """What was left out could have shown it."""
+    for module in (ss, evidence):
+        monkeypatch.setattr(module, "MAX_ROWS", 3)
+    row = "ESTAB 0 0 10.91.0.1:1 10.91.0.2:2\n"
+    assert gather(FABRIC, [Text("ss", "all.txt", row * 4), Text("ss", "one.txt", row)]).cut() == ("all.txt",)
 
 
 def test_findings_are_told_once_and_in_order():

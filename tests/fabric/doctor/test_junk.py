@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringfence.fabric.doctor import bounded
+from ringfence.fabric.doctor import bounded, conntrack
 from ringfence.fabric.doctor.bounded import MAX_FACTS, MAX_LINE
 from ringfence.fabric.doctor.conntrack import flows
 from ringfence.fabric.doctor.ethtool import nic
@@ -101,11 +101,13 @@ def test_nesting_without_end_is_no_answer(name: str):
     PARSERS[name]('{"nftables":' * 100_000)
 
 
-def test_lines_and_facts_are_bounded():
-    """A line ends at MAX_LINE; of one kind no more than MAX_FACTS are kept."""
+def test_lines_and_facts_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    """A line ends at MAX_LINE; no more than MAX_ROWS rows and MAX_FACTS facts are kept."""
     assert [len(line) for _, line in bounded.lines("x" * (MAX_LINE + 1))] == [MAX_LINE]
     line = "tcp 6 1 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1\n"
-    assert len(flows(line * (MAX_FACTS + 5), "p").found) == MAX_FACTS
+    monkeypatch.setattr(conntrack, "MAX_ROWS", 7)
+    assert len(flows(line * 9, "p").found) == 7
+    assert len(links(json.dumps([{"ifname": "a"}] * (MAX_FACTS + 5)))) == MAX_FACTS
 
 
 def test_lines_end_at_line_feeds_alone():

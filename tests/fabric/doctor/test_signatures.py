@@ -144,6 +144,7 @@ def test_7_packets_smaller_than_the_fabric():
     told = json.dumps([{"ifname": "fab0", "mtu": 9000, "addr_info": [{"local": "10.91.0.1", "prefixlen": 24}]}])
     assert found("RF6007", ss("mss:1448"), Text("addr", "a", told), declared=Declared(("fab0",)))
     assert not found("RF6007", ss("mss:1448"), declared=Declared(("fab0",), (), FABRIC.networks))
+    assert not found("RF6007", ss("mss:65483 pmtu:65535"), declared=replace(FABRIC, mtu=65536))
 
 
 def counters(**values: int) -> dict[str, str]:

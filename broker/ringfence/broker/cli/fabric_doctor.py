@@ -132,6 +132,7 @@ def _pair(value: str, option: str) -> tuple[str, Path]:
 def _evidence(texts: list[Text], given: dict[str, Any], *, over: int, live: bool) -> tuple[Evidence, tuple[str, ...]]:
     from ringfence.broker.cli.fabric_declared import declared_by
     from ringfence.broker.fabric.collect import Collected, collect, read_ports, samples
+    from ringfence.fabric.doctor.bounded import MAX_ROWS
     from ringfence.fabric.doctor.gather import gather
 
     declared, nothing = declared_by(given), Collected((), {}, ())
@@ -143,7 +144,9 @@ def _evidence(texts: list[Text], given: dict[str, Any], *, over: int, live: bool
     files_before = read_ports(given["sysfs_before"]) if given["sysfs_before"] else {}
     every = [*texts, *before.texts, *now.texts]
     notes = now.notes if declared.interfaces or declared.networks else (*now.notes, _UNDECLARED)
-    return gather(declared, every, {**now.files, **files}, {**before.files, **files_before}), notes
+    evidence = gather(declared, every, {**now.files, **files}, {**before.files, **files_before})
+    cut = tuple(f"{path}: only its first {MAX_ROWS:,} rows are judged" for path in evidence.cut())
+    return evidence, notes + cut
 
 
 def _printed(told: Diagnosis, notes: tuple[str, ...], fail_on: str, output: str) -> str:

@@ -12,6 +12,7 @@ MAX_TEXT = 64 * 1024 * 1024  # characters: a verbose log of a node's eight ranks
 MAX_LINE = 4096  # characters: what stands beyond is not looked at
 MAX_JSON = 16 * 1024 * 1024
 MAX_FACTS = 4096  # of one kind from one text: more of the same says nothing new
+MAX_ROWS = 200_000  # of a table of the kernel's: a busy node tracks so many connections
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

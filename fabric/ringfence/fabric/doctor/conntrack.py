@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ringfence.fabric.doctor.bounded import MAX_FACTS, lines
+from ringfence.fabric.doctor.bounded import MAX_ROWS, lines
 
 _TUPLE = re.compile(
     r"src=([0-9A-Fa-f.:]{1,45}) dst=([0-9A-Fa-f.:]{1,45}) (?:type=\S+ code=\S+ id=\S+|sport=(\d{1,5}) dport=(\d{1,5}))"
@@ -56,7 +56,7 @@ def flows(text: str, path: str) -> Flows:
     found: list[Flow] = []
     for number, line in lines(text):
         protocol, ways = _PROTOCOL.search(line), _TUPLE.findall(line)
-        if protocol and len(ways) > 1 and len(found) < MAX_FACTS:
+        if protocol and len(ways) > 1 and len(found) < MAX_ROWS:
             found.append(Flow(number, protocol.group(1), _way(ways[0]), _way(ways[1])))
     return Flows(path, tuple(found))
 

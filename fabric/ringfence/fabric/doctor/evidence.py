@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ringfence.fabric.doctor.bounded import Network, address, network
+from ringfence.fabric.doctor.bounded import MAX_ROWS, Network, address, network
 from ringfence.fabric.doctor.conntrack import Flows
 from ringfence.fabric.doctor.ethtool import Nic
 from ringfence.fabric.doctor.nccl_log import NcclLog
@@ -19,6 +19,7 @@ from ringfence.fabric.doctor.security_groups import Group
 from ringfence.fabric.doctor.ss import Sockets
 from ringfence.fabric.doctor.sysfs import Port
 
+_LARGEST = 65535  # bytes of an IP packet, whatever loopback calls its MTU
 # 29500 and 29400 PyTorch, 28028 RAS, 6379 and 8265 Ray, 14579 and 5600 vLLM, 2379 etcd.
 RENDEZVOUS_PORTS = frozenset({29500, 29400, 28028, 6379, 8265, 14579, 5600, 2379})
 
@@ -89,7 +90,7 @@ class Evidence:
     def mtu(self) -> int:
         """What was declared, else the smallest of the fabric interfaces; 0 where neither is known."""
         known = [one.mtu for one in self.interfaces if one.name in self.declared.interfaces and one.mtu]
-        return self.declared.mtu or min(known, default=0)
+        return min(self.declared.mtu or min(known, default=0), _LARGEST)
 
     def port_counters(self, name: str) -> Iterator[tuple[Port, Grown]]:
         """The growth of one counter of every port that has it; what a reset made smaller has not grown."""
@@ -100,6 +101,11 @@ class Evidence:
                 by = port.counters[name] - first
                 since = "the first sample" if port.name in before else "boot"
                 yield port, Grown(f"{port.name} {name}", by, port.paths[name], 1, since)
+
+    def cut(self) -> tuple[str, ...]:
+        """The texts of which more than MAX_ROWS rows were left out: silence about these means less."""
+        held = [(one.path, len(one.found)) for one in self.sockets] + [(one.path, len(one.found)) for one in self.flows]
+        return tuple(path for path, rows in held if rows >= MAX_ROWS)
 
     def first_nic(self, interface: str) -> Nic | None:
         """The first sample of an interface's statistics, where there are two."""

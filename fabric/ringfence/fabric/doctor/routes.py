@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ringfence.fabric.doctor.bounded import MAX_FACTS, address, from_json, lines, network, objects, whole, words
+from ringfence.fabric.doctor.bounded import MAX_ROWS, address, from_json, lines, network, objects, whole, words
 
 _ROUTE = re.compile(
     r"^(?:local |broadcast )?([0-9A-Fa-f.:]{2,45})(?: from \S{2,45})?(?: via (\S{2,45}))?.{0,256}? dev (\S{1,64})"
@@ -59,7 +59,7 @@ def routes(text: str, path: str) -> tuple[Route, ...]:
         )
     found = ((number, _ROUTE.search(line)) for number, line in lines(text))
     said = [Route(path, number, got.group(1), got.group(2) or "", got.group(3)) for number, got in found if got]
-    return tuple(said[:MAX_FACTS])
+    return tuple(said[:MAX_ROWS])
 
 
 def neighbours(text: str, path: str) -> tuple[Neighbour, ...]:
@@ -73,7 +73,7 @@ def neighbours(text: str, path: str) -> tuple[Neighbour, ...]:
         )
     found = ((number, _NEIGHBOUR.search(line)) for number, line in lines(text))
     said = [Neighbour(path, number, got.group(1), got.group(2), got.group(3).lower()) for number, got in found if got]
-    return tuple(said[:MAX_FACTS])
+    return tuple(said[:MAX_ROWS])
 
 
 def interfaces(text: str) -> tuple[Interface, ...]:

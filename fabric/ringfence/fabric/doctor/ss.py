@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from ringfence.fabric.doctor.bounded import MAX_FACTS, decimal, lines, whole
+from ringfence.fabric.doctor.bounded import MAX_ROWS, decimal, lines, whole
 
 _OWNER = re.compile(r'users:\(\("([^"]{1,64})",pid=(\d{1,10})')
 _UID = re.compile(r"\buid:(\d{1,10})\b")
@@ -50,7 +50,7 @@ def sockets(text: str, path: str) -> Sockets:
         if line[:1].isspace():
             if found:
                 found[-1] = _with_figures(found[-1], line)
-        elif len(found) < MAX_FACTS and (socket := _socket(number, line)):
+        elif len(found) < MAX_ROWS and (socket := _socket(number, line)):
             found.append(_with_figures(socket, line))
     return Sockets(path, tuple(found))
 
