@@ -80,32 +80,32 @@ def test_all_that_is_good_arrives_and_what_was_good_stays(make: Any, blames: boo
     assert client.stream.holds(client.snapshot)
 
 
-def three(a: str, b: str = "1") -> Snapshot:
-    """Two policies, of which one may be bad."""
-    pairs = [(EXTENSION_CONFIG, resource(EXTENSION_CONFIG, name, content)) for name, content in (("a", a), ("b", b))]
-    return snapshot(*pairs)
+def two(a: str, b: str = "1", url: str = EXTENSION_CONFIG) -> Snapshot:
+    """Two policies, or others, of which one may be bad."""
+    return snapshot(*((url, resource(url, name, content)) for name, content in (("a", a), ("b", b))))
 
 
 def test_the_last_good_one_stays_and_its_neighbour_comes_at_once() -> None:
     """State of the world: only the neighbour is sent again; the mended one is tried when it comes."""
     stream, names = SotwStream(), ("a", "b")
-    (out,) = stream.receive(SotwRequest(EXTENSION_CONFIG, names), three("good"))
-    stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, out.version), three("good"))
-    bad = three("bad", "2")
+    good = two("good", url=ROUTE)
+    (out,) = stream.receive(SotwRequest(ROUTE, names), good)
+    stream.receive(SotwRequest(ROUTE, names, out.nonce, out.version), good)
+    bad = two("bad", "2", ROUTE)
     (out,) = stream.update(bad)
-    (again,) = stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, "", "cannot use a: bad"), bad)
+    (again,) = stream.receive(SotwRequest(ROUTE, names, out.nonce, "", "cannot use a: bad"), bad)
     assert named(again) == {"b": "2"}
-    assert stream.receive(SotwRequest(EXTENSION_CONFIG, names, again.nonce, again.version), bad) == []
-    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+    assert stream.receive(SotwRequest(ROUTE, names, again.nonce, again.version), bad) == []
+    assert stream.nacks[ROUTE].names == {"a"}
     assert not stream.holds(bad)
     told = {one.name: (one.version, said) for _, one, said in stream.told() if said != "refused"}
     assert told["a"][1] == "accepted"
     assert [one.name for _, one, said in stream.told() if said == "refused"] == ["a"]
 
-    mended = three("mended", "2")
+    mended = two("mended", "2", ROUTE)
     (out,) = stream.update(mended)
     assert named(out) == {"a": "mended"}
-    stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, out.version), mended)
+    stream.receive(SotwRequest(ROUTE, names, out.nonce, out.version), mended)
     assert stream.holds(mended)
 
 
@@ -125,21 +125,68 @@ def test_a_whole_state_has_the_last_good_one_in_it() -> None:
 def test_of_a_refusal_that_names_nobody_each_is_tried_alone() -> None:
     """Incremental: the second round finds the culprit, and there is no third."""
     stream = DeltaStream()
-    bad = three("bad", "2")
-    (out,) = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), bad)
-    one, two = stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error="no"), bad)
-    assert [changes(each)[0] for each in (one, two)] == [{"a": "bad"}, {"b": "2"}]
-    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=one.nonce, error="no"), bad) == []
-    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=two.nonce), bad) == []
+    bad = two("bad", "2", ROUTE)
+    (out,) = stream.receive(DeltaRequest(ROUTE, ("a", "b")), bad)
+    one, other = stream.receive(DeltaRequest(ROUTE, nonce=out.nonce, error="no"), bad)
+    assert [changes(each)[0] for each in (one, other)] == [{"a": "bad"}, {"b": "2"}]
+    assert stream.receive(DeltaRequest(ROUTE, nonce=one.nonce, error="no"), bad) == []
+    assert stream.receive(DeltaRequest(ROUTE, nonce=other.nonce), bad) == []
+    assert stream.nacks[ROUTE].names == {"a"}
+
+
+def test_a_refused_policy_is_alone_in_its_response_and_is_not_sent_again() -> None:
+    """State of the world: Envoy would accept the same bytes the second time, and not use them."""
+    stream, names, bad = SotwStream(), ("a", "b"), two("bad", "2")
+    one, other = stream.receive(SotwRequest(EXTENSION_CONFIG, names), bad)
+    assert [named(each) for each in (one, other)] == [{"a": "bad"}, {"b": "2"}]
+    assert stream.receive(SotwRequest(EXTENSION_CONFIG, names, one.nonce, "", "no"), bad) == []
+    assert stream.receive(SotwRequest(EXTENSION_CONFIG, names, other.nonce, other.version), bad) == []
     assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+    assert not stream.holds(bad)
+    assert stream.update(bad) == []
+
+
+def test_a_refused_policy_is_alone_in_delta_too() -> None:
+    """And so is what is pushed later; what is gone is said once, after all of them."""
+    stream, bad = DeltaStream(), two("bad", "2")
+    one, other = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b", "missing")), bad)
+    assert [changes(each) for each in (one, other)] == [({"a": "bad"}, set()), ({"b": "2"}, {"missing"})]
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=one.nonce, error="no"), bad) == []
+    assert not stream.holds(bad)
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=other.nonce), bad) == []
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+    assert not stream.holds(bad)
+    mended = two("mended", "3")
+    assert [changes(out) for out in stream.update(mended)] == [({"a": "mended"}, set()), ({"b": "3"}, set())]
+
+
+@pytest.mark.parametrize("accepted", [True, False], ids=["had", "new"])
+def test_a_refused_policy_that_was_under_way_again_is_not_accepted_the_second_time(accepted: bool) -> None:  # noqa: FBT001
+    """Envoy says so, but goes on with what it had, which is sent again: the same bytes are no news to it."""
+    stream, good, bad = DeltaStream(), two("good"), two("bad")
+    if accepted:
+        for out in stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), good):
+            stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), good)
+        (one,) = stream.update(bad)
+    else:
+        one, _ = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), bad)
+    (again,) = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a",)), bad)
+    back = stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=one.nonce, error="no"), bad)
+    assert [changes(out)[0] for out in back] == ([{"a": "good"}] if accepted else [])
+    for out in (again, *back):
+        assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), bad) == []
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+    assert not stream.holds(bad)
+    had = [one.version for _, one, said in stream.told() if (one.name, said) == ("a", "accepted")]
+    assert had == ([good.named(EXTENSION_CONFIG)["a"].version] if accepted else [])
 
 
 def test_what_goes_back_to_what_was_good_is_told_so_and_is_answered() -> None:
     """Or nobody would hear that the client is in step again."""
     stream = DeltaStream()
-    good, bad = three("good"), three("bad")
-    (out,) = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), good)
-    stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), good)
+    good, bad = two("good"), two("bad")
+    for out in stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), good):
+        stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), good)
     (out,) = stream.update(bad)
     assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error="no"), bad) == []
     (out,) = stream.update(good)

@@ -157,10 +157,50 @@ def test_streams_with_different_histories_send_equal_bytes_for_an_equal_change()
 
 
 def test_a_client_that_never_answers_costs_a_bounded_memory() -> None:
-    """Only so many responses without a verdict are remembered."""
-    stream = SotwStream()
-    stream.receive(SotwRequest(EXTENSION_CONFIG, ("e",)), snapshot())
-    for content in range(200):
-        stream.update(snapshot((EXTENSION_CONFIG, resource(EXTENSION_CONFIG, "e", str(content)))))
+    """Only so many responses without a verdict are remembered, whether what they hold changed, is gone, or is all."""
+    changing, vanishing, whole = SotwStream(), SotwStream(), SotwStream()
+    names = tuple(map(str, range(200)))
+    for stream in (changing, vanishing):
+        stream.receive(SotwRequest(EXTENSION_CONFIG, names), snapshot())
+    whole.receive(SotwRequest(LISTENER), snapshot())
+    for name in names:
+        changing.update(snapshot((EXTENSION_CONFIG, resource(EXTENSION_CONFIG, "0", name))))
+        vanishing.update(snapshot((EXTENSION_CONFIG, resource(EXTENSION_CONFIG, name))))
+        vanishing.receive(SotwRequest(EXTENSION_CONFIG, names[int(name) :]), snapshot())
+        whole.update(snapshot(*((LISTENER, resource(LISTENER, one, name)) for one in names)))
 
-    assert len(stream._types[EXTENSION_CONFIG].unanswered) == 64
+    for stream, url in ((changing, EXTENSION_CONFIG), (vanishing, EXTENSION_CONFIG), (whole, LISTENER)):
+        assert len(stream._types[url].unanswered) <= 66
+
+
+def test_no_verdict_on_what_is_held_is_lost_however_many_are_under_way() -> None:
+    """Hundreds of policies, some of them sent again and again meanwhile: the refusal of the first still counts."""
+    names = tuple(map(str, range(300)))
+    policies = [(EXTENSION_CONFIG, resource(EXTENSION_CONFIG, name)) for name in names]
+    stream, now = SotwStream(), snapshot(*policies)
+    outs = stream.receive(SotwRequest(EXTENSION_CONFIG, names), now)
+    for content in range(400):
+        now = snapshot(*policies[:-1], (EXTENSION_CONFIG, resource(EXTENSION_CONFIG, "299", str(content))))
+        outs += stream.update(now)
+    for out in outs:
+        error = "no" if "0" in named(out) else None
+        stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, "" if error else out.version, error), now)
+
+    assert stream.nacks[EXTENSION_CONFIG].names == {"0"}
+    assert not stream.waits
+    assert [one.name for _, one, said in stream.told() if said == "accepted"] == sorted(names[1:])
+
+
+def test_all_policies_of_a_snapshot_are_of_its_version_and_it_is_held_with_the_last() -> None:
+    """Their responses are answered one after the other."""
+    stream, names = SotwStream(), ("a", "b", "c")
+    now = snapshot(*((EXTENSION_CONFIG, resource(EXTENSION_CONFIG, name)) for name in names))
+    outs = stream.receive(SotwRequest(EXTENSION_CONFIG, names), now)
+    assert [(named(out), out.version) for out in outs] == [
+        ({name: "1"}, now.type_version(EXTENSION_CONFIG)) for name in names
+    ]
+    for out in outs:
+        assert not stream.holds(now)
+        assert stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, out.version), now) == []
+    assert stream.holds(now)
+    assert stream.acked[EXTENSION_CONFIG] == now.type_version(EXTENSION_CONFIG)

@@ -57,6 +57,11 @@ class Conversation:
         if epoch is not None and epoch != self._epoch:
             self._epoch, self._count = epoch, 0
 
+    def _nonce(self) -> str:
+        """The next one: unique on the stream (3)."""
+        self._count += 1
+        return f"{self._epoch}.{self._count}"
+
     def _missing(self, url: str, names: Collection[str]) -> tuple[str, ...]:
         """Names asked for in vain, which are said to be missing once, in the answer (16), or end the stream."""
         if names and self._dialect.on_missing is not None:
@@ -72,6 +77,10 @@ class Conversation:
             named = wants.wanted(snapshot, url) if wants.started else {}
             if found := [named[name] for kind, name in needs if kind == url and name in named]:
                 yield url, wants, found
+
+    def _apart(self, url: str, resources: list[Resource]) -> list[list[Resource]]:
+        """*resources* by response: each for itself where the dialect says so; one response at least, if of nothing."""
+        return [[one] for one in resources] if url in self._dialect.single and resources else [resources]
 
     def _asked(self, type_url: str) -> tuple[str, Subscription | None]:
         """The type of a request and its subscription; None for one not served: the stream goes on in silence (2)."""

@@ -28,7 +28,7 @@ class DeltaStream(Conversation):
         if request.error is not None:
             wants.refuse(url, request.nonce, request.error)
         elif request.nonce:
-            wants.accept(request.nonce)
+            wants.accept(request.nonce, is_single=url in self._dialect.single)
         first = not wants.started
         if not (first or request.subscribe or request.unsubscribe) and wants.current == snapshot.type_version(url):
             return self._repay(wants, url, snapshot) if wants.owes else []  # 6: an ACK or a NACK
@@ -42,7 +42,7 @@ class DeltaStream(Conversation):
         must = first or not had_everything  # A client that takes all learns that there is nothing, too.
         if not (changed or removed or (wants.everything and must)):
             return []
-        return [self._send(wants, url, wants.current, [wanted[name] for name in sorted(changed)], removed, missing)]
+        return self._send(wants, url, wants.current, [wanted[name] for name in sorted(changed)], removed, missing)
 
     def update(self, snapshot: Snapshot, epoch: int | None = None, origin: str = "") -> list[Out]:
         """What a new snapshot makes it send: what is referred to before what refers to it, removals last (12)."""
@@ -64,12 +64,11 @@ class DeltaStream(Conversation):
             chosen = [wanted[name] for name in sorted(changed | (again & wanted.keys()))]
             removals[url] = wants.gone(wanted) | (released - wanted.keys())
             if chosen:
-                outs.append(self._send(wants, url, version, chosen, ()))
-        return outs + [
-            self._send(self._types[url], url, self._types[url].current, [], removals[url])
-            for url in self._dialect.removals
-            if removals.get(url)
-        ]
+                outs += self._send(wants, url, version, chosen)
+        for url in self._dialect.removals:
+            if removals.get(url):
+                outs += self._send(self._types[url], url, self._types[url].current, [], removals[url])
+        return outs
 
     def _subscribe(self, wants: Subscription, url: str, request: DeltaRequest, snapshot: Snapshot) -> set[str]:
         """Take the changes; return the names that must be answered even if nothing about them changed (29, 30)."""
@@ -100,9 +99,10 @@ class DeltaStream(Conversation):
         wants.owes = wants.alone = False
         due = [wanted[name] for name in sorted(wants.changed(wanted))]
         groups = [[one] for one in due] if alone else [due] if due else []
-        outs = [self._send(wants, url, wants.current, group, ()) for group in groups]
-        needed = self._needed(due, snapshot)
-        return outs + [self._send(other, kind, other.current, found, ()) for kind, other, found in needed]
+        outs = [out for group in groups for out in self._send(wants, url, wants.current, group)]
+        for kind, other, found in self._needed(due, snapshot):
+            outs += self._send(other, kind, other.current, found)
+        return outs
 
     def _send(
         self,
@@ -110,17 +110,28 @@ class DeltaStream(Conversation):
         url: str,
         version: str,
         resources: list[Resource],
-        removed: Collection[str],
+        removed: Collection[str] = (),
+        missing: tuple[str, ...] = (),
+    ) -> list[Out]:
+        """One response, or one for each resource; the last says what is gone and missing."""
+        wants.lost(removed)
+        ours = [one for one in resources if one.any]  # what it brought itself is not ours to send
+        *others, last = self._apart(url, ours)
+        outs = [self._out(wants, url, version, tuple(group)) for group in others]
+        return [*outs, self._out(wants, url, version, tuple(last), tuple(sorted(removed)), missing)]
+
+    def _out(
+        self,
+        wants: Subscription,
+        url: str,
+        version: str,
+        resources: tuple[Resource, ...],
+        gone: tuple[str, ...] = (),
         missing: tuple[str, ...] = (),
     ) -> Out:
-        self._count += 1
-        nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
-        wants.lost(removed)
-        resources = [one for one in resources if one.any]  # what it brought itself is not ours to send
+        nonce = self._nonce()
         wants.sent(nonce, version, resources)
-        gone = tuple(sorted(removed))
-        payload = delta_payload(url, nonce, version, tuple(resources), gone, missing, self._origin)
-        return Out(url, nonce, version, payload)
+        return Out(url, nonce, version, delta_payload(url, nonce, version, resources, gone, missing, self._origin))
 
 
 def _current(held: Mapping[str, str], now: Mapping[str, Resource]) -> set[str]:

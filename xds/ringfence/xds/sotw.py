@@ -62,14 +62,14 @@ class SotwStream(Conversation):
                 retire.append(url)
                 wanted = {**{name: wants.held[name] for name in wants.gone(wanted)}, **wanted}
                 if changed:
-                    outs.append(self._send(wants, url, snapshot.type_version(url) + "+", wanted))
+                    outs += self._send(wants, url, snapshot.type_version(url) + "+", wanted)
                 continue
             wants.current = snapshot.type_version(url)
             outs += self._push(wants, url, snapshot, wanted, changed | (again & wanted.keys()), must=bool(released))
         for url in retire:
             wants = self._types[url]
             wants.current = snapshot.type_version(url)
-            outs.append(self._send(wants, url, wants.current, wants.wanted(snapshot, url)))
+            outs += self._send(wants, url, wants.current, wants.wanted(snapshot, url))
         return outs
 
     def _subscribe(self, wants: Subscription, url: str, names: tuple[str, ...]) -> set[str]:
@@ -104,10 +104,10 @@ class SotwStream(Conversation):
         changed = wants.changed(wanted) | (added & wanted.keys())  # 21: asked anew, answered anew
         wants.current = snapshot.type_version(url)
         if url in self._dialect.whole and must:
-            return [self._send(wants, url, wants.current, wanted, missing)]  # 18: empty says that there is none
+            return self._send(wants, url, wants.current, wanted, missing)  # 18: empty says that there is none
         if missing:
             part = {name: wanted[name] for name in wanted if name in changed}
-            return [self._send(wants, url, wants.current, part, missing)]
+            return self._send(wants, url, wants.current, part, missing)
         return self._push(wants, url, snapshot, wanted, changed)
 
     def _push(
@@ -122,9 +122,9 @@ class SotwStream(Conversation):
     ) -> list[Out]:
         version = snapshot.type_version(url)
         if url in self._dialect.whole:
-            return [self._send(wants, url, version, wanted)] if changed or must or wants.gone(wanted) else []
+            return self._send(wants, url, version, wanted) if changed or must or wants.gone(wanted) else []
         part = {name: resource for name, resource in wanted.items() if name in changed}
-        return [self._send(wants, url, version, part)] if part else []  # 6, 19: nothing new, nothing sent
+        return self._send(wants, url, version, part) if part else []  # 6, 19: nothing new, nothing sent
 
     def _repay(self, wants: Subscription, url: str, snapshot: Snapshot) -> list[Out]:
         """What a refusal took along, again: the others of its response, or each for itself to find the culprit."""
@@ -136,7 +136,7 @@ class SotwStream(Conversation):
         else:
             outs = [out for name in sorted(due) for out in self._push(wants, url, snapshot, wanted, {name})]
         for kind, other, found in self._needed([wanted[name] for name in sorted(due)], snapshot):
-            outs.append(self._send(other, kind, snapshot.type_version(kind), {one.name: one for one in found}))
+            outs += self._send(other, kind, snapshot.type_version(kind), {one.name: one for one in found})
         return outs
 
     def _send(
@@ -146,20 +146,30 @@ class SotwStream(Conversation):
         version: str,
         resources: Mapping[str, Resource],
         missing: tuple[str, ...] = (),
-    ) -> Out:
-        self._count += 1
-        nonce = f"{self._epoch}.{self._count}"  # 3: unique on the stream
-        chosen = tuple(resources.values())
-        if wants.quarantine and url in self._dialect.whole:
-            version += _WITHOUT
+    ) -> list[Out]:
+        """One response, or one for each resource; the last says what is missing."""
         if url in self._dialect.whole:
+            version += _WITHOUT if wants.quarantine else ""
             wants.lost(wants.held.keys() - resources.keys())
-        wants.sent(nonce, version, chosen)
-        return Out(url, nonce, version, sotw_payload(url, nonce, version, chosen, missing, self._origin))
+        *others, last = self._apart(url, list(resources.values()))
+        outs = [self._out(wants, url, version, tuple(group)) for group in others]
+        return [*outs, self._out(wants, url, version, tuple(last), missing)]
+
+    def _out(
+        self,
+        wants: Subscription,
+        url: str,
+        version: str,
+        resources: tuple[Resource, ...],
+        missing: tuple[str, ...] = (),
+    ) -> Out:
+        nonce = self._nonce()
+        wants.sent(nonce, version, resources)
+        return Out(url, nonce, version, sotw_payload(url, nonce, version, resources, missing, self._origin))
 
     def _note_verdict(self, wants: Subscription, url: str, request: SotwRequest) -> None:
         """7: a NACK is a request with an error; 11: an ACK names the version that the response of its nonce had."""
         if request.error is not None:
             wants.refuse(url, request.nonce, request.error, is_whole=url in self._dialect.whole)
         elif request.nonce in wants.unanswered and wants.unanswered[request.nonce][0] == request.version:
-            wants.accept(request.nonce)
+            wants.accept(request.nonce, is_single=url in self._dialect.single)

@@ -12,7 +12,7 @@ from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, P
 
 EVERYTHING = "*"
 MOST_NAMES = 20_000  # of one type on one stream
-_OUTSTANDING = 64  # responses without a verdict that are remembered; a client that never answers costs no more
+_OUTSTANDING = 64  # responses without a verdict that are remembered beside those whose verdict decides something
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class Dialect:
     everything: frozenset[str]  # types of which a client that never named any gets all
     whole: frozenset[str] = frozenset()  # SotW types whose response is the whole state: what is missing is deleted
     held_back: frozenset[str] = frozenset()  # types that others refer to: their removals are pushed last
+    # Types of which no response holds two. Envoy does not say which of several policies its filter refused, and accepts
+    # the same bytes when they come again, without using them: who is to blame has to be clear the first time.
+    single: frozenset[str] = frozenset()
     # Incremental types whose named resources a reconnected client is not sent again in the version that it brings. Not
     # endpoints: a cluster that was warming when the stream broke waits for them, whatever the client holds.
     resumed: frozenset[str] = frozenset()
@@ -39,6 +42,7 @@ ADS = Dialect(
     everything=WILDCARD,
     whole=WILDCARD,
     held_back=frozenset({CLUSTER}),
+    single=frozenset({EXTENSION_CONFIG}),
     says_missing=True,
     resumed=frozenset({CLUSTER, LISTENER, ROUTE, EXTENSION_CONFIG}),
 )
@@ -144,8 +148,8 @@ class Subscription:
             self.held[resource.name] = resource
         self.nonce = nonce
         self.unanswered[nonce] = (version, chosen)
-        if len(self.unanswered) > _OUTSTANDING:
-            del self.unanswered[next(iter(self.unanswered))]
+        if len(self.unanswered) > _OUTSTANDING + len(self.held) // max(1, len(chosen)):
+            self._forget_overtaken()
 
     def lost(self, names: Iterable[str]) -> None:
         """Note that the client was told that these exist no more."""
@@ -154,8 +158,11 @@ class Subscription:
             self.before.pop(name, None)
             self.fresh.discard(name)
 
-    def accept(self, nonce: str) -> bool:
-        """Note an ACK; false when that response had its verdict already or is none of ours."""
+    def accept(self, nonce: str, *, is_single: bool = False) -> bool:
+        """Note an ACK; false when that response had its verdict already or is none of ours.
+
+        Of a type that *is_single*, what was refused stays refused when the same bytes are accepted, under way again.
+        """
         if nonce not in self.unanswered:
             return False
         self.version, resources = self.unanswered.pop(nonce)
@@ -163,6 +170,10 @@ class Subscription:
         for resource in resources:
             if resource.name not in self.held:
                 continue  # it was dropped since
+            if is_single and self.quarantine.holds(resource):
+                if resource.name not in pending:
+                    self._restore(resource.name)
+                continue
             self.fresh.discard(resource.name)
             if resource.name in pending:
                 self.before[resource.name] = resource
@@ -214,6 +225,19 @@ class Subscription:
     def _pending(self) -> set[str]:
         """Names in responses that are not answered yet."""
         return {one.name for _, resources in self.unanswered.values() for one in resources}
+
+    def _forget_overtaken(self) -> None:
+        """Drop responses whose verdict decides nothing: a client that never answers costs no more.
+
+        The first of each content that is held stays: whether the client accepts that is not known without it.
+        """
+        known: set[str] = set()
+        for nonce, (_, resources) in list(self.unanswered.items()):
+            named = {one.name: one for one in resources}
+            if news := named.keys() - self.changed(named) - known:
+                known |= news
+            else:
+                del self.unanswered[nonce]
 
     def _restore(self, name: str) -> None:
         """What it refused of that name is as if it had not been sent."""
