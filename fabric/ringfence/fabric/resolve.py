@@ -51,7 +51,7 @@ def resolve(fabric: Fabric, node: Node, bootstrap: str = "") -> Resolved:
     """
     if fabric.plane is not Plane.FABRIC:
         raise _invalid(fabric, f"is of the plane {fabric.plane.value}, which no collective may use", "Name another one")
-    own, ports = _interfaces(fabric, node), _ports(fabric, node)
+    own, ports = interfaces_of(fabric, node), _ports(fabric, node)
     pkey = _pkey(fabric)
     return Resolved(
         kind=fabric.kind,
@@ -66,7 +66,7 @@ def resolve(fabric: Fabric, node: Node, bootstrap: str = "") -> Resolved:
     )
 
 
-def _interfaces(fabric: Fabric, node: Node) -> tuple[str, ...]:
+def interfaces_of(fabric: Fabric, node: Node) -> tuple[str, ...]:
     """Network interfaces that the intent names, and those of RDMA devices that it names; not of another link layer."""
     layer = LINK_LAYERS.get(fabric.kind)
     of_devices = {name: port for port in node.rdma for name in port.interfaces}

@@ -1,0 +1,143 @@
+"""What one node is to hold for a fabric: its interfaces and addresses, who is in which job, and what is refused.
+
+Pure: `plan_routes`, `plan_nft` and `plan_sysctl` make texts of it, and the edge applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.fabric.node import Node
+from ringfence.fabric.plan_links import Address, Gateway, Links
+from ringfence.fabric.resolve import interfaces_of
+from ringfence.policy.fabrics import Fabric, Plane
+
+MOST_NICS = 64  # of one fabric on a node: each has a routing table of its own
+# What the kernel is told of each: no other interface answers for its address or sends from it (arp_ignore,
+# arp_announce), and what comes in by one of several on one network is taken (rp_filter 2; RFC 3704, loose).
+SYSCTLS: Mapping[str, str] = {"arp_ignore": "1", "arp_announce": "2", "rp_filter": "2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One interface of the fabric, its addresses there, and what its network leads on to."""
+
+    name: str
+    addresses: tuple[Address, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The addresses of one job, over all nodes; none: nobody."""
+
+    job: str  # NAMESPACE/JOB
+    addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FabricPlan:
+    """A fabric on one node."""
+
+    fabric: Fabric
+    nics: tuple[Nic, ...]  # in the order that intent names them
+    members: tuple[Members, ...]  # by job
+
+    @property
+    def own(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The node's own addresses on the fabric."""
+        return tuple(address.ip for nic in self.nics for address in nic.addresses)
+
+
+def plan_node(fabric: Fabric, node: Node, links: Links, jobs: Mapping[str, tuple[str, ...]]) -> FabricPlan:
+    """*fabric* on a node, with *jobs* that may use it and the addresses of each.
+
+    Raises INVALID for what cannot be planned, NOT_FOUND where the node has none of its interfaces, CONFLICT where an
+    interface or a network of it carries the node's other traffic, or an address would join two tenants.
+    """
+    # 1. Only what collectives are for: storage and management stay as they are.
+    if fabric.plane is not Plane.FABRIC:
+        raise _refused(Kind.INVALID, fabric, f"is of the plane {fabric.plane.value}", "Name one of the plane fabric")
+    # 2. All that it has on this node; loopback is never among them (the document's own check).
+    names = interfaces_of(fabric, node)
+    if not names:
+        raise _refused(Kind.NOT_FOUND, fabric, "has no network interface on this node", "Run it on a node of it")
+    if len(names) > MOST_NICS:
+        raise _refused(Kind.INVALID, fabric, f"has {len(names)} interfaces here, more than {MOST_NICS}", "Name fewer")
+    # 3. Denied by default, the way to this node would be cut.
+    _check_control(fabric, names, links)
+    nics = tuple(_nic(fabric, name, links) for name in names)
+    return FabricPlan(fabric, nics, _members(fabric, jobs))
+
+
+def _check_control(fabric: Fabric, names: tuple[str, ...], links: Links) -> None:
+    for one in links.gateways:
+        if one.destination == "default" and one.device in names:
+            why = f"has {one.device}, by which this node's default route leads: it would be cut off"
+            raise _refused(Kind.CONFLICT, fabric, why, "Give the fabric an interface that carries nothing else")
+    for name, address in links.addresses:
+        if name not in names and _within(fabric, address.ip):
+            why = f"has the network of {address} on {name}, which is no interface of it"
+            raise _refused(Kind.CONFLICT, fabric, why, "Name that interface in the document, or correct its cidrs")
+
+
+def _nic(fabric: Fabric, name: str, links: Links) -> Nic:
+    """With its addresses in the fabric's networks, all where it names none, and the gateways to the rest of these."""
+    held = tuple(
+        address
+        for device, address in links.addresses
+        if device == name and (not fabric.cidrs or _within(fabric, address.ip))
+    )
+    on = tuple(one for one in links.gateways if one.device == name and one.via and _part(fabric, one.destination))
+    return Nic(name, held, on)
+
+
+def _members(fabric: Fabric, jobs: Mapping[str, tuple[str, ...]]) -> tuple[Members, ...]:
+    """Of each job, once; an address that two tenants share would let the one's ranks reach the other's."""
+    owner: dict[IPv4Address | IPv6Address, str] = {}
+    for job, texts in sorted(jobs.items()):
+        for address in (_member(fabric, job, text) for text in texts):
+            tenant = job.partition("/")[0]
+            if owner.setdefault(address, tenant) != tenant:
+                why = f"would have {address} in jobs of two tenants, {owner[address]} and {tenant}"
+                raise _refused(Kind.CONFLICT, fabric, why, "Give the ranks of each an address of their own")
+    return tuple(
+        Members(job, tuple(sorted({ip_address(text) for text in texts}, key=lambda one: (one.version, int(one)))))
+        for job, texts in sorted(jobs.items())
+    )
+
+
+def _member(fabric: Fabric, job: str, text: str) -> IPv4Address | IPv6Address:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise _refused(Kind.INVALID, fabric, f"takes no member {text!r} of {job}", "Write an IP address") from None
+    scoped = isinstance(address, IPv6Address) and address.scope_id is not None
+    if scoped or not _within(fabric, address):
+        networks = ", ".join(fabric.cidrs) or "none"
+        raise _refused(
+            Kind.INVALID, fabric, f"has no address {text} for {job}: its networks are {networks}", "Correct it"
+        )
+    return address
+
+
+def _within(fabric: Fabric, address: IPv4Address | IPv6Address) -> bool:
+    return any(address in ip_network(cidr) for cidr in fabric.cidrs)
+
+
+def _part(fabric: Fabric, destination: str) -> bool:
+    try:
+        network = ip_network(destination)
+    except ValueError:  # `default`
+        return False
+    return any(
+        network.version == cidr.version and network.subnet_of(cidr)  # type: ignore[arg-type]
+        for cidr in map(ip_network, fabric.cidrs)
+    )
+
+
+def _refused(kind: Kind, fabric: Fabric, why: str, hint: str) -> RingfenceError:
+    return RingfenceError(kind, f"fabric {fabric.key} {why}", where=str(fabric.origin), hint=hint)

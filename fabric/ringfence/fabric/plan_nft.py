@@ -1,0 +1,161 @@
+"""The packet filter of a fabric on one node as text for one `nft -f` transaction: whoever is no member stays out; pure.
+
+It sees sockets alone. Nothing in it concerns another interface, but for what is addressed to the fabric and comes or
+goes by one. It keeps no state of connections: a set that loses an address cuts what is open, and the collective pays
+for no table of flows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.fabric.plan import FabricPlan, Members
+from ringfence.policy.fabrics import FabricKind
+
+_HOOKS = "type filter hook {hook} priority {priority}; policy accept;"
+# Neighbours find each other, and switches whom to send multicast to; no router is believed (RFC 4861, RFC 3810).
+_NEIGHBOURS = (
+    "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept",
+    "icmpv6 type { mld-listener-query, mld-listener-report, mld2-listener-report } accept",
+)
+# A hop that takes smaller packets only says so, and is no member (RFC 1191, RFC 8201).
+_PATH_MTU = ("icmp type destination-unreachable icmp code frag-needed accept", "icmpv6 type packet-too-big accept")
+
+
+def table_of(key: str) -> str:
+    """The table of the fabric NAMESPACE/NAME, with its family."""
+    return f"inet ringfence-fabric/{key}"
+
+
+def removal(key: str) -> str:
+    """The nft transaction that removes the table, whether it is there or not."""
+    return f"add table {table_of(key)}\ndelete table {table_of(key)}\n"
+
+
+def ruleset(plan: FabricPlan, before: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The nft transaction that puts *plan* in the place of whatever is there of the fabric.
+
+    *before* is what is to be remembered of each interface, and kept as the comment of its name.
+    """
+    lines = [*_sets(plan, before), *_hooks(), *_decide(plan)]
+    body = "".join(f"  {line}\n" for line in lines)
+    return f"{_preface(plan)}{removal(plan.fabric.key)}table {table_of(plan.fabric.key)} {{\n{body}}}\n"
+
+
+def interfaces_in(listing: str) -> list[tuple[str, str]]:
+    """Each interface that a table has, with its comment, from `nft -j list table`; raises INVALID."""
+    try:
+        items = json.loads(listing)["nftables"]
+        sets = [item["set"] for item in items if "set" in item and item["set"]["name"] == "interfaces"]
+        return [_commented(element) for one in sets for element in one.get("elem", [])]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RingfenceError(Kind.INVALID, f"nft printed no table: {error!r}", hint="Install nftables 1.0") from None
+
+
+def _commented(element: Any) -> tuple[str, str]:
+    if isinstance(element, dict):
+        return str(element["elem"]["val"]), str(element["elem"].get("comment", ""))
+    return str(element), ""
+
+
+def _preface(plan: FabricPlan) -> str:
+    kind, enforcer = plan.fabric.kind, plan.fabric.enforced_by.value
+    if kind is FabricKind.TCP:
+        return f"# Fabric {plan.fabric.key}, {kind.value}: its data crosses sockets, and so this table.\n"
+    return (
+        f"# Fabric {plan.fabric.key}, {kind.value}: RDMA passes the adapter and not the kernel (RoCE is UDP 4791 on\n"
+        f"# the wire), so that no rule here sees its data. What keeps strangers off that is: {enforcer}.\n"
+    )
+
+
+def _sets(plan: FabricPlan, before: Mapping[str, str]) -> Iterator[str]:
+    yield from _set("interfaces", "ifname", (_interface(nic.name, before.get(nic.name, "")) for nic in plan.nics))
+    yield from _set("ports", "inet_service", map(str, plan.fabric.ports), interval=True)
+    for version in (4, 6):
+        kind = f"ipv{version}_addr"
+        networks = (cidr for cidr in plan.fabric.cidrs if (":" in cidr) == (version == 6))  # noqa: PLR2004  # IPv6
+        yield from _set(f"networks{version}", kind, networks, interval=True)
+        yield from _set(f"own{version}", kind, dict.fromkeys(str(one) for one in plan.own if one.version == version))
+        for job in plan.members:
+            yield from _set(_name(job, version), kind, (str(one) for one in job.addresses if one.version == version))
+
+
+def _interface(name: str, comment: str) -> str:
+    return f'"{name}" comment "{comment}"' if comment else f'"{name}"'
+
+
+def _name(members: Members, version: int) -> str:
+    return f"job{version}/{members.job}"
+
+
+def _set(name: str, kind: str, elements: Iterable[str], *, interval: bool = False) -> Iterator[str]:
+    yield f"set {name} {{"
+    yield f"  type {kind}"
+    if interval:
+        yield "  flags interval"
+        yield "  auto-merge"
+    if listing := ", ".join(elements):
+        yield f"  elements = {{ {listing} }}"
+    yield "}"
+
+
+def _hooks() -> Iterator[str]:
+    # 1. No connection is tracked on the fabric: none is then redirected to a proxy, and a flow costs no table.
+    yield from _chain("untracked_in", _hook("prerouting", "raw"), "iifname @interfaces notrack")
+    yield from _chain("untracked_out", _hook("output", "raw"), "oifname @interfaces notrack")
+    # 2. What comes in by the fabric; and what is meant for the fabric's addresses and comes by another way.
+    elsewhere = 'iifname != "lo" {} daddr @own{} counter drop'
+    yield from _chain(
+        "in",
+        _hook("input", "filter"),
+        "iifname @interfaces goto fabric_in",
+        elsewhere.format("ip", 4),
+        elsewhere.format("ip6", 6),
+    )
+    # 3. What leaves by it; and what is meant for its networks and would leave by another way.
+    astray = 'oifname != "lo" {} daddr @networks{} counter reject with icmpx admin-prohibited'
+    yield from _chain(
+        "out",
+        _hook("output", "filter"),
+        "oifname @interfaces goto fabric_out",
+        astray.format("ip", 4),
+        astray.format("ip6", 6),
+    )
+    # 4. The node is no router between the fabric and anything.
+    yield from _chain(
+        "across", _hook("forward", "filter"), "iifname @interfaces counter drop", "oifname @interfaces counter drop"
+    )
+
+
+def _decide(plan: FabricPlan) -> Iterator[str]:
+    """Both ends in the set of one job, and then the fabric's ports; all else is refused."""
+    yield from _chain(
+        "members",
+        "tcp dport @ports accept",
+        # An answer: what opens a connection needs one of the ports at its other end, whatever its own is.
+        "tcp sport @ports tcp flags & (syn | ack) != syn accept",
+        "icmp type { echo-request, echo-reply, destination-unreachable, time-exceeded } accept",
+        "icmpv6 type { echo-request, echo-reply, destination-unreachable, time-exceeded } accept",
+    )
+    pairs = [
+        f"{ip} saddr @{_name(job, version)} {ip} daddr @{_name(job, version)} jump members"
+        for job in plan.members
+        for ip, version in (("ip", 4), ("ip6", 6))
+    ]
+    yield from _chain("fabric_in", *_NEIGHBOURS, *_PATH_MTU, *pairs, "counter drop")
+    # The program is told, so that it need not wait for a timeout.
+    yield from _chain("fabric_out", *_NEIGHBOURS, *_PATH_MTU, *pairs, "counter reject with icmpx admin-prohibited")
+
+
+def _hook(hook: str, priority: str) -> str:
+    return _HOOKS.format(hook=hook, priority=priority)
+
+
+def _chain(name: str, *lines: str) -> Iterator[str]:
+    yield f"chain {name} {{"
+    yield from (f"  {line}" for line in lines)
+    yield "}"
