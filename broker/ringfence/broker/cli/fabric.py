@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ringfence.broker.cli.fabric_doctor import doctor
+from ringfence.broker.cli.fabric_emit import emit
 from ringfence.broker.cli.fabric_env import env
 
 
@@ -14,4 +15,5 @@ def command() -> None:
 
 
 command.add_command(doctor)
+command.add_command(emit)
 command.add_command(env)
