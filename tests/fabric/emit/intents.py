@@ -76,6 +76,11 @@ metadata: {name: ended, namespace: team-a}
 spec:
   {fabric: {name: tcp, namespace: platform}, identities: [{workload: trainer}], job: ended,
    expires: 2026-12-01T00:00:00Z, owner: o, reason: r}
+---
+kind: Fabric
+metadata: {name: hsn, namespace: platform}
+spec:
+  {kind: slingshot, interfaces: ["hsn*"], partition: {vni: 1000}, tenants: [team-a], enforcedBy: vni}
 """
 
 

@@ -37,6 +37,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("gke-tcp.yaml", "gke", "tcp", {"vpc": "fab-vpc", "subnets": ("fab",)}),
     ("efa-new.tf.json", "efa", "efa", {"vpc": "vpc-0a1b2c3d"}),
     ("efa-known.tf.json", "efa", "known-efa", {}),
+    ("slurm-slingshot.conf", "slurm", "hsn", {"vnis": "1024-65535"}),
+    ("slurm-nvlink.conf", "slurm", "nvl", {}),
 ]
 
 
@@ -97,13 +99,14 @@ FITS = {
     "dra": {"ib", "roce", "tcp", "efa"},
     "gke": {"roce", "tcp"},
     "efa": {"efa"},
+    "slurm": {"hsn", "nvl"},
 }
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_that_does_not_fit_is_refused_with_the_reason(target: str) -> None:
     """Of another kind, and of another plane; by file and line."""
-    for fabric in {"ib", "roce", "tcp", "efa", "nvl"} - FITS[target]:
+    for fabric in {"ib", "roce", "tcp", "efa", "nvl", "hsn"} - FITS[target]:
         with pytest.raises(RingfenceError, match=f"and {target} is for .*: ") as refused:
             emit(asked(target, fabric))
         assert refused.value.kind is Kind.INVALID
@@ -127,6 +130,7 @@ def test_a_target_that_does_not_fit_is_refused_with_the_reason(target: str) -> N
         ("gke", "tcp", {"subnets": ("a",)}, "--vpc"),
         ("gke", "tcp", {"vpc": "a"}, "--subnet"),
         ("efa", "efa", {}, "--vpc"),
+        ("slurm", "hsn", {}, "--vnis"),
     ],
 )
 def test_a_fact_that_is_missing_is_asked_for(target: str, fabric: str, facts: dict[str, Any], option: str) -> None:
@@ -163,6 +167,32 @@ def test_a_virtual_function_has_a_vlan(target: str) -> None:
     """Without one it is on the wire as everybody is."""
     with pytest.raises(RingfenceError, match="has no VLAN"):
         emit(asked(target, "tcp", **VF, operator="x"))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["x", "1024", "0-9", "5-5", "9-5", "1024-65536", "1024-2000,job_vni=all", "1024-2000\n"]
+)
+def test_a_pool_of_vnis_is_a_range(wrong: str) -> None:
+    """What else stands there would be other parameters of the switch."""
+    with pytest.raises(RingfenceError, match="no pool of VNIs"):
+        emit(asked("slurm", "hsn", vnis=wrong))
+
+
+def test_a_pool_leaves_the_fabrics_own_vni_out() -> None:
+    """Any job would get it."""
+    with pytest.raises(RingfenceError, match="vni 1000, which Slurm would hand to any job"):
+        emit(asked("slurm", "hsn", vnis="1000-2000"))
+    assert "vnis=1001-2000\n" in emit(asked("slurm", "hsn", vnis="1001-2000"))
+
+
+def test_lines_of_slurm_conf_have_its_parameters() -> None:
+    """A comment, the plug-in, and for Slingshot the pool, which it wants."""
+    lines = [(GOLDEN / file).read_text().splitlines() for file in ("slurm-slingshot.conf", "slurm-nvlink.conf")]
+    assert all(line[0].startswith("# from fabrics.yaml:") for line in lines)
+    assert [line[1:] for line in lines] == [
+        ["SwitchType=switch/hpe_slingshot", "SwitchParameters=vnis=1024-65535"],
+        ["SwitchType=switch/nvidia_imex"],
+    ]
 
 
 @pytest.mark.parametrize("wrong", ["{", "[]", '{"type": 1}', "[" * 100_000])

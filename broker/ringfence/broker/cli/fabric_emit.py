@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-_TARGETS = ("opensm", "ufm", "sriov", "nad", "multi-network-policy", "dra", "gke", "efa")
+_TARGETS = ("opensm", "ufm", "sriov", "nad", "multi-network-policy", "dra", "gke", "efa", "slurm")
 _PATH = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -28,8 +28,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--count", type=click.IntRange(1), default=None, metavar="N", help="dra: devices for each pod.")
 @click.option("--vpc", default="", metavar="VPC", help="gke, efa: of the fabric.")
 @click.option("--subnet", "subnets", multiple=True, metavar="SUBNET", help="gke: one for each card, in their order.")
+@click.option("--vnis", default="", metavar="FIRST-LAST", help="slurm: that it may hand to jobs on Slingshot.")
 def emit(target: str, fabric: str, folder: Path, trust_domain: str | None, **given: Any) -> None:
-    """Print what TARGET is told of FABRIC: opensm, ufm, sriov, nad, multi-network-policy, dra, gke or efa.
+    """Print what TARGET is told of FABRIC: opensm, ufm, sriov, nad, multi-network-policy, dra, gke, efa, slurm.
 
     FABRIC is NAMESPACE/NAME, or NAME where that is one alone. Nothing is sent anywhere. A target that does not fit the
     fabric's kind is refused, and so is one without a fact that it needs.
@@ -53,7 +54,7 @@ def _facts(*, guids: tuple[str, ...], guid_file: Path | None, count: int | None,
         resource=given["resource_name"],
         operator=given["operator_namespace"],
         label=given["workload_label"],
-        **{name: given[name] for name in ("master", "ipam", "vpc", "subnets")},
+        **{name: given[name] for name in ("master", "ipam", "vpc", "subnets", "vnis")},
     )
 
 

@@ -23,6 +23,7 @@ class Facts:
     count: int = 0  # devices for each pod
     vpc: str = ""  # of a cloud, by the name or id that the cloud has for it
     subnets: tuple[str, ...] = ()  # one for each card
+    vnis: str = ""  # FIRST-LAST that a scheduler may hand out
 
 
 @dataclass(frozen=True, slots=True)
