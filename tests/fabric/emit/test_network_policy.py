@@ -19,6 +19,7 @@ LABEL = "app.kubernetes.io/name"
 TCP = asked("multi-network-policy", "tcp", label=LABEL)
 TRAINER, TUNER = ("team-a", "trainer"), ("team-b", "tuner")
 OTHER_A, OTHER_B, STRANGER = ("team-a", "web"), ("team-b", "web"), ("team-c", "trainer")
+POLICIES = objects(emit(TCP))
 Pod = tuple[str, str]
 
 
@@ -49,8 +50,12 @@ def permits(policies: list[dict[str, Any]], pod: Pod, other: Pod, port: int, way
 
 
 def reaches(given: Asked, source: Pod, target: Pod, port: int = 50500) -> bool:
-    """Out of the one and into the other."""
-    policies = objects(emit(given))
+    """Out of the one and into the other, by what is emitted."""
+    return passes(objects(emit(given)), source, target, port)
+
+
+def passes(policies: list[dict[str, Any]], source: Pod, target: Pod, port: int) -> bool:
+    """Both ends have to let it."""
     return permits(policies, source, target, port, ("egress", "to")) and permits(
         policies, target, source, port, ("ingress", "from")
     )
@@ -115,4 +120,4 @@ def test_nothing_passes_without_a_grant(pods: tuple[Pod, Pod], port: int) -> Non
     """Whoever, whatever port: only the two jobs, and pods that no tenant has among themselves."""
     jobs = [{TRAINER, TUNER}, {TUNER, OTHER_B}]
     granted = any(set(pods) <= job for job in jobs) and port in TCP.fabric.ports[0]
-    assert reaches(TCP, *pods, port) == (granted or set(pods) == {STRANGER})
+    assert passes(POLICIES, *pods, port) == (granted or set(pods) == {STRANGER})
