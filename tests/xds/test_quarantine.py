@@ -160,6 +160,44 @@ def test_a_refused_policy_is_alone_in_delta_too() -> None:
     assert [changes(out) for out in stream.update(mended)] == [({"a": "mended"}, set()), ({"b": "3"}, set())]
 
 
+@pytest.mark.parametrize("brought", [True, False])
+def test_after_a_refused_policy_the_one_that_it_had_is_sent_again(brought: bool) -> None:  # noqa: FBT001
+    """Envoy remembers as its newest what it refused, and would accept that on its next stream without using it."""
+    stream, good, bad = DeltaStream(), two("good"), two("bad")
+    initial = {name: one.version for name, one in good.named(EXTENSION_CONFIG).items()} if brought else {}
+    for out in stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b"), initial=initial), good):
+        stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), good)
+    (out,) = stream.update(bad)
+    (back,) = stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error="no"), bad)
+    assert changes(back) == ({"a": "good"}, set())
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=back.nonce), bad) == []
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+    assert stream.update(bad) == []
+
+
+def test_the_one_that_it_had_is_sent_once_even_if_it_is_refused_too() -> None:
+    """State of the world; there is no loop."""
+    stream, names, good, bad = SotwStream(), ("a", "b"), two("good"), two("bad")
+    for out in stream.receive(SotwRequest(EXTENSION_CONFIG, names), good):
+        stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, out.version), good)
+    (out,) = stream.update(bad)
+    (back,) = stream.receive(SotwRequest(EXTENSION_CONFIG, names, out.nonce, "", "no"), bad)
+    assert named(back) == {"a": "good"}
+    assert stream.receive(SotwRequest(EXTENSION_CONFIG, names, back.nonce, "", "no"), bad) == []
+    assert stream.update(bad) == []
+    assert not stream.holds(bad)
+
+
+def test_a_policy_that_it_brought_and_nobody_knows_is_not_sent_again() -> None:
+    """There are no bytes to send: it stays as it is."""
+    stream, bad = DeltaStream(), two("bad")
+    outs = stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b"), initial={"a": "older"}), bad)
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=outs[0].nonce, error="no"), bad) == []
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=outs[1].nonce), bad) == []
+    assert stream.update(bad) == []
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+
+
 @pytest.mark.parametrize("accepted", [True, False], ids=["had", "new"])
 def test_a_refused_policy_that_was_under_way_again_is_not_accepted_the_second_time(accepted: bool) -> None:  # noqa: FBT001
     """Envoy says so, but goes on with what it had, which is sent again: the same bytes are no news to it."""
@@ -188,7 +226,8 @@ def test_what_goes_back_to_what_was_good_is_told_so_and_is_answered() -> None:
     for out in stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b")), good):
         stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce), good)
     (out,) = stream.update(bad)
-    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error="no"), bad) == []
+    (back,) = stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error="no"), bad)
+    assert stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=back.nonce), bad) == []
     (out,) = stream.update(good)
     assert changes(out) == ({"a": "good"}, set())
     assert not stream.nacks

@@ -26,7 +26,7 @@ class DeltaStream(Conversation):
         if wants is None:
             return []
         if request.error is not None:
-            wants.refuse(url, request.nonce, request.error)
+            wants.refuse(url, request.nonce, request.error, is_single=url in self._dialect.single)
         elif request.nonce:
             wants.accept(request.nonce, is_single=url in self._dialect.single)
         first = not wants.started
@@ -74,9 +74,11 @@ class DeltaStream(Conversation):
         """Take the changes; return the names that must be answered even if nothing about them changed (29, 30)."""
         brought: set[str] = set()
         if not wants.started:
+            now = snapshot.named(url)
+            current = {name: now[name] for name, version in request.initial.items() if _is_current(name, version, now)}
             if url in self._dialect.resumed:  # 33: what it says in the same breath that it holds, it does hold
-                brought = _current(request.initial, snapshot.named(url))
-            wants.held = {name: Resource(name, version, b"") for name, version in request.initial.items()}  # 33
+                brought = set(current)
+            wants.held = {name: Resource(name, version, b"") for name, version in request.initial.items()} | current
             named_none = not (request.subscribe or request.unsubscribe)
             wants.everything = named_none and url in self._dialect.everything  # 28: the legacy spelling of `*`
             wants.started = True
@@ -134,6 +136,6 @@ class DeltaStream(Conversation):
         return Out(url, nonce, version, delta_payload(url, nonce, version, resources, gone, missing, self._origin))
 
 
-def _current(held: Mapping[str, str], now: Mapping[str, Resource]) -> set[str]:
-    """Names that are *held* in the version of *now*."""
-    return {name for name, version in held.items() if name in now and now[name].version == version}
+def _is_current(name: str, version: str, now: Mapping[str, Resource]) -> bool:
+    """Whether that is how it is *now*."""
+    return name in now and now[name].version == version

@@ -170,6 +170,7 @@ class SotwStream(Conversation):
     def _note_verdict(self, wants: Subscription, url: str, request: SotwRequest) -> None:
         """7: a NACK is a request with an error; 11: an ACK names the version that the response of its nonce had."""
         if request.error is not None:
-            wants.refuse(url, request.nonce, request.error, is_whole=url in self._dialect.whole)
+            is_whole, is_single = url in self._dialect.whole, url in self._dialect.single
+            wants.refuse(url, request.nonce, request.error, is_whole=is_whole, is_single=is_single)
         elif request.nonce in wants.unanswered and wants.unanswered[request.nonce][0] == request.version:
             wants.accept(request.nonce, is_single=url in self._dialect.single)

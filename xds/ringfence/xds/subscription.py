@@ -75,7 +75,7 @@ class Subscription:
     started: bool = False  # a request came
     everything: bool = False
     names: set[str] = field(default_factory=set)  # named by the client, whether they exist or not
-    held: dict[str, Resource] = field(default_factory=dict)  # as sent; without bytes when brought from before
+    held: dict[str, Resource] = field(default_factory=dict)  # as sent; without bytes when it brought what is no more
     before: dict[str, Resource] = field(default_factory=dict)  # what it accepted, of names that it was sent anew since
     fresh: set[str] = field(default_factory=set)  # names of what it was sent and never accepted in any version
     nonce: str = ""  # of the last response
@@ -184,11 +184,14 @@ class Subscription:
             self.nack = self.nack if self.quarantine else None
         return True
 
-    def refuse(self, type_url: str, nonce: str, detail: str, *, is_whole: bool = False) -> Nack | None:
+    def refuse(
+        self, type_url: str, nonce: str, detail: str, *, is_whole: bool = False, is_single: bool = False
+    ) -> Nack | None:
         """Note a NACK and return it; None when that response had its verdict already or is none of ours.
 
         Whom it names is kept back, and the others are owed; where it names nobody, each is tried alone, or, in a
-        response that *is_whole*, all that it had not accepted before are kept back.
+        response that *is_whole*, all that it had not accepted before are kept back. Where responses are *is_single*,
+        what it had is owed too, or Envoy's next stream and listener go by what it refused.
         """
         if nonce not in self.unanswered:
             return None
@@ -202,7 +205,8 @@ class Subscription:
         self.quarantine.add(found, detail)
         # 2. It has still what it had, but for names whose newest response is yet to be answered.
         for name in {one.name for one in resources} - self._pending():
-            self._restore(name)
+            if not (is_single and (had := self.accepted(name)) and had.any):
+                self._restore(name)
         self.owes, self.alone = self.owes or bool(suspects), self.alone or not (found or explained)
         known = found or explained
         names = self.quarantine.names | frozenset(() if known else (one.name for one in resources))
