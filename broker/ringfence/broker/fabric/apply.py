@@ -1,0 +1,149 @@
+"""Puts the plan of a fabric onto this node with nft(8) and ip(8), as a whole or not at all, and takes it away again."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringfence.broker.fabric.apply_tools import run
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.fabric.plan import SYSCTLS, FabricPlan
+from ringfence.fabric.plan_nft import interfaces_in, removal, ruleset, table_of
+from ringfence.fabric.plan_routes import Entry, changes, listed, wanted
+from ringfence.fabric.plan_sysctl import path_of, recalled, remembered, settings
+
+_SETTINGS = Path("/proc/sys")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What this node has of one fabric; `table` is empty where it has none."""
+
+    table: str  # as nft prints it, and reads it again
+    interfaces: tuple[tuple[str, str], ...]  # with what the settings of each were
+    entries: tuple[Entry, ...]
+    settings: tuple[tuple[str, str], ...]
+
+
+def check(plan: FabricPlan) -> str:
+    """What `apply` would change of routes and settings; raises what it would, as far as it can be known before.
+
+    nft checks the packet filter against the kernel and applies nothing.
+    """
+    before = _state(plan.fabric.key)
+    _nft(_rules(plan, before), "--check")
+    told = "".join(f"sysctl -w {path}={value}\n" for path, value in settings(plan).items() if _get(path) != value)
+    return told + "".join(changes(wanted(plan), before.entries, version) for version in (4, 6))
+
+
+def apply(plan: FabricPlan) -> bool:
+    """Have the node hold *plan* and nothing else of that fabric; whether that changed anything.
+
+    Raises NOT_FOUND, DENIED or UNAVAILABLE, and the node is then as it was before.
+    """
+    before = _state(plan.fabric.key)
+    old = {path: _get(path) for path in settings(plan)}
+    try:
+        # 1. Closed before anything leads there.
+        _nft(_rules(plan, before))
+        # 2. What is no longer the fabric's gets its settings back.
+        kept = {nic.name for nic in plan.nics}
+        _restore(recalled(one for one in before.interfaces if one[0] not in kept))
+        for path, value in settings(plan).items():
+            _set(path, value)
+        # 3. Only what differs: a route that stays is at no moment missing.
+        _ip(wanted(plan), before.entries)
+    except RingfenceError:
+        _roll_back(plan.fabric.key, before, old)
+        raise
+    return _state(plan.fabric.key) != before or any(_get(path) != value for path, value in old.items())
+
+
+def remove(key: str) -> bool:
+    """Take away all that the node has of the fabric *key*; whether there was any. Raises as `apply`."""
+    before = _state(key)
+    _ip((), before.entries)
+    _restore(recalled(before.interfaces))
+    if before.table:
+        _nft(removal(key))
+    return bool(before.table or before.entries)
+
+
+def _roll_back(key: str, before: State, old: dict[str, str]) -> None:
+    """As far as it goes: of what failed the first error is told, and whatever is left stays denied."""
+    with suppress(RingfenceError):
+        _ip(before.entries, _state(key).entries)
+    _restore(old)
+    _restore(dict(before.settings))
+    with suppress(RingfenceError):
+        _nft(removal(key) + before.table)
+
+
+def _state(key: str) -> State:
+    table = interfaces = ""
+    if _is_there(key):
+        command = ("list", "table", *table_of(key).split())
+        table, interfaces = run(("nft", "-s", *command)), run(("nft", "-j", *command))
+    held = tuple(interfaces_in(interfaces)) if interfaces else ()
+    paths = [path_of(name, setting) for name, _ in held for setting in SYSCTLS]
+    entries = tuple(entry for version in (4, 6) for entry in _entries(key, version))
+    return State(table, held, entries, tuple((path, _get(path)) for path in paths))
+
+
+def _is_there(key: str) -> bool:
+    family, name = table_of(key).split()
+    tables = [item.get("table", {}) for item in json.loads(run(("nft", "-j", "list", "tables")))["nftables"]]
+    return any((one.get("family"), one.get("name")) == (family, name) for one in tables)
+
+
+def _entries(key: str, version: int) -> tuple[Entry, ...]:
+    ip = ("ip", f"-{version}", "-N", "-j")
+    return listed(key, version, run((*ip, "rule", "show")), run((*ip, "route", "show", "table", "all")))
+
+
+def _rules(plan: FabricPlan, before: State) -> str:
+    """With what the settings were before the first time, and not what the last one made of them."""
+    known = dict(before.interfaces)
+    found = {
+        nic.name: known.get(nic.name) or remembered({name: _get(path_of(nic.name, name)) for name in SYSCTLS})
+        for nic in plan.nics
+    }
+    return ruleset(plan, found)
+
+
+def _nft(text: str, *options: str) -> None:
+    run(("nft", *options, "-f", "-"), text)
+
+
+def _ip(want: tuple[Entry, ...], have: tuple[Entry, ...]) -> None:
+    for version in (4, 6):
+        if lines := changes(want, have, version):
+            run(("ip", f"-{version}", "-batch", "-"), lines)
+
+
+def _get(path: str) -> str:
+    try:
+        return (_SETTINGS / path).read_text(encoding="ascii").strip()
+    except OSError:  # the interface is gone
+        return ""
+
+
+def _set(path: str, value: str) -> None:
+    if _get(path) == value:
+        return
+    try:
+        (_SETTINGS / path).write_text(value, encoding="ascii")
+    except OSError as error:
+        kind = Kind.DENIED if isinstance(error, PermissionError) else Kind.UNAVAILABLE
+        detail = f"cannot write {value}: {error.strerror}"
+        raise RingfenceError(kind, detail, where=str(_SETTINGS / path), hint="Run it as root, with /proc/sys") from None
+
+
+def _restore(values: dict[str, str]) -> None:
+    """What an interface that is gone had needs no place."""
+    for path, value in values.items():
+        if value and _get(path):
+            with suppress(RingfenceError):
+                _set(path, value)

@@ -1,0 +1,151 @@
+"""Two nodes as network namespaces, joined by a control wire and a fabric, with something that listens on each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from textwrap import dedent
+
+from tests import parts
+from tests.e2e.stack import RINGFENCE
+
+COLLECTIVE, STORE = 50000, 29500  # a port of the fabric's, and that of PyTorch's store
+_LISTEN = """
+    import socket, sys, threading
+    def serve(port):
+        server = socket.create_server(("0.0.0.0", port))
+        def run():
+            while True:
+                line = server.accept()[0]
+                threading.Thread(target=echo, args=(line,), daemon=True).start()
+        threading.Thread(target=run, daemon=True).start()
+    def echo(line):
+        with line:
+            while data := line.recv(64):
+                line.sendall(data)
+    for port in sys.argv[1:]:
+        serve(int(port))
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+_TALK = """
+    import socket, sys
+    source, target, port, seconds = sys.argv[1:]
+    def say():
+        line.sendall(b"x")
+        return line.recv(1).decode()
+    try:
+        with socket.create_connection((target, int(port)), float(seconds), (source, 0)) as line:
+            print(say(), flush=True)
+            for _ in sys.stdin:
+                line.settimeout(1)
+                print(say(), flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"""
+PATIENCE, SHORT = 20, 1  # seconds: for what answers, and for what must not
+
+
+class Nodes:
+    """`rank` is where Ringfence is; `peer` is a node without it, which has a stranger's address too."""
+
+    RANK, PEER, STRANGER, RANK_CONTROL, PEER_CONTROL = "10.91.0.1", "10.91.0.2", "10.91.0.3", "10.90.0.1", "10.90.0.2"
+
+    def __init__(self, folder: Path, exits: ExitStack) -> None:
+        parts.root()
+        parts.program("nft", "nftables")
+        self._ip = parts.program("ip", "iproute2")
+        self._folder, self._exits = folder, exits
+        self.rank, self.peer = f"rf{os.getpid()}fr", f"rf{os.getpid()}fp"
+        for name in (self.rank, self.peer):
+            self.ip("netns", "add", name)
+            exits.callback(self.ip, "netns", "del", name)
+            self.ip("-n", name, "link", "set", "lo", "up")
+        for device, network in (("ctl0", "10.90.0"), ("fab0", "10.91.0")):
+            wire = ("link", "add", device, "type", "veth", "peer", "name", device, "netns", self.peer)
+            self.ip("-n", self.rank, *wire)
+            for name, host in ((self.rank, 1), (self.peer, 2)):
+                self.ip("-n", name, "address", "add", f"{network}.{host}/24", "dev", device)
+                self.ip("-n", name, "link", "set", device, "up")
+        self.ip("-n", self.peer, "address", "add", f"{self.STRANGER}/24", "dev", "fab0")
+        self.ip("-n", self.rank, "route", "add", "default", "via", self.PEER_CONTROL)
+        for name in (self.rank, self.peer):
+            self._listen(name)
+
+    def ip(self, *arguments: str) -> None:
+        """Have the kernel make or change something."""
+        subprocess.run([self._ip, *arguments], check=True, capture_output=True)
+
+    def _listen(self, name: str) -> None:
+        process = self._python(name, _LISTEN, str(COLLECTIVE), str(STORE))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+
+    def _python(self, name: str, program: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [self._ip, "netns", "exec", name, sys.executable, "-c", dedent(program), *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._exits.callback(self._end, process)
+        return process
+
+    @staticmethod
+    def _end(process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait(PATIENCE)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def opened(self, name: str, source: str, target: str, port: int, seconds: float) -> subprocess.Popen[str]:
+        """A connection from *source* to *target* that says what came back of each line that it is told."""
+        return self._python(name, _TALK, source, target, str(port), str(seconds))
+
+    def reaches(self, name: str, source: str, target: str, port: int, seconds: float = PATIENCE) -> str:
+        """`x` where a listener answers, else the name of the error."""
+        talk = self.opened(name, source, target, port, seconds)
+        return talk.communicate()[0].strip()
+
+    def inside(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """A command on the node `rank`."""
+        return subprocess.run(
+            [self._ip, "netns", "exec", self.rank, *command],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    @property
+    def intent(self) -> tuple[str, ...]:
+        """The options that name the documents."""
+        return "--dir", str(self._folder)
+
+    @staticmethod
+    def command(*arguments: str) -> tuple[str, ...]:
+        """`ringfence fabric ...`."""
+        return *RINGFENCE, "fabric", *arguments
+
+    def fabric(self, *arguments: str) -> str:
+        """What `ringfence fabric ...` prints there."""
+        done = self.inside(*self.command(*arguments))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def apply(self, *members: str) -> str:
+        """With those members of the job, and nobody else."""
+        return self.fabric("apply", "fab", *self.intent, "--member", f"llama={','.join(members)}")
+
+    def state(self) -> str:
+        """All rules, routes, filters and settings that a fabric could leave behind there."""
+        shown = (
+            "nft -s list ruleset",
+            "ip rule",
+            "ip -6 rule",
+            "ip route show table all",
+            "ip -6 route show table all",
+        )
+        settings = "cd /proc/sys/net/ipv4/conf && grep . */arp_ignore */arp_announce */rp_filter"
+        return self.inside("sh", "-ec", "\n".join((*shown, settings))).stdout

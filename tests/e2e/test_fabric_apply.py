@@ -1,0 +1,182 @@
+"""`ringfence fabric apply` on a node with a control wire and a fabric: there members reach each other, nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.fabric_nodes import COLLECTIVE, PATIENCE, SHORT, STORE, Nodes
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("fabric-apply")]
+
+INTENT = """
+kind: Mesh
+spec: {trustDomain: example.org}
+---
+kind: Fabric
+metadata: {name: fab, namespace: team-a}
+spec:
+  kind: tcp
+  interfaces: [fab0]
+  cidrs: [10.91.0.0/24]
+  ports: ["50000-51000"]
+  tenants: [team-a]
+  enforcedBy: host-firewall
+---
+kind: Workload
+metadata: {name: trainer, namespace: team-a}
+spec: {role: training, match: [{unix.uid: 1001}]}
+---
+kind: FabricGrant
+metadata: {name: llama, namespace: team-a}
+spec:
+  {fabric: {name: fab}, identities: [{workload: trainer}], job: llama, expires: 2999-01-01T00:00:00Z,
+   owner: o, reason: r}
+"""
+# What a mesh's capture does to every connection of a node, with no proxy behind it (fabric traffic is not left out).
+CAPTURE = """
+table ip captured {
+  chain output {
+    type nat hook output priority -100; policy accept;
+    meta l4proto tcp redirect to :15001
+  }
+}
+"""
+NOBODYS = "table inet somebody {\n chain c {\n  type filter hook input priority 5; policy accept;\n }\n}\n"
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """Made once; what each test leaves is a fabric of which it says what it needs."""
+    folder: Path = tmp_path_factory.mktemp("intent")
+    (folder / "fabric.yaml").write_text(INTENT)
+    with ExitStack() as exits:
+        made = Nodes(folder, exits)
+        assert made.reaches(made.peer, made.STRANGER, made.RANK, STORE) == "x"  # the hole that is to be closed
+        yield made
+
+
+@pytest.fixture
+def applied(nodes: Nodes) -> Iterator[Nodes]:
+    """With both ranks as members, and nothing left afterwards."""
+    nodes.apply(nodes.RANK, nodes.PEER)
+    yield nodes
+    nodes.fabric("remove", "team-a/fab")
+
+
+def test_members_reach_each_other_on_the_fabrics_ports(applied: Nodes) -> None:
+    """In both directions."""
+    assert applied.reaches(applied.peer, applied.PEER, applied.RANK, COLLECTIVE) == "x"
+    assert applied.reaches(applied.rank, applied.RANK, applied.PEER, COLLECTIVE) == "x"
+
+
+def test_a_stranger_on_the_wire_reaches_nothing(applied: Nodes) -> None:
+    """Not the job's ports, and not the store, which listens on every address."""
+    assert applied.reaches(applied.peer, applied.STRANGER, applied.RANK, COLLECTIVE, SHORT) == "TimeoutError"
+    assert applied.reaches(applied.peer, applied.STRANGER, applied.RANK, STORE, SHORT) == "TimeoutError"
+
+
+def test_a_member_reaches_no_other_port(applied: Nodes) -> None:
+    """Neither way: the store is for the proxies. The program on this node is told at once."""
+    assert applied.reaches(applied.peer, applied.PEER, applied.RANK, STORE, SHORT) == "TimeoutError"
+    assert applied.reaches(applied.rank, applied.RANK, applied.PEER, STORE) == "OSError"
+
+
+def test_the_control_wire_is_as_it_was(applied: Nodes) -> None:
+    """Every port of it; only the fabric's addresses are not to be had there, in or out."""
+    assert applied.reaches(applied.peer, applied.PEER_CONTROL, applied.RANK_CONTROL, STORE) == "x"
+    assert applied.reaches(applied.rank, applied.RANK_CONTROL, applied.PEER_CONTROL, STORE) == "x"
+    around = (applied.peer, "route", "add", f"{applied.RANK}/32", "via", applied.RANK_CONTROL)
+    applied.ip("-n", *around)
+    try:
+        assert applied.reaches(applied.peer, applied.PEER_CONTROL, applied.RANK, STORE, SHORT) == "TimeoutError"
+    finally:
+        applied.ip("-n", applied.peer, "route", "del", f"{applied.RANK}/32")
+
+
+def test_what_is_the_fabrics_leaves_by_it_or_not_at_all(applied: Nodes) -> None:
+    """From its address nothing else can be reached, though the node has a default route."""
+    said = applied.inside("ip", "route", "get", "203.0.113.9", "from", applied.RANK)
+    assert "No route to host" in said.stderr
+    assert "dev fab0" in applied.inside("ip", "route", "get", applied.PEER, "from", applied.RANK).stdout
+
+
+def test_whoever_leaves_the_set_is_cut_off(applied: Nodes) -> None:
+    """What is open falls silent too, and comes back with the member."""
+    talk = applied.opened(applied.peer, applied.PEER, applied.RANK, COLLECTIVE, PATIENCE)
+    assert talk.stdin is not None
+    assert talk.stdout is not None
+    assert talk.stdout.readline() == "x\n"
+    applied.apply(applied.RANK)
+    talk.stdin.write("\n")
+    talk.stdin.flush()
+    assert talk.stdout.readline() == "TimeoutError\n"
+    assert applied.reaches(applied.peer, applied.PEER, applied.RANK, COLLECTIVE, SHORT) == "TimeoutError"
+    applied.apply(applied.RANK, applied.PEER)
+    assert applied.reaches(applied.peer, applied.PEER, applied.RANK, COLLECTIVE) == "x"
+
+
+def test_a_capture_does_not_get_the_fabrics_connections(nodes: Nodes) -> None:
+    """What redirects all of a node's TCP turns them to a proxy before, and not after."""
+    assert nodes.inside("nft", "-f", "-", text=CAPTURE).returncode == 0
+    try:
+        assert nodes.reaches(nodes.rank, nodes.RANK, nodes.PEER, COLLECTIVE) == "ConnectionRefusedError"
+        nodes.apply(nodes.RANK, nodes.PEER)
+        assert nodes.reaches(nodes.rank, nodes.RANK, nodes.PEER, COLLECTIVE) == "x"
+    finally:
+        nodes.fabric("remove", "team-a/fab")
+        nodes.inside("nft", "delete", "table", "ip", "captured")
+
+
+def test_applied_twice_it_changes_nothing(applied: Nodes) -> None:
+    """And says so; what somebody changed by hand is put right."""
+    before = applied.state()
+    assert applied.apply(applied.RANK, applied.PEER) == "fabric team-a/fab was applied: nothing changed\n"
+    assert applied.state() == before
+    applied.ip("-n", applied.rank, "rule", "del", "from", applied.RANK)
+    assert applied.apply(applied.RANK, applied.PEER) == "fabric team-a/fab is applied\n"
+    assert applied.state() == before
+
+
+def test_removed_it_leaves_nothing_and_takes_nothing_of_others(nodes: Nodes) -> None:
+    """Settings are those of before the first time, and another tool's table is untouched."""
+    assert nodes.inside("nft", "-f", "-", text=NOBODYS).returncode == 0
+    nodes.inside("sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/fab0/rp_filter")
+    before = nodes.state()
+    nodes.apply(nodes.RANK, nodes.PEER)
+    nodes.apply(nodes.RANK)
+    assert nodes.state() != before
+    assert nodes.fabric("remove", "team-a/fab") == "fabric team-a/fab is removed\n"
+    assert nodes.state() == before
+    assert nodes.fabric("remove", "team-a/fab") == "this node has nothing of fabric team-a/fab\n"
+    nodes.inside("nft", "delete", "table", "inet", "somebody")
+
+
+def test_a_dry_run_changes_nothing(nodes: Nodes) -> None:
+    """It says what would; the script that `plan` prints does just that."""
+    before, intent = nodes.state(), nodes.intent
+    said = nodes.fabric("apply", "fab", "--dry-run", *intent)
+    assert "rule add from 10.91.0.1" in said
+    assert "sysctl -w net/ipv4/conf/fab0/arp_ignore=1" in said
+    assert nodes.state() == before
+    script = nodes.fabric("plan", "fab", *intent).replace("sysctl -w net", "true net")
+    assert nodes.inside("sh", text=script).returncode == 0
+    assert nodes.reaches(nodes.peer, nodes.STRANGER, nodes.RANK, STORE, SHORT) == "TimeoutError"
+    nodes.fabric("remove", "team-a/fab")
+    assert nodes.state() == before
+
+
+def test_what_fails_half_way_is_taken_back(nodes: Nodes) -> None:
+    """An interface that is down takes no route: there is then no filter and no setting either."""
+    nodes.ip("-n", nodes.rank, "link", "set", "fab0", "down")
+    try:
+        before = nodes.state()
+        done = nodes.inside(*nodes.command("apply", "fab", *nodes.intent))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "`ip -4 -batch -` failed" in done.stderr
+        assert nodes.state() == before
+    finally:
+        nodes.ip("-n", nodes.rank, "link", "set", "fab0", "up")
