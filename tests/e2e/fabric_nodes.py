@@ -16,7 +16,7 @@ COLLECTIVE, STORE = 50000, 29500  # a port of the fabric's, and that of PyTorch'
 _LISTEN = """
     import socket, sys, threading
     def serve(port):
-        server = socket.create_server(("0.0.0.0", port))
+        server = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
         def run():
             while True:
                 line = server.accept()[0]
@@ -139,7 +139,10 @@ class Nodes:
         return self.fabric("apply", "fab", *self.intent, "--member", f"llama={','.join(members)}")
 
     def state(self) -> str:
-        """All rules, routes, filters and settings that a fabric could leave behind there."""
+        """All rules, routes, filters and settings that a fabric could leave behind there.
+
+        Not the kernel's own routes: those of link-local addresses come when duplicates were looked for, at any time.
+        """
         shown = (
             "nft -s list ruleset",
             "ip rule",
@@ -148,4 +151,6 @@ class Nodes:
             "ip -6 route show table all",
         )
         settings = "cd /proc/sys/net/ipv4/conf && grep . */arp_ignore */arp_announce */rp_filter"
-        return self.inside("sh", "-ec", "\n".join((*shown, settings))).stdout
+        done = self.inside("sh", "-ec", "\n".join((*shown, settings)))
+        assert done.returncode == 0, done.stderr
+        return "\n".join(line for line in done.stdout.splitlines() if "proto kernel" not in line)

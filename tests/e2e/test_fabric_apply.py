@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ringfence.fabric.plan_routes import tables
 from tests.e2e.fabric_nodes import COLLECTIVE, PATIENCE, SHORT, STORE, Nodes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("fabric-apply")]
@@ -21,7 +22,7 @@ metadata: {name: fab, namespace: team-a}
 spec:
   kind: tcp
   interfaces: [fab0]
-  cidrs: [10.91.0.0/24]
+  cidrs: [10.91.0.0/24, "fd91::/64"]
   ports: ["50000-51000"]
   tenants: [team-a]
   enforcedBy: host-firewall
@@ -170,8 +171,9 @@ def test_a_dry_run_changes_nothing(nodes: Nodes) -> None:
 
 
 def test_what_fails_half_way_is_taken_back(nodes: Nodes) -> None:
-    """An interface that is down takes no route: there is then no filter and no setting either."""
-    nodes.ip("-n", nodes.rank, "link", "set", "fab0", "down")
+    """A route of somebody's in our table is none of ours: there is then no filter and no setting either."""
+    theirs = ("10.91.0.0/24", "dev", "fab0", "table", str(tables("team-a/fab")[0]))
+    nodes.ip("-n", nodes.rank, "route", "add", *theirs)
     try:
         before = nodes.state()
         done = nodes.inside(*nodes.command("apply", "fab", *nodes.intent))
@@ -179,4 +181,45 @@ def test_what_fails_half_way_is_taken_back(nodes: Nodes) -> None:
         assert "`ip -4 -batch -` failed" in done.stderr
         assert nodes.state() == before
     finally:
-        nodes.ip("-n", nodes.rank, "link", "set", "fab0", "up")
+        nodes.ip("-n", nodes.rank, "route", "del", *theirs)
+
+
+def test_what_fails_half_way_leaves_what_was_applied_before(nodes: Nodes) -> None:
+    """The members of before are in, and no other."""
+    nodes.apply(nodes.RANK, nodes.PEER)
+    theirs = ("10.91.0.0/24", "dev", "fab0", "table", str(tables("team-a/fab")[0]))
+    try:
+        nodes.ip("-n", nodes.rank, "route", "replace", *theirs)
+        before = nodes.state()
+        done = nodes.inside(*nodes.command("apply", "fab", *nodes.intent))
+        assert (done.returncode, nodes.state()) == (1, before)
+        assert nodes.reaches(nodes.peer, nodes.PEER, nodes.RANK, COLLECTIVE) == "x"
+    finally:
+        nodes.ip("-n", nodes.rank, "route", "del", *theirs)
+        nodes.fabric("remove", "team-a/fab")
+
+
+def test_with_an_interface_down_members_can_still_be_taken_out(applied: Nodes) -> None:
+    """It leads nowhere meanwhile; once it is up again, `apply` gives it its routes back."""
+    before = applied.state()
+    applied.ip("-n", applied.rank, "link", "set", "fab0", "down")
+    try:
+        assert applied.apply(applied.RANK) == "fabric team-a/fab is applied\n"
+    finally:
+        applied.ip("-n", applied.rank, "link", "set", "fab0", "up")
+    assert applied.apply(applied.RANK, applied.PEER) == "fabric team-a/fab is applied\n"
+    assert applied.state() == before
+    assert applied.reaches(applied.peer, applied.PEER, applied.RANK, COLLECTIVE) == "x"
+
+
+def test_neighbours_find_each_other_by_ipv6(nodes: Nodes) -> None:
+    """A member is reached by it, a stranger not, and nothing of it is left."""
+    for name, address in ((nodes.rank, "fd91::1"), (nodes.peer, "fd91::2"), (nodes.peer, "fd91::3")):
+        nodes.ip("-n", name, "address", "add", f"{address}/64", "dev", "fab0", "nodad")
+    before = nodes.state()
+    nodes.apply("fd91::1", "fd91::2")
+    assert nodes.reaches(nodes.peer, "fd91::2", "fd91::1", COLLECTIVE) == "x"
+    assert nodes.reaches(nodes.rank, "fd91::1", "fd91::2", COLLECTIVE) == "x"
+    assert nodes.reaches(nodes.peer, "fd91::3", "fd91::1", COLLECTIVE, SHORT) == "TimeoutError"
+    nodes.fabric("remove", "team-a/fab")
+    assert nodes.state() == before

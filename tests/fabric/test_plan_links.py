@@ -15,14 +15,14 @@ from ringfence.fabric.plan_links import Gateway, Links, read_links
 
 ADDRESSES = """[{"ifname":"fab0","addr_info":[
  {"family":"inet","local":"10.91.0.1","prefixlen":24,"scope":"global"},
- {"family":"inet6","local":"fe80::1","prefixlen":64,"scope":"link"}]},{"ifname":"eth0"}]"""
+ {"family":"inet6","local":"fe80::1","prefixlen":64,"scope":"link"}]},{"ifname":"eth0","flags":["BROADCAST","UP"]},{"ifname":"fab1","flags":["BROADCAST"]}]"""
 ROUTES = '[{"dst":"default","gateway":"10.90.0.254","dev":"eth0","flags":[]},{"type":"7","dst":"10.9.0.0/16"}]'
 
 
 def test_addresses_and_gateways_are_read() -> None:
-    """Link-local addresses are no fabric's, and a route without a device leads nowhere."""
+    """Link-local addresses are no fabric's, a route without a device leads nowhere, and one by what is down neither."""
     assert read_links(ADDRESSES, (ROUTES, "")) == Links(
-        (("fab0", ip_interface("10.91.0.1/24")),), (Gateway("default", "10.90.0.254", "eth0"),)
+        (("fab0", ip_interface("10.91.0.1/24")),), (Gateway("default", "10.90.0.254", "eth0"),), frozenset({"fab1"})
     )
 
 
@@ -38,7 +38,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(("ifname", "addr_info", "local", "prefixlen", "dst", "dev")), inner)
+        | st.dictionaries(st.sampled_from(("ifname", "flags", "addr_info", "local", "prefixlen", "dst", "dev")), inner)
     ),
     max_leaves=12,
 )

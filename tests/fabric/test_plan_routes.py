@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from ringfence.fabric.plan import plan_node
 from ringfence.fabric.plan_routes import Entry, batch, changes, listed, tables, wanted
-from tests.fabric.plans import planned
+from tests.fabric.plans import LINKS, NODE, planned, rail
 
 FIRST, SECOND = tables("team-a/fab")[:2]
 FOUR = f"""\
@@ -39,6 +41,12 @@ def test_each_interface_has_a_table_that_leads_by_it_and_nowhere_else() -> None:
     """Golden, of both families; a rule comes after the routes that it leads to."""
     entries = wanted(planned())
     assert (batch(entries, 4), batch(entries, 6)) == (FOUR, SIX)
+
+
+def test_an_interface_that_is_down_leads_nowhere() -> None:
+    """The kernel takes no route by it, and members of the others are not to wait for it."""
+    found = batch(wanted(plan_node(rail(), NODE, replace(LINKS, down=frozenset({"fab1"})), {})), 4)
+    assert found == FOUR.replace(f"route add 10.91.0.128/25 dev fab1 src 10.91.0.129 table {SECOND} protocol 82\n", "")
 
 
 def test_a_fabric_has_its_tables_by_its_name() -> None:

@@ -28,6 +28,7 @@ class Nic:
     name: str
     addresses: tuple[Address, ...] = ()
     gateways: tuple[Gateway, ...] = ()
+    up: bool = True  # the kernel takes no route by one that is down; what has no route is unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _nic(fabric: Fabric, name: str, links: Links) -> Nic:
         if device == name and (not fabric.cidrs or _within(fabric, address.ip))
     )
     on = tuple(one for one in links.gateways if one.device == name and one.via and _part(fabric, one.destination))
-    return Nic(name, held, on)
+    return Nic(name, held, on, name not in links.down)
 
 
 def _members(fabric: Fabric, jobs: Mapping[str, tuple[str, ...]]) -> tuple[Members, ...]:

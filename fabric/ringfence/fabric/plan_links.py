@@ -24,17 +24,19 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Addresses by interface, link-local ones left out, and the routes of the main table."""
+    """Addresses by interface, link-local ones left out, the routes of the main table, and what is down."""
 
     addresses: tuple[tuple[str, Address], ...] = ()
     gateways: tuple[Gateway, ...] = ()
+    down: frozenset[str] = frozenset()  # interfaces that no route can lead by now
 
 
 def read_links(addresses: str, routes: tuple[str, ...] = ()) -> Links:
     """From the output of `ip -j addr` and of `ip -j route`, once for each family; raises INVALID."""
-    found = tuple(_addresses(_items(addresses, "ip -j addr")))
+    items = _items(addresses, "ip -j addr")
     gateways = [_gateway(item) for text in routes for item in _items(text, "ip -j route")]
-    return Links(found, tuple(one for one in gateways if one.device))
+    down = frozenset(str(item.get("ifname")) for item in items if _is_down(item))
+    return Links(tuple(_addresses(items)), tuple(one for one in gateways if one.device), down)
 
 
 def _items(text: str, command: str) -> list[dict[str, Any]]:
@@ -45,6 +47,11 @@ def _items(text: str, command: str) -> list[dict[str, Any]]:
     if not isinstance(read, list) or not all(isinstance(item, dict) for item in read):
         raise _unread(command, "no list of objects")
     return read
+
+
+def _is_down(item: dict[str, Any]) -> bool:
+    flags = item.get("flags")
+    return isinstance(flags, list) and "UP" not in flags
 
 
 def _addresses(items: list[dict[str, Any]]) -> Iterator[tuple[str, Address]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.plan import MOST_NICS, FabricPlan, Nic
+from ringfence.fabric.plan_links import Address
 
 PROTOCOL = "82"  # who made a route or rule (rtnetlink(7)): none of those that iproute2 has a name for
 PRIORITY = 5200  # before the main table's 32766
@@ -56,16 +57,21 @@ def _routes(nic: Nic, table: int, version: int) -> Iterator[Entry]:
     if not own:
         return
     tail = f"table {table} protocol {PROTOCOL}"
+    if nic.up:
+        yield from (Entry(version, "route", f"{words} {tail}") for words in _leading(nic, own))
+    yield Entry(version, "route", f"unreachable default metric {_LAST_RESORT} {tail}")
+
+
+def _leading(nic: Nic, own: list[Address]) -> Iterator[str]:
     # One for each network, by its first address; of a single address the kernel says no length.
     for network, source in {str(one.network): one.ip for one in reversed(own)}.items():
         single = network.removesuffix(f"/{source.max_prefixlen}")
-        yield Entry(version, "route", f"{single} dev {nic.name} src {source} {tail}")
-    if version == 6:  # noqa: PLR2004  # neighbours answer each other by link-local addresses
-        yield Entry(version, "route", f"fe80::/64 dev {nic.name} {tail}")
+        yield f"{single} dev {nic.name} src {source}"
+    if own[0].version == 6:  # noqa: PLR2004  # neighbours answer each other by link-local addresses
+        yield f"fe80::/64 dev {nic.name}"
     for on in nic.gateways:
-        if ip_network(on.destination).version == version:
-            yield Entry(version, "route", f"{on.destination} via {on.via} dev {nic.name} {tail}")
-    yield Entry(version, "route", f"unreachable default metric {_LAST_RESORT} {tail}")
+        if ip_network(on.destination).version == own[0].version:
+            yield f"{on.destination} via {on.via} dev {nic.name}"
 
 
 def listed(key: str, version: int, rules: str, routes: str) -> tuple[Entry, ...]:
