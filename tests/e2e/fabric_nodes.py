@@ -33,12 +33,12 @@ _LISTEN = """
 """
 _TALK = """
     import socket, sys
-    source, target, port, seconds = sys.argv[1:]
+    source, target, port, seconds, own = sys.argv[1:]
     def say():
         line.sendall(b"x")
         return line.recv(1).decode()
     try:
-        with socket.create_connection((target, int(port)), float(seconds), (source, 0)) as line:
+        with socket.create_connection((target, int(port)), float(seconds), (source, int(own))) as line:
             print(say(), flush=True)
             for _ in sys.stdin:
                 line.settimeout(1)
@@ -98,13 +98,15 @@ class Nodes:
             if pipe is not None:
                 pipe.close()
 
-    def opened(self, name: str, source: str, target: str, port: int, seconds: float) -> subprocess.Popen[str]:
+    def opened(
+        self, name: str, source: str, target: str, port: int, seconds: float, own: int = 0
+    ) -> subprocess.Popen[str]:
         """A connection from *source* to *target* that says what came back of each line that it is told."""
-        return self._python(name, _TALK, source, target, str(port), str(seconds))
+        return self._python(name, _TALK, source, target, str(port), str(seconds), str(own))
 
-    def reaches(self, name: str, source: str, target: str, port: int, seconds: float = PATIENCE) -> str:
-        """`x` where a listener answers, else the name of the error."""
-        talk = self.opened(name, source, target, port, seconds)
+    def reaches(self, name: str, source: str, target: str, port: int, seconds: float = PATIENCE, own: int = 0) -> str:
+        """`x` where a listener answers, else the name of the error; *own* is the port that it is opened from."""
+        talk = self.opened(name, source, target, port, seconds, own)
         return talk.communicate()[0].strip()
 
     def inside(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringfence.fabric.plan_routes import tables
+from tests import parts
 from tests.e2e.fabric_nodes import COLLECTIVE, PATIENCE, SHORT, STORE, Nodes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("fabric-apply")]
@@ -84,6 +85,38 @@ def test_a_member_reaches_no_other_port(applied: Nodes) -> None:
     """Neither way: the store is for the proxies. The program on this node is told at once."""
     assert applied.reaches(applied.peer, applied.PEER, applied.RANK, STORE, SHORT) == "TimeoutError"
     assert applied.reaches(applied.rank, applied.RANK, applied.PEER, STORE) == "OSError"
+
+
+def test_a_port_of_the_fabric_at_the_near_end_opens_nothing(applied: Nodes) -> None:
+    """What looks like an answer by its ports is none while it asks for a connection."""
+    own = COLLECTIVE + 1
+    assert applied.reaches(applied.peer, applied.PEER, applied.RANK, STORE, SHORT, own) == "TimeoutError"
+    assert applied.reaches(applied.rank, applied.RANK, applied.PEER, STORE, own=own) == "OSError"
+
+
+def test_a_node_that_is_in_no_job_is_reached_by_no_member(nodes: Nodes) -> None:
+    """Both ends have to be in the set: a member of a job elsewhere is a stranger here."""
+    nodes.apply(nodes.PEER)
+    assert nodes.reaches(nodes.peer, nodes.PEER, nodes.RANK, COLLECTIVE, SHORT) == "TimeoutError"
+    nodes.fabric("remove", "team-a/fab")
+
+
+def test_nothing_goes_to_the_fabric_by_another_wire(applied: Nodes) -> None:
+    """Though a route leads there."""
+    applied.ip("-n", applied.rank, "route", "add", f"{applied.PEER}/32", "via", applied.PEER_CONTROL)
+    try:
+        assert applied.reaches(applied.rank, applied.RANK_CONTROL, applied.PEER, STORE) == "OSError"
+    finally:
+        applied.ip("-n", applied.rank, "route", "del", f"{applied.PEER}/32")
+
+
+def test_without_leave_it_says_what_is_missing(nodes: Nodes) -> None:
+    """Exit 5, and the node is as it was."""
+    before, drop = nodes.state(), (parts.program("setpriv", "util-linux"), "--bounding-set=-net_admin")
+    done = nodes.inside(*drop, *nodes.command("apply", "fab", *nodes.intent))
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "needs CAP_NET_ADMIN" in done.stderr
+    assert nodes.state() == before
 
 
 def test_the_control_wire_is_as_it_was(applied: Nodes) -> None:
