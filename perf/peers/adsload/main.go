@@ -55,8 +55,10 @@ func credentialsOf(folder string) credentials.TransportCredentials {
 	})
 }
 
-func nodeOf(number, size int) *corev3.Node {
-	node := &corev3.Node{Id: fmt.Sprintf("n%d", number), UserAgentName: "envoy"}
+// extensionsOf makes what a node of that size says of itself. All nodes share it: each is on a machine of its own, whose
+// memory and garbage collector are none of what is measured.
+func extensionsOf(size int) []*corev3.Extension {
+	node := &corev3.Node{Id: "n0", UserAgentName: "envoy"}
 	for extension := 0; proto.Size(node) < size; extension++ {
 		name := fmt.Sprintf("envoy.filters.http.number_%d", extension)
 		node.Extensions = append(node.Extensions, &corev3.Extension{
@@ -64,7 +66,7 @@ func nodeOf(number, size int) *corev3.Node {
 			TypeUrls: []string{name + ".v3.Config", name + ".v3.PerRoute"},
 		})
 	}
-	return node
+	return node.Extensions
 }
 
 type client struct {
@@ -134,7 +136,7 @@ func main() {
 	check(err)
 	size, err := strconv.Atoi(os.Args[5])
 	check(err)
-	transport := credentialsOf(folder)
+	transport, extensions := credentialsOf(folder), extensionsOf(size)
 	gate, first := make(chan struct{}, atOnce), make(chan struct{}, streams)
 	again, resent := make(chan struct{}, streams), atomic.Int64{}
 	retry := backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
@@ -145,7 +147,7 @@ func main() {
 		check(err)
 		c := &client{
 			ads:   discoveryv3.NewAggregatedDiscoveryServiceClient(channel),
-			node:  nodeOf(number, size),
+			node:  &corev3.Node{Id: fmt.Sprintf("n%d", number), UserAgentName: "envoy", Extensions: extensions},
 			holds: map[string]string{},
 			first: func() { <-gate; first <- struct{}{} },
 		}
