@@ -101,7 +101,7 @@ def other_tpm(makers: TpmMaker, tpm: SoftwareTpm) -> Iterator[SoftwareTpm]:
 
 
 @pytest.fixture
-def operator(tmp_path: Path, makers: TpmMaker) -> Operator:
+def operator(tmp_path: Path, makers: TpmMaker, tpm: SoftwareTpm) -> Operator:
     """With an authority of today."""
     now, hour = datetime.now(UTC), timedelta(hours=1)
     times = {"start": now - hour, "end": now + hour}
