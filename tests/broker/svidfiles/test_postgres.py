@@ -8,7 +8,7 @@ import ssl
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from signal import SIGINT
@@ -30,8 +30,11 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL's protocol, SSLRequ
 
 
 @contextmanager
-def postgres(folder: Path, port: int) -> Iterator[None]:
-    """A PostgreSQL with the files in `folder/server`, on loopback."""
+def postgres(folder: Path, port: int) -> Iterator[Callable[[], None]]:
+    """A PostgreSQL with the files in `folder/server`, on loopback, and what starts it again if it has ended.
+
+    It ends at once where it reads a new certificate and the old key: they are two files, renewed every second here.
+    """
     parts.postgres()
     programs, data = features.binaries(), folder / "data"
     features.init(programs, data)
@@ -50,11 +53,19 @@ def postgres(folder: Path, port: int) -> Iterator[None]:
     }
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     command = [*features.unprivileged(), str(programs / "postgres"), "-D", str(data), *options]
-    with (folder / "postgres.log").open("wb") as log, subprocess.Popen(command, stderr=log) as server:
+    with (folder / "postgres.log").open("wb") as log:
+        server = subprocess.Popen(command, stderr=log)
+
+        def start_again() -> None:
+            nonlocal server
+            if server.poll() is not None:
+                server = subprocess.Popen(command, stderr=log)
+
         try:
-            yield
+            yield start_again
         finally:
             server.send_signal(SIGINT)
+            server.wait()
 
 
 @asynccontextmanager
@@ -94,12 +105,13 @@ def server_leaf(port: int) -> bytes:
             return secured.getpeercert(binary_form=True) or b""
 
 
-def ready(folder: Path, port: int) -> bool:
+def ready(folder: Path, port: int, start_again: Callable[[], None]) -> bool:
     """Make the role once the server answers."""
     try:
         with psycopg.connect(f"host={folder} port={port} user=postgres dbname=postgres", autocommit=True) as admin:
             admin.execute("create role trainer login")
     except psycopg.OperationalError:
+        start_again()
         return False
     return True
 
@@ -122,8 +134,8 @@ async def test_a_client_logs_in_by_its_svid_and_renewals_are_taken_up(tmp_path: 
         ):
             for file in ("server/server.key", "client/postgresql.key"):
                 await until((tmp_path / file).exists)
-            with postgres(tmp_path, port):
-                await until(lambda: ready(tmp_path, port))
+            with postgres(tmp_path, port) as start_again:
+                await until(lambda: ready(tmp_path, port, start_again))
                 first = await asyncio.to_thread(server_leaf, port)
 
                 # 1. The right identity is the role that the map says, and no other role.
