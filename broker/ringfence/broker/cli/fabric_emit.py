@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
+from ringfence.broker.cli.fabric_options import with_documents
+
 _TARGETS = ("opensm", "ufm", "sriov", "nad", "multi-network-policy", "dra", "gke", "efa", "slurm")
-_PATH = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("target", metavar="TARGET", type=click.Choice(_TARGETS))
 @click.argument("fabric", metavar="FABRIC")
-@click.option("--dir", "folder", required=True, type=_PATH, metavar="DIR", help="The intent documents.")
-@click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh.")
+@with_documents
 @click.option("--guid", "guids", multiple=True, metavar="GUID", help="opensm, ufm: of a port that is a member.")
 @click.option("--guids", "guid_file", type=_FILE, metavar="FILE", help="The same, one a line; # begins a comment.")
 @click.option("--resource-name", default="", metavar="NAME", help="sriov, nad: what the device plugin calls them.")

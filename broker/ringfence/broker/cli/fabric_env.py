@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ringfence.broker.cli.fabric_options import with_documents
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
 from ringfence.broker.cli.output import list_options, show_list
 
@@ -55,18 +56,9 @@ def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="JOB",
             help="A job that a FabricGrant in force lets use it: NAMESPACE/JOB, or JOB where that is one alone.",
         ),
-        click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh."),
-        click.option(
-            "--dir",
-            "folder",
-            required=True,
-            type=click.Path(exists=True, path_type=Path),
-            metavar="DIR",
-            help="The intent documents.",
-        ),
     ):
         command = option(command)
-    return command
+    return with_documents(command)
 
 
 @click.group(cls=ShowUnlessNamed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ringfence.broker.cli.fabric_options import with_documents
 from ringfence.broker.cli.output import API_VERSION
 from ringfence.certs.errors import Kind, RingfenceError
 
@@ -38,18 +39,9 @@ def _documents(command: Callable[..., Any]) -> Callable[..., Any]:
             type=_FILE,
             help='The same for several jobs, as JSON: {"NAMESPACE/JOB": ["ADDR", ...]}.',
         ),
-        click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh."),
-        click.option(
-            "--dir",
-            "folder",
-            required=True,
-            type=click.Path(exists=True, path_type=Path),
-            metavar="DIR",
-            help="The intent documents.",
-        ),
     ):
         command = option(command)
-    return command
+    return with_documents(command)
 
 
 @click.command()
