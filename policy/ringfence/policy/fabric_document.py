@@ -7,8 +7,18 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ringfence.policy.fabric_fields import FabricCidr, InterfaceText, JobName, Pkey, Ports, SecurityGroup, Vlan, Vni
-from ringfence.policy.fabrics import ENFORCERS, PARTITIONS, Enforcer, FabricKind, Partition, PartitionKind
+from ringfence.policy.fabrics import (
+    ENFORCERS,
+    PARTITIONS,
+    Enforcer,
+    Fabric,
+    FabricKind,
+    Partition,
+    PartitionKind,
+    Plane,
+)
 from ringfence.policy.fields import Name, Text, Time, problem
+from ringfence.policy.model import Origin
 from ringfence.policy.part import SOME, DocumentPart, Metadata, Part
 
 
@@ -104,6 +114,24 @@ class FabricDocument(DocumentPart):
     kind: Literal["Fabric"]
     metadata: Metadata
     spec: FabricSpec
+
+    def meant(self, origin: Origin) -> Fabric:
+        """The network as a value of the model, written at *origin*."""
+        spec = self.spec
+        return Fabric(
+            namespace=self.metadata.namespace,
+            name=self.metadata.name,
+            kind=FabricKind(spec.kind),
+            plane=Plane(spec.plane),
+            interfaces=tuple(dict.fromkeys(spec.interfaces or ())),
+            cidrs=tuple(sorted(set(spec.cidrs or ()))),
+            mtu=spec.mtu or 0,
+            partition=spec.partition.meant() if spec.partition is not None else None,
+            ports=tuple(sorted(set(spec.ports or ()), key=lambda span: (span.first, span.last))),
+            tenants=tuple(sorted(set(spec.tenants or ()))),
+            enforced_by=Enforcer(spec.enforced_by),
+            origin=origin,
+        )
 
 
 class FabricRef(Part):

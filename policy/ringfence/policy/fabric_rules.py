@@ -1,35 +1,16 @@
-"""Fabric and FabricGrant documents as values of the model: every name resolved, every leave within its fabric."""
+"""FabricGrant documents as values of the model: every name resolved, every leave within its fabric."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ringfence.policy.fabric_document import FabricDocument, FabricGrantDocument
-from ringfence.policy.fabrics import Enforcer, Fabric, FabricGrant, FabricKind, Plane
+from ringfence.policy.fabric_document import FabricGrantDocument
+from ringfence.policy.fabrics import Fabric, FabricGrant, Plane
 from ringfence.policy.findings import Findings, did_you_mean
 from ringfence.policy.meaning import spelled_source
 from ringfence.policy.parse import Parsed
 from ringfence.policy.references import Names, References
 from ringfence.policy.rule_document import SourceRef
-
-
-def fabric_of(document: FabricDocument, parsed: Parsed) -> Fabric:
-    """The network that *document* means."""
-    spec, metadata = document.spec, document.metadata
-    return Fabric(
-        namespace=metadata.namespace,
-        name=metadata.name,
-        kind=FabricKind(spec.kind),
-        plane=Plane(spec.plane),
-        interfaces=tuple(dict.fromkeys(spec.interfaces or ())),
-        cidrs=tuple(sorted(set(spec.cidrs or ()))),
-        mtu=spec.mtu or 0,
-        partition=spec.partition.meant() if spec.partition is not None else None,
-        ports=tuple(sorted(set(spec.ports or ()), key=lambda span: (span.first, span.last))),
-        tenants=tuple(sorted(set(spec.tenants or ()))),
-        enforced_by=Enforcer(spec.enforced_by),
-        origin=parsed.origin,
-    )
 
 
 def grant_of(

@@ -12,7 +12,7 @@ from ringfence.policy.documents import MeshDocument, WorkloadDocument
 from ringfence.policy.external_document import ExternalDocument
 from ringfence.policy.fabric_document import FabricDocument, FabricGrantDocument
 from ringfence.policy.fabric_lint import lint_fabrics
-from ringfence.policy.fabric_rules import fabric_of, grant_of
+from ringfence.policy.fabric_rules import grant_of
 from ringfence.policy.fabrics import Fabric, FabricGrant
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.health import lint_health
@@ -190,7 +190,7 @@ def _fabrics(
     parsed: tuple[Parsed, ...], names: Names, now: datetime | None, findings: Findings
 ) -> tuple[dict[str, Fabric], dict[str, FabricGrant]]:
     ordered = sorted(parsed, key=lambda one: one.key)
-    fabrics = {one.key: fabric_of(one.document, one) for one in ordered if isinstance(one.document, FabricDocument)}
+    fabrics = {one.key: one.document.meant(one.origin) for one in ordered if isinstance(one.document, FabricDocument)}
     found = (
         grant_of(one.document, one, names, fabrics, findings)
         for one in ordered

@@ -89,34 +89,40 @@ class TpmCredential(_message.Message):
     def __init__(self, id_object: _Optional[bytes] = ..., encrypted_secret: _Optional[bytes] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "svids", "jwt", "renew", "unknown_key", "wit")
+    __slots__ = ("hello", "svids", "jwt", "renew", "unknown_key", "wit", "fabric_claims", "fabric_applied")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SVIDS_FIELD_NUMBER: _ClassVar[int]
     JWT_FIELD_NUMBER: _ClassVar[int]
     RENEW_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_KEY_FIELD_NUMBER: _ClassVar[int]
     WIT_FIELD_NUMBER: _ClassVar[int]
+    FABRIC_CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    FABRIC_APPLIED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     svids: SvidRequest
     jwt: JwtRequest
     renew: RenewRequest
     unknown_key: UnknownKey
     wit: WitRequest
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ..., unknown_key: _Optional[_Union[UnknownKey, _Mapping]] = ..., wit: _Optional[_Union[WitRequest, _Mapping]] = ...) -> None: ...
+    fabric_claims: FabricClaims
+    fabric_applied: FabricApplied
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., svids: _Optional[_Union[SvidRequest, _Mapping]] = ..., jwt: _Optional[_Union[JwtRequest, _Mapping]] = ..., renew: _Optional[_Union[RenewRequest, _Mapping]] = ..., unknown_key: _Optional[_Union[UnknownKey, _Mapping]] = ..., wit: _Optional[_Union[WitRequest, _Mapping]] = ..., fabric_claims: _Optional[_Union[FabricClaims, _Mapping]] = ..., fabric_applied: _Optional[_Union[FabricApplied, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("version", "revision", "bundle_digest", "federated_digest", "revoked_digest")
+    __slots__ = ("version", "revision", "bundle_digest", "federated_digest", "revoked_digest", "fabrics")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     FEDERATED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REVOKED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FABRICS_FIELD_NUMBER: _ClassVar[int]
     version: str
     revision: int
     bundle_digest: bytes
     federated_digest: bytes
     revoked_digest: bytes
-    def __init__(self, version: _Optional[str] = ..., revision: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ..., federated_digest: _Optional[bytes] = ..., revoked_digest: _Optional[bytes] = ...) -> None: ...
+    fabrics: bool
+    def __init__(self, version: _Optional[str] = ..., revision: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ..., federated_digest: _Optional[bytes] = ..., revoked_digest: _Optional[bytes] = ..., fabrics: _Optional[bool] = ...) -> None: ...
 
 class SvidRequest(_message.Message):
     __slots__ = ("id", "items")
@@ -162,6 +168,36 @@ class WitRequest(_message.Message):
     csr: bytes
     def __init__(self, id: _Optional[int] = ..., entry_id: _Optional[str] = ..., csr: _Optional[bytes] = ...) -> None: ...
 
+class FabricClaims(_message.Message):
+    __slots__ = ("claims",)
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    claims: _containers.RepeatedCompositeFieldContainer[FabricClaim]
+    def __init__(self, claims: _Optional[_Iterable[_Union[FabricClaim, _Mapping]]] = ...) -> None: ...
+
+class FabricClaim(_message.Message):
+    __slots__ = ("fabric", "job", "entry_id", "addresses", "spiffe_id")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    fabric: str
+    job: str
+    entry_id: str
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    spiffe_id: str
+    def __init__(self, fabric: _Optional[str] = ..., job: _Optional[str] = ..., entry_id: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., spiffe_id: _Optional[str] = ...) -> None: ...
+
+class FabricApplied(_message.Message):
+    __slots__ = ("revision", "code", "detail")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    code: int
+    detail: str
+    def __init__(self, revision: _Optional[int] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
 class RenewRequest(_message.Message):
     __slots__ = ("id", "csr")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -171,7 +207,7 @@ class RenewRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., csr: _Optional[bytes] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
-    __slots__ = ("entries", "bundle", "svids", "jwt", "renew", "revocations", "rotate", "revoked", "wit")
+    __slots__ = ("entries", "bundle", "svids", "jwt", "renew", "revocations", "rotate", "revoked", "wit", "fabrics")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     SVIDS_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +217,7 @@ class ServerMessage(_message.Message):
     ROTATE_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
     WIT_FIELD_NUMBER: _ClassVar[int]
+    FABRICS_FIELD_NUMBER: _ClassVar[int]
     entries: EntriesUpdate
     bundle: BundleUpdate
     svids: SvidResponse
@@ -190,7 +227,8 @@ class ServerMessage(_message.Message):
     rotate: Rotate
     revoked: RevokedUpdate
     wit: WitResponse
-    def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ..., revoked: _Optional[_Union[RevokedUpdate, _Mapping]] = ..., wit: _Optional[_Union[WitResponse, _Mapping]] = ...) -> None: ...
+    fabrics: FabricsUpdate
+    def __init__(self, entries: _Optional[_Union[EntriesUpdate, _Mapping]] = ..., bundle: _Optional[_Union[BundleUpdate, _Mapping]] = ..., svids: _Optional[_Union[SvidResponse, _Mapping]] = ..., jwt: _Optional[_Union[JwtResponse, _Mapping]] = ..., renew: _Optional[_Union[RenewResponse, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., rotate: _Optional[_Union[Rotate, _Mapping]] = ..., revoked: _Optional[_Union[RevokedUpdate, _Mapping]] = ..., wit: _Optional[_Union[WitResponse, _Mapping]] = ..., fabrics: _Optional[_Union[FabricsUpdate, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("id", "spiffe_id", "selectors", "x509_ttl", "jwt_ttl", "dns_names", "hint", "created_at", "expires_at", "federates_with", "store_svid", "template")
@@ -366,3 +404,91 @@ class Rotate(_message.Message):
     spread_ms: int
     authorities: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, spread_ms: _Optional[int] = ..., authorities: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FabricsUpdate(_message.Message):
+    __slots__ = ("revision", "fabrics", "refusals")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FABRICS_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    fabrics: _containers.RepeatedCompositeFieldContainer[FabricState]
+    refusals: _containers.RepeatedCompositeFieldContainer[FabricRefusal]
+    def __init__(self, revision: _Optional[int] = ..., fabrics: _Optional[_Iterable[_Union[FabricState, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[FabricRefusal, _Mapping]]] = ...) -> None: ...
+
+class FabricState(_message.Message):
+    __slots__ = ("fabric", "jobs")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    fabric: FabricDocument
+    jobs: _containers.RepeatedCompositeFieldContainer[FabricJob]
+    def __init__(self, fabric: _Optional[_Union[FabricDocument, _Mapping]] = ..., jobs: _Optional[_Iterable[_Union[FabricJob, _Mapping]]] = ...) -> None: ...
+
+class FabricDocument(_message.Message):
+    __slots__ = ("namespace", "name", "kind", "plane", "interfaces", "cidrs", "mtu", "partition_kind", "partition_number", "partition_group", "ports", "tenants", "enforced_by", "path", "line")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    CIDRS_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_KIND_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_GROUP_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCED_BY_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    kind: str
+    plane: str
+    interfaces: _containers.RepeatedScalarFieldContainer[str]
+    cidrs: _containers.RepeatedScalarFieldContainer[str]
+    mtu: int
+    partition_kind: str
+    partition_number: int
+    partition_group: str
+    ports: _containers.RepeatedScalarFieldContainer[str]
+    tenants: _containers.RepeatedScalarFieldContainer[str]
+    enforced_by: str
+    path: str
+    line: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., plane: _Optional[str] = ..., interfaces: _Optional[_Iterable[str]] = ..., cidrs: _Optional[_Iterable[str]] = ..., mtu: _Optional[int] = ..., partition_kind: _Optional[str] = ..., partition_number: _Optional[int] = ..., partition_group: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., tenants: _Optional[_Iterable[str]] = ..., enforced_by: _Optional[str] = ..., path: _Optional[str] = ..., line: _Optional[int] = ...) -> None: ...
+
+class FabricJob(_message.Message):
+    __slots__ = ("job", "spiffe_ids", "expires_at", "members")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    expires_at: int
+    members: _containers.RepeatedCompositeFieldContainer[FabricMember]
+    def __init__(self, job: _Optional[str] = ..., spiffe_ids: _Optional[_Iterable[str]] = ..., expires_at: _Optional[int] = ..., members: _Optional[_Iterable[_Union[FabricMember, _Mapping]]] = ...) -> None: ...
+
+class FabricMember(_message.Message):
+    __slots__ = ("address", "until")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    until: int
+    def __init__(self, address: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
+
+class FabricRefusal(_message.Message):
+    __slots__ = ("fabric", "job", "spiffe_id", "code", "detail", "entry_id")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    fabric: str
+    job: str
+    spiffe_id: str
+    code: int
+    detail: str
+    entry_id: str
+    def __init__(self, fabric: _Optional[str] = ..., job: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., code: _Optional[int] = ..., detail: _Optional[str] = ..., entry_id: _Optional[str] = ...) -> None: ...

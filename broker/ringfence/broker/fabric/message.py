@@ -1,0 +1,77 @@
+"""A fabric as a server tells an agent of it, and as the agent believes it: only what an operator could have written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.policy.fabric_document import FabricDocument
+from ringfence.policy.fabrics import Fabric
+from ringfence.policy.model import Origin
+
+
+def fabric_message(fabric: Fabric) -> pb.FabricDocument:
+    """*fabric* in full, spelled as in its document."""
+    partition = fabric.partition
+    return pb.FabricDocument(
+        namespace=fabric.namespace,
+        name=fabric.name,
+        kind=fabric.kind.value,
+        plane=fabric.plane.value,
+        interfaces=map(str, fabric.interfaces),
+        cidrs=fabric.cidrs,
+        mtu=fabric.mtu,
+        partition_kind=partition.kind.value if partition else "",
+        partition_number=partition.number if partition else 0,
+        partition_group=partition.group if partition else "",
+        ports=map(str, fabric.ports),
+        tenants=fabric.tenants,
+        enforced_by=fabric.enforced_by.value,
+        path=fabric.origin.path,
+        line=fabric.origin.line,
+    )
+
+
+def fabric_of(said: pb.FabricDocument) -> Fabric:
+    """The fabric that is told of; raises INVALID for one that no document may describe.
+
+    Names, networks and ports become text for nft and the shell, so each passes the check that its document passed.
+    """
+    written = {
+        "kind": "Fabric",
+        "metadata": {"namespace": said.namespace, "name": said.name},
+        "spec": {field: value for field, value in _spec(said).items() if value},
+    }
+    try:
+        return FabricDocument.model_validate(written).meant(Origin(said.path, said.line))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RingfenceError(
+            Kind.INVALID,
+            f"the server tells of a fabric {said.namespace}/{said.name} that cannot be: {place}: {first['msg']}",
+            hint="Run agents and servers of one version",
+        ) from None
+
+
+def _spec(said: pb.FabricDocument) -> dict[str, Any]:
+    number = said.partition_group or said.partition_number
+    return {
+        "kind": said.kind,
+        "plane": said.plane,
+        "interfaces": list(said.interfaces),
+        "cidrs": list(said.cidrs),
+        "mtu": said.mtu,
+        "partition": {said.partition_kind: number} if said.partition_kind else None,
+        "ports": [_port(text) for text in said.ports],
+        "tenants": list(said.tenants),
+        "enforcedBy": said.enforced_by,
+    }
+
+
+def _port(text: str) -> int | str:
+    """As a document has it: a number for one, text for a range."""
+    return int(text) if text.isascii() and text.isdecimal() else text
