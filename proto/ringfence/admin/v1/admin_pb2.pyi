@@ -675,15 +675,17 @@ class StepAuthorityResponse(_message.Message):
     def __init__(self, authority: _Optional[_Union[Authority, _Mapping]] = ..., sequence: _Optional[int] = ..., agents: _Optional[int] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
-    __slots__ = ("namespace", "name")
+    __slots__ = ("namespace", "name", "rank")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    rank: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., rank: _Optional[int] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
-    __slots__ = ("server", "trust_domain", "workload_socket", "otlp", "servers", "region", "zone", "cuts")
+    __slots__ = ("server", "trust_domain", "workload_socket", "otlp", "servers", "region", "zone", "cuts", "job")
     SERVER_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_SOCKET_FIELD_NUMBER: _ClassVar[int]
@@ -692,6 +694,7 @@ class LaunchResponse(_message.Message):
     REGION_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
     CUTS_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
     server: str
     trust_domain: str
     workload_socket: str
@@ -700,7 +703,8 @@ class LaunchResponse(_message.Message):
     region: str
     zone: str
     cuts: bool
-    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ..., servers: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ..., cuts: _Optional[bool] = ...) -> None: ...
+    job: str
+    def __init__(self, server: _Optional[str] = ..., trust_domain: _Optional[str] = ..., workload_socket: _Optional[str] = ..., otlp: _Optional[str] = ..., servers: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ..., cuts: _Optional[bool] = ..., job: _Optional[str] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ("spiffe_ids", "attestor")

@@ -259,14 +259,16 @@ class Entry(_message.Message):
     def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_ttl: _Optional[int] = ..., jwt_ttl: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., created_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., federates_with: _Optional[_Iterable[str]] = ..., store_svid: _Optional[bool] = ..., template: _Optional[str] = ...) -> None: ...
 
 class LaunchRule(_message.Message):
-    __slots__ = ("namespace", "name", "by")
+    __slots__ = ("namespace", "name", "by", "job")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     BY_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     by: _containers.RepeatedCompositeFieldContainer[SelectorSet]
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., by: _Optional[_Iterable[_Union[SelectorSet, _Mapping]]] = ...) -> None: ...
+    job: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., by: _Optional[_Iterable[_Union[SelectorSet, _Mapping]]] = ..., job: _Optional[str] = ...) -> None: ...
 
 class SelectorSet(_message.Message):
     __slots__ = ("selectors",)
