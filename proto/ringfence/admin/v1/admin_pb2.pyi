@@ -1,3 +1,4 @@
+from ringfence.agent.v1 import agent_pb2 as _agent_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -53,6 +54,66 @@ class ForgetServerResponse(_message.Message):
     id: str
     until: int
     def __init__(self, id: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
+
+class JoinFabricRequest(_message.Message):
+    __slots__ = ("fabric", "job", "closed_ports")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_PORTS_FIELD_NUMBER: _ClassVar[int]
+    fabric: str
+    job: str
+    closed_ports: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, fabric: _Optional[str] = ..., job: _Optional[str] = ..., closed_ports: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class JoinFabricResponse(_message.Message):
+    __slots__ = ("fabric", "job", "spiffe_id", "interfaces", "addresses", "members", "until", "closed_ports")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_PORTS_FIELD_NUMBER: _ClassVar[int]
+    fabric: _agent_pb2.FabricDocument
+    job: str
+    spiffe_id: str
+    interfaces: _containers.RepeatedScalarFieldContainer[str]
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    members: _containers.RepeatedCompositeFieldContainer[_agent_pb2.FabricMember]
+    until: int
+    closed_ports: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, fabric: _Optional[_Union[_agent_pb2.FabricDocument, _Mapping]] = ..., job: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., interfaces: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_agent_pb2.FabricMember, _Mapping]]] = ..., until: _Optional[int] = ..., closed_ports: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ShowFabricsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ShowFabricsResponse(_message.Message):
+    __slots__ = ("revision", "fabrics")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FABRICS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    fabrics: _containers.RepeatedCompositeFieldContainer[HeldFabric]
+    def __init__(self, revision: _Optional[int] = ..., fabrics: _Optional[_Iterable[_Union[HeldFabric, _Mapping]]] = ...) -> None: ...
+
+class HeldFabric(_message.Message):
+    __slots__ = ("fabric", "interfaces", "addresses", "jobs", "joined", "state", "detail")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    fabric: _agent_pb2.FabricDocument
+    interfaces: _containers.RepeatedScalarFieldContainer[str]
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    jobs: _containers.RepeatedCompositeFieldContainer[_agent_pb2.FabricJob]
+    joined: _containers.RepeatedScalarFieldContainer[str]
+    state: str
+    detail: str
+    def __init__(self, fabric: _Optional[_Union[_agent_pb2.FabricDocument, _Mapping]] = ..., interfaces: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., jobs: _Optional[_Iterable[_Union[_agent_pb2.FabricJob, _Mapping]]] = ..., joined: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class InfoRequest(_message.Message):
     __slots__ = ()
