@@ -141,8 +141,9 @@ def _decide(plan: FabricPlan) -> Iterator[str]:
         "icmp type { echo-request, echo-reply, destination-unreachable, time-exceeded } accept",
         "icmpv6 type { echo-request, echo-reply, destination-unreachable, time-exceeded } accept",
     )
+    # Counted by job, so that a leak test can tell one job's bytes from those of its neighbours.
     pairs = [
-        f"{ip} saddr @{_name(job, version)} {ip} daddr @{_name(job, version)} jump members"
+        f"{ip} saddr @{_name(job, version)} {ip} daddr @{_name(job, version)} counter jump members"
         for job in plan.members
         for ip, version in (("ip", 4), ("ip6", 6))
     ]
