@@ -76,7 +76,7 @@ def evaluate(model: Model, request: Request) -> Verdict:
     # 3. Who is revoked is refused, and not called, wherever a rule speaks of it; else nothing allows it anyway.
     called = model.workloads.get(request.destination)
     gone = request.source is not None and is_revoked(model.revoked, request.source, request.serial)
-    if (gone or (called and is_revoked(model.revoked, called.spiffe_id))) and any(_meaning(model, request)):
+    if (gone or (called and is_revoked(model.revoked, called.spiffe_id))) and any(speaking(model, request)):
         return _default(REVOKED)
     # 4. Of the rules that match, a deny wins over every allow.
     matching = tuple(_matching(model, request, path or "", protocol))
@@ -106,7 +106,7 @@ def in_force(rule: Rule, now: datetime) -> bool:
 
 def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> Iterator[tuple[int, Rule]]:
     """Each rule in force that means this caller, port and request, with the breadth by which it means the caller."""
-    for rule in _meaning(model, request):
+    for rule in speaking(model, request):
         breadth = _breadth(model, request, rule)
         if breadth is None:
             continue
@@ -121,7 +121,7 @@ def _breadth(model: Model, request: Request, rule: Rule) -> int | None:
     return narrowest_from(rule, request.source, model.mesh.trust_domain, request.address)
 
 
-def _meaning(model: Model, request: Request) -> Iterator[Rule]:
+def speaking(model: Model, request: Request) -> Iterator[Rule]:
     """Each rule in force that means this caller and port, whatever it asks of requests and of where they come from."""
     destination = Destination(request.destination, request.port)
     for rule in model.rules:
