@@ -22,7 +22,7 @@ kind: Fabric
 metadata: {name: fab, namespace: team-a}
 spec:
   kind: tcp
-  interfaces: [fab0]
+  interfaces: ["fab*"]
   cidrs: [10.91.0.0/24, "fd91::/64"]
   ports: ["50000-51000"]
   tenants: [team-a]
@@ -136,6 +136,27 @@ def test_what_is_the_fabrics_leaves_by_it_or_not_at_all(applied: Nodes) -> None:
     said = applied.inside("ip", "route", "get", "203.0.113.9", "from", applied.RANK)
     assert "No route to host" in said.stderr
     assert "dev fab0" in applied.inside("ip", "route", "get", applied.PEER, "from", applied.RANK).stdout
+
+
+def test_what_is_marked_leaves_by_the_marks_interface_or_not_at_all(applied: Nodes) -> None:
+    """Without an address that it comes from; unmarked, the same goes by the default route."""
+    mark = hex(tables("team-a/fab")[0])
+    assert "dev fab0" in applied.inside("ip", "route", "get", applied.PEER, "mark", mark).stdout
+    assert "No route to host" in applied.inside("ip", "route", "get", "203.0.113.9", "mark", mark).stderr
+    assert "dev ctl0" in applied.inside("ip", "route", "get", "203.0.113.9").stdout
+
+
+def test_an_interface_that_comes_later_is_denied_before_it_is_there(applied: Nodes) -> None:
+    """By the document's prefix: nobody has applied anything since."""
+    applied.ip("-n", applied.rank, "link", "add", "fab7", "type", "veth", "peer", "name", "fab7", "netns", applied.peer)
+    try:
+        for name, address in ((applied.rank, "10.92.0.1"), (applied.peer, "10.92.0.2")):
+            applied.ip("-n", name, "address", "add", f"{address}/24", "dev", "fab7")
+            applied.ip("-n", name, "link", "set", "fab7", "up")
+        assert applied.reaches(applied.peer, "10.92.0.2", "10.92.0.1", STORE, SHORT) == "TimeoutError"
+        assert applied.reaches(applied.rank, "10.92.0.1", "10.92.0.2", COLLECTIVE) == "OSError"
+    finally:
+        applied.ip("-n", applied.rank, "link", "del", "fab7")
 
 
 def test_whoever_leaves_the_set_is_cut_off(applied: Nodes) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.fabric.plan import plan_node
+from ringfence.fabric.node import Node, RdmaPort
+from ringfence.fabric.plan import Member, plan_node
 from ringfence.fabric.plan_links import Gateway, Links
 from ringfence.policy.fabrics import FabricKind, Plane
 from tests.fabric.plans import LINKS, NODE, planned, rail
@@ -74,3 +75,35 @@ def test_a_fabric_without_networks_has_every_address_of_its_interfaces_and_no_me
     assert [str(address) for address in found.own] == ["10.91.0.1"]
     with pytest.raises(RingfenceError, match="its networks are none"):
         plan_node(rail("fab0", cidrs=()), NODE, links, {"team-a/llama": ("10.91.0.1",)})
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "denied"),
+    [
+        (("fab*",), ("fab*",)),
+        (("fab0", "fab1", "ib0"), ("fab0", "fab1", "ib0")),
+        (("fab*", "fab0", "fab0x", "fab1*"), ("fab*",)),
+        (("fab0", "fab1", "a-longer-name-than-any"), ("fab0", "fab1")),
+        (("fab*", "of15characters_*"), ("fab*",)),
+    ],
+)
+def test_what_the_document_names_is_denied_before_it_is_there(
+    interfaces: tuple[str, ...], denied: tuple[str, ...]
+) -> None:
+    """By name and by prefix, each once; what can be no interface's name is left out."""
+    assert planned(*interfaces).denied == denied
+
+
+def test_what_is_no_interface_of_the_fabric_is_not_denied() -> None:
+    """A prefix that takes an InfiniBand port of an Ethernet fabric too names its own alone."""
+    ports = (RdmaPort("mlx5_0", 1, "InfiniBand", (), ("fab0",)), RdmaPort("mlx5_1", 1, "Ethernet", (), ("fab1",)))
+    node = Node(NODE.interfaces, ports)
+    links = Links((("fab1", ip_interface("10.91.0.129/25")),))
+    assert plan_node(rail(kind=FabricKind.ROCE), node, links, {}).denied == ("fab1",)
+    assert plan_node(rail("fab0", "fab1", kind=FabricKind.ROCE), node, links, {}).denied == ("fab1",)
+
+
+def test_members_have_their_ends() -> None:
+    """With the server's lease; without one they stay."""
+    found = plan_node(rail(), NODE, LINKS, {"a/j": {"10.91.0.9": 70, "10.91.0.2": 0}})
+    assert found.members[0].members == (Member(ip_address("10.91.0.2")), Member(ip_address("10.91.0.9"), 70))

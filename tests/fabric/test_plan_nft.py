@@ -17,7 +17,7 @@ from ringfence.fabric.plan_links import Links
 from ringfence.fabric.plan_nft import interfaces_in, removal, ruleset, table_of
 from ringfence.policy.fabrics import Enforcer, FabricKind, PortSpan
 from tests import parts
-from tests.fabric.plans import planned, rail
+from tests.fabric.plans import LINKS, NODE, planned, rail
 
 GOLDEN = Path(__file__).parent / "golden" / "plan.nft"
 
@@ -46,6 +46,14 @@ def test_interfaces_are_read_back_with_what_they_were() -> None:
         assert caught.value.kind is Kind.INVALID
 
 
+def test_the_kernel_drops_a_member_at_its_end() -> None:
+    """In whole seconds, and never later; one whose end has come is none."""
+    jobs = {"team-a/llama": {"10.91.0.1": 0, "10.91.0.2": 1060, "10.91.0.3": 1000}}
+    said = ruleset(plan_node(rail(), NODE, LINKS, jobs), now=1000.5)
+    assert "{ 10.91.0.1, 10.91.0.2 timeout 59s }" in said
+    assert "10.91.0.3" not in said
+
+
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", fullmatch=True)
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 JOBS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True)
@@ -56,6 +64,9 @@ MEMBERS = st.lists(
     st.integers(0, 255).map(lambda host: f"10.91.0.{host}") | st.integers(0, 65535).map(lambda host: f"fd91::{host:x}"),
     max_size=4,
 ).map(tuple)
+
+
+LEASED = MEMBERS.flatmap(lambda texts: st.fixed_dictionaries(dict.fromkeys(texts, st.integers(0, 10**10))))
 
 
 @st.composite
@@ -72,7 +83,7 @@ def plans(draw: st.DrawFn) -> FabricPlan:
         cidrs=draw(st.sampled_from([("10.91.0.0/24", "fd91::/64"), ("10.91.0.0/16", "10.91.0.0/24", "fd91::/64")])),
     )
     held = tuple((name, ip_interface(f"10.91.0.{place + 1}/24")) for place, name in enumerate(names))
-    jobs = draw(st.dictionaries(JOBS.map(lambda job: f"{tenant}/{job}"), MEMBERS, max_size=3))
+    jobs = draw(st.dictionaries(JOBS.map(lambda job: f"{tenant}/{job}"), MEMBERS | LEASED, max_size=3))
     return plan_node(fabric, Node(tuple(map(NodeInterface, names))), Links(held), jobs)
 
 

@@ -16,6 +16,8 @@ route add 10.91.8.0/24 via 10.91.0.126 dev fab0 table {FIRST} protocol 82
 route add unreachable default metric 4294967295 table {FIRST} protocol 82
 route add 10.91.0.128/25 dev fab1 src 10.91.0.129 table {SECOND} protocol 82
 route add unreachable default metric 4294967295 table {SECOND} protocol 82
+rule add fwmark {FIRST:#x} lookup {FIRST} priority 5199 protocol 82
+rule add fwmark {SECOND:#x} lookup {SECOND} priority 5199 protocol 82
 rule add from 10.91.0.1 lookup {FIRST} priority 5200 protocol 82
 rule add from 10.91.0.129 lookup {SECOND} priority 5200 protocol 82
 """
@@ -23,11 +25,14 @@ SIX = f"""\
 route add fd91::/64 dev fab0 src fd91::1 table {FIRST} protocol 82
 route add fe80::/64 dev fab0 table {FIRST} protocol 82
 route add unreachable default metric 4294967295 table {FIRST} protocol 82
+rule add fwmark {FIRST:#x} lookup {FIRST} priority 5199 protocol 82
 rule add from fd91::1 lookup {FIRST} priority 5200 protocol 82
 """
 RULES = [
     {"priority": 0, "src": "all", "table": "255"},
     {"priority": 5200, "src": "10.91.0.1", "table": str(FIRST), "protocol": "82"},
+    {"priority": 5199, "src": "all", "fwmark": hex(FIRST), "table": str(FIRST), "protocol": "82"},
+    {"priority": 5199, "src": "all", "fwmark": "0x1", "fwmask": "0xff", "table": "254", "protocol": "82"},
     {"priority": 9, "src": "10.91.0.7", "table": str(FIRST), "protocol": "3"},
 ]
 ROUTES = [
@@ -60,9 +65,17 @@ def test_only_what_is_ours_is_found_on_a_node() -> None:
     """By table and by who made it: an operator's rule into the same table is theirs."""
     found = listed("team-a/fab", 4, json.dumps(RULES), json.dumps(ROUTES))
     assert set(found) < set(wanted(planned()))
-    assert len(found) == 3
+    assert len(found) == 4
     assert listed("team-a/other", 4, json.dumps(RULES), json.dumps(ROUTES)) == ()
     assert listed("team-a/fab", 4, "", "") == ()
+
+
+def test_a_mark_with_a_mask_is_none_of_ours() -> None:
+    """It takes other packets too, so that it is to go."""
+    masked = json.dumps([{**RULES[2], "fwmask": "0xffff"}])
+    (found,) = listed("team-a/fab", 4, masked, "")
+    assert found not in wanted(planned())
+    assert changes((), (found,), 4).startswith(f"rule del fwmark {FIRST:#x}/0xffff lookup {FIRST} ")
 
 
 def test_what_is_there_already_stays() -> None:

@@ -13,8 +13,10 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.node import Node
 from ringfence.fabric.plan_links import Address, Gateway, Links
 from ringfence.fabric.resolve import interfaces_of
-from ringfence.policy.fabrics import Fabric, Plane
+from ringfence.policy.fabrics import Fabric, InterfaceForm, Plane
 
+Addresses = tuple[str, ...] | Mapping[str, int]  # of a job; with the end of each, in Unix seconds, 0 for none
+_LONGEST_NAME = 15  # IFNAMSIZ without its zero
 MOST_NICS = 64  # of one fabric on a node: each has a routing table of its own
 # What the kernel is told of each: no other interface answers for its address or sends from it (arp_ignore,
 # arp_announce), and what comes in by one of several on one network is taken (rp_filter 2; RFC 3704, loose).
@@ -32,11 +34,24 @@ class Nic:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One address of a job, and when the kernel drops it by itself: Unix seconds, 0 for never."""
+
+    address: IPv4Address | IPv6Address
+    until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Members:
     """The addresses of one job, over all nodes; none: nobody."""
 
     job: str  # NAMESPACE/JOB
-    addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+    members: tuple[Member, ...] = ()  # by address
+
+    @property
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Them without their ends."""
+        return tuple(one.address for one in self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,7 @@ class FabricPlan:
     fabric: Fabric
     nics: tuple[Nic, ...]  # in the order that intent names them
     members: tuple[Members, ...]  # by job
+    denied: tuple[str, ...] = ()  # names and prefixes (`ib*`) of interfaces, those that are to come among them
 
     @property
     def own(self) -> tuple[IPv4Address | IPv6Address, ...]:
@@ -53,8 +69,8 @@ class FabricPlan:
         return tuple(address.ip for nic in self.nics for address in nic.addresses)
 
 
-def plan_node(fabric: Fabric, node: Node, links: Links, jobs: Mapping[str, tuple[str, ...]]) -> FabricPlan:
-    """*fabric* on a node, with *jobs* that may use it and the addresses of each.
+def plan_node(fabric: Fabric, node: Node, links: Links, jobs: Mapping[str, Addresses]) -> FabricPlan:
+    """*fabric* on a node, with *jobs* that may use it and the addresses of each, with their ends where they have any.
 
     Raises INVALID for what cannot be planned, NOT_FOUND where the node has none of its interfaces, CONFLICT where an
     interface or a network of it carries the node's other traffic, or an address would join two tenants.
@@ -71,7 +87,28 @@ def plan_node(fabric: Fabric, node: Node, links: Links, jobs: Mapping[str, tuple
     # 3. Denied by default, the way to this node would be cut.
     _check_control(fabric, names, links)
     nics = tuple(_nic(fabric, name, links) for name in names)
-    return FabricPlan(fabric, nics, _members(fabric, jobs))
+    return FabricPlan(fabric, nics, members_of(fabric, jobs), _denied(fabric, node, names))
+
+
+def _denied(fabric: Fabric, node: Node, names: tuple[str, ...]) -> tuple[str, ...]:
+    """All that the document names, as nft takes it: an interface that comes later finds the filter there already.
+
+    Not what the node has under that name and is no interface of the fabric (RDMA of another link layer), and no PCI
+    address, since of an interface that is not there the kernel knows no name.
+    """
+    wide = [
+        one.text
+        for one in fabric.interfaces
+        if one.form is InterfaceForm.PREFIX
+        and len(one.text) < _LONGEST_NAME
+        and all(held.name in names for held in node.interfaces if one.takes(held.name))
+    ]
+    here = {one.name for one in node.interfaces}
+    named = [one.text for one in fabric.interfaces if one.form is InterfaceForm.NAME and one.text not in here]
+    exact = dict.fromkeys((*names, *(name for name in named if len(name) <= _LONGEST_NAME)))
+    # One element may not lie within another.
+    kept = [text for text in dict.fromkeys(wide) if not any(text != one and text.startswith(one) for one in wide)]
+    return (*(f"{text}*" for text in kept), *(name for name in exact if not any(map(name.startswith, kept))))
 
 
 def _check_control(fabric: Fabric, names: tuple[str, ...], links: Links) -> None:
@@ -96,8 +133,11 @@ def _nic(fabric: Fabric, name: str, links: Links) -> Nic:
     return Nic(name, held, on, name not in links.down)
 
 
-def _members(fabric: Fabric, jobs: Mapping[str, tuple[str, ...]]) -> tuple[Members, ...]:
-    """Of each job, once; an address that two tenants share would let the one's ranks reach the other's."""
+def members_of(fabric: Fabric, jobs: Mapping[str, Addresses]) -> tuple[Members, ...]:
+    """Of each job, once; an address that two tenants share would let the one's ranks reach the other's.
+
+    Raises INVALID for what is no address of the fabric, CONFLICT for such a one.
+    """
     owner: dict[IPv4Address | IPv6Address, str] = {}
     for job, texts in sorted(jobs.items()):
         for address in (_member(fabric, job, text) for text in texts):
@@ -105,10 +145,13 @@ def _members(fabric: Fabric, jobs: Mapping[str, tuple[str, ...]]) -> tuple[Membe
             if owner.setdefault(address, tenant) != tenant:
                 why = f"would have {address} in jobs of two tenants, {owner[address]} and {tenant}"
                 raise _refused(Kind.CONFLICT, fabric, why, "Give the ranks of each an address of their own")
-    return tuple(
-        Members(job, tuple(sorted({ip_address(text) for text in texts}, key=lambda one: (one.version, int(one)))))
-        for job, texts in sorted(jobs.items())
-    )
+    return tuple(Members(job, _with_ends(texts)) for job, texts in sorted(jobs.items()))
+
+
+def _with_ends(texts: Addresses) -> tuple[Member, ...]:
+    ends = texts if isinstance(texts, Mapping) else dict.fromkeys(texts, 0)
+    members = {Member(ip_address(text), until) for text, until in ends.items()}
+    return tuple(sorted(members, key=lambda one: (one.address.version, int(one.address))))
 
 
 def _member(fabric: Fabric, job: str, text: str) -> IPv4Address | IPv6Address:

@@ -13,10 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.fabric.plan import FabricPlan, Members
+from ringfence.fabric.plan import FabricPlan, Member
 from ringfence.policy.fabrics import FabricKind
 
 _HOOKS = "type filter hook {hook} priority {priority}; policy accept;"
+_INTERVALS = ("flags interval", "auto-merge")
+_LONGEST = 30 * 86_400  # seconds: nft takes no number of any size, and whoever leads a set renews it sooner
 # Neighbours find each other, and switches whom to send multicast to; no router is believed (RFC 4861, RFC 3810).
 _NEIGHBOURS = (
     "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept",
@@ -36,12 +38,13 @@ def removal(key: str) -> str:
     return f"add table {table_of(key)}\ndelete table {table_of(key)}\n"
 
 
-def ruleset(plan: FabricPlan, before: Mapping[str, str] = MappingProxyType({})) -> str:
+def ruleset(plan: FabricPlan, before: Mapping[str, str] = MappingProxyType({}), now: float = 0.0) -> str:
     """The nft transaction that puts *plan* in the place of whatever is there of the fabric.
 
-    *before* is what is to be remembered of each interface, and kept as the comment of its name.
+    *before* is what is to be remembered of each interface, and kept as the comment of its name. At *now*, in Unix
+    seconds, members whose end has come are left out.
     """
-    lines = [*_sets(plan, before), *_hooks(), *_decide(plan)]
+    lines = [*_sets(plan, before, now), *_hooks(), *_decide(plan)]
     body = "".join(f"  {line}\n" for line in lines)
     return f"{_preface(plan)}{removal(plan.fabric.key)}table {table_of(plan.fabric.key)} {{\n{body}}}\n"
 
@@ -72,32 +75,42 @@ def _preface(plan: FabricPlan) -> str:
     )
 
 
-def _sets(plan: FabricPlan, before: Mapping[str, str]) -> Iterator[str]:
+def _sets(plan: FabricPlan, before: Mapping[str, str], now: float) -> Iterator[str]:
+    # Those that are here, for their comments alone; and what rules ask for, which may name some that are to come.
     yield from _set("interfaces", "ifname", (_interface(nic.name, before.get(nic.name, "")) for nic in plan.nics))
-    yield from _set("ports", "inet_service", map(str, plan.fabric.ports), interval=True)
+    yield from _set("denied", "ifname", (f'"{name}"' for name in plan.denied), "flags interval")
+    yield from _set("ports", "inet_service", map(str, plan.fabric.ports), *_INTERVALS)
     for version in (4, 6):
         kind = f"ipv{version}_addr"
         networks = (cidr for cidr in plan.fabric.cidrs if (":" in cidr) == (version == 6))  # noqa: PLR2004  # IPv6
-        yield from _set(f"networks{version}", kind, networks, interval=True)
+        yield from _set(f"networks{version}", kind, networks, *_INTERVALS)
         yield from _set(f"own{version}", kind, dict.fromkeys(str(one) for one in plan.own if one.version == version))
         for job in plan.members:
-            yield from _set(_name(job, version), kind, (str(one) for one in job.addresses if one.version == version))
+            members = (element(one, now) for one in job.members if one.address.version == version)
+            yield from _set(set_of(job.job, version), kind, filter(None, members), "flags timeout")
 
 
 def _interface(name: str, comment: str) -> str:
     return f'"{name}" comment "{comment}"' if comment else f'"{name}"'
 
 
-def _name(members: Members, version: int) -> str:
-    return f"job{version}/{members.job}"
+def set_of(job: str, version: int) -> str:
+    """The set of the addresses of NAMESPACE/JOB that are of that version of IP."""
+    return f"job{version}/{job}"
 
 
-def _set(name: str, kind: str, elements: Iterable[str], *, interval: bool = False) -> Iterator[str]:
+def element(member: Member, now: float) -> str:
+    """*member* as an element that the kernel drops at its end, at the latest; empty where that has come."""
+    if not member.until:
+        return str(member.address)
+    seconds = min(int(member.until - now), _LONGEST)
+    return f"{member.address} timeout {seconds}s" if seconds > 0 else ""
+
+
+def _set(name: str, kind: str, elements: Iterable[str], *properties: str) -> Iterator[str]:
     yield f"set {name} {{"
     yield f"  type {kind}"
-    if interval:
-        yield "  flags interval"
-        yield "  auto-merge"
+    yield from (f"  {line}" for line in properties)
     if listing := ", ".join(elements):
         yield f"  elements = {{ {listing} }}"
     yield "}"
@@ -105,14 +118,14 @@ def _set(name: str, kind: str, elements: Iterable[str], *, interval: bool = Fals
 
 def _hooks() -> Iterator[str]:
     # 1. No connection is tracked on the fabric: none is then redirected to a proxy, and a flow costs no table.
-    yield from _chain("untracked_in", _hook("prerouting", "raw"), "iifname @interfaces notrack")
-    yield from _chain("untracked_out", _hook("output", "raw"), "oifname @interfaces notrack")
+    yield from _chain("untracked_in", _hook("prerouting", "raw"), "iifname @denied notrack")
+    yield from _chain("untracked_out", _hook("output", "raw"), "oifname @denied notrack")
     # 2. What comes in by the fabric; and what is meant for the fabric's addresses and comes by another way.
     elsewhere = 'iifname != "lo" {} daddr @own{} counter drop'
     yield from _chain(
         "in",
         _hook("input", "filter"),
-        "iifname @interfaces goto fabric_in",
+        "iifname @denied goto fabric_in",
         elsewhere.format("ip", 4),
         elsewhere.format("ip6", 6),
     )
@@ -121,13 +134,13 @@ def _hooks() -> Iterator[str]:
     yield from _chain(
         "out",
         _hook("output", "filter"),
-        "oifname @interfaces goto fabric_out",
+        "oifname @denied goto fabric_out",
         astray.format("ip", 4),
         astray.format("ip6", 6),
     )
     # 4. The node is no router between the fabric and anything.
     yield from _chain(
-        "across", _hook("forward", "filter"), "iifname @interfaces counter drop", "oifname @interfaces counter drop"
+        "across", _hook("forward", "filter"), "iifname @denied counter drop", "oifname @denied counter drop"
     )
 
 
@@ -143,7 +156,7 @@ def _decide(plan: FabricPlan) -> Iterator[str]:
     )
     # Counted by job, so that a leak test can tell one job's bytes from those of its neighbours.
     pairs = [
-        f"{ip} saddr @{_name(job, version)} {ip} daddr @{_name(job, version)} counter jump members"
+        f"{ip} saddr @{set_of(job.job, version)} {ip} daddr @{set_of(job.job, version)} counter jump members"
         for job in plan.members
         for ip, version in (("ip", 4), ("ip6", 6))
     ]

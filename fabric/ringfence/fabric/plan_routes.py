@@ -1,7 +1,8 @@
 """The routes of a fabric on one node: what comes from an address of it leaves by that interface, or not at all.
 
-A table for each interface, which ends in `unreachable`, and a rule for each address (ip-rule(8)). Ours are known by
-table and protocol, so that what is there can be held against what is wanted, and taken away.
+A table for each interface, which ends in `unreachable`, a rule for each address, and one for the mark of those who
+choose the interface without binding to an address (ip-rule(8), SO_MARK of socket(7)). Ours are known by table and
+protocol, so that what is there can be held against what is wanted, and taken away.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ringfence.fabric.plan_links import Address
 
 PROTOCOL = "82"  # who made a route or rule (rtnetlink(7)): none of those that iproute2 has a name for
 PRIORITY = 5200  # before the main table's 32766
+MARK_PRIORITY = 5199  # a mark is said on purpose, and an address may be a socket's by chance
 _FIRST_TABLE = 0x52000000
 _FAMILIES = 1 << 18  # of MOST_NICS tables, in 24 bits
 _LAST_RESORT = 4294967295
@@ -41,15 +43,21 @@ def tables(key: str) -> range:
 
 
 def wanted(plan: FabricPlan) -> tuple[Entry, ...]:
-    """Routes first, so that no rule leads into an empty table."""
+    """Routes first, so that no rule leads into an empty table. The mark of an interface is the number of its table."""
     numbered = list(zip(tables(plan.fabric.key), plan.nics, strict=False))
     routes = [one for table, nic in numbered for version in (4, 6) for one in _routes(nic, table, version)]
+    marks = [
+        Entry(version, "rule", f"fwmark {table:#x} lookup {table} priority {MARK_PRIORITY} protocol {PROTOCOL}")
+        for table, nic in numbered
+        for version in (4, 6)
+        if any(address.version == version for address in nic.addresses)
+    ]
     rules = [
         Entry(address.version, "rule", f"from {address.ip} lookup {table} priority {PRIORITY} protocol {PROTOCOL}")
         for table, nic in numbered
         for address in nic.addresses
     ]
-    return (*routes, *rules)
+    return (*routes, *marks, *rules)
 
 
 def _routes(nic: Nic, table: int, version: int) -> Iterator[Entry]:
@@ -92,6 +100,9 @@ def _ours(text: str, numbers: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _rule(item: dict[str, Any]) -> str:
+    if "fwmark" in item:
+        mark = f"{item['fwmark']}/{item['fwmask']}" if "fwmask" in item else item["fwmark"]
+        return f"fwmark {mark} lookup {item['table']} priority {item.get('priority')} protocol {PROTOCOL}"
     source = f"{item.get('src')}/{item['srclen']}" if "srclen" in item else item.get("src")
     return f"from {source} lookup {item['table']} priority {item.get('priority')} protocol {PROTOCOL}"
 

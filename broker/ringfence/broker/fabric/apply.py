@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringfence.broker.fabric.apply_tools import run
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.fabric.plan import SYSCTLS, FabricPlan
+from ringfence.fabric.plan import SYSCTLS, FabricPlan, Members
+from ringfence.fabric.plan_members import delta
 from ringfence.fabric.plan_nft import interfaces_in, removal, ruleset, table_of
 from ringfence.fabric.plan_routes import Entry, changes, listed, wanted
 from ringfence.fabric.plan_sysctl import path_of, recalled, remembered, settings
@@ -21,10 +23,11 @@ _SETTINGS = Path("/proc/sys")
 class State:
     """What this node has of one fabric; `table` is empty where it has none."""
 
-    table: str  # as nft prints it, and reads it again
+    table: str  # as nft prints it, without what counts or runs down
     interfaces: tuple[tuple[str, str], ...]  # with what the settings of each were
     entries: tuple[Entry, ...]
     settings: tuple[tuple[str, str], ...]
+    kept: str = field(default="", compare=False)  # with that, for nft to read again: members keep their ends
 
 
 def check(plan: FabricPlan) -> str:
@@ -33,13 +36,13 @@ def check(plan: FabricPlan) -> str:
     nft checks the packet filter against the kernel and applies nothing.
     """
     before = _state(plan.fabric.key)
-    _nft(_rules(plan, before), "--check")
+    _nft(_rules(plan, before, 0.0), "--check")
     told = "".join(f"sysctl -w {path}={value}\n" for path, value in settings(plan).items() if _get(path) != value)
     return told + "".join(changes(wanted(plan), before.entries, version) for version in (4, 6))
 
 
-def apply(plan: FabricPlan) -> bool:
-    """Have the node hold *plan* and nothing else of that fabric; whether that changed anything.
+def apply(plan: FabricPlan, now: float = 0.0) -> bool:
+    """Have the node hold *plan* and nothing else of that fabric at *now*, in Unix seconds; whether it changed anything.
 
     Raises NOT_FOUND, DENIED or UNAVAILABLE, and the node is then as it was before.
     """
@@ -47,7 +50,7 @@ def apply(plan: FabricPlan) -> bool:
     old = {path: _get(path) for path in settings(plan)}
     try:
         # 1. Closed before anything leads there.
-        _nft(_rules(plan, before))
+        _nft(_rules(plan, before, now))
         # 2. What is no longer the fabric's gets its settings back.
         kept = {nic.name for nic in plan.nics}
         _restore(recalled(one for one in before.interfaces if one[0] not in kept))
@@ -59,6 +62,21 @@ def apply(plan: FabricPlan) -> bool:
         _roll_back(plan.fabric.key, before, old)
         raise
     return _state(plan.fabric.key) != before or any(_get(path) != value for path, value in old.items())
+
+
+def refilter(plan: FabricPlan, now: float) -> None:
+    """Replace the packet filter alone, by *plan* at *now* in Unix seconds, which has the interfaces of the last one.
+
+    One transaction, so that the node is as it was where this raises UNAVAILABLE.
+    """
+    listing = run(("nft", "-j", "list", "table", *table_of(plan.fabric.key).split()))
+    _nft(ruleset(plan, dict(interfaces_in(listing)), now))
+
+
+def change_members(key: str, before: Iterable[Members], after: Iterable[Members], now: float) -> None:
+    """Have the sets of the fabric's jobs, which hold *before*, hold *after*: one transaction, as in `refilter`."""
+    if text := delta(key, before, after, now):
+        _nft(text)
 
 
 def remove(key: str) -> bool:
@@ -78,18 +96,18 @@ def _roll_back(key: str, before: State, old: dict[str, str]) -> None:
     _restore(old)
     _restore(dict(before.settings))
     with suppress(RingfenceError):
-        _nft(removal(key) + before.table)
+        _nft(removal(key) + before.kept)
 
 
 def _state(key: str) -> State:
-    table = interfaces = ""
+    table = interfaces = kept = ""
     if _is_there(key):
         command = ("list", "table", *table_of(key).split())
-        table, interfaces = run(("nft", "-s", *command)), run(("nft", "-j", *command))
+        table, interfaces, kept = (run(("nft", *option, *command)) for option in (("-s",), ("-j",), ()))
     held = tuple(interfaces_in(interfaces)) if interfaces else ()
     paths = [path_of(name, setting) for name, _ in held for setting in SYSCTLS]
     entries = tuple(entry for version in (4, 6) for entry in _entries(key, version))
-    return State(table, held, entries, tuple((path, _get(path)) for path in paths))
+    return State(table, held, entries, tuple((path, _get(path)) for path in paths), kept)
 
 
 def _is_there(key: str) -> bool:
@@ -103,14 +121,14 @@ def _entries(key: str, version: int) -> tuple[Entry, ...]:
     return listed(key, version, run((*ip, "rule", "show")), run((*ip, "route", "show", "table", "all")))
 
 
-def _rules(plan: FabricPlan, before: State) -> str:
+def _rules(plan: FabricPlan, before: State, now: float) -> str:
     """With what the settings were before the first time, and not what the last one made of them."""
     known = dict(before.interfaces)
     found = {
         nic.name: known.get(nic.name) or remembered({name: _get(path_of(nic.name, name)) for name in SYSCTLS})
         for nic in plan.nics
     }
-    return ruleset(plan, found)
+    return ruleset(plan, found, now)
 
 
 def _nft(text: str, *options: str) -> None:
