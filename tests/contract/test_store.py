@@ -10,7 +10,17 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from ringfence.broker.entry import Entry, any_node, selectors_of
-from ringfence.broker.store import authority, changes, endpoints, entries, intent, ledger, schema, tokens
+from ringfence.broker.store import (
+    authority,
+    changes,
+    endpoints,
+    entries,
+    fabric_claims,
+    intent,
+    ledger,
+    schema,
+    tokens,
+)
 from ringfence.broker.store.authority import Kept
 from ringfence.broker.store.changes import ChangeKind
 from ringfence.broker.store.endpoints import EndpointRow
@@ -20,6 +30,7 @@ from ringfence.broker.store.ledger import Issuance
 from ringfence.broker.store.location import Location
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from tests.fabric.claims import AT, claim, standing
 
 TD = TrustDomain("example.org")
 ROUNDS = 25
@@ -133,6 +144,19 @@ async def test_a_row_put_by_two_servers_at_once_is_one_row(both: tuple[Store, St
         assert (await both[0].run(authority.every))[f"s{i}"] == Kept({"n": i}, 2 * i + 2)
     held = await both[1].run(endpoints.every)
     assert sorted(row.number for row in held) == list(range(ROUNDS))
+
+
+async def test_of_two_servers_that_are_asked_for_one_address_at_once_one_refuses(both: tuple[Store, Store]) -> None:
+    """Whichever is first has it, and both keep the same row."""
+    for i in range(ROUNDS):
+        rows = [standing(claim(node, f"192.168.50.{i}")) for node in range(2)]
+        puts = (store.run(fabric_claims.put, [row], AT) for store, row in zip(both, rows, strict=True))
+        refused = {one for answer in await asyncio.gather(*puts) for one in answer}
+        assert len(refused) == 1
+        held = [one for one in await both[0].run(fabric_claims.every) if one.claim.addresses == rows[0].claim.addresses]
+        assert {*held, *refused} == set(rows)
+        assert await both[1].run(fabric_claims.remove, held) == held
+        assert await both[0].run(fabric_claims.orphan, "", AT) == []
 
 
 async def test_a_failing_transaction_leaves_nothing(both: tuple[Store, Store]) -> None:

@@ -28,6 +28,7 @@ class ChangeKind(Enum):
     FEDERATION = "federation"  # trust domain
     AUTHORITY = "authority"  # server
     SERVER = "server"  # id
+    FABRIC_CLAIM = "fabric-claim"  # SPIFFE ID of an agent
 
 
 _KINDS = {kind.value: kind for kind in ChangeKind}  # found without a call a row

@@ -13,7 +13,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"  # the newest file in migrations/versions; a test compares
+HEAD = "0010"  # the newest file in migrations/versions; a test compares
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 

@@ -217,3 +217,22 @@ crls = Table(
     Column("number", BigInteger, nullable=False),
     Column("der", LargeBinary, nullable=False),
 )
+
+# Claims of nodes that workloads of theirs take part in jobs on fabrics, admitted. `id` hashes what tells them apart:
+# the names together are more than an index of PostgreSQL takes. `until`, `leaves` and `server` as in Standing.
+fabric_claims = Table(
+    "fabric_claims",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("agent", String(2048), nullable=False),
+    Column("fabric", String(512), nullable=False),
+    Column("job", String(512), nullable=False),
+    Column("spiffe_id", String(2048), nullable=False),
+    Column("entry_id", String(2100), nullable=False),
+    Column("addresses", JSON, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("leaves", BigInteger, nullable=False),
+    Column("server", String(64), nullable=False),
+    Index("fabric_claims_agent", "agent"),
+)
