@@ -1,0 +1,1 @@
+"""Slurm: entries for the jobs that a cluster has, as long as it has them."""
