@@ -368,6 +368,7 @@ def test_tls_that_asks_for_a_name_beside_the_star_goes_nowhere(bench: Bench, ask
     """Nor is the name that it asks for looked up."""
     assert not _passes(bench, asked)
     assert decision.decide(bench.plane.log(point=decision.POINT_EGRESS, server_name=asked)) == DEFAULT_DENY
+    assert asked not in bench.names.asked
 
 
 @pytest.mark.parametrize("name", sorted(BAD))

@@ -10,6 +10,7 @@ from ringfence.xds.instance import Instance
 from ringfence.xds.types import CLUSTER, EXTENSION_CONFIG, LISTENER, ROUTE
 from tests.policy import intent
 from tests.policy.intent import NOW
+from tests.xds import trees
 
 STAR = """
 kind: External
@@ -46,10 +47,10 @@ def resource(kind: str, name: str) -> Any:
     return codec.unpack(snapshot.named(kind)[name].any)
 
 
-def filters(listener: str) -> list[Any]:
-    """The network filters of a listener."""
-    (chain,) = resource(LISTENER, listener).filter_chains
-    return list(chain.filters)
+def filters(listener: str, chain: str = "") -> list[Any]:
+    """The network filters of a listener's chain, by default the one that is called as it is."""
+    chains = {each.name: each for each in resource(LISTENER, listener).filter_chains}
+    return list(chains[chain or listener].filters)
 
 
 def config(extension: Any) -> Any:
@@ -97,6 +98,16 @@ def test_tls_that_passes_through_is_judged_before_its_name_is_looked_up():
     assert {"169.254.0.0/16", "127.0.0.0/8", "10.0.0.0/8", "::ffff:0:0/96", "fe80::/10"} <= ranges
     assert lookup.port_value == 8443
     assert config(resource(CLUSTER, RAW).cluster_type).dns_cache_config == lookup.dns_cache_config
+
+
+def test_what_is_denied_has_a_chain_in_which_nothing_is_looked_up():
+    """Envoy looks up before its first byte is judged; the rules, the record and the end of both chains are the same."""
+    allowed, refused = filters(RAW), filters(RAW, f"{RAW}/refused")
+    assert refused == [allowed[0], allowed[2]]
+    matcher = resource(LISTENER, RAW).filter_chain_matcher
+    found = {name: trees.chain(matcher, name) for name in ("a.s3.example", "own.s3.example", "evil.example", "")}
+    assert found.pop("a.s3.example") == RAW
+    assert set(found.values()) == {f"{RAW}/refused"}
 
 
 def test_the_forward_proxy_routes_declared_ports_alone():

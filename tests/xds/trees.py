@@ -11,6 +11,7 @@ from ringfence.xds import codec
 
 _SERIAL = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput"
 _ADDRESS = "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput"
+_NAME = "envoy.extensions.matching.common_inputs.network.v3.ServerNameInput"
 _URI_SAN = "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
 
 
@@ -20,14 +21,21 @@ def verdict(
     headers: Mapping[str, str] | None = None,
     serial: str = "",
     address: str = "127.0.0.1",
+    server_name: str = "",
 ) -> tuple[str, bool] | None:
     """The action's (name, allowed) that *tree* ends in; None where it ends in none, which RBAC denies."""
-    asked = {_URI_SAN: uri_sans, _SERIAL: serial, _ADDRESS: address, **(headers or {})}
+    asked = {_URI_SAN: uri_sans, _SERIAL: serial, _ADDRESS: address, _NAME: server_name, **(headers or {})}
     found = _matcher(tree, asked)
     if found is None:
         return None
     action = _typed(found.typed_config)
     return action.name, action.action == 0
+
+
+def chain(tree: Any, server_name: str) -> str | None:
+    """The filter chain that a listener's *tree* gives a connection that asks for that name."""
+    found = _matcher(tree, {_NAME: server_name})
+    return None if found is None else str(_typed(found.typed_config).value)
 
 
 def _matcher(matcher: Any, asked: Mapping[str, str]) -> Any:

@@ -124,6 +124,16 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a grant is for a network that carries no collectives",
             "Let Allow rules decide who reaches services, storage and management; grant fabrics of plane fabric",
         ),
+        "RF1218": Code(
+            ERROR,
+            "a rule asks which name a caller asks for, at a port that has only one",
+            "Leave serverNames out: it narrows an External with a star; a workload and an exact host are what they are",
+        ),
+        "RF1219": Code(
+            ERROR,
+            "a rule asks for a name that is none of the hosts that it leads to",
+            "Write a name below the star, or lead the rule to the External that owns the name",
+        ),
         # 13xx: right, but worth a look
         "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
         "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),

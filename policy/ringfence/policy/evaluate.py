@@ -30,6 +30,7 @@ from ringfence.policy.plaintext import taken_at
 from ringfence.policy.revoked import is_revoked
 from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
+from ringfence.policy.wildcard import is_asked, owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Request:
     address: str = ""  # IP that the connection comes from; empty where it is not known
     plaintext: bool = False  # without a source: it did not even try mutual TLS
     tokens: Tokens = field(default_factory=lambda: NONE)  # of end users, those that the proxy has verified
+    server_name: str = ""  # which host below a star is asked for, in lower case; empty where it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,12 @@ def evaluate(model: Model, request: Request) -> Verdict:
     # 1. A caller without a certificate is not judged by rules at all, unless the port takes plaintext for now.
     if request.source is None and not _takes_plaintext(model, request):
         return _default(NOT_MTLS)
-    # 2. A port that nobody declared can have no rule, nor a path that has no canonical form, or more than one reading.
+    # 2. A port that nobody declared can have no rule, nor a path that has no canonical form, or more than one reading;
+    #    nor has a star one for a name below it that another document declares.
     protocol = _protocol(model, request)
     path = canonical_path(request.path) if request.path else ""
-    if protocol is None or (protocol.is_http and (path is None or is_ambiguous(path))):
+    unclear = protocol is not None and protocol.is_http and (path is None or is_ambiguous(path))
+    if protocol is None or unclear or not _owns(model, request):
         return _default(DEFAULT_DENY)
     # 3. Who is revoked is refused, and not called, wherever a rule speaks of it; else nothing allows it anyway.
     called = model.workloads.get(request.destination)
@@ -108,10 +112,27 @@ def _matching(model: Model, request: Request, path: str, protocol: Protocol) -> 
     """Each rule in force that means this caller, port and request, with the breadth by which it means the caller."""
     for rule in speaking(model, request):
         breadth = _breadth(model, request, rule)
-        if breadth is None:
+        if breadth is None or not _names_match(model, rule, request):
             continue
         if not protocol.is_http or (_http_matches(rule, request, path) and _token_matches(rule, request)):
             yield breadth, rule
+
+
+def _owns(model: Model, request: Request) -> bool:
+    if not request.server_name:
+        return True
+    owned = owner(model.externals.values(), request.server_name)
+    return owned is not None and owned.key == request.destination
+
+
+def _names_match(model: Model, rule: Rule, request: Request) -> bool:
+    """Whether the host that is asked for is one that *rule* means; where it is not known a Deny means it."""
+    external = model.externals.get(request.destination)
+    if not rule.server_names or external is None:
+        return True
+    if not request.server_name:
+        return rule.effect is Effect.DENY
+    return is_asked(external, rule.server_names, request.server_name)
 
 
 def _breadth(model: Model, request: Request, rule: Rule) -> int | None:

@@ -44,6 +44,7 @@ def rule_meaning(rule: Rule, trust_domain: TrustDomain) -> dict[str, Any]:
     }
     more = {"jwt": _plain(rule.token)} if rule.token is not None else {}
     more |= {"plaintext": list(rule.plaintext)} if rule.plaintext is not None else {}
+    more |= {"serverNames": list(rule.server_names)} if rule.server_names else {}
     return said | more
 
 

@@ -241,6 +241,8 @@ class Rule:
     token: TokenMatch | None = None  # what it asks of an end user's token, beside all else
     # Where callers without an identity come from whom it means as well: anywhere where empty. None: it means none.
     plaintext: tuple[str, ...] | None = None
+    # Which of the names below a host's star are asked for, sorted; `*.a.b` as well. Empty: any of them.
+    server_names: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
@@ -12,6 +12,7 @@ from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef
 from ringfence.policy.rule_document import SourceRef
 from ringfence.policy.tokens import TokenIssuer
+from ringfence.policy.wildcard import owner
 
 Steps = tuple[str | int, ...]  # from a document's root to a value
 
@@ -71,6 +72,18 @@ class References:
             return None
         return source
 
+    def server_names(self, asked: Sequence[str], found: Iterable[Destination]) -> tuple[str, ...]:
+        """The names that a rule to these destinations asks for; one that none of them means is noted."""
+        externals = self.names.externals
+        led = {destination.key for destination in found if destination.key in externals}
+        for index, name in enumerate(asked if led else ()):
+            owned = owner(externals.values(), name)
+            if owned is None or owned.key not in led:
+                what = f"{name} is no name of {' or '.join(sorted(externals[key].host for key in led))}"
+                whose = f"; it is {owned.key}'s" if owned is not None else ""
+                self.findings.add("RF1219", self.parsed.node.at("spec", "serverNames", index), what + whose)
+        return tuple(sorted(set(asked)))
+
     def destination(self, at: Steps, ref: DestinationRef) -> Destination | None:
         """The port that the reference at *at* means."""
         kind = "workload" if ref.workload is not None else "external"
@@ -106,6 +119,9 @@ class References:
                 self.parsed.node.key_at("spec", "grpc"),
                 f"{key} speaks {found.protocol.value} on port {found.name!r}, so there are no gRPC calls",
             )
+        if self._has("serverNames") and not (ref.external is not None and self.names.externals[key].dynamic):
+            place = self.parsed.node.key_at("spec", "serverNames")
+            self.findings.add("RF1218", place, f"callers of {key} cannot ask for one of several names")
         if ref.external is not None and self._narrows():
             place = self.parsed.node.key_at("spec", "from")
             self.findings.add("RF1214", place, f"calls to {key}, outside, are judged where they begin: from loopback")

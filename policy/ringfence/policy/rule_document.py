@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ringfence.policy.fields import Cidr, Name, SpiffeIdText, Text, Time, TrustDomainName, problem
+from ringfence.policy.fields import Cidr, HostPattern, Name, SpiffeIdText, Text, Time, TrustDomainName, problem
 from ringfence.policy.part import SOME, DestinationRef, DocumentPart, GrpcRef, HttpRef, Metadata, Part
 from ringfence.policy.token_document import JwtRef
 
@@ -50,6 +50,7 @@ class RuleSpec(Part):
     http: Annotated[list[HttpRef], SOME] | None = None
     grpc: Annotated[list[GrpcRef], SOME] | None = None
     jwt: JwtRef | None = None
+    server_names: Annotated[list[HostPattern], SOME] | None = None
     mode: Literal["enforce", "shadow"] = "enforce"
     expires: Time | None = None
     owner: Text

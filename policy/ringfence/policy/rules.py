@@ -45,6 +45,7 @@ def rule_of(document: AllowDocument | DenyDocument, parsed: Parsed, names: Names
         origin=parsed.origin,
         token=token_of(spec.jwt, resolving) if spec.jwt is not None else None,
         plaintext=_plaintext(spec.sources),
+        server_names=resolving.server_names(spec.server_names or (), found),
     )
     return replace(rule, hash=digest(rule_meaning(rule, domain))[:_HASH_DIGITS])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ringfence.policy.fields import MAX_HOST
 from ringfence.policy.model import External
@@ -23,14 +24,36 @@ def names_regex(external: External) -> str:
     return star + re.escape(external.host.removeprefix("*."))
 
 
+def asked_regex(external: External, asked: Iterable[str]) -> str:
+    """Those of the names of *external* that are *asked*: a star stands for as many labels as its own does."""
+    patterns = (replace(external, host=name, dynamic=external.dynamic if "*" in name else None) for name in asked)
+    return "|".join(names_regex(each) for each in patterns)
+
+
+def is_asked(external: External, asked: Iterable[str], host: str) -> bool:
+    """Whether *host* is one of those."""
+    return re.fullmatch(asked_regex(external, asked), host) is not None
+
+
+def covers(external: External, asked: str) -> bool:
+    """Whether *external* means *asked*, a name or all those below one (`*.a.b`)."""
+    if "*" not in asked:
+        return means(external, asked)
+    dynamic, suffix = external.dynamic, external.host.removeprefix("*")
+    return dynamic is not None and (asked == external.host or (dynamic.many and asked.endswith(suffix)))
+
+
 def means(external: External, host: str) -> bool:
     """Whether *host*, in lower case and without a trailing dot, is a name that *external* stands for."""
     return len(host) <= MAX_HOST and re.fullmatch(names_regex(external), host) is not None
 
 
 def owner(externals: Iterable[External], host: str) -> External | None:
-    """The External whose rules speak of *host*: the one with the longest name that means it, then the first by key."""
-    found = [external for external in externals if means(external, host)]
+    """The External whose rules speak of *host*: the one with the longest name that means it, then the first by key.
+
+    Or of all names below one (`*.a.b`), but for those that others own among them.
+    """
+    found = [external for external in externals if covers(external, host)]
     return min(found, key=lambda each: (each.dynamic is not None, -len(each.host), each.key), default=None)
 
 

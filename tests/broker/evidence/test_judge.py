@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ringfence.admin.v1 import admin_pb2
@@ -11,7 +13,7 @@ from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.story import tell
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.policy.model import Model
-from tests.policy import plain, test_tokens
+from tests.policy import plain, test_server_names, test_tokens
 from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, model_of
 
 MODEL = model_of(MESH, TRAINER, REGISTRY, HUB, PULL)
@@ -227,3 +229,25 @@ def test_a_caller_without_an_identity_is_asked_about_by_name() -> None:
     source, rule, nearest = asked(nothing, "/models/team-a/x")
     assert (source, rule) == ("plaintext", "default-deny")
     assert nearest.endswith("if its from named plaintext callers")
+
+
+def test_a_host_below_a_star_is_asked_about_by_its_name() -> None:
+    """The answer is about that name; what a rule lacks to mean it is said, of what a proxy tells as well."""
+    rule = test_server_names.rule("[a.s3.example]")
+    model = model_of(MESH, TRAINER, test_server_names.STAR, test_server_names.OWN, rule)
+
+    def asked(host: str) -> tuple[bool, str, str]:
+        found = judge(model, Question("team-a/trainer", host, "https", "GET", "/x"), NOW)
+        return found.allowed, found.destination, advise(model, found, NOW).get("nearest", "")
+
+    assert asked("A.s3.example") == (True, "a.s3.example", "")
+    lacks = "if its serverNames named b.s3.example beside a.s3.example"
+    allowed, destination, nearest = asked("b.s3.example")
+    assert (allowed, destination) == (False, "b.s3.example")
+    assert nearest.endswith(lacks)
+    for all_of_them in ("shared/buckets", "*.s3.example"):
+        assert asked(all_of_them)[:2] == (False, "*.s3.example")
+    told = replace(
+        judge(model, Question("team-a/trainer", "b.s3.example", "https"), NOW), destination="b.s3.example:443"
+    )
+    assert advise(model, told, NOW)["nearest"].endswith(lacks)

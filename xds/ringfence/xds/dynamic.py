@@ -13,8 +13,8 @@ from typing import Any
 
 from ringfence.policy.model import DEFAULT_DENY, External, ExternalPort, Rule, named
 from ringfence.policy.traffic import Traffic
-from ringfence.policy.wildcard import names_regex, within
-from ringfence.xds import addresses, codec, http, matcher
+from ringfence.policy.wildcard import asked_regex, names_regex, within
+from ringfence.xds import addresses, codec, http, matcher, predicates
 from ringfence.xds.predicates import Fields
 from ringfence.xds.resilience import cluster_fields
 from ringfence.xds.snapshot import Resource
@@ -64,7 +64,7 @@ class Wild:
 
     external: External
     names: str  # regex, as are the others
-    authorities: str
+    number: str  # that requests put behind a name
     others: str  # names below its star that another document declares; empty where there are none
 
     @classmethod
@@ -77,7 +77,12 @@ class Wild:
         number = f"(?::{port.number})?" if implied else f":{port.number}"
         names = names_regex(external)
         others = "|".join(sorted({names_regex(each) for each in within(externals, external)}))
-        return cls(external, names, names + number, others)
+        return cls(external, names, number, others)
+
+    @property
+    def authorities(self) -> str:
+        """Its names as requests spell them."""
+        return self.names + self.number
 
     @property
     def order(self) -> tuple[int, str]:
@@ -86,23 +91,63 @@ class Wild:
 
     def tree(self, rules: Sequence[Rule], conditions: matcher.Conditions, otherwise: Fields) -> Fields:
         """The matcher of requests to its names alone."""
-        return matcher.by_authority({}, self.branches(self.authorities, rules, conditions, otherwise), otherwise)
+        return matcher.by_authority({}, self.branches(rules, conditions, otherwise), otherwise)
 
     def branches(
-        self, spelled: str, rules: Sequence[Rule], conditions: matcher.Conditions, otherwise: Fields
+        self, rules: Sequence[Rule], conditions: matcher.Conditions, otherwise: Fields
     ) -> list[tuple[str, Fields]]:
         """What follows for its names, by regex, and before that for those that are others'."""
-        end = matcher.then(matcher.sequence(rules, conditions, otherwise))
-        return [*self._owned_by_others("(?::[0-9]+)?", otherwise), (spelled, end)]
+        asked = self._asking(conditions)
+        end = matcher.then(matcher.sequence(rules, asked, otherwise))
+        return [*self._owned_by_others("(?::[0-9]+)?", otherwise), (self.authorities, end)]
 
-    def connections(self, verdict: Fields) -> Fields:
-        """The matcher of TLS connections that ask for its names: *verdict*, and default deny for any other."""
-        return matcher.by_server_names(
-            [*self._owned_by_others("", _DEFAULT_DENY), (self.names, verdict)], _DEFAULT_DENY
-        )
+    def _asking(self, conditions: matcher.Conditions) -> matcher.Conditions:
+        """The same of requests to those of its names alone that a rule asks for."""
+
+        def asked(rule: Rule) -> Sequence[Fields]:
+            wanted = conditions(rule)
+            if not rule.server_names:
+                return wanted
+            spelled = predicates.regex(f"(?:{self._asked(rule)}){self.number}")
+            return matcher.each_with(predicates.header(":authority", {"safe_regex": spelled}), wanted)
+
+        return asked
+
+    def asked_by(self, rule: Rule) -> Sequence[Fields]:
+        """The conditions of a rule on TLS connections: which of its names they ask for."""
+        if not rule.server_names:
+            return ()
+        return (predicates.asked_name({"safe_regex": predicates.regex(self._asked(rule))}),)
+
+    def connections(self, follows: Fields, otherwise: Fields = _DEFAULT_DENY) -> Fields:
+        """The matcher of TLS connections that ask for its names: what *follows*, and default deny for any other."""
+        return matcher.by_server_names([*self._owned_by_others("", otherwise), (self.names, follows)], otherwise)
+
+    def chains(self, where: str, deny: Iterable[Rule], allow: Iterable[Rule]) -> Fields:
+        """The matcher that gives what these rules allow the chain *where*, and everything else that of `refused`.
+
+        Envoy looks a name up as soon as it has the connection, and network RBAC speaks with its first byte: where the
+        look-up stands in the chain of all, whoever may reach nothing could tell the world by questions to DNS.
+        """
+        closed = _chain(refused(where))
+        ends = [*((rule, closed) for rule in deny), *((rule, _chain(where)) for rule in allow)]
+        names = [(self._asked(rule), end) for rule, end in ends]
+        return self.connections(matcher.then(matcher.by_server_names(names, closed)), closed)
+
+    def _asked(self, rule: Rule) -> str:
+        return asked_regex(self.external, rule.server_names) if rule.server_names else self.names
 
     def _owned_by_others(self, number: str, otherwise: Fields) -> list[tuple[str, Fields]]:
         return [(f"(?:{self.others}){number}", otherwise)] if self.others else []
+
+
+def refused(where: str) -> str:
+    """The chain of the connections at *where* whose names are not looked up."""
+    return f"{where}/refused"
+
+
+def _chain(name: str) -> Fields:
+    return {"action": codec.extension(name, "google.protobuf.StringValue", value=name)}
 
 
 def http_filter(*, private: bool) -> dict[str, Any]:

@@ -56,7 +56,10 @@ class Egress:
         rules = self._rules(Destination(upstream.key, upstream.port))
         yield self._cluster(where, upstream, tls=port.tls, private=_takes_private([external]))
         if not upstream.protocol.is_http:
-            yield loopback(where, address, self._connections(where, external, port, rules), inspect=port.passthrough)
+            served = self._connections(where, external, port, rules)
+            yield loopback(
+                where, address, served, inspect=port.passthrough, **self._refused(where, external, port, rules)
+            )
             return
         traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
         if external.dynamic is None:
@@ -102,7 +105,7 @@ class Egress:
         yield loopback(EGRESS, address, [manager], http.needs(EGRESS))
 
     def _connections(
-        self, where: str, external: External, port: ExternalPort, rules: rbac.PortRules
+        self, where: str, external: External, port: ExternalPort, rules: rbac.PortRules, *, looked_up: bool = True
     ) -> list[dict[str, Any]]:
         """The network filters of a port whose connections are judged, not its requests."""
         log = self._reporter.connections(decision.POINT_EGRESS, where)
@@ -116,11 +119,16 @@ class Egress:
 
             return [*rbac.constant_filters(where, rules, asked), proxy]
         wild = self._wild(external, port, default=False)
-        return [
-            *rbac.constant_filters(where, rules, wild.connections),
-            dynamic.sni_filter(port, private=_takes_private([external])),
-            proxy,
-        ]
+        lookup = [dynamic.sni_filter(port, private=_takes_private([external]))] if looked_up else []
+        return [*rbac.constant_filters(where, rules, wild.connections, wild.asked_by), *lookup, proxy]
+
+    def _refused(self, where: str, external: External, port: ExternalPort, rules: rbac.PortRules) -> dict[str, Any]:
+        """What a star has beside where TLS passes through: another chain, in which nothing is looked up."""
+        if external.dynamic is None or not port.passthrough:
+            return {}
+        filters = self._connections(where, external, port, rules, looked_up=False)
+        chains = self._wild(external, port, default=False).chains(where, rules.deny, rules.allow)
+        return {"others": [{"name": dynamic.refused(where), "filters": filters}], "chosen": matcher.as_matcher(chains)}
 
     def _wild(self, external: External, port: ExternalPort, *, default: bool) -> Wild:
         return Wild.of(external, port, self._model.externals.values(), default=default)
@@ -171,7 +179,7 @@ class Egress:
             starred = [
                 branch
                 for each, rules in sorted(wild.items(), key=lambda pair: pair[0].order)
-                for branch in each.branches(each.authorities, getattr(rules, kind), on_proxied, end)
+                for branch in each.branches(getattr(rules, kind), on_proxied, end)
             ]
             return matcher.by_authority(ends, starred, end)
 

@@ -123,10 +123,12 @@ def _first_meant(some: Sequence[_Meant], conditions: Conditions) -> Fields:
 
 def _narrowed(wanted: Sequence[Fields], cidrs: Sequence[str]) -> Sequence[Fields]:
     """Alternatives, each from there only where *cidrs* say from where."""
-    if not cidrs:
-        return wanted
-    here = predicates.comes_from(cidrs)
-    return tuple({"and_matcher": {"predicate": [here, one]}} for one in wanted) or (here,)
+    return each_with(predicates.comes_from(cidrs), wanted) if cidrs else wanted
+
+
+def each_with(predicate: Fields, wanted: Sequence[Fields]) -> Sequence[Fields]:
+    """Alternatives, each only where *predicate* holds as well; without any it is what is asked."""
+    return tuple({"and_matcher": {"predicate": [predicate, one]}} for one in wanted) or (predicate,)
 
 
 def in_plaintext(conditions: Conditions) -> Conditions:

@@ -100,11 +100,13 @@ def loopback(
     *,
     inspect: bool = False,
     more: Iterable[dict[str, Any]] = (),
+    others: Iterable[dict[str, Any]] = (),
+    chosen: Any = None,
 ) -> tuple[str, Resource]:
     """A listener for the workload itself: plaintext, on an address that only this host can reach.
 
     *chain* is what its filter chain has beside the filters; with *inspect* it learns what name a TLS client asks for.
-    *more* are further addresses of the same.
+    *more* are further addresses of the same, *others* further chains, and *chosen* the matcher that picks one.
     """
     listener = codec.build(
         "envoy.config.listener.v3.Listener",
@@ -112,7 +114,8 @@ def loopback(
         address=socket_address(address),
         additional_addresses=list(more),
         listener_filters=[codec.extension("envoy.filters.listener.tls_inspector", _TLS_INSPECTOR)] if inspect else [],
-        filter_chains=[{"name": where, "filters": filters, **chain}],
+        filter_chains=[{"name": where, "filters": filters, **chain}, *others],
+        filter_chain_matcher=chosen,
         stat_prefix=where,
     )
     listener.MergeFrom(_outbound())

@@ -40,7 +40,7 @@ _POLICIES = 64  # kept, each with its rules
 _NO_DENY = matcher.act(named(NO_DENY), allow=True)
 _DEFAULT_DENY = matcher.act(named(DEFAULT_DENY), allow=False)
 
-Asked = Callable[[predicates.Fields], predicates.Fields]  # a verdict as the matcher of the connections that it is for
+Asked = Callable[[predicates.Fields], predicates.Fields]  # what follows as the matcher of the connections meant
 
 
 def _anybody(verdict: predicates.Fields) -> predicates.Fields:
@@ -254,22 +254,32 @@ def plaintext_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
     return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
 
 
-def constant_filters(where: str, rules: PortRules, asked: Asked = _anybody) -> list[dict[str, Any]]:
+def constant_filters(
+    where: str,
+    rules: PortRules,
+    asked: Asked = _anybody,
+    conditions: matcher.Conditions = matcher.on_connections,
+) -> list[dict[str, Any]]:
     """The network filters of a loopback listener, where the only caller is the workload itself: *rules* mean it.
 
-    The first rule of each kind speaks; shadow rules come in front, as in `connection_filters`. With *asked* it
-    speaks of TLS clients that ask for some names alone (SNI); any other connection is denied by default.
+    The first rule of each kind whose *conditions* hold speaks; shadow rules come in front, as in `connection_filters`.
+    With *asked* they speak of TLS clients that ask for some names alone (SNI); any other connection is denied by
+    default.
     """
+
+    def follows(some: tuple[Rule, ...], otherwise: predicates.Fields) -> predicates.Fields:
+        return matcher.then(matcher.sequence(some, conditions, otherwise))
+
     filters = []
-    for prefix, some in ((SHADOW + DENY, rules.shadow_deny), (SHADOW + ALLOW, rules.shadow_allow)):
+    for prefix, some, end in (
+        (SHADOW + DENY, rules.shadow_deny, _NO_DENY),
+        (SHADOW + ALLOW, rules.shadow_allow, _DEFAULT_DENY),
+    ):
         if some:
-            filters.append(_network(prefix, where, shadow_matcher=_constant(some, asked)))
-    enforced = _constant(rules.deny or rules.allow, asked)
+            shadow = matcher.as_matcher(asked(follows(some, end)))
+            filters.append(_network(prefix, where, shadow_matcher=shadow))
+    enforced = matcher.as_matcher(asked(follows(rules.deny, follows(rules.allow, _DEFAULT_DENY))))
     return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
-
-
-def _constant(rules: tuple[Rule, ...], asked: Asked) -> Any:
-    return matcher.as_matcher(asked(matcher.decided(rules[0]) if rules else _DEFAULT_DENY))
 
 
 def _network(prefix: str, where: str, **matchers: Any) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         tokens=question.tokens,
         address=_ip(question.address),
         plaintext=source is None,
+        server_name=_asked_name(destination, question.destination),
     )
     verdict = evaluate(model, request)
     rule, _, rule_hash = verdict.policy_id.partition("@")
@@ -85,7 +86,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         rule=rule,
         rule_hash=rule_hash,
         source=str(source or PLAINTEXT),
-        destination=destination.host if isinstance(destination, External) else str(destination.spiffe_id),
+        destination=request.server_name or _called(destination),
         point=MODEL,
         time_ns=int(now.timestamp() * _NANOSECONDS),
         method=question.method,
@@ -147,6 +148,16 @@ def _destination(model: Model, name: str) -> Workload | External:
         return found if found is not None else _workload(model, name)
     external = model.externals.get(name) or owner(model.externals.values(), name.lower())
     return external if external is not None else _workload(model, name)
+
+
+def _called(destination: Workload | External) -> str:
+    return destination.host if isinstance(destination, External) else str(destination.spiffe_id)
+
+
+def _asked_name(destination: Workload | External, named: str) -> str:
+    """The host below a star that a question is about; empty where it is about all of them."""
+    wild = isinstance(destination, External) and destination.dynamic is not None
+    return named.lower() if wild and named != destination.key and "*" not in named else ""
 
 
 def _workload(model: Model, name: str) -> Workload:

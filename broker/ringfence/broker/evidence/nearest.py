@@ -30,6 +30,7 @@ from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
 from ringfence.policy.traffic import RATE_LIMITED
+from ringfence.policy.wildcard import is_asked, owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Denied:
     tokens: Tokens = field(default_factory=lambda: NONE)
     address: str = ""  # empty where it is not known
     plaintext: bool = False  # without a source: it came without mutual TLS to a port that takes that
+    server_name: str = ""  # the host outside that was asked for
 
 
 def advise(model: Model, record: Record, now: datetime) -> dict[str, str]:
@@ -92,6 +94,7 @@ def _denied_of(model: Model, record: Record) -> Denied | None:
         tokens,
         _address_of(record),
         record.source == PLAINTEXT,
+        _host(record.destination),
     )
 
 
@@ -126,9 +129,13 @@ def _key(model: Model, destination: str) -> str | None:
     if (identity := _identity(destination)) is not None:
         workload = model.workload_of(identity)
         return workload.key if workload is not None else None
-    host = destination.rpartition(":")[0] or destination
-    outside = (e.key for e in model.externals.values() if destination == e.key or host == e.host)
-    return next(outside, None)
+    external = model.externals.get(destination) or owner(model.externals.values(), _host(destination))
+    return external.key if external is not None else None
+
+
+def _host(destination: str) -> str:
+    """Of HOST or HOST:PORT."""
+    return (destination.rpartition(":")[0] or destination).lower()
 
 
 def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[str]:
@@ -140,6 +147,8 @@ def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[
         yield f"it came from {' or '.join(sorted({cidr for source in rule.sources for cidr in source.cidrs}))}"
     if denied.port and Destination(denied.destination, denied.port) not in rule.destinations:
         yield f"its to named port {denied.port}"
+    if rule.server_names and not _asks(model, rule, denied):
+        yield f"its serverNames named {denied.server_name} beside {', '.join(rule.server_names)}"
     if rule.mode is Mode.SHADOW:
         yield "it were enforced instead of shadow"
     if not in_force(rule, now):
@@ -148,6 +157,11 @@ def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[
         yield f"it had {rule.token}"
     if rule.http and denied.method:
         yield from min((tuple(_http_lacks(match, denied)) for match in rule.http), key=len)
+
+
+def _asks(model: Model, rule: Rule, denied: Denied) -> bool:
+    external = model.externals.get(denied.destination)
+    return external is not None and is_asked(external, rule.server_names, denied.server_name)
 
 
 def _lacks_plaintext(rule: Rule, address: str) -> Iterator[str]:
