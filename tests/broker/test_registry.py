@@ -45,6 +45,20 @@ def test_an_agent_is_entitled_to_its_own_entries_and_to_those_of_every_node() ->
     assert held.entitled_to(ONE, "unknown") is None
 
 
+def test_what_was_touched_since_a_revision_is_known_as_long_as_an_agent_could_go_on_from_it() -> None:
+    """What is gone too, and nothing of launch rules; from before the load, or from the future, anything may be."""
+    held = registry(entry(1), revision=5)
+    held.follow(
+        [Change(6, ChangeKind.ENTRY, "2"), Change(7, ChangeKind.INTENT, ""), Change(8, ChangeKind.REMOVED, "1")],
+        {"2": entry(2)},
+    )
+    assert held.touched(5) == {"1", "2"}
+    assert held.touched(6) == {"1"}
+    assert held.touched(8) == frozenset()
+    assert held.touched(4) is None
+    assert held.touched(9) is None
+
+
 ALIAS = SpiffeId(TD, "/nodes/gpu")
 FACTS = selectors_of(["x509pop:subject:cn:gpu-7", f"x509pop:ca:fingerprint:{'a' * 64}"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from ringfence.broker.bell import Bell
 from ringfence.broker.entry import SERVER_PATH, Entry, any_node
@@ -95,7 +96,7 @@ class Registry:
 
     def entitled(self, agent: SpiffeId) -> Iterator[Entry]:
         """What *agent* may ask for: entries of its own, of every node and of its aliases."""
-        for parent in self._parents(agent):
+        for parent in self.parents(agent):
             yield from self._children.get(parent, {}).values()
 
     def entitled_to(self, agent: SpiffeId, entry_id: str) -> Entry | None:
@@ -103,18 +104,30 @@ class Registry:
         entry = self._entries.get(entry_id)
         if entry is None or entry.parent_id == agent:
             return entry
-        return entry if entry.parent_id in self._parents(agent) else None
+        return entry if entry.parent_id in self.parents(agent) else None
+
+    def parents(self, agent: SpiffeId) -> tuple[SpiffeId, ...]:
+        """Those whose entries *agent* may ask for: every node, itself, and its aliases."""
+        own = any_node(agent.trust_domain), agent
+        if not self._aliases or not (facts := self.facts_of(agent)):
+            return own
+        aliases = {alias.spiffe_id for alias in self._aliases.values() if facts.issuperset(alias.selectors)}
+        return (*own, *sorted(aliases - set(own)))
+
+    def touched(self, since: int) -> frozenset[str] | None:
+        """The ids of entries that changed after revision *since*, those that are gone too; None: any may have."""
+        if since < self._oldest() or since > self.revision:
+            return None
+        return frozenset(past.entry.id for past in self._since(since) if past.entry is not None)
 
     def delta(self, agent: SpiffeId, since: int) -> Delta:
         """What *agent*, which is at revision *since* (0: knows nothing), has to learn."""
         if not since or since < self._oldest() or since > self.revision:
             return self._whole(agent)
-        parents = self._parents(agent)
+        parents = self.parents(agent)
         touched: dict[str, Entry] = {}
         launch = False
-        for past in reversed(self._past):
-            if past.revision <= since:
-                break
+        for past in self._since(since):
             launch = launch or past.entry is None
             if past.entry is not None and past.entry.parent_id.path == SERVER_PATH:
                 return self._whole(agent)  # an alias came, went or changed: whose, nobody wrote down
@@ -126,15 +139,12 @@ class Registry:
         removed = tuple(Removed(e.id, e.spiffe_id) for e in touched.values() if e.id not in given)
         return Delta(self.revision, False, upserts, removed, self.launch_rules if launch else None)
 
+    def _since(self, revision: int) -> Iterator[_Past]:
+        """What changed after *revision*, the newest first."""
+        return takewhile(lambda past: past.revision > revision, reversed(self._past))
+
     def _whole(self, agent: SpiffeId) -> Delta:
         return Delta(self.revision, True, tuple(self.entitled(agent)), (), self.launch_rules)
-
-    def _parents(self, agent: SpiffeId) -> tuple[SpiffeId, ...]:
-        own = any_node(agent.trust_domain), agent
-        if not self._aliases or not (facts := self.facts_of(agent)):
-            return own
-        aliases = {alias.spiffe_id for alias in self._aliases.values() if facts.issuperset(alias.selectors)}
-        return (*own, *sorted(aliases - set(own)))
 
     def _take(self, change: Change, entry: Entry | None) -> None:
         if change.kind is ChangeKind.INTENT:
