@@ -30,7 +30,8 @@ ENVIRONMENTS = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("form", "file"), [("nccl.conf", "nccl.conf"), ("shell", "sh"), ("json", "json"), ("kubernetes", "yaml")]
+    ("form", "file"),
+    [("nccl.conf", "nccl.conf"), ("shell", "sh"), ("slurm", "slurm"), ("json", "json"), ("kubernetes", "yaml")],
 )
 def test_each_form_is_as_it_is_written_down(form: str, file: str) -> None:
     """EFA's network has a space in its name, which every form writes its own way."""
@@ -58,6 +59,14 @@ def test_every_value_is_in_quotes() -> None:
     """`export A==fab0` is right in sh and an error in zsh, where many type it."""
     made = Environment("team-a/fab", {"NCCL_SOCKET_IFNAME": "=fab0", "A": "it's"})
     assert FORMS["shell"](made) == "export NCCL_SOCKET_IFNAME='=fab0'\nexport A='it'\\''s'\n"
+
+
+@given(ENVIRONMENTS)
+def test_slurm_reads_back_the_same(made: Environment) -> None:
+    """Of a TaskProlog it takes `export NAME=` and all behind it, and passes over what begins otherwise."""
+    lines = [line for line in FORMS["slurm"](made).splitlines() if line.startswith("export ")]
+
+    assert dict(line.removeprefix("export ").split("=", 1) for line in lines) == dict(made.variables)
 
 
 @given(ENVIRONMENTS)

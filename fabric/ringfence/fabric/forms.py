@@ -1,4 +1,4 @@
-"""An environment as text: lines for `--env-file`, nccl.conf, a shell, JSON, a container of Kubernetes."""
+"""An environment as text: lines for `--env-file`, nccl.conf, a shell, Slurm, JSON, a container of Kubernetes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def shell(made: Environment) -> str:
     return _lines(made, "export {}={}", {name: _quoted(value) for name, value in made.variables.items()})
 
 
+def slurm(made: Environment) -> str:
+    """What Slurm reads from a TaskProlog: `export NAME=VALUE` to the end of the line, quotes being a part of it.
+
+    Other lines it passes over (slurm.conf(5), TaskProlog).
+    """
+    return _lines(made, "export {}={}", made.variables)
+
+
 def as_json(made: Environment) -> str:
     """One object: the fabric, the variables, the notes."""
     body = {
@@ -57,6 +65,7 @@ FORMS: Mapping[str, Callable[[Environment], str]] = {
     "env": env_file,
     "nccl.conf": nccl_conf,
     "shell": shell,
+    "slurm": slurm,
     "json": as_json,
     "kubernetes": kubernetes,
 }

@@ -110,7 +110,7 @@ async def test_a_job_without_leave_gets_no_environment(told: tuple[str, ...], fa
     assert "FabricGrant" in done.err
 
 
-@pytest.mark.parametrize("form", ["env", "nccl.conf", "shell", "json", "kubernetes"])
+@pytest.mark.parametrize("form", ["env", "nccl.conf", "shell", "slurm", "json", "kubernetes"])
 async def test_each_form_is_printed(told: tuple[str, ...], form: str) -> None:
     """And ends with a line's end, so that it may be a file."""
     done = await ringfence("fabric", "env", "fab", *told, "--format", form)

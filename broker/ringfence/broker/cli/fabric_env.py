@@ -15,7 +15,7 @@ from ringfence.broker.cli.output import list_options, show_list
 if TYPE_CHECKING:
     from ringfence.fabric.environment import Environment
 
-_FORMS = ("env", "nccl.conf", "shell", "json", "kubernetes")
+_FORMS = ("env", "nccl.conf", "shell", "slurm", "json", "kubernetes")
 _COLUMNS = ("pid", "variable", "wrong", "wanted", "found", "leaves")
 
 
