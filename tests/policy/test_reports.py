@@ -44,6 +44,13 @@ def test_sarif_names_rule_level_and_place():
     assert run["results"][2]["level"] == "warning"
 
 
+def test_sarif_tags_a_rule_with_the_threat_that_it_is_a_sign_of():
+    """By ids that people filter by; a rule of no threat has no tags."""
+    run = sarif([finding("RF1313"), finding()], "1")["runs"][0]
+    tags = [rule.get("properties") for rule in run["tool"]["driver"]["rules"]]
+    assert tags == [{"tags": ["FAB-03", "AML.T0105", "AML.T0012"]}, None]
+
+
 def test_another_tool_brings_its_name_and_its_codes():
     """Two tables never share a code; each report names who made it."""
     table = {"RF9999": Code("error", "a cause", "a fix")}

@@ -18,6 +18,7 @@ class Code:
     level: str
     cause: str
     fix: str
+    threat: str = ""  # of THREATS, where it is a sign of one
 
 
 # Codes are never reused for another cause: people search for them and scripts match on them.
@@ -179,11 +180,13 @@ CODES: Mapping[str, Code] = MappingProxyType(
             WARNING,
             "a fabric of a kind that has partitions names none, so whoever is on the wire is in it",
             "Give it the partition that its tenants have",
+            threat="FAB-02",
         ),
         "RF1313": Code(
             WARNING,
             "a fabric is the default partition 0x7fff, of which every port is a member until somebody says otherwise",
             "Give it a pkey of its own, and the default partition limited membership",
+            threat="FAB-03",
         ),
         "RF1314": Code(
             WARNING, "a grant of a fabric has expired and does nothing", "Remove the grant or set a later time"
@@ -192,6 +195,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             WARNING,
             "the ports of a fabric hold one that gives a job, or the node, to whoever reaches it",
             "Leave the port out: rendezvous goes through the proxies, and what is left is for another plane",
+            threat="FAB-01",
         ),
         "RF1316": Code(
             WARNING,
@@ -202,6 +206,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             WARNING,
             "two fabrics name an interface in common, and no partition tells them apart",
             "Name interfaces that only one of them has, or give each a partition",
+            threat="FAB-02",
         ),
         # 14xx: permitted, and a risk
         "RF1401": Code(
@@ -242,6 +247,19 @@ CODES: Mapping[str, Code] = MappingProxyType(
             INFO,
             "nothing keeps strangers off a fabric: whoever is on the wire reads and writes what the job computes",
             "Partition it, and name what enforces that",
+            threat="FAB-02",
+        ),
+        "RF1410": Code(
+            INFO,
+            "tenants share a partition of a fabric, and nothing tells them apart in it",
+            "Give each tenant a partition of its own, or write one Fabric for each",
+            threat="FAB-02",
+        ),
+        "RF1411": Code(
+            INFO,
+            "a port at which a job is joined, or its code is run, lets in more than the workloads of that job",
+            "Name the job's own workloads one by one, and put them into one FabricGrant",
+            threat="FAB-01",
         ),
     }
 )

@@ -23,7 +23,7 @@ from ringfence.policy.findings import Findings
 # Kinds of which a wire without partitions is the exception; Ethernet without VLANs is not.
 _PARTITIONED = frozenset({FabricKind.INFINIBAND, FabricKind.EFA, FabricKind.SLINGSHOT})
 # What listens there asks nobody who he is, or is no part of a collective.
-_TAKEN_OVER_BY = {
+TAKEN_OVER_BY = {
     22: "ssh",
     2222: "the ssh of launchers",
     6379: "Ray's control store",
@@ -78,7 +78,7 @@ def _lint_partition(fabric: Fabric, findings: Findings) -> None:
 def _lint_ports(fabric: Fabric, findings: Findings) -> None:
     if fabric.plane is not Plane.FABRIC:
         return
-    for port, what in _TAKEN_OVER_BY.items():
+    for port, what in TAKEN_OVER_BY.items():
         if any(port in span for span in fabric.ports):
             findings.add("RF1315", fabric.origin, f"port {port} of {fabric.key} is that of {what}")
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from ringfence.policy.codes import CODES, ERROR
 from ringfence.policy.model import Origin
+from ringfence.policy.threats import references
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Finding:
     column: int
     message: str
     hint: str
+    threats: tuple[str, ...] = ()  # what it is a sign of, by our own id and those of others
 
     @property
     def where(self) -> str:
@@ -28,7 +30,8 @@ class Finding:
         return f"{self.path}:{self.line}:{self.column}"
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.level} {self.code}: {self.message}. {self.hint}"
+        signs = f" [{' '.join(self.threats)}]" if self.threats else ""
+        return f"{self.where}: {self.level} {self.code}: {self.message}. {self.hint}{signs}"
 
 
 @dataclass(slots=True)
@@ -40,9 +43,8 @@ class Findings:
     def add(self, code: str, origin: Origin, message: str, hint: str = "") -> None:
         """Notes *message*; the hint is the code's own fix unless a better one is known."""
         known = CODES[code]
-        self.found.append(
-            Finding(code, known.level, origin.path, origin.line, origin.column, message, hint or known.fix)
-        )
+        place = (origin.path, origin.line, origin.column)
+        self.found.append(Finding(code, known.level, *place, message, hint or known.fix, references(known.threat)))
 
     @property
     def failed(self) -> bool:

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ringfence.policy.codes import CODES, ERROR, INFO, WARNING, Code
 from ringfence.policy.findings import Finding
+from ringfence.policy.threats import references
 
 LEVELS = (ERROR, WARNING, INFO)  # the gravest first
 _NAME = "ringfence policy check"
@@ -34,12 +35,13 @@ def sarif(
 
 
 def _sarif_rule(code: str, known: Code) -> dict[str, Any]:
-    return {
+    rule: dict[str, Any] = {
         "id": code,
         "shortDescription": {"text": known.cause},
         "help": {"text": known.fix},
         "defaultConfiguration": {"level": _SARIF_LEVELS[known.level]},
     }
+    return rule | ({"properties": {"tags": list(references(known.threat))}} if known.threat else {})
 
 
 def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.evaluate import in_force
+from ringfence.policy.fabric_risks import note_open_rendezvous, note_shared_partitions
 from ringfence.policy.fabrics import Enforcer
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.model import Effect, External, Mode, Model, Rule, Source
@@ -27,6 +28,8 @@ def risks(model: Model, now: datetime) -> tuple[Finding, ...]:
     for fabric in model.fabrics.values():
         if fabric.enforced_by is Enforcer.NOTHING:
             findings.add("RF1409", fabric.origin, f"{fabric.key} has nothing that enforces it")
+    note_shared_partitions(model, findings)
+    note_open_rendezvous(model, now, findings)
     return findings.in_order()
 
 

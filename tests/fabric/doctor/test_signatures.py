@@ -37,8 +37,17 @@ def log(*messages: str) -> Text:
 
 def test_the_table_is_whole():
     """A function a code, a code for each number of the list, and one of the three ways where it proves one."""
-    assert list(SIGNS) == list(SIGNATURES) == [f"RF60{number:02}" for number in range(1, 18)]
+    assert list(SIGNS) == list(SIGNATURES) == [f"RF60{number:02}" for number in range(1, 19)]
     assert {known.way for known in SIGNATURES.values()} == {"", *WAYS}
+
+
+def test_what_is_a_sign_of_a_threat_says_so():
+    """By our id and those of others; what is merely slow is none."""
+    (hit,) = found("RF6011", Text("nft", "nft.json", ruleset([REDIRECT])))
+    assert hit.threats == ("FAB-04", "AML.T0029")
+    proofs = [known.threat for known in SIGNATURES.values() if known.way]
+    assert set(proofs) == {"FAB-04"}
+    assert SIGNATURES["RF6013"].threat == ""
 
 
 def test_every_code_is_shown_by_a_test_here():
@@ -285,3 +294,12 @@ def test_17_somebody_else_knocked():
     hits = found("RF6017", log(knock.format(1), knock.format(2)))
     assert [one.line for one in hits] == [1]
     assert "10.91.0.77" in hits[0].message
+
+
+def test_18_a_port_that_may_reach_everybody():
+    """A limited member may not, and of RoCE the key says nothing."""
+    files = {f"{PORT}/link_layer": "InfiniBand", f"{PORT}/pkeys/0": "0xffff", f"{PORT}/pkeys/1": "0x8012"}
+    (hit,) = found("RF6018", files=files)
+    assert (hit.path, hit.threats[0]) == (f"{PORT}/pkeys", "FAB-03")
+    assert not found("RF6018", files={**files, f"{PORT}/pkeys/0": "0x7fff"})
+    assert not found("RF6018", files={**files, f"{PORT}/link_layer": "Ethernet"})

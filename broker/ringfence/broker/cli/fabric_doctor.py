@@ -175,6 +175,7 @@ def _listed(told: Diagnosis, notes: tuple[str, ...]) -> dict[str, Any]:
             "cause": SIGNATURES[one.code].cause,
             "evidence": {"path": one.path, "line": one.line, "message": one.message},
             "fix": one.hint,
+            "threats": list(one.threats),
         }
         for one in told.findings
     ]
@@ -191,8 +192,10 @@ def _words(told: Diagnosis, notes: tuple[str, ...]) -> str:
 
     lines = ["is segmentation forcing collectives through"]
     lines += [f"  a {answer}" for answer in told.answers]
-    lines += [f"{one.path}:{one.line}: {one.level} {one.code}: {SIGNATURES[one.code].cause}: {one.message}. {one.hint}"
-              for one in told.findings]  # fmt: skip
+    for one in told.findings:
+        said = f"{SIGNATURES[one.code].cause}: {one.message}. {one.hint}"
+        signs = f" [{' '.join(one.threats)}]" if one.threats else ""
+        lines.append(f"{one.path}:{one.line}: {one.level} {one.code}: {said}{signs}")
     lines += [f"note: {note}" for note in notes]
     if told.not_judged:
         lines.append(f"not judged, for nothing was given that shows it: {', '.join(told.not_judged)}")

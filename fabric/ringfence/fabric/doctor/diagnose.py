@@ -33,6 +33,7 @@ SIGNS: Mapping[str, Callable[[Evidence], Findings]] = MappingProxyType(
         "RF6015": node_signs.shared_devices,
         "RF6016": node_signs.closed_group,
         "RF6017": collective_signs.strangers,
+        "RF6018": node_signs.full_members,
     }
 )
 

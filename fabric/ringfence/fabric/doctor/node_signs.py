@@ -1,4 +1,4 @@
-"""Signs on the node itself: capture, ARP, open stores, shared devices, security groups, speed. Codes 11 to 16."""
+"""Signs on the node itself: capture, ARP, open stores, shared devices, security groups, speed. Codes 11 to 16, 18."""
 
 from __future__ import annotations
 
@@ -146,3 +146,11 @@ def closed_group(evidence: Evidence) -> Findings:
         lacking = " and no ".join(name for name, there in ways if not there)
         if lacking:
             yield found("RF6016", group.path, 1, f"{group.id} has no {lacking} itself for all protocols")
+
+
+def full_members(evidence: Evidence) -> Findings:
+    """18: 0xffff in the table of keys is full membership on InfiniBand; RoCE has it always, and for nothing."""
+    for port in evidence.ports:
+        if port.link_layer == "InfiniBand" and "0xffff" in {key.lower() for key in port.keys}:
+            path = f"/sys/class/infiniband/{port.device}/ports/{port.number}/pkeys"
+            yield found("RF6018", path, 1, f"{port.name} has the key 0xffff")

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from ringfence.policy.codes import ERROR, WARNING, Code
 from ringfence.policy.findings import Finding
+from ringfence.policy.threats import references
 
 FIREWALL, PROXY, HOP = "firewall", "proxy", "layer-3 hop"
 WAYS = (FIREWALL, PROXY, HOP)
@@ -22,6 +23,7 @@ class Signature:
     fix: str
     needs: tuple[str, ...]
     way: str = ""  # which of WAYS it proves, where it proves one
+    threat: str = ""  # of THREATS, where it is a sign of one
 
 
 # A code is RF60 and the number of the signature; it is never reused for another cause.
@@ -33,12 +35,14 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "Look at NCCL_IB_DISABLE, NCCL_NET and NCCL_IB_HCA, at the device in the container and at ulimit -l, and "
             "pin NCCL_NET so that a fall-back is an error",
             ("logs",),
+            threat="FAB-04",
         ),
         "RF6002": Signature(
             ERROR,
             "a collective or its bootstrap uses an interface that is neither the fabric's nor the control plane's",
             "Set NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME to the interface's exact name: =fab0, as NCCL takes prefixes",
             ("interfaces in logs",),
+            threat="FAB-04",
         ),
         "RF6003": Signature(
             WARNING,
@@ -51,6 +55,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "the bytes of RDMA stand still while those of sockets grow: the bypass is not used",
             "Look at what NCCL_NET chose, and run the leak test of the job's own counters again",
             ("nics",),
+            threat="FAB-04",
         ),
         "RF6005": Signature(
             ERROR,
@@ -58,6 +63,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "Give every node an address in the fabric's own network and a table per NIC; route the fabric nowhere",
             ("routes", "neighbours"),
             HOP,
+            threat="FAB-04",
         ),
         "RF6006": Signature(
             ERROR,
@@ -65,6 +71,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "Set NCCL_IB_ADDR_RANGE to the fabric's CIDR, or NCCL_IB_SUBNET_AWARE_ROUTING=1 where it has several",
             ("gids in logs",),
             HOP,
+            threat="FAB-04",
         ),
         "RF6007": Signature(
             ERROR,
@@ -72,6 +79,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "Take vxlan, WireGuard or IPsec out of the fabric's path, and set one MTU on every NIC and switch port",
             ("packet sizes",),
             HOP,
+            threat="FAB-04",
         ),
         "RF6008": Signature(
             ERROR,
@@ -79,6 +87,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "Permit UDP 4791 (RoCE) or the group's own traffic (EFA) between members on every hop, and compare pkeys",
             ("ports", "logs"),
             FIREWALL,
+            threat="FAB-04",
         ),
         "RF6009": Signature(
             WARNING,
@@ -92,6 +101,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "Take NAT and middleboxes out of the fabric's path: RDMA bears none",
             ("ports",),
             FIREWALL,
+            threat="FAB-04",
         ),
         "RF6011": Signature(
             ERROR,
@@ -99,6 +109,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             'Put `oifname "fab0" return` and `iifname "fab0" return` before the capture: excludeInterfaces in Istio',
             ("nft", "sockets", "flows"),
             PROXY,
+            threat="FAB-04",
         ),
         "RF6012": Signature(
             WARNING,
@@ -117,12 +128,14 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "a rendezvous port listens on the fabric, where whoever reaches it is not asked who it is",
             "Take it in through the proxy with mutual TLS, and drop all but the collective on the fabric's interface",
             ("sockets",),
+            threat="FAB-01",
         ),
         "RF6015": Signature(
             WARNING,
             "network namespaces share the RDMA devices of a node that has several tenants",
             "Run `rdma system set netns exclusive` at boot, and give each tenant a device of its own",
             ("rdma-system",),
+            threat="FAB-02",
         ),
         "RF6016": Signature(
             ERROR,
@@ -130,17 +143,27 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             "Add an egress and an ingress rule for all protocols whose source is the group itself",
             ("groups",),
             FIREWALL,
+            threat="FAB-04",
         ),
         "RF6017": Signature(
             WARNING,
             "somebody of another job, or of none, knocked at a socket of NCCL",
             "Find out who has that address; give each job its own NCCL_SOCKET_MAGIC and let in its members alone",
             ("logs",),
+            threat="FAB-01",
+        ),
+        "RF6018": Signature(
+            WARNING,
+            "a port is a full member of the default partition, in which it reaches every other full member",
+            "Have the subnet manager make every port but its own a limited member there, and give the fabric a "
+            "partition of its own: `ringfence fabric emit opensm` prints it",
+            ("ports",),
+            threat="FAB-03",
         ),
     }
 )
 CODES: Mapping[str, Code] = MappingProxyType(
-    {code: Code(known.level, known.cause, known.fix) for code, known in SIGNATURES.items()}
+    {code: Code(known.level, known.cause, known.fix, known.threat) for code, known in SIGNATURES.items()}
 )
 
 
@@ -150,7 +173,8 @@ def found(code: str, path: str, line: int, message: str, interface: str = "fab0"
     *interface* is the one that the fix is for, where the code's own fix has `fab0`.
     """
     known = SIGNATURES[code]
-    return Finding(code, known.level, path, line, 1, message, known.fix.replace("fab0", interface))
+    fix = known.fix.replace("fab0", interface)
+    return Finding(code, known.level, path, line, 1, message, fix, references(known.threat))
 
 
 Findings = Iterator[Finding]
