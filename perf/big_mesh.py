@@ -90,7 +90,7 @@ def changed(before: Model, turn: int) -> Model:
 def _another(of: Workload, number: int) -> Workload:
     name = f"{of.name}-{number}"
     path = f"/ns/{of.namespace}/sa/{name}"
-    return replace(of, name=name, spiffe_id=SpiffeId(of.spiffe_id.trust_domain, path))
+    return replace(of, name=name, identity=SpiffeId(of.spiffe_id.trust_domain, path))
 
 
 def _rule(of: Rule, caller: Workload, service: Workload) -> Rule:

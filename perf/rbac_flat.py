@@ -103,7 +103,7 @@ def _model(text: str) -> Model:
 
 def named(of: Workload, name: str) -> Workload:
     """The same workload under another name."""
-    return replace(of, name=name, spiffe_id=SpiffeId(of.spiffe_id.trust_domain, f"/ns/{of.namespace}/sa/{name}"))
+    return replace(of, name=name, identity=SpiffeId(of.spiffe_id.trust_domain, f"/ns/{of.namespace}/sa/{name}"))
 
 
 def many_rules(small: Model, service: str, count: int) -> Iterator[Rule]:

@@ -122,4 +122,4 @@ def _alone() -> Model:
 
 def _named(of: Workload, key: str) -> Workload:
     namespace, _, name = key.partition("/")
-    return replace(of, name=name, spiffe_id=SpiffeId(of.spiffe_id.trust_domain, f"/ns/{namespace}/sa/{name}"))
+    return replace(of, name=name, identity=SpiffeId(of.spiffe_id.trust_domain, f"/ns/{namespace}/sa/{name}"))

@@ -1,6 +1,7 @@
 """Path templates of rule entries: `/ns/{k8s.ns}/sa/{k8s.sa}` and the selectors that fill them, both ways.
 
-A segment is text or one placeholder, never a mix, so that a path has at most one reading.
+A segment is text or one placeholder, never a mix, so that a path has at most one reading. `{k8s.pod-label.n:number}`
+takes numbers of one spelling only.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.selectors import NAMES, NODE_KINDS, Selector
+from ringfence.certs.selectors import NAMES, NODE_KINDS, RANK, Selector
 
 _SEGMENT = re.compile(r"[a-zA-Z0-9._-]+")
-_PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)\.([a-z0-9_-]+)(?:\.([a-zA-Z0-9._/-]+))?\}")
+_PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)\.([a-z0-9_-]+)(?:\.([a-zA-Z0-9._/-]+))?(:number)?\}")
+_BETWEEN = re.compile(r"/(?![^{}]*\})")  # the name of a label may hold a slash
+_NUMBER = re.compile(RANK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Placeholder:
     text: str
     kind: str
     fact: str  # "ns:", "pod-label:app:"
+    number: bool = False  # what follows has to be one, as a rank is written
 
     @property
     def wanted(self) -> str:
@@ -38,11 +42,17 @@ class Placeholder:
         [value] = found
         if not is_segment(value):
             raise RingfenceError(Kind.INVALID, f"{self.text} is {value!r}, which is no segment of a path")
+        self._check(value)
         return value
 
     def selector(self, value: str) -> Selector:
         """The selector that makes it *value*; raises INVALID for one that no attestor could make."""
+        self._check(value)
         return Selector.parse(f"{self.kind}:{self.fact}{value}")
+
+    def _check(self, value: str) -> None:
+        if self.number and not _NUMBER.fullmatch(value):
+            raise RingfenceError(Kind.INVALID, f"{self.text} is {value!r}, which is no number as ranks are written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class PathTemplate:
     @classmethod
     def parse(cls, text: str) -> PathTemplate:
         """The template that *text* spells; raises INVALID."""
-        head, *parts = text.split("/")
+        head, *parts = _BETWEEN.split(text)
         if head or not parts:
             raise _refused(text, "It starts with a slash")
         segments = tuple(_segment(part, text) for part in parts)
@@ -108,10 +118,10 @@ def is_segment(value: str) -> bool:
 
 def _segment(part: str, text: str) -> str | Placeholder:
     if match := _PLACEHOLDER.fullmatch(part):
-        kind, name, rest = match.groups()
+        kind, name, rest, number = match.groups()
         if name not in NAMES.get(kind, ()) or kind in NODE_KINDS:
             raise _refused(text, f"No attestor finds {kind}:{name} of a workload")
-        return Placeholder(part, kind, f"{name}:{rest}:" if rest else f"{name}:")
+        return Placeholder(part, kind, f"{name}:{rest}:" if rest else f"{name}:", number is not None)
     if not is_segment(part):
         raise _refused(text, "A segment is text (letters, digits, dots, dashes, underscores) or one {kind.name}")
     return part

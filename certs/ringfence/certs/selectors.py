@@ -17,7 +17,7 @@ NAMES: dict[str, frozenset[str]] = {
     "cgroup": frozenset({"path"}),
     "docker": frozenset({"container_id"}),
     "podman": frozenset({"container_id"}),
-    "launch": frozenset({"namespace", "name"}),
+    "launch": frozenset({"namespace", "name", "rank"}),
     "k8s": frozenset({"ns", "sa", "node-name", "container-name", "container-image"})
     | {f"pod-{fact}" for fact in ("name", "uid", "label", "owner", "owner-uid", "image", "image-count")}
     | {"pod-init-image", "pod-init-image-count"},
@@ -28,6 +28,8 @@ NAMES: dict[str, frozenset[str]] = {
     "tpm_devid": frozenset({"subject", "issuer", "ca"}),
     "x509pop": frozenset({"subject", "ca", "spiffe_id"}),
 }
+RANK = r"(?:0|[1-9][0-9]{0,5})"  # of a process in its job: one spelling each, also as a segment of a path (RE2)
+MAX_RANK = 999_999
 _ANYTHING = re.compile(r".+", re.DOTALL)
 # What a value looks like when an attestor writes it; another spelling would never match either.
 _VALUES = {
@@ -35,6 +37,7 @@ _VALUES = {
         ("unix:uid", "unix:gid", "unix:supplementary_gid", "slurm:job_id"),
         (re.compile(r"0|[1-9][0-9]{0,9}"), "a number"),
     ),
+    "launch:rank": (re.compile(RANK), f"a number up to {MAX_RANK}"),
     **dict.fromkeys(
         ("k8s:pod-image-count", "k8s:pod-init-image-count"), (re.compile(r"0|[1-9][0-9]{0,9}"), "a number")
     ),

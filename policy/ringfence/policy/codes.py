@@ -135,6 +135,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a rule asks for a name that is none of the hosts that it leads to",
             "Write a name below the star, or lead the rule to the External that owns the name",
         ),
+        "RF1220": Code(
+            ERROR,
+            "two workloads of a namespace are the ranks of one job",
+            "Give each a job of its own, or make them one workload: a rank's identity does not tell them apart",
+        ),
         # 13xx: right, but worth a look
         "RF1301": Code(WARNING, "a rule has expired and does nothing", "Remove the rule or set a later time"),
         "RF1302": Code(WARNING, "no rule names a workload, so it can neither call nor be called", "Add an Allow"),

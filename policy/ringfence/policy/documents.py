@@ -17,6 +17,7 @@ from ringfence.policy.fields import (
     Name,
     PortNumber,
     PortRange,
+    RankHolder,
     SelectorSet,
     SocketName,
     Text,
@@ -113,6 +114,17 @@ class WorkloadSpec(Part):
     launch: Launch | None = None
     ttl: Ttl = Ttl()
     dns_names: Annotated[list[Host], SOME] | None = None
+    job: Name | None = None
+    rank: RankHolder | None = None
+
+    @model_validator(mode="after")
+    def _ranks(self) -> Self:
+        if self.job is not None and self.match is not None and self.rank is None:
+            hint = "Write rank: KIND.NAME, such as k8s.pod-label.batch.kubernetes.io/job-completion-index"
+            raise problem("RF1104", "a job with match has to say which selector holds the rank", hint)
+        if self.rank is not None and (self.job is None or self.match is None):
+            raise problem("RF1104", "rank is for a job with match", "A launcher says by itself which rank it starts")
+        return self
 
     @field_validator("dns_names")
     @classmethod
@@ -131,7 +143,7 @@ class MeshDocument(DocumentPart):
 
 
 class WorkloadDocument(DocumentPart):
-    """A workload; its identity is `/ns/NAMESPACE/sa/NAME`."""
+    """A workload; its identity is `/ns/NAMESPACE/sa/NAME`; a job's are `/ns/NAMESPACE/job/JOB/rank/N`."""
 
     kind: Literal["Workload"]
     metadata: Metadata

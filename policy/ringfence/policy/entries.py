@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.identities import Ranks
 from ringfence.policy.model import Model, Workload
 
 
 @dataclass(frozen=True, slots=True)
 class EntryDraft:
-    """A registration entry to be: a process with all of `selectors` gets `spiffe_id`."""
+    """A registration entry to be: a process with all of `selectors` gets `spiffe_id`, or what fills `template`."""
 
-    spiffe_id: SpiffeId
+    spiffe_id: SpiffeId  # of the ranks of a job that of the trust domain
     selectors: tuple[Selector, ...]
     x509_ttl: timedelta
     jwt_ttl: timedelta
     dns_names: tuple[str, ...]
     origin: str  # key of the workload
     federates_with: tuple[TrustDomain, ...] = ()  # whose callers some rule at its ports speaks of, sorted
+    template: str = ""  # of the path of a rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +34,38 @@ class LaunchRule:
     namespace: str
     name: str
     by: tuple[tuple[Selector, ...], ...]
+    job: str = ""  # of which a launcher says which rank it starts; empty: it is none
 
 
 def entries_of(model: Model) -> tuple[EntryDraft, ...]:
     """One entry for each alternative of each workload's match, and one for its launch; sorted, each once."""
     foreign = _foreign_callers(model)
-    drafts = {
-        EntryDraft(w.spiffe_id, selectors, w.x509_ttl, w.jwt_ttl, w.dns_names, w.key, tuple(sorted(foreign[w.key])))
-        for w in model.workloads.values()
-        for selectors in _alternatives(w)
-    }
+    drafts = {_draft(w, selectors, foreign[w.key]) for w in model.workloads.values() for selectors in _alternatives(w)}
     return tuple(sorted(drafts, key=lambda draft: (draft.origin, draft.selectors)))
+
+
+def _draft(workload: Workload, selectors: tuple[Selector, ...], foreign: Iterable[TrustDomain]) -> EntryDraft:
+    identity, template = workload.identity, ""
+    if isinstance(identity, Ranks):
+        # Who was launched has its rank from the launcher, whatever else is known of it.
+        held = "launch.rank" if selectors == _vouched(workload) else f"{workload.rank}:number"
+        template, identity = identity.template(held), SpiffeId(identity.trust_domain, "")
+    return EntryDraft(
+        identity,
+        selectors,
+        workload.x509_ttl,
+        workload.jwt_ttl,
+        workload.dns_names,
+        workload.key,
+        tuple(sorted(foreign)),
+        template,
+    )
 
 
 def launch_rules_of(model: Model) -> tuple[LaunchRule, ...]:
     """The launch rules of every workload that may be launched, sorted by its key."""
     launched = (w for _, w in sorted(model.workloads.items()) if w.launch)
-    return tuple(LaunchRule(w.namespace, w.name, w.launch) for w in launched)
+    return tuple(LaunchRule(w.namespace, w.name, w.launch, w.job) for w in launched)
 
 
 def _foreign_callers(model: Model) -> Mapping[str, set[TrustDomain]]:
@@ -62,7 +79,8 @@ def _foreign_callers(model: Model) -> Mapping[str, set[TrustDomain]]:
 
 
 def _alternatives(workload: Workload) -> tuple[tuple[Selector, ...], ...]:
-    if not workload.launch:
-        return workload.match
-    vouched = (Selector("launch", f"name:{workload.name}"), Selector("launch", f"namespace:{workload.namespace}"))
-    return (*workload.match, vouched)
+    return (*workload.match, _vouched(workload)) if workload.launch else workload.match
+
+
+def _vouched(workload: Workload) -> tuple[Selector, ...]:
+    return Selector("launch", f"name:{workload.name}"), Selector("launch", f"namespace:{workload.namespace}")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.canonical import canonical_path, is_ambiguous
 from ringfence.policy.headers import Headers
+from ringfence.policy.identities import Identity
 from ringfence.policy.model import (
     DEFAULT_DENY,
     NOT_MTLS,
@@ -40,7 +40,7 @@ class Request:
     `method`, `path` and `headers` matter for HTTP and gRPC only; left empty they satisfy no rule that asks for one.
     """
 
-    source: SpiffeId | None
+    source: Identity | None
     destination: str  # key of a workload or external host
     port: str
     now: datetime
@@ -80,7 +80,7 @@ def evaluate(model: Model, request: Request) -> Verdict:
     # 3. Who is revoked is refused, and not called, wherever a rule speaks of it; else nothing allows it anyway.
     called = model.workloads.get(request.destination)
     gone = request.source is not None and is_revoked(model.revoked, request.source, request.serial)
-    if (gone or (called and is_revoked(model.revoked, called.spiffe_id))) and any(speaking(model, request)):
+    if (gone or (called and is_revoked(model.revoked, called.identity))) and any(speaking(model, request)):
         return _default(REVOKED)
     # 4. Of the rules that match, a deny wins over every allow.
     matching = tuple(_matching(model, request, path or "", protocol))

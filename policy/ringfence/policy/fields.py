@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ringfence.certs.errors import RingfenceError
+from ringfence.certs.path_template import PathTemplate
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.paths import PathPattern
 
@@ -122,6 +123,16 @@ def _spiffe_id(value: str) -> str:
     return value
 
 
+def _rank_holder(value: str) -> str:
+    try:
+        [held] = PathTemplate.parse(f"/rank/{{{value}:number}}").placeholders
+    except (RingfenceError, ValueError):
+        raise problem("RF1106", f"no attestor makes the selector {value!r}", "Write KIND.NAME as in match") from None
+    if held.kind == "launch":
+        raise problem("RF1106", f"{value} is said by the launcher, not found by match", "Leave it out with launch")
+    return value
+
+
 def _cidr(value: str) -> str:
     try:
         return str(ip_network(value))
@@ -155,6 +166,9 @@ TrustDomainName = Annotated[
 Cidr = Annotated[str, AfterValidator(_cidr), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f.:]+(/[0-9]+)?$"})]
 SpiffeIdText = Annotated[
     str, AfterValidator(_spiffe_id), WithJsonSchema({"type": "string", "pattern": "^spiffe://[a-z0-9._-]+/"})
+]
+RankHolder = Annotated[
+    str, AfterValidator(_rank_holder), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9_]+[.][a-z0-9_-]+"})
 ]
 Duration = Annotated[
     timedelta,

@@ -41,10 +41,10 @@ def _callers(model: Model) -> Iterator[Workload]:
     """Whoever some enforced Allow lets in for something."""
     allows = [rule for rule in model.rules if rule.effect is Effect.ALLOW and rule.mode is Mode.ENFORCE]
     for workload in model.workloads.values():
-        if any(narrowest(rule, workload.spiffe_id, model.mesh.trust_domain) is not None for rule in allows):
+        if any(narrowest(rule, workload.identity, model.mesh.trust_domain) is not None for rule in allows):
             yield workload
 
 
 def _allowed(model: Model, caller: Workload, traffic: Traffic, asked: tuple[str, str], now: datetime) -> bool:
     key, port = traffic.destination.key, traffic.destination.port
-    return evaluate(model, Request(caller.spiffe_id, key, port, now, method=asked[0], path=asked[1])).allowed
+    return evaluate(model, Request(caller.identity, key, port, now, method=asked[0], path=asked[1])).allowed

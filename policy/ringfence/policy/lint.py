@@ -51,7 +51,7 @@ def _lint_workload(workload: Workload, names: Names, rules: tuple[Rule, ...], fi
     if not workload.match and not workload.launch:
         findings.add("RF1304", workload.origin, f"nothing can become {workload.key}")
     used = any(
-        narrowest(rule, workload.spiffe_id, names.mesh.trust_domain) is not None
+        narrowest(rule, workload.identity, names.mesh.trust_domain) is not None
         or any(destination.key == workload.key for destination in rule.destinations)
         for rule in rules
     )

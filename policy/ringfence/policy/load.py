@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from ringfence.policy.fabric_rules import grant_of
 from ringfence.policy.fabrics import Fabric, FabricGrant
 from ringfence.policy.findings import Finding, Findings
 from ringfence.policy.health import lint_health
+from ringfence.policy.identities import Identity
 from ringfence.policy.lint import lint
 from ringfence.policy.meaning import (
     digest,
@@ -160,6 +161,7 @@ def _names(parsed: tuple[Parsed, ...], mesh: Mesh, read: Reader, findings: Findi
             selectors_of(one, findings)
         elif isinstance(one.document, ExternalDocument):
             externals[one.key] = external_of(one.document, one, read, findings)
+    _check_jobs(workloads.values(), findings)
     unread = frozenset(one.key for one in parsed if one.document is None)
     signing = [
         issuer_of(one.document, one, read, findings) for one in parsed if isinstance(one.document, TokenIssuerDocument)
@@ -167,6 +169,15 @@ def _names(parsed: tuple[Parsed, ...], mesh: Mesh, read: Reader, findings: Findi
     lost = any(finding.code in _UNREADABLE for finding in findings.found)
     issuers = {issuer.key: issuer for issuer in sorted(signing, key=lambda one: one.key)}
     return Names(mesh, workloads, externals, None if lost else unread, issuers)
+
+
+def _check_jobs(workloads: Iterable[Workload], findings: Findings) -> None:
+    """An identity is that of one workload: of a job too, which two workloads would share."""
+    first: dict[Identity, Workload] = {}
+    for workload in workloads:
+        if (other := first.setdefault(workload.identity, workload)) is not workload:
+            what = f"{workload.key} and {other.key} would both be the ranks of the job {workload.job!r}"
+            findings.add("RF1220", workload.origin, what)
 
 
 def _rules(parsed: tuple[Parsed, ...], names: Names, findings: Findings) -> tuple[Rule, ...]:

@@ -68,14 +68,14 @@ def _served(port: Port) -> list[Any]:
 def workload_meaning(workload: Workload) -> dict[str, Any]:
     """Everything about a workload but where it was written."""
     return {
-        "id": str(workload.spiffe_id),
+        "id": str(workload.identity),
         "role": workload.role,
         "match": _sets(workload.match),
         "launch": _sets(workload.launch),
         "serves": sorted(_served(port) for port in workload.serves),
         "ttl": [workload.x509_ttl.total_seconds(), workload.jwt_ttl.total_seconds()],
         "dns": sorted(workload.dns_names),
-    }
+    } | ({"rank": workload.rank} if workload.rank else {})
 
 
 def external_meaning(external: External) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.headers import HeaderMatch
+from ringfence.policy.identities import Identity, Ranks, covers, ranks_of
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.tokens import TokenIssuer, TokenMatch
 
@@ -110,7 +112,7 @@ class Workload:
     namespace: str
     name: str
     role: str
-    spiffe_id: SpiffeId
+    identity: Identity  # of a job the ranks'
     match: tuple[tuple[Selector, ...], ...]  # alternatives; all selectors within one must hold
     serves: tuple[Port, ...]
     launch: tuple[tuple[Selector, ...], ...]  # alternatives of who may vouch for it
@@ -118,11 +120,34 @@ class Workload:
     jwt_ttl: timedelta
     dns_names: tuple[str, ...]
     origin: Origin = field(compare=False)
+    rank: str = ""  # of a job with `match`: which selector holds the rank, as a placeholder of a path has it
 
     @property
     def key(self) -> str:
         """`namespace/name`, unique in the model."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def spiffe_id(self) -> SpiffeId:
+        """The identity of one that is no job, or that is taken as one rank of it; raises INVALID for all of a job."""
+        if isinstance(self.identity, Ranks):
+            raise RingfenceError(Kind.INVALID, f"{self.key} is a job: each of its ranks has an identity of its own")
+        return self.identity
+
+    @property
+    def path(self) -> str:
+        """The path of its identity, or the template of those of its ranks."""
+        return self.identity.template("launch.rank") if isinstance(self.identity, Ranks) else self.identity.path
+
+    @property
+    def job(self) -> str:
+        """Whose ranks its processes are; empty where it is no job."""
+        ranks = self.identity if isinstance(self.identity, Ranks) else ranks_of(self.identity)
+        return ranks.job if ranks is not None else ""
+
+    def is_of(self, spiffe_id: Identity) -> bool:
+        """Whether *spiffe_id* is its identity, or that of one of its ranks."""
+        return covers(self.identity, spiffe_id)
 
     def port(self, name: str) -> Port | None:
         """The served port of that name."""
@@ -194,12 +219,12 @@ def within(cidrs: tuple[str, ...], address: str, *, unknown: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Callers: one identity, or (identity None) every workload of a namespace, or (both None) every one of the mesh.
+    """Callers: one workload, or (identity None) every workload of a namespace, or (both None) every one of the mesh.
 
     With a trust domain, which is not the mesh's, everybody of that one; an identity may be of another one by itself.
     """
 
-    identity: SpiffeId | None
+    identity: Identity | None
     namespace: str | None
     trust_domain: TrustDomain | None = None
     cidrs: tuple[str, ...] = ()  # where they must call from beside being who they are; empty: anywhere
@@ -299,6 +324,6 @@ class Model:
     fabrics: Mapping[str, Fabric] = field(default_factory=lambda: MappingProxyType({}))  # by key
     fabric_grants: Mapping[str, FabricGrant] = field(default_factory=lambda: MappingProxyType({}))  # by key
 
-    def workload_of(self, spiffe_id: SpiffeId) -> Workload | None:
-        """The workload with that identity."""
-        return next((w for w in self.workloads.values() if w.spiffe_id == spiffe_id), None)
+    def workload_of(self, spiffe_id: Identity) -> Workload | None:
+        """The workload with that identity, or with that one of a rank."""
+        return next((w for w in self.workloads.values() if w.is_of(spiffe_id)), None)

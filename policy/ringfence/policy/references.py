@@ -63,7 +63,7 @@ class References:
             if not self.names.excuses(key):
                 self._unknown((*at, "workload"), f"workload {key!r}", key, self.names.workloads)
             return None
-        return Source(SpiffeId(self.names.mesh.trust_domain, f"/ns/{namespace}/sa/{ref.workload}"), None)
+        return Source(self.names.workloads[key].identity, None)
 
     def _foreign(self, at: Steps, source: Source) -> Source | None:
         """Our own workloads are named by what declares them, so that a name that nobody has is noted."""

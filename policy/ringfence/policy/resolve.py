@@ -15,6 +15,7 @@ from ringfence.policy.documents import MeshDocument, PlaintextRef, Serve, Ttl, W
 from ringfence.policy.external_document import ExternalDocument, HostPort
 from ringfence.policy.findings import Findings, did_you_mean
 from ringfence.policy.forbidden import is_metadata, is_misspelt_address, metadata_below
+from ringfence.policy.identities import Identity, Ranks
 from ringfence.policy.model import Dynamic, External, ExternalPort, Mesh, Origin, Port, Protocol, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.plaintext import Plaintext
@@ -43,7 +44,7 @@ def workload_of(document: WorkloadDocument, parsed: Parsed, mesh: Mesh, findings
         namespace=metadata.namespace,
         name=metadata.name,
         role=spec.role,
-        spiffe_id=SpiffeId(mesh.trust_domain, f"/ns/{metadata.namespace}/sa/{metadata.name}"),
+        identity=_identity(document, mesh),
         match=match,
         serves=tuple(_port(one, parsed.node.key_at("spec", "serves", i, "plaintext")) for i, one in enumerate(serves)),
         launch=launch,
@@ -51,7 +52,15 @@ def workload_of(document: WorkloadDocument, parsed: Parsed, mesh: Mesh, findings
         jwt_ttl=spec.ttl.jwt or mesh.jwt_ttl,
         dns_names=tuple(dict.fromkeys(spec.dns_names or ())),
         origin=parsed.origin,
+        rank=spec.rank or "",
     )
+
+
+def _identity(document: WorkloadDocument, mesh: Mesh) -> Identity:
+    metadata, job = document.metadata, document.spec.job
+    if job is not None:
+        return Ranks(mesh.trust_domain, metadata.namespace, job)
+    return SpiffeId(mesh.trust_domain, f"/ns/{metadata.namespace}/sa/{metadata.name}")
 
 
 def _port(serve: Serve, at: Origin) -> Port:

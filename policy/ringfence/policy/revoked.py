@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from ringfence.certs.revocation import Revocations, RevokedSerial
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.identities import Identity, Ranks, ranks_of
 from ringfence.policy.model import NOBODY, Model, RevokedCaller, Rule
 from ringfence.policy.scope import source_prefix
 
@@ -50,8 +51,11 @@ def settled(before: Mapping[str, RevokedCaller], now: Mapping[str, RevokedCaller
     return {**now, **kept}
 
 
-def is_revoked(revoked: Mapping[str, RevokedCaller], spiffe_id: SpiffeId, serial: str = "") -> bool:
-    """Whether the caller with that identity, and with a certificate of that serial (32 digits), is among *revoked*."""
+def is_revoked(revoked: Mapping[str, RevokedCaller], spiffe_id: Identity, serial: str = "") -> bool:
+    """Whether the caller with that identity, and with a certificate of that serial (32 digits), is among *revoked*.
+
+    Of a job it is asked rank by rank: all of them together never are.
+    """
     caller = revoked.get(str(spiffe_id), _NOT)
     return caller.whole or serial in caller.serials
 
@@ -63,6 +67,14 @@ def meant(
     if not revoked:
         return NOBODY
     sources = {source for rule in rules for source in rule.sources}
-    identities = {str(source.identity) for source in sources if source.identity is not None}
+    identities = {source.identity for source in sources if source.identity is not None}
     prefixes = tuple(source_prefix(source, trust_domain) for source in sources if source.identity is None)
-    return {name: one for name, one in revoked.items() if name in identities or name.startswith(prefixes)}
+    return {name: one for name, one in revoked.items() if name.startswith(prefixes)} | among(revoked, identities)
+
+
+def among(revoked: Mapping[str, RevokedCaller], identities: Collection[Identity]) -> dict[str, RevokedCaller]:
+    """Those of *revoked* who are one of *identities*, or one of their ranks; sorted by name."""
+    found = {str(identity) for identity in identities} & revoked.keys()
+    if jobs := {identity for identity in identities if isinstance(identity, Ranks)}:
+        found |= {name for name in revoked if ranks_of(SpiffeId.parse(name)) in jobs}
+    return {name: revoked[name] for name in sorted(found)}

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.identities import Identity, covers
 from ringfence.policy.model import Destination, Effect, Model, Protocol, Rule, Source, Workload
 
 _ENV_PREFIX = "RINGFENCE_UPSTREAM_"
@@ -39,30 +40,30 @@ def source_prefix(source: Source, trust_domain: TrustDomain) -> str:
     return f"{trust_domain.id}/ns/" + (f"{source.namespace}/" if source.namespace is not None else "")
 
 
-def matches(source: Source, spiffe_id: SpiffeId, trust_domain: TrustDomain) -> bool:
-    """Whether *spiffe_id* is among the callers that *source* means."""
+def matches(source: Source, caller: Identity, trust_domain: TrustDomain) -> bool:
+    """Whether *caller* is among those that *source* means; the ranks of a job are when all of them are."""
     if source.identity is not None:
-        return spiffe_id == source.identity
-    return str(spiffe_id).startswith(source_prefix(source, trust_domain))
+        return covers(source.identity, caller)
+    return str(caller).startswith(source_prefix(source, trust_domain))
 
 
 def breadth(source: Source) -> int:
-    """0 for one identity, 1 for a namespace, 2 for a trust domain; a narrower source speaks before a wider one."""
+    """0 for one workload, 1 for a namespace, 2 for a trust domain; a narrower source speaks before a wider one."""
     if source.identity is not None:
         return 0
     return 1 if source.namespace is not None else 2
 
 
-def narrowest(rule: Rule, spiffe_id: SpiffeId, trust_domain: TrustDomain) -> int | None:
-    """The smallest breadth by which *rule* means *spiffe_id*, wherever it calls from; None when it does not mean it."""
-    return min((breadth(s) for s in rule.sources if matches(s, spiffe_id, trust_domain)), default=None)
+def narrowest(rule: Rule, caller: Identity, trust_domain: TrustDomain) -> int | None:
+    """The smallest breadth by which *rule* means *caller*, wherever it calls from; None when it does not mean it."""
+    return min((breadth(s) for s in rule.sources if matches(s, caller, trust_domain)), default=None)
 
 
-def narrowest_from(rule: Rule, spiffe_id: SpiffeId, trust_domain: TrustDomain, address: str) -> int | None:
+def narrowest_from(rule: Rule, caller: Identity, trust_domain: TrustDomain, address: str) -> int | None:
     """The same for a call from that address; where it is not known an Allow does not mean it, and a Deny does."""
     unknown = rule.effect is Effect.DENY
     here = (s for s in rule.sources if s.admits(address, unknown=unknown))
-    return min((breadth(s) for s in here if matches(s, spiffe_id, trust_domain)), default=None)
+    return min((breadth(s) for s in here if matches(s, caller, trust_domain)), default=None)
 
 
 def upstreams_of(model: Model, workload: Workload) -> tuple[Upstream, ...]:
@@ -73,9 +74,9 @@ def upstreams_of(model: Model, workload: Workload) -> tuple[Upstream, ...]:
     wanted = {
         destination
         for rule in model.rules
-        if rule.effect is Effect.ALLOW and narrowest(rule, workload.spiffe_id, model.mesh.trust_domain) is not None
+        if rule.effect is Effect.ALLOW and narrowest(rule, workload.identity, model.mesh.trust_domain) is not None
         for destination in rule.destinations
-        if destination.key != workload.key
+        if destination.key != workload.key or workload.job  # ranks call each other
     }
     ordered = sorted(wanted, key=lambda d: (d.key, d.port))
     names = _env_names(ordered)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ringfence.policy.model import Destination, Model, Workload
+from ringfence.policy.revoked import is_revoked
 from ringfence.policy.scope import Upstream, routed, upstreams_of
 from ringfence.xds.capture import captured, dialled
 from ringfence.xds.egress import Egress
@@ -86,6 +87,5 @@ def _resources(
 def _routed(model: Model, upstreams: list[Upstream]) -> Iterator[Destination]:
     """Where routes lead beside the upstreams themselves; towards a revoked identity there is no cluster: 503."""
     for port in routed(model, upstreams):
-        known = model.revoked.get(str(model.workloads[port.key].spiffe_id))
-        if known is None or not known.whole:
+        if not is_revoked(model.revoked, model.workloads[port.key].identity):
             yield port

@@ -145,7 +145,7 @@ class Egress:
         domain = self._model.mesh.trust_domain
         found: list[tuple[int, str, Rule]] = []
         for rule in self._model.rules:
-            wide = narrowest(rule, self._workload.spiffe_id, domain)
+            wide = narrowest(rule, self._workload.identity, domain)
             if wide is not None and destination in rule.destinations and in_force(rule, self._now):
                 found.append((wide, rule.id, rule))
         return rbac.PortRules.of(domain, (rule for _, _, rule in sorted(found, key=lambda f: f[:2])))

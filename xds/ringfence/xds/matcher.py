@@ -2,7 +2,7 @@
 
 A tree is keyed on *all* URI SANs of the peer joined by commas, so that a certificate with two of them is no key; it
 costs the same for ten and for ten thousand callers. Of several rules that match, the narrowest source speaks first
-(identity, namespace, mesh), then the smallest id, as `ringfence.policy.evaluate` has it.
+(workload, namespace, mesh), then the smallest id, as `ringfence.policy.evaluate` has it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.canonical import AMBIGUOUS
+from ringfence.policy.identities import Ranks
 from ringfence.policy.model import (
     DEFAULT_DENY,
     NO_DENY,
@@ -90,15 +91,18 @@ def by_peer(
     is *revoked* is denied before any rule is asked, since identities come before all else.
     """
     levels: tuple[dict[str, dict[str, _Meant]], ...] = ({}, {}, {})
+    jobs: dict[Ranks, dict[str, _Meant]] = {}
     for rule in sorted(rules, key=lambda r: r.id):
         for source in rule.sources:
             key = str(source.identity or source_prefix(source, trust_domain))
-            of_key = levels[breadth(source)].setdefault(key, {})
+            ranks = source.identity if isinstance(source.identity, Ranks) else None
+            of_key = jobs.setdefault(ranks, {}) if ranks else levels[breadth(source)].setdefault(key, {})
             of_key[rule.id] = _meant(rule, source, of_key.get(rule.id))
     matcher: Fields = {"on_no_match": otherwise}
     for level, kind in zip(reversed(levels), ("prefix_match_map", "prefix_match_map", "exact_match_map"), strict=True):
         found = {key: _first_meant(list(some.values()), conditions) for key, some in sorted(level.items())}
         if kind == "exact_match_map":
+            matcher = _ranks_first(jobs, conditions, matcher) if jobs else matcher
             found |= {name: _refused(caller, found.get(name)) for name, caller in sorted(revoked.items())}
         if found:
             matcher = {
@@ -106,6 +110,18 @@ def by_peer(
                 "on_no_match": then(matcher),
             }
     return matcher
+
+
+def _ranks_first(jobs: Mapping[Ranks, dict[str, _Meant]], conditions: Conditions, otherwise: Fields) -> Fields:
+    """By the job of which the caller is a rank: found by how its name begins, and known by the whole of it."""
+    found = {}
+    for ranks, some in sorted(jobs.items()):
+        whole = {"input": predicates.uri_san(), "value_match": {"safe_regex": predicates.regex(ranks.pattern)}}
+        end = _first_meant(list(some.values()), conditions)
+        field = {"predicate": {"single_predicate": whole}, "on_match": end}
+        found[ranks.prefix] = {"matcher": {"matcher_list": {"matchers": [field]}}}
+    tree = {"input": predicates.uri_san(), "prefix_match_map": {"map": found}}
+    return {"matcher_tree": tree, "on_no_match": then(otherwise)}
 
 
 def _meant(rule: Rule, source: Source, before: _Meant | None) -> _Meant:

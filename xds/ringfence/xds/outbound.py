@@ -7,8 +7,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.model import NOBODY, Destination, Model, Protocol, Workload
+from ringfence.policy.model import Destination, Model, Protocol, Workload
+from ringfence.policy.revoked import among, is_revoked
 from ringfence.policy.scope import Upstream
 from ringfence.policy.traffic import Traffic
 from ringfence.xds import codec, decision, http, ranges, tcp
@@ -39,10 +39,9 @@ def outbound(
     Towards a server whose identity is revoked there is no cluster: requests are told so, connections are closed.
     """
     where, address = outbound_name(upstream), instance.upstream[upstream.name]
-    peer = model.workloads[upstream.key].spiffe_id
-    known = model.revoked.get(str(peer))
-    gone = known is not None and known.whole
-    chain = drained_by({str(peer): known} if known is not None else NOBODY, model.tainted)
+    peer = model.workloads[upstream.key].identity
+    gone = is_revoked(model.revoked, peer)
+    chain = drained_by(among(model.revoked, (peer,)), model.tainted)
     if not gone:
         yield from towards(model, workload, Destination(upstream.key, upstream.port), endpoints, instance.locality)
     if upstream.protocol.is_http:
@@ -75,7 +74,8 @@ def towards(
     if spoken is None:
         raise KeyError(port)  # the loader resolves every destination: a model cannot hold this
     traffic = model.traffic.get(port)
-    yield _cluster(where, workload, served.spiffe_id, spoken.protocol, traffic)
+    tls = client_tls(workload.spiffe_id, served.identity, among(model.revoked, (served.identity,)))
+    yield _cluster(where, tls, spoken.protocol, traffic)
     prefers = traffic is not None and traffic.zones is not None and traffic.zones.prefer_local
     yield load_assignment(where, endpoints.get((port.key, port.port), ()), home if prefers else NOWHERE)
 
@@ -131,14 +131,14 @@ def _outbound() -> Any:
 
 
 def _cluster(
-    where: str, workload: Workload, peer: SpiffeId, protocol: Protocol, traffic: Traffic | None
+    where: str, transport_socket: dict[str, Any], protocol: Protocol, traffic: Traffic | None
 ) -> tuple[str, Resource]:
     cluster = codec.build(
         "envoy.config.cluster.v3.Cluster",
         name=where,
         type="EDS",
         eds_cluster_config={"eds_config": by_ads()},
-        transport_socket=client_tls(workload.spiffe_id, peer),
+        transport_socket=transport_socket,
         typed_extension_protocol_options=http.protocol_options(protocol) if protocol.is_http else {},
         **cluster_fields(traffic, protocol),
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.xds import codec
+from ringfence.policy.identities import Identity, Ranks
+from ringfence.policy.model import NOBODY, RevokedCaller
+from ringfence.xds import codec, predicates, ranks
 from ringfence.xds.sharing import shared
 
 # Static clusters of every proxy's bootstrap.
@@ -15,6 +18,7 @@ SERVER_CLUSTER = "ringfence_server"
 AGENT_CLUSTER = "ringfence_agent"
 
 _ALL_BUNDLES = "ALL"  # SPIRE's name, and ours, for the SPIFFE validator with every bundle
+_REGEX = "envoy.type.matcher.v3.RegexMatcher"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _TLS_1_2_UP = {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
 _SECRETS = 256  # messages kept for proxies that are compiled next: a proxy names its own in every cluster
@@ -70,14 +74,22 @@ def server_tls(own: SpiffeId, alpn: tuple[str, ...]) -> dict[str, Any]:
     )
 
 
-def client_tls(own: SpiffeId, peer: SpiffeId) -> dict[str, Any]:
+def client_tls(own: SpiffeId, peer: Identity, revoked: Mapping[str, RevokedCaller] = NOBODY) -> dict[str, Any]:
     """The transport socket towards *peer*: only a server that proves exactly this identity is spoken to.
+
+    Of a job it is any of its ranks but those that are *revoked*.
 
     Envoy's default for clients is TLS 1.2 (design section 7.7). ALPN is left to Envoy, which knows the protocol.
     """
     context = codec.copied(_towards_nobody(str(own)))
     validation = context.common_tls_context.combined_validation_context.default_validation_context
-    validation.match_typed_subject_alt_names[0].matcher.exact = str(peer)
+    name = validation.match_typed_subject_alt_names[0].matcher
+    if isinstance(peer, Ranks):
+        name.safe_regex.MergeFrom(
+            codec.build(_REGEX, **predicates.regex(ranks.pattern(peer, ranks.gone(peer, revoked))))
+        )
+    else:
+        name.exact = str(peer)
     return {"name": "envoy.transport_sockets.tls", "typed_config": codec.pack(context)}
 
 

@@ -82,7 +82,7 @@ class IntentPermit:
             raise denied(self.caller, f"speak in {document} of callers without an identity", Role.ADMIN)
 
     def _check_names(self, document: LoadedDocument, workload: Workload, held: Sequence[str]) -> None:
-        if overlaps(workload.spiffe_id.path, held):
+        if overlaps(workload.path, held):
             raise denied(self.caller, f"change {document}, since that name has rights of its own", Role.ADMIN)
         if stray := [name for name in workload.dns_names if not own_dns_name(name, workload.namespace)]:
             what = f"give the DNS name {stray[0]} (yours end in .{workload.namespace}) to {document}"

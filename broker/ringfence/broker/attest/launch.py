@@ -25,6 +25,13 @@ class Launch:
     name: str
     launcher: Process
     folder: LaunchFolder | None = None  # None: it goes by parents
+    rank: int | None = None  # in the job that the workload is
+
+    @property
+    def selectors(self) -> frozenset[Selector]:
+        """What it says of its tree."""
+        said = {"namespace": self.namespace, "name": self.name} | ({} if self.rank is None else {"rank": self.rank})
+        return frozenset(Selector("launch", f"{fact}:{value}") for fact, value in said.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class Lineage:
 
 
 class LaunchAttestor:
-    """Gives `launch:namespace:NS` and `launch:name:N` to every process of a launch, and to the launcher."""
+    """Gives `launch:namespace:NS`, `launch:name:N`, in a job `launch:rank:R`, to all of a launch and its launcher."""
 
     name = "launch"
 
@@ -122,9 +129,7 @@ class LaunchAttestor:
         """The selectors that *launch* gives, none without one."""
         if launch is None or not self.vouches(launch):
             return frozenset()
-        return frozenset(
-            {Selector("launch", f"namespace:{launch.namespace}"), Selector("launch", f"name:{launch.name}")}
-        )
+        return launch.selectors
 
     async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:  # noqa: ARG002  # the port's signature
         """The launch selectors of *process*, none when nobody vouches for it."""

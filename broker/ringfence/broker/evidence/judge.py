@@ -17,6 +17,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.headers import Headers
+from ringfence.policy.identities import Identity
 from ringfence.policy.model import External, Model, Workload
 from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.policy.tokens import NONE, Tokens
@@ -134,12 +135,12 @@ def _shown(question: Question) -> dict[str, str]:
     return {name: text for name, text in shown.items() if text}
 
 
-def _source(model: Model, name: str) -> SpiffeId | None:
+def _source(model: Model, name: str) -> Identity | None:
     if name == PLAINTEXT:
         return None
     if name.startswith("spiffe://"):
         return SpiffeId.parse(name)
-    return _workload(model, name).spiffe_id
+    return _workload(model, name).identity
 
 
 def _destination(model: Model, name: str) -> Workload | External:
@@ -151,7 +152,7 @@ def _destination(model: Model, name: str) -> Workload | External:
 
 
 def _called(destination: Workload | External) -> str:
-    return destination.host if isinstance(destination, External) else str(destination.spiffe_id)
+    return destination.host if isinstance(destination, External) else str(destination.identity)
 
 
 def _asked_name(destination: Workload | External, named: str) -> str:

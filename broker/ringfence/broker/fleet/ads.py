@@ -64,7 +64,7 @@ class ProxyApi:
             raise RingfenceError(Kind.INVALID, "the call holds no request")
         scope = self._fleet.scope_of(caller.workload.key)
         if scope is not None:  # identify found it in the same turn of the loop, or the intent has just changed
-            await call.send(describe(scope, self._fleet.revision))
+            await call.send(describe(scope, caller.spiffe_id, self._fleet.revision))
             return
         raise RingfenceError(Kind.DENIED, f"the intent has no workload {caller.spiffe_id}")
 

@@ -61,9 +61,11 @@ class Compiling:
             return Snapshot({}, revision)
         endpoints = {served: endpoints_of(*served) for served in proxy.reads}
         self._counts.compiles += 1
-        with span(COMPILE, {SPIFFE_ID: str(scope.workload.spiffe_id), NODE: proxy.instance.node_id}):
+        # Of a job each proxy is that of one rank, and has the certificate of that one.
+        workload = replace(scope.workload, identity=proxy.caller.spiffe_id) if scope.workload.job else scope.workload
+        with span(COMPILE, {SPIFFE_ID: str(workload.identity), NODE: proxy.instance.node_id}):
             model = self._of(scope, revision)
-            return self._compiler(model, scope.workload, proxy.instance, endpoints, now=self._clock())
+            return self._compiler(model, workload, proxy.instance, endpoints, now=self._clock())
 
     def _of(self, scope: Scope, revision: str) -> Model:
         """The model of *scope*, which says no revision, with *revision*: made once for the proxies of a workload."""

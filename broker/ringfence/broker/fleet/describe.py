@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ringfence.broker.fleet.scope import Scope
+from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.model import Model
 from ringfence.policy.scope import Upstream
 from ringfence.proxy.v1 import proxy_pb2
 
 
-def describe(scope: Scope, revision: str) -> Any:
+def describe(scope: Scope, spiffe_id: SpiffeId, revision: str) -> Any:
     """The DescribeResponse for a workload: what it serves, what it may reach, and by which environment variables.
 
-    *revision*: of the model in force.
+    *spiffe_id*: who asks, one rank of a job; *revision*: of the model in force.
     """
     workload = scope.workload
     return proxy_pb2.DescribeResponse(
-        spiffe_id=str(workload.spiffe_id),
+        spiffe_id=str(spiffe_id),
         namespace=workload.namespace,
         workload=workload.name,
         served=[

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from ringfence.broker.fleet.rule_index import keys_of, reaches_of
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.policy.model import Model, Rule, Workload
+from ringfence.policy.identities import Identity, Ranks, named_by
+from ringfence.policy.model import Model, Rule, Source, Workload
 from ringfence.policy.scope import source_prefix
 from ringfence.policy.wildcard import suffixes
 
@@ -25,7 +26,7 @@ _IN_NO_SCOPE = frozenset({"revision", "fabrics", "fabric_grants"})  # no proxy s
 
 
 def named_in(
-    before: Model, after: Model, rules: Iterable[Rule], by_id: Mapping[SpiffeId, Workload]
+    before: Model, after: Model, rules: Iterable[Rule], by_id: Mapping[Identity, Workload]
 ) -> frozenset[Name] | None:
     """The names of all that differs; None when something does that every scope is made of.
 
@@ -72,18 +73,20 @@ def issuer(key: str) -> Name:
 
 def callers_of(rules: Iterable[Rule], own: TrustDomain) -> set[Name]:
     """Whoever *rules* mean as a caller, as far as they may be revoked."""
-    return {
-        ("caller", str(source.identity) if source.identity is not None else source_prefix(source, own))
-        for rule in rules
-        for source in rule.sources
-    }
+    return {("caller", _caller(source, own)) for rule in rules for source in rule.sources}
 
 
-def _names_of_caller(name: str, by_id: Mapping[SpiffeId, Workload]) -> Iterator[Name]:
+def _caller(source: Source, own: TrustDomain) -> str:
+    if isinstance(source.identity, Ranks):
+        return source.identity.prefix
+    return str(source.identity) if source.identity is not None else source_prefix(source, own)
+
+
+def _names_of_caller(name: str, by_id: Mapping[Identity, Workload]) -> Iterator[Name]:
     """How scopes know the SPIFFE ID *name*: as a caller, by each prefix that a source may have, and as one called."""
     yield "caller", name
     yield from (("caller", name[: at + 1]) for at, letter in enumerate(name) if letter == "/")
-    known = by_id.get(SpiffeId.parse(name))
+    known = named_by(by_id, SpiffeId.parse(name))
     if known is not None:
         yield known.key
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.identities import Identity
 from ringfence.policy.model import Rule, Workload
 
-# As a Source: an identity, or a namespace, or neither; callers of another trust domain are nobody's proxies.
-Reach = tuple[SpiffeId | None, str | None, TrustDomain | None]
+# As a Source: a workload's identity, or a namespace, or neither; callers of another trust domain are nobody's proxies.
+Reach = tuple[Identity | None, str | None, TrustDomain | None]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -45,7 +46,7 @@ def reaches_of(rule: Rule) -> set[Reach]:
 
 def reaches_to(workload: Workload) -> tuple[Reach, ...]:
     """By which of them a rule means *workload*."""
-    return (workload.spiffe_id, None, None), (None, workload.namespace, None), (None, None, None)
+    return (workload.identity, None, None), (None, workload.namespace, None), (None, None, None)
 
 
 def _patched(

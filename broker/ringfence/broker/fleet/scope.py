@@ -9,8 +9,9 @@ from datetime import datetime
 from ringfence.broker.fleet.differences import Name, apart, below, callers_of, into, issuer, named_in
 from ringfence.broker.fleet.rule_index import RuleIndex, reaches_to
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.identities import Identity, named_by
 from ringfence.policy.model import Destination, External, Model, RevokedCaller, Rule, Workload
-from ringfence.policy.revoked import meant
+from ringfence.policy.revoked import among, meant
 from ringfence.policy.scope import Upstream, routed, upstreams_of
 from ringfence.policy.traffic import Traffic
 from ringfence.policy.wildcard import within
@@ -49,7 +50,7 @@ class _Known:
     """What scopes are made of: the rules and the workloads of a model, by what they are looked for by."""
 
     rules: RuleIndex
-    by_id: Mapping[SpiffeId, Workload]
+    by_id: Mapping[Identity, Workload]
 
     @classmethod
     def of(cls, model: Model) -> _Known:
@@ -60,8 +61,8 @@ class _Known:
         return _Known(self.rules.after(gone, come), self.by_id if same else _identities(model))
 
 
-def _identities(model: Model) -> Mapping[SpiffeId, Workload]:
-    return {workload.spiffe_id: workload for workload in model.workloads.values()}
+def _identities(model: Model) -> Mapping[Identity, Workload]:
+    return {workload.identity: workload for workload in model.workloads.values()}
 
 
 class Scopes:
@@ -90,7 +91,7 @@ class Scopes:
 
     def workload(self, spiffe_id: SpiffeId) -> Workload | None:
         """The workload with that identity."""
-        return self._known.by_id.get(spiffe_id)
+        return named_by(self._known.by_id, spiffe_id)
 
     def of(self, key: str) -> Scope | None:
         """The scope of a workload; None when the model has no such workload."""
@@ -160,5 +161,5 @@ class Scopes:
         """What is revoked of those whom a rule into *workload* means, and of those that it may reach."""
         revoked = self.model.revoked
         calling = meant(revoked, self._known.rules.into.get(workload.key, ()), self.model.mesh.trust_domain)
-        called = {str(peer.spiffe_id) for peer in reached if peer != workload}
-        return {**calling, **{name: revoked[name] for name in sorted(called & revoked.keys())}}
+        called = [peer.identity for peer in reached if peer != workload or peer.job]
+        return {**calling, **among(revoked, called)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.model import Destination, Model
+from ringfence.policy.revoked import among, is_revoked
 from ringfence.policy.scope import Upstream
 from ringfence.xds import codec
 from ringfence.xds.endpoints import load_assignment
@@ -27,9 +27,8 @@ def dialled(model: Model, upstream: Upstream, endpoints: Endpoints, home: Locali
     Towards a server whose identity is revoked there is no cluster: the next call ends with UNAVAILABLE.
     """
     where, name = outbound_name(upstream), target(upstream)
-    peer = model.workloads[upstream.key].spiffe_id
-    known = model.revoked.get(str(peer))
-    gone = known is not None and known.whole
+    peer = model.workloads[upstream.key].identity
+    gone = is_revoked(model.revoked, peer)
     listener = codec.build(
         "envoy.config.listener.v3.Listener",
         name=name,
@@ -39,7 +38,7 @@ def dialled(model: Model, upstream: Upstream, endpoints: Endpoints, home: Locali
     # A route that forwards nothing is none that a client can take.
     yield _routes(where, {"non_forwarding_action": {}} if gone else {"route": {"cluster": where}})
     if not gone:
-        yield _cluster(where, peer)
+        yield _cluster(where, client_tls(peer, among(model.revoked, (peer,))))
         near = home if prefers_near(model, Destination(upstream.key, upstream.port)) else None
         yield _assignment(where, endpoints.get((upstream.key, upstream.port), ()), near)
 
@@ -57,13 +56,13 @@ def _routes(name: str, action: dict[str, Any]) -> tuple[str, Resource]:
     )
 
 
-def _cluster(name: str, peer: SpiffeId) -> tuple[str, Resource]:
+def _cluster(name: str, transport_socket: dict[str, Any]) -> tuple[str, Resource]:
     cluster = codec.build(
         "envoy.config.cluster.v3.Cluster",
         name=name,
         type="EDS",
         eds_cluster_config={"eds_config": by_ads()},
-        transport_socket=client_tls(peer),
+        transport_socket=transport_socket,
     )
     return codec.resource(name, cluster, [(ENDPOINT, name)])
 

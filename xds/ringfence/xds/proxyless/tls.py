@@ -5,11 +5,14 @@ A listener or a cluster without a transport socket would be served in plaintext;
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.xds import codec
+from ringfence.policy.identities import Identity, Ranks
+from ringfence.policy.model import NOBODY, RevokedCaller
+from ringfence.xds import codec, ranks
 from ringfence.xds.proxyless.names import PROVIDER
+from ringfence.xds.proxyless.who import matching
 
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _INSTANCE = {"instance_name": PROVIDER}
@@ -31,11 +34,16 @@ def server_tls() -> dict[str, Any]:
     )
 
 
-def client_tls(peer: SpiffeId) -> dict[str, Any]:
+def client_tls(peer: Identity, revoked: Mapping[str, RevokedCaller] = NOBODY) -> dict[str, Any]:
     """The transport socket towards *peer*: only a server that proves exactly this identity is spoken to.
+
+    Of a job it is any of its ranks but those that are *revoked*.
 
     gRPC ignores `match_typed_subject_alt_names`, which Envoy wants, and would take any certificate of the mesh.
     """
+    name = {"exact": str(peer)}
+    if isinstance(peer, Ranks):
+        name = matching(ranks.pattern(peer, ranks.gone(peer, revoked)))
     return codec.extension(
         "envoy.transport_sockets.tls",
         f"{_TLS}.UpstreamTlsContext",
@@ -43,7 +51,7 @@ def client_tls(peer: SpiffeId) -> dict[str, Any]:
             "tls_certificate_provider_instance": _INSTANCE,
             "validation_context": {
                 "ca_certificate_provider_instance": _INSTANCE,
-                "match_subject_alt_names": [{"exact": str(peer)}],
+                "match_subject_alt_names": [name],
             },
         },
     )

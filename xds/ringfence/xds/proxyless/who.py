@@ -13,7 +13,9 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.certs.selectors import MAX_RANK
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.identities import Ranks
 from ringfence.policy.model import Source
 from ringfence.policy.scope import source_prefix
 
@@ -22,21 +24,27 @@ Fields = dict[str, Any]
 _COLON = len("spiffe:") - 1
 _PATH = r"[a-zA-Z0-9._-]+(?:/[a-zA-Z0-9._-]+)*"  # SPIFFE-ID.md section 2.2
 _NO_PATH = "(?:.*[^a-zA-Z0-9._/-].*|/.*|.*//.*|.*/)?"  # any other string, where a dot is a newline too
+# Any string that certs.selectors.RANK does not match.
+_NO_RANK = f"(?:[^0-9].*|0.+|[1-9][0-9]{{0,{len(str(MAX_RANK)) - 1}}}[^0-9].*|[1-9][0-9]{{{len(str(MAX_RANK))}}}.*)?"
 # Names to one expression: gRPC compiles it at every change, which is dear, and refuses one that is too large.
 _TOGETHER = 64
 
 
 def only(sources: Sequence[Source], trust_domain: TrustDomain) -> list[Fields]:
     """The principals that allow: certificates with a URI that some of *sources* means and without any other."""
-    names = sorted({str(source.identity) for source in sources if source.identity is not None})
+    names = sorted({str(source.identity) for source in sources if isinstance(source.identity, SpiffeId)})
+    jobs = sorted({source.identity for source in sources if isinstance(source.identity, Ranks)})
     prefixes = sorted({source_prefix(source, trust_domain) for source in sources if source.identity is None})
     parts = [tuple(names[at : at + _TOGETHER]) for at in range(0, len(names), _TOGETHER)]
     found = [_alone([{"exact": name} for name in part], other_than(part)) for part in parts]
+    found += [_alone([matching(ranks.pattern)], other_than_ranks(ranks.prefix)) for ranks in jobs]
     return found + [_alone([matching(re.escape(p) + _PATH)], other_than_below(p)) for p in prefixes]
 
 
 def among(source: Source, trust_domain: TrustDomain) -> Fields:
     """The principal that denies: a certificate with any URI that *source* means, whatever stands beside it."""
+    if isinstance(source.identity, Ranks):
+        return _authenticated(matching(source.identity.pattern))
     if source.identity is not None:
         return named(str(source.identity))
     return _authenticated({"prefix": source_prefix(source, trust_domain)})
@@ -61,6 +69,12 @@ def other_than(names: tuple[str, ...]) -> str:
 def other_than_below(prefix: str) -> str:
     """What matches each URI that does not go on from *prefix* as a SPIFFE ID does."""
     return f"(?s)(?:{_another((prefix,), 0, longer='')}.*|{re.escape(prefix)}{_NO_PATH})"
+
+
+@lru_cache(maxsize=4096)
+def other_than_ranks(prefix: str) -> str:
+    """What matches each URI that does not go on from *prefix* as a rank does."""
+    return f"(?s)(?:{_another((prefix,), 0, longer='')}.*|{re.escape(prefix)}{_NO_RANK})"
 
 
 def matching(regex: str) -> Fields:
