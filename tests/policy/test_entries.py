@@ -29,3 +29,20 @@ def test_a_launch_is_an_entry_and_a_rule():
     (rule,) = launch_rules_of(model)
     assert (rule.namespace, rule.name) == ("team-a", "trainer")
     assert [[str(s) for s in one] for one in rule.by] == [["unix:gid:5", "unix:user:u"], ["unix:uid:1000"]]
+
+
+def test_a_job_is_rules_of_its_ranks():
+    """Who was launched has its rank from the launcher, and who is matched from the selector that the document names."""
+    job = "job: llm, rank: k8s.pod-label.batch.kubernetes.io/job-completion-index, launch: {by: [{unix.uid: 7}]}, match:"
+    model = model_of(MESH, TRAINER.replace("match:", job), REGISTRY, PULL)
+    drafts = [d for d in entries_of(model) if d.origin == "team-a/trainer"]
+    ranks = "/ns/team-a/job/llm/rank"
+    assert [(str(d.spiffe_id), d.template, [str(s) for s in d.selectors]) for d in drafts] == [
+        ("spiffe://example.test", f"{ranks}/{{launch.rank}}", ["launch:name:trainer", "launch:namespace:team-a"]),
+        (
+            "spiffe://example.test",
+            f"{ranks}/{{k8s.pod-label.batch.kubernetes.io/job-completion-index:number}}",
+            ["unix:uid:1001"],
+        ),
+    ]
+    assert {rule.job for rule in launch_rules_of(model)} == {"llm"}

@@ -209,6 +209,7 @@ class Intent:
             dns_names=draft.dns_names,
             origin=draft.origin,
             federates_with=draft.federates_with,
+            template=draft.template,
         )
         return check_entry(entry, self._trust_domain)
 

@@ -118,6 +118,17 @@ def test_a_rule_allows_whom_one_alternative_names() -> None:
     assert not found.allows(frozenset())
 
 
+def test_a_launch_rule_of_a_job_is_kept_as_such() -> None:
+    """An agent that restarts without its server demands a rank as before."""
+    rule = agent_pb2.LaunchRule(namespace="n", name="w", job="llm", by=[agent_pb2.SelectorSet(selectors=[str(UID)])])
+    kept = _book(launch_changed=True, launch_rules=[rule]).as_update()
+    book = EntryBook()
+    book.apply(kept)
+    found = book.rule("n", "w")
+    assert found is not None
+    assert found.job == "llm"
+
+
 def test_a_shared_hint_stays_with_the_oldest() -> None:
     """Of several entries with one hint the first keeps it; an empty hint is nobody's."""
     entries = _book(

@@ -32,7 +32,8 @@ from ringfence.admin.v1 import admin_pb2
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 admin, namespace, name = sys.argv[1:4]
 channel = grpc.insecure_channel("unix:" + admin)
-request = admin_pb2.LaunchRequest(namespace=namespace, name=name).SerializeToString()
+rank = int(sys.argv[5]) if sys.argv[5:] else None
+request = admin_pb2.LaunchRequest(namespace=namespace, name=name, rank=rank).SerializeToString()
 call = channel.unary_stream("/ringfence.admin.v1.Launcher/Launch")(request, timeout=60)
 try:
     next(call)

@@ -144,6 +144,50 @@ async def test_a_rule_that_goes_ends_the_launch(server: ServerUnderTest, agent: 
         assert await launcher.line() == "PERMISSION_DENIED"
 
 
+JOB = INTENT.replace("role: training", "job: llm")
+
+
+async def test_a_rank_is_who_its_launcher_says(server: ServerUnderTest, agent: AgentUnderTest, fetcher: str) -> None:
+    """Each of two launchers of one job has the identity of its own rank, and no more."""
+    await server.apply({"intent.yaml": JOB})
+    launcher = (*_launcher(agent), "7"), (*_launcher(agent), "0")
+    async with child(LAUNCHER, *launcher[0]) as seven, child(LAUNCHER, *launcher[1]) as zero:
+        assert await seven.line() == await zero.line() == "accepted"
+        seven.say(fetcher)
+        assert await seven.line() == "spiffe://example.org/ns/team-a/job/llm/rank/7"
+        zero.say(fetcher)
+        assert await zero.line() == "spiffe://example.org/ns/team-a/job/llm/rank/0"
+
+
+@pytest.mark.parametrize(
+    ("intent", "rank", "says"),
+    [
+        (INTENT, ("1",), "team-a/trainer is no job"),
+        (JOB, (), "team-a/trainer is the job llm: say which rank"),
+        (JOB, ("1000000",), "1000000 is no rank"),
+    ],
+)
+async def test_a_launch_says_a_rank_if_and_only_if_it_is_of_a_job(
+    server: ServerUnderTest, brief: AgentUnderTest, intent: str, rank: tuple[str, ...], says: str
+) -> None:
+    """Refused before anything is vouched for, since it would be somebody else than its launcher thinks."""
+    await server.apply({"intent.yaml": intent})
+    async with child(LAUNCHER, *_launcher(brief), *rank) as launcher:
+        assert (await launcher.line()).startswith(f"INVALID_ARGUMENT {says}")
+
+
+async def test_a_launch_ends_when_its_workload_becomes_a_job(
+    server: ServerUnderTest, agent: AgentUnderTest, fetcher: str
+) -> None:
+    """Without a rank it is nobody of that; and a job of another name has other ranks."""
+    async with child(LAUNCHER, *_launcher(agent)) as launcher:
+        assert await launcher.line() == "accepted"
+        launcher.say(fetcher)
+        assert await launcher.line() == TRAINER
+        await server.apply({"intent.yaml": JOB})
+        assert await launcher.line() == "PERMISSION_DENIED"
+
+
 def _own() -> procfs.Process:
     return procfs.hold(os.getpid(), os.geteuid(), os.getegid(), None)
 
@@ -167,6 +211,14 @@ async def test_the_launcher_itself_is_of_its_tree() -> None:
     launches.register(Launch("team-a", "trainer", own))
     found = {str(selector) for selector in await launches.attest(own, frozenset())}
     assert found == {"launch:namespace:team-a", "launch:name:trainer"}
+
+
+async def test_a_rank_is_one_selector_more() -> None:
+    """Rank 0 is a rank too."""
+    launches, own = LaunchAttestor(), _own()
+    launches.register(Launch("team-a", "trainer", own, rank=0))
+    found = {str(selector) for selector in await launches.attest(own, frozenset())}
+    assert found == {"launch:namespace:team-a", "launch:name:trainer", "launch:rank:0"}
 
 
 def test_a_pid_with_another_start_time_is_no_launcher() -> None:

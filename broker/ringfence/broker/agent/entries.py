@@ -22,6 +22,7 @@ class LaunchRule:
     namespace: str
     name: str
     by: tuple[frozenset[Selector], ...]
+    job: str = ""  # whose ranks its processes are; empty: none
 
     def allows(self, selectors: frozenset[Selector]) -> bool:
         """Whether a launcher with *selectors* may; an empty alternative allows nobody."""
@@ -194,7 +195,7 @@ def _rule(message: agent_pb2.LaunchRule) -> LaunchRule:
             alternatives.append(frozenset(Selector.parse(text) for text in by.selectors))
         except RingfenceError:
             continue  # an alternative that we can't read allows nobody
-    return LaunchRule(message.namespace, message.name, tuple(alternatives))
+    return LaunchRule(message.namespace, message.name, tuple(alternatives), message.job)
 
 
 def _write_rule(rule: LaunchRule) -> agent_pb2.LaunchRule:
@@ -202,4 +203,5 @@ def _write_rule(rule: LaunchRule) -> agent_pb2.LaunchRule:
         namespace=rule.namespace,
         name=rule.name,
         by=[agent_pb2.SelectorSet(selectors=sorted(map(str, each))) for each in rule.by],
+        job=rule.job,
     )

@@ -207,7 +207,8 @@ def launched(launch: Launch, why: str) -> None:
     """A launcher vouches for its tree; *why* says what kept it from having a cgroup."""
     by = "cgroup" if launch.folder else "parent chain"
     COUNTS["launches", by] += 1
-    facts = {"cgroup": launch.folder.path} if launch.folder else {"no_cgroup": why}
+    facts: dict[str, object] = {"cgroup": launch.folder.path} if launch.folder else {"no_cgroup": why}
+    facts |= {"rank": launch.rank} if launch.rank is not None else {}
     how = f"{by}, {launch.launcher.held_by}"
     _emit(
         "info",

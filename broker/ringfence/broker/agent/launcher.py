@@ -16,6 +16,7 @@ from ringfence.broker.agent.entries import LaunchRule
 from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.attest.launch import Launch, LaunchAttestor
 from ringfence.broker.version import VERSION
+from ringfence.certs.selectors import MAX_RANK
 from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of
 from ringfence.proto.status import Code, Status
@@ -68,11 +69,14 @@ class Launcher:
             caller = await self._callers.again(caller)
         if rule is None or not rule.allows(caller.selectors):
             raise Status(Code.PERMISSION_DENIED, _denial(request, rule))
-        # 3. Still the same process, then it vouches until its stream or its life ends.
-        launch = await self._register(caller, request.namespace, request.name)
+        # 3. Of a job it says which rank it starts, and of anything else none.
+        if (wrong := _wrong_rank(request, rule)) is not None:
+            raise wrong
+        # 4. Still the same process, then it vouches until its stream or its life ends.
+        launch = await self._register(caller, request)
         try:
-            await call.send(self._accepted(cuts=await asyncio.to_thread(cuts_for, caller.process.pid)))
-            while self._still_allowed(launch, caller.selectors):
+            await call.send(self._accepted(rule, cuts=await asyncio.to_thread(cuts_for, caller.process.pid)))
+            while self._still_allowed(launch, rule, caller.selectors):
                 self._ruled.clear()
                 await self._ruled.wait()
             raise Status(Code.PERMISSION_DENIED, _denial(request, None))
@@ -80,13 +84,15 @@ class Launcher:
             self._launches.release(launch)
             events.launch_ended(launch.namespace, launch.name, launch.launcher.pid)
 
-    async def _register(self, caller: Caller, namespace: str, name: str) -> Launch:
+    async def _register(self, caller: Caller, request: admin_pb2.LaunchRequest) -> Launch:
+        namespace, name = request.namespace, request.name
+        rank = request.rank if request.HasField("rank") else None
         async with self._registering:
             self._launches.refuse_second(caller.process)
             caller.check()
             folder, why = await self._folders.enter(caller.process, namespace, name)
             caller.check()  # moving took milliseconds
-            launch = Launch(namespace, name, caller.process, folder)
+            launch = Launch(namespace, name, caller.process, folder, rank)
             self._launches.register(launch)
         events.launched(launch, why)
         return launch
@@ -102,11 +108,11 @@ class Launcher:
             return None
         return rule
 
-    def _still_allowed(self, launch: Launch, selectors: frozenset[object]) -> bool:
+    def _still_allowed(self, launch: Launch, by: LaunchRule, selectors: frozenset[object]) -> bool:
         rule = self._cache.book.rule(launch.namespace, launch.name)
-        return rule is not None and rule.allows(selectors)  # type: ignore[arg-type]
+        return rule is not None and rule.job == by.job and rule.allows(selectors)  # type: ignore[arg-type]
 
-    def _accepted(self, *, cuts: bool) -> admin_pb2.LaunchResponse:
+    def _accepted(self, rule: LaunchRule, *, cuts: bool) -> admin_pb2.LaunchResponse:
         servers = [str(address) for address in self._servers()]
         return admin_pb2.LaunchResponse(
             server=servers[0],
@@ -114,6 +120,7 @@ class Launcher:
             trust_domain=self._cache.bundles.own.trust_domain.name,
             workload_socket=str(self._socket),
             cuts=cuts,
+            job=rule.job,
             **self._locality.fields(),
         )
 
@@ -129,6 +136,18 @@ class Launcher:
                 detail=self._cache.unready,
             )
         )
+
+
+def _wrong_rank(request: admin_pb2.LaunchRequest, rule: LaunchRule) -> Status | None:
+    who = f"{request.namespace}/{request.name}"
+    if not rule.job:
+        what = f"{who} is no job: give its Workload a spec.job, or leave --rank out"
+        return Status(Code.INVALID_ARGUMENT, what) if request.HasField("rank") else None
+    if not request.HasField("rank"):
+        return Status(Code.INVALID_ARGUMENT, f"{who} is the job {rule.job}: say which rank this is with --rank")
+    if request.rank > MAX_RANK:
+        return Status(Code.INVALID_ARGUMENT, f"{request.rank} is no rank: from 0 to {MAX_RANK}")
+    return None
 
 
 def _denial(request: admin_pb2.LaunchRequest, rule: LaunchRule | None) -> str:

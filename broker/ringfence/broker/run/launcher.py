@@ -89,7 +89,7 @@ async def _run(request: Request, signals: Signals) -> int:
             Voucher(request.who, request.socket, patience=request.patience, say=_say)
         )
         launch = _as_asked(voucher.launch, request)
-        identity = await fetch_identity(launch.workload_socket, request.who, patience=request.patience)
+        identity = await fetch_identity(launch.workload_socket, request.who.of(launch.job), patience=request.patience)
         described = await describe(launch, identity, request.who, patience=request.patience)
         # 5. A private folder, an address for every port, and a bootstrap without a secret in it.
         folder = stack.enter_context(RunFolder())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,21 @@ class Who:
 
     namespace: str
     name: str
+    rank: int | None = None  # which one, of a job
+    job: str = ""  # of which it is a rank, as the agent says
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    def of(self, job: str) -> Who:
+        """The same as a rank of *job*, or of none."""
+        return replace(self, job=job)
+
     @property
     def path(self) -> str:
         """The path of its SPIFFE ID."""
-        return f"/ns/{self.namespace}/sa/{self.name}"
+        kind = f"job/{self.job}/rank/{self.rank}" if self.job else f"sa/{self.name}"
+        return f"/ns/{self.namespace}/{kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ class Launch:
     others: tuple[str, ...] = ()  # servers that are as good, when that one is away
     locality: Locality = NOWHERE  # where the agent's host is
     cuts: bool = False  # whether the agent cuts single TCP connections of whoever is revoked
+    job: str = ""  # of which the launch is a rank; empty: the workload is none
 
     @property
     def server_id(self) -> str:

@@ -53,6 +53,7 @@ class Voucher:
             tuple(answer.servers[1:]),
             Locality.parse(answer.region, answer.zone),
             answer.cuts,
+            answer.job,
         )
         self._keeper = asyncio.create_task(self._keep(call))
         return self
@@ -67,7 +68,8 @@ class Voucher:
     async def _open(self) -> tuple[Any, Any]:
         """A new stream and its first answer."""
         launcher = Client(self._channel, service_of(admin_pb2, "Launcher"))
-        call = launcher.Launch(admin_pb2.LaunchRequest(namespace=self._who.namespace, name=self._who.name))
+        who = self._who
+        call = launcher.Launch(admin_pb2.LaunchRequest(namespace=who.namespace, name=who.name, rank=who.rank))
         try:
             async with asyncio.timeout(self._patience):
                 answer = await call.read()

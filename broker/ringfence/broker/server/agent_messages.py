@@ -102,4 +102,4 @@ def _entry(entry: Entry) -> pb.Entry:
 
 def _launch_rule(rule: LaunchRule) -> pb.LaunchRule:
     by = [pb.SelectorSet(selectors=map(str, selectors)) for selectors in rule.by]
-    return pb.LaunchRule(namespace=rule.namespace, name=rule.name, by=by)
+    return pb.LaunchRule(namespace=rule.namespace, name=rule.name, by=by, job=rule.job)
