@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringfence.fabric.compare import Wrong, deviations
+from ringfence.fabric.compare import Wrong, deviations, settled
 from ringfence.fabric.environment import compile_environment
 from tests.fabric.nodes import KINDS
 
@@ -67,3 +67,12 @@ def test_what_is_stronger_than_ours_is_found(kind: str, name: str, value: str, w
 def test_what_overrides_nothing_here_is_no_finding(name: str, value: str) -> None:
     """A fabric of TCP has no GIDs, and UCX stays on its devices whatever it does there."""
     assert list(deviations(7, {**WANTED.variables, name: value}, WANTED)) == []
+
+
+def test_what_overrides_a_variable_is_taken_out_and_the_rest_left() -> None:
+    """So that a command is started as the fabric asks for, whatever its user's shell has in store."""
+    found = {"HOME": "/root", "NCCL_COMM_ID": "10.0.0.1:1", "NCCL_SOCKET_IFNAME": "eth0", "NCCL_IB_GID_INDEX": "3"}
+    made = settled({**found, "OMPI_MCA_btl_tcp_if_exclude": "lo"}, WANTED)
+
+    assert made == {"HOME": "/root", "NCCL_IB_GID_INDEX": "3", **WANTED.variables}
+    assert list(deviations(7, made, WANTED)) == []

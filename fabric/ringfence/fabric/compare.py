@@ -56,8 +56,15 @@ _STRONGER = {
     "NCCL_IB_GID_INDEX": "NCCL_IB_ADDR_RANGE",
     "NCCL_OOB_NET_ENABLE": "NCCL_SOCKET_IFNAME",  # bootstraps by the network's plugin
     "NVSHMEM_IB_GID_INDEX": "NVSHMEM_IB_ADDR_RANGE",
+    "OMPI_MCA_btl_tcp_if_exclude": "OMPI_MCA_btl_tcp_if_include",  # Open MPI takes one of the two and ends with both
     "UCX_IB_GID_INDEX": "NCCL_IB_ADDR_RANGE",  # of a RoCE port, UCX too may take a GID of another network
 }
+
+
+def settled(found: Mapping[str, str], wanted: Environment) -> dict[str, str]:
+    """*found* as *wanted*: with its variables, and without what would override one of them."""
+    kept = {name: value for name, value in found.items() if _STRONGER.get(name) not in wanted.variables}
+    return kept | dict(wanted.variables)
 
 
 def deviations(pid: int, found: Mapping[str, str], wanted: Environment) -> Iterator[Deviation]:

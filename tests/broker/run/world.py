@@ -26,6 +26,7 @@ from ringfence.proto.lane import Call, Lane, methods_of
 from ringfence.proto.service import service_of
 from ringfence.proto.status import Status
 from ringfence.proxy.v1 import proxy_pb2
+from tests.broker.run.fabrics import Fabrics
 
 TRUST_DOMAIN = TrustDomain("example.test")
 TRAINER = "spiffe://example.test/ns/team-a/sa/trainer"
@@ -74,6 +75,7 @@ class World:
     locality: dict[str, str] = field(default_factory=dict)
     launches: list[tuple[str, str, int | None]] = field(default_factory=list)
     launched: asyncio.Event = field(default_factory=asyncio.Event)
+    fabrics: Fabrics = field(default_factory=Fabrics)
 
     async def __aenter__(self) -> Self:
         self._keys = MemoryKeys()
@@ -101,7 +103,8 @@ class World:
     async def start_agent(self) -> None:
         """Serve the workload socket and its admin socket."""
         self._workload_api = Lane(methods_of(workload.DESCRIPTOR, {"FetchX509SVID": self._fetch}))
-        self._admin = Lane(methods_of(service_of(admin_pb2, "Launcher"), {"Launch": self._launch}))
+        launcher = methods_of(service_of(admin_pb2, "Launcher"), {"Launch": self._launch})
+        self._admin = Lane({**launcher, **self.fabrics.methods()})
         await self._workload_api.listen_unix(self.socket)
         await self._admin.listen_unix(f"{self.socket}.admin")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ringfence.broker.cli.run_options import with_capture, with_isolation, with_proxy, with_workload
+from ringfence.broker.cli.run_options import with_capture, with_fabric, with_isolation, with_proxy, with_workload
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -15,6 +15,7 @@ from ringfence.broker.cli.run_options import with_capture, with_isolation, with_
 @with_proxy
 @with_capture
 @with_isolation
+@with_fabric
 @click.argument("command", metavar="-- CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(*, command: tuple[str, ...], isolate: bool, share: tuple[str, ...], **asked: Any) -> int:
     """Start a workload with its proxy and its identity, and end with its exit code."""

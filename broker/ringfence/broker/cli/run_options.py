@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -95,5 +96,45 @@ with_isolation = _with(
         type=click.Path(exists=True),
         metavar="PATH",
         help="With --isolate: a file or folder below /tmp or /run that CMD sees all the same.",
+    ),
+)
+
+with_fabric = _with(
+    click.option(
+        "--fabric",
+        "fabrics",
+        multiple=True,
+        metavar="NAME",
+        help="A fabric to take part on, NAMESPACE/NAME or NAME in its own namespace; CMD is told of it and kept to it.",
+    ),
+    click.option(
+        "--job",
+        default="",
+        metavar="JOB",
+        help="With --fabric: as which job, NAMESPACE/JOB or JOB in its own namespace.",
+    ),
+    click.option(
+        "--secret-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="With --fabric: the secret, 16 bytes or more and the same on each node, for NCCL_SOCKET_MAGIC.",
+    ),
+    click.option(
+        "--bootstrap",
+        default="",
+        metavar="NAME",
+        help="With --fabric: an interface off it by which ranks find each other, where its own may not be used.",
+    ),
+    click.option(
+        "--rank",
+        type=click.IntRange(min=0),
+        envvar="RINGFENCE_RANK",
+        metavar="N",
+        help="Which node of a job this is; torchrun's store is on 0, and reached through the proxies.",
+    ),
+    click.option(
+        "--rendezvous",
+        default="",
+        metavar="PORT",
+        help="With --rank: the served TCP port of rank 0 by which ranks meet.  [default: c10d, where CMD is torchrun]",
     ),
 )

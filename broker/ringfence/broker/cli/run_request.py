@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+from ringfence.broker.cli.run_rank import rank_of
 from ringfence.broker.run.capture import Wanted
 from ringfence.broker.run.capture_child import User
 from ringfence.broker.run.capture_exclusions import Exclusions
@@ -34,11 +36,18 @@ def request_of(
     exclude_interface: tuple[str, ...],
     exclude_cidr: tuple[str, ...],
     user: str,
+    isolate: bool,
+    fabrics: tuple[str, ...],
+    job: str,
+    secret_file: Path | None,
+    bootstrap: str,
+    rank: int | None,
+    rendezvous: str,
     **plain: Any,
 ) -> Request:
     """The request; *plain* are the options that it has under their own names. Raises INVALID, or click's own errors."""
     return Request(
-        Who(namespace, name),
+        Who(namespace, name, rank),
         command,
         environment,
         socket_path(socket or ""),
@@ -49,8 +58,30 @@ def request_of(
         proxyless=proxyless,
         locality=Locality.parse(region, zone),
         capture=_capture(netns, exclude_interface, exclude_cidr, user, asked=capture, proxyless=proxyless),
+        isolate=isolate,
+        rank=rank_of(
+            command,
+            namespace,
+            fabrics=fabrics,
+            job=job,
+            secret_file=secret_file,
+            bootstrap=bootstrap,
+            rank=rank,
+            rendezvous=rendezvous,
+            no_fabric=_no_fabric(isolate=isolate, capture=capture, netns=netns),
+            proxyless=proxyless,
+        ),
         **plain,
     )
+
+
+def _no_fabric(*, isolate: bool, capture: bool, netns: str) -> str:
+    """Why no fabric reaches the command; empty where one may."""
+    if isolate:
+        return "--isolate leaves nothing but the proxy, and no fabric"
+    if capture and not netns:
+        return "--fabric with --capture takes --netns, the namespace that has it: a new one has none"
+    return ""
 
 
 def _capture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,6 +74,10 @@ class Capture:
         rules = ruleset(CapturePlan(self._wanted.exclusions, served))
         # The rules come first: there is no moment in which the namespace has a route and no rule.
         netns.within(self._descriptor, (_nft(), rules), (_ip(), routes()))
+
+    def bound(self, host: str, port: int) -> socket.socket:
+        """A listening socket's beginning there; raises OSError."""
+        return netns.bound(self._descriptor, host, port)
 
     def give(self, folder: Path) -> None:
         """Let the command's user reach the folder of its sockets, and nothing beside it; every file there is ours."""

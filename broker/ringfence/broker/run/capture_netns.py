@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from ringfence.broker.run.ports import bind_here
 from ringfence.certs.errors import Kind, RingfenceError
 
 _T = TypeVar("_T")
@@ -104,6 +105,17 @@ def within(descriptor: int, *commands: tuple[tuple[str, ...], str]) -> None:
             _run(command, text)
 
     _in_a_thread(run)
+
+
+def bound(descriptor: int, host: str, port: int) -> socket.socket:
+    """A socket of that namespace, for everybody there to connect to once it listens; raises OSError."""
+    enter = entering(descriptor)
+
+    def bind() -> socket.socket:
+        enter()
+        return bind_here(host, port)
+
+    return _in_a_thread(bind)
 
 
 def entering(descriptor: int) -> Callable[[], None]:

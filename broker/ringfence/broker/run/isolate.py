@@ -26,9 +26,10 @@ from ringfence.broker.run.folder import RunFolder
 from ringfence.broker.run.isolate_enter import refusal
 from ringfence.broker.run.isolate_inside import GO, READY, Walls
 from ringfence.broker.run.isolate_paths import USUAL, covers, real, shares, suspects
-from ringfence.broker.run.isolate_relay import Dial, Relays
+from ringfence.broker.run.isolate_relay import Dial, Relays, relay
 from ringfence.broker.run.plan import ProxyPlan
 from ringfence.broker.run.ports import LOOPBACK
+from ringfence.broker.run.rendezvous_relay import hold
 from ringfence.certs.errors import Kind, RingfenceError
 
 PIPE = "unix:"
@@ -46,9 +47,10 @@ class Isolation:
     Used as `async with`: what it mounts and relays ends with it. Raises UNAVAILABLE when the kernel refuses a step.
     """
 
-    def __init__(self, folder: RunFolder, asked: Sequence[str] = ()) -> None:
+    def __init__(self, folder: RunFolder, asked: Sequence[str] = (), held: str = "") -> None:
         self._folder = folder
         self._asked = tuple(asked)
+        self._held = held  # the upstream whose connections wait for the other end, whoever closes them meanwhile
         self._ways = folder.path / _WAYS
         self._relays = Relays()
         # One thread is in the command's network, for good: a socket belongs to where it was made.
@@ -148,7 +150,8 @@ class Isolation:
             await self._in_there(kernel.join_network, pid)
             # 1. From the command to its proxy.
             for key, address in plan.upstream.items():
-                self._relays.start(await self._in_there(_bound, address), _to(proxys.upstream[key]))
+                kind = hold if key == self._held else relay
+                self._relays.start(await self._in_there(_bound, address), _to(proxys.upstream[key]), kind)
             if plan.egress:
                 self._relays.start(await self._in_there(_bound, plan.egress), _to(proxys.egress))
             # 2. From its proxy to what it serves.

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 Dial = Callable[[], Awaitable[socket.socket]]
-_CHUNK = 1 << 16
+Relay = Callable[[socket.socket, Dial], Awaitable[None]]
+CHUNK = 1 << 16
 _BACKLOG = 1024
 _PAUSE = 0.05  # seconds until the next try when no descriptor is left
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: the other side is to see a reset too, not a proper end
@@ -20,12 +21,14 @@ class Relays:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: list[socket.socket] = []
 
-    def start(self, listening: socket.socket, dial: Dial) -> None:
-        """Accept on *listening*, which is bound, and is closed with the relay."""
+    def start(self, listening: socket.socket, dial: Dial, carry: Relay | None = None) -> None:
+        """Accept on *listening*, which is bound, and is closed with the relay; *carry* is `relay` or another such."""
         listening.setblocking(False)
         listening.listen(_BACKLOG)
-        self._keep(_accept(listening, dial, self._keep))
+        self._listening.append(listening)
+        self._keep(_accept(listening, lambda near: (carry or relay)(near, dial), self._keep))
 
     async def close(self) -> None:
         """End all relays, and every connection with them."""
@@ -33,6 +36,8 @@ class Relays:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for listening in self._listening:  # a task that had not begun has closed nothing
+            listening.close()
 
     def _keep(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -41,7 +46,9 @@ class Relays:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _accept(listening: socket.socket, dial: Dial, keep: Callable[[Awaitable[None]], None]) -> None:
+async def _accept(
+    listening: socket.socket, carry: Callable[[socket.socket], Awaitable[None]], keep: Callable[[Awaitable[None]], None]
+) -> None:
     loop = asyncio.get_running_loop()
     with listening:
         while True:
@@ -51,15 +58,16 @@ async def _accept(listening: socket.socket, dial: Dial, keep: Callable[[Awaitabl
                 await asyncio.sleep(_PAUSE)  # one that was reset at once, or no descriptor left: neither ends the relay
                 continue
             near.setblocking(False)
-            keep(_relay(near, dial))
+            keep(carry(near))
 
 
-async def _relay(near: socket.socket, dial: Dial) -> None:
+async def relay(near: socket.socket, dial: Dial) -> None:
+    """One connection, to one other end."""
     with near:
         try:
             far = await dial()
         except OSError:
-            _reset(near)
+            reset(near)
             return
         with far:
             try:
@@ -67,18 +75,19 @@ async def _relay(near: socket.socket, dial: Dial) -> None:
                     both.create_task(_copy(near, far))
                     both.create_task(_copy(far, near))
             except* OSError:
-                _reset(near)
-                _reset(far)
+                reset(near)
+                reset(far)
 
 
 async def _copy(source: socket.socket, target: socket.socket) -> None:
     """Until *source* has said its last; then *target* hears so, and may go on speaking itself."""
     loop = asyncio.get_running_loop()
-    while data := await loop.sock_recv(source, _CHUNK):
+    while data := await loop.sock_recv(source, CHUNK):
         await loop.sock_sendall(target, data)
     target.shutdown(socket.SHUT_WR)
 
 
-def _reset(end: socket.socket) -> None:
+def reset(end: socket.socket) -> None:
+    """Have the other side see a reset once *end* is closed."""
     with suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)

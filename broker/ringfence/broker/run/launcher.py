@@ -26,6 +26,8 @@ from ringfence.broker.run.isolate import Isolation
 from ringfence.broker.run.kernel import become_subreaper
 from ringfence.broker.run.library import Library, needing_a_proxy, plan_library
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who, plan_proxy
+from ringfence.broker.run.ports import bind_here
+from ringfence.broker.run.rank import NO_RANK, Rank, WantedRank
 from ringfence.broker.run.vouch import Voucher
 from ringfence.broker.run.workload import Signals, start_workload
 from ringfence.xds.locality import NOWHERE, Locality
@@ -54,6 +56,12 @@ class Request:
     isolate: bool = False  # behind walls; this process has entered its own namespaces already
     share: tuple[str, ...] = ()  # what it sees there all the same
     capture: Wanted | None = None  # the command lives in a network namespace from which all leads to its proxy
+    rank: WantedRank = NO_RANK  # what it has beside all that as a rank of a job
+
+    @property
+    def is_walled(self) -> bool:
+        """Whether the command has a network of its own."""
+        return self.isolate or self.capture is not None
 
 
 def launch(request: Request) -> int:
@@ -91,41 +99,57 @@ async def _run(request: Request, signals: Signals) -> int:
         launch = _as_asked(voucher.launch, request)
         identity = await fetch_identity(launch.workload_socket, request.who.of(launch.job), patience=request.patience)
         described = await describe(launch, identity, request.who, patience=request.patience)
+        rank = await stack.enter_async_context(
+            Rank(request.rank, request.who, request.command, request.environment, described, walled=request.is_walled)
+        )
+        await rank.join(launch.workload_socket, patience=request.patience, say=_say)
         # 5. A private folder, an address for every port, and a bootstrap without a secret in it.
         folder = stack.enter_context(RunFolder())
         if request.proxyless:
-            return await _library(request, signals, children, folder, launch, described)
-        capture = stack.enter_context(Capture(request.capture)) if request.capture is not None else None
-        plan = plan_proxy(
-            request.who,
-            launch,
-            described,
-            inbound_host=request.inbound_host,
-            socket_dir=str(folder.sockets),
-            netns=capture.path if capture is not None else "",
+            return await _library(request, signals, children, folder, launch, described, rank)
+        capture = stack.enter_context(Capture(rank.captured(request.capture))) if request.capture is not None else None
+        plan = rank.planned(
+            plan_proxy(
+                request.who,
+                launch,
+                described,
+                inbound_host=request.inbound_host,
+                socket_dir=str(folder.sockets),
+                netns=capture.path if capture is not None else "",
+            )
         )
         if capture is not None:
             capture.apply(plan)
             capture.give(folder.sockets)
-        walls = await stack.enter_async_context(Isolation(folder, request.share)) if request.isolate else None
-        proxy = _proxy(request, program, children, folder, walls.outside(plan) if walls else plan)
+        walls = (
+            await stack.enter_async_context(Isolation(folder, request.share, rank.held)) if request.isolate else None
+        )
+        bind = capture.bound if capture is not None else bind_here
+        outside = walls.outside(plan) if walls else await rank.outside(plan, folder.path, bind)
+        proxy = _proxy(request, program, children, folder, outside)
         stack.push_async_callback(proxy.stop, request.linger)
         farewell = Farewell(plan, folder.admin, drain=request.drain)
         stack.push_async_callback(farewell.say)
         # 6. The command starts only behind a proxy that is ready.
         await proxy.start(request.patience)
-        environment = workload_environment(walls.inside(plan) if walls else plan, request.environment)
+        environment = rank.environment(workload_environment(walls.inside(plan) if walls else plan, request.environment))
         confined = capture.confined() if capture is not None else None
         start = (
             partial(walls.start, children, plan, request.command, environment)
             if walls
             else partial(_start, children, request.command, environment, confined)
         )
-        return await _command(request.command[0], start, signals, children, proxy, farewell)
+        return await _command(request.command[0], start, signals, children, proxy, farewell, rank)
 
 
 async def _library(
-    request: Request, signals: Signals, children: Children, folder: RunFolder, launch: Launch, described: Any
+    request: Request,
+    signals: Signals,
+    children: Children,
+    folder: RunFolder,
+    launch: Launch,
+    described: Any,
+    rank: Rank,
 ) -> int:
     """5. and 6. without a proxy: the files and the bootstrap of the command's own library, kept fresh beside it."""
     plan = plan_library(request.who, launch, described, inbound_host=request.inbound_host, socket_dir=folder.sockets)
@@ -134,11 +158,11 @@ async def _library(
     library = Library(folder.path / "svid", plan)
     await library.start(request.patience)
     bootstrap = folder.write("grpc.json", library.bootstrap())
-    environment = library_environment(plan, request.environment, bootstrap)
+    environment = rank.environment(library_environment(plan, request.environment, bootstrap))
     farewell = Farewell(plan, None, drain=request.drain)
     try:
         start = partial(_start, children, request.command, environment)
-        return await _command(request.command[0], start, signals, children, library, farewell)
+        return await _command(request.command[0], start, signals, children, library, farewell, rank)
     finally:
         await farewell.say()
 
@@ -160,17 +184,18 @@ async def _command(
     children: Children,
     beside: Proxy | Library,
     farewell: Farewell,
+    rank: Rank,
 ) -> int:
-    """7. The command, until it ends, and 8. the end of whatever it left running."""
+    """7. The command, until it ends or may go on no longer, and 8. the end of whatever it left running."""
     workload = await start_workload(program, start)
     if not isinstance(workload, Child):
         return workload
     signals.forward_to(workload, farewell.drain)
     keeper: asyncio.Task[int] = asyncio.create_task(beside.keep())
     try:
-        either: list[asyncio.Future[int]] = [workload.exit, keeper]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        return workload.exit.result() if workload.exit.done() else keeper.result()
+        ends: list[asyncio.Future[int]] = [workload.exit, keeper, *rank.ends(workload.pid)]
+        ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return (workload.exit if workload.exit in ended else ended.pop()).result()
     finally:
         keeper.cancel()
         await children.end_tree(spare=beside.pids, grace=_TREE_GRACE)

@@ -42,6 +42,18 @@ def free_address(numbers: range) -> str:
     raise RingfenceError(Kind.EXHAUSTED, what, hint="End what listens there on all addresses: `ss -ltn`")
 
 
+def bind_here(host: str, port: int) -> socket.socket:
+    """A socket on that address, in the network of the calling thread; raises OSError."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 def check_host(host: str) -> None:
     """Refuse what callers cannot be sent to: an address that means all of them, or a name. Raises INVALID."""
     if not _is_one_address(host):
