@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ringfence.policy.codes import CODES, Code
 from ringfence.policy.findings import Finding
-from ringfence.policy.reports import LEVELS, counts, junit, sarif
+from ringfence.policy.reports import LEVELS, counts, junit, junit_suite, sarif
 
 TEXT = st.text(max_size=20)
 FINDINGS = st.lists(
@@ -95,3 +95,14 @@ def test_the_levels_are_in_order():
     error = finding("RF1001")
     assert all(counts(error, level) for level in LEVELS)
     assert [counts(finding(), level) for level in LEVELS] == [False, False, True]
+
+
+def test_a_suite_of_claims_has_a_case_for_each():
+    """Passed with what is told of it, failed or skipped; nothing in it breaks the XML."""
+    cases = [("a < b", "passed", "1 & 2\x00"), ("c", "failed", '"d"'), ("e", "skipped", "f")]
+    suite = parsed(junit_suite(cases, tool="t"))
+    assert suite.attrib == {"name": "t", "tests": "3", "failures": "1", "errors": "0", "skipped": "1"}
+    assert [case.get("name") for case in suite] == ["a < b", "c", "e"]
+    assert [case[0].tag for case in suite] == ["system-out", "failure", "skipped"]
+    assert suite[0][0].text == "1 & 2\ufffd"
+    assert suite[1][0].get("message") == '"d"'

@@ -66,6 +66,27 @@ def junit(findings: Sequence[Finding], threshold: str, *, tool: str = _NAME) -> 
     return _document(f'{head} skipped="{len(findings) - failed}">', cases)
 
 
+def junit_suite(cases: Sequence[tuple[str, str, str]], *, tool: str) -> str:
+    """A suite of *tool* with a case for each name, outcome (`passed`, `failed` or `skipped`) and what is told of it."""
+    named = [
+        f"  <testcase classname={_attribute(tool)} name={_attribute(name)}{_outcome(outcome, told)}"
+        for name, outcome, told in cases
+    ]
+    count = {outcome: sum(one == outcome for _, one, _ in cases) for outcome in ("failed", "skipped")}
+    head = f'<testsuite name={_attribute(tool)} tests="{len(cases)}" failures="{count["failed"]}" errors="0"'
+    return _document(f'{head} skipped="{count["skipped"]}">', named)
+
+
+def _outcome(outcome: str, told: str) -> str:
+    match outcome:
+        case "failed":
+            return f"><failure message={_attribute(told)}/></testcase>"
+        case "skipped":
+            return f"><skipped message={_attribute(told)}/></testcase>"
+        case _:
+            return f"><system-out>{escape(_xml(told))}</system-out></testcase>"
+
+
 def _document(head: str, cases: Iterable[str]) -> str:
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>", ""])
 

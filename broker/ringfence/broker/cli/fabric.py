@@ -7,6 +7,7 @@ import click
 from ringfence.broker.cli.fabric_doctor import doctor
 from ringfence.broker.cli.fabric_emit import emit
 from ringfence.broker.cli.fabric_env import env
+from ringfence.broker.cli.fabric_leak import leak_test
 from ringfence.broker.cli.fabric_plan import apply, plan, remove
 
 
@@ -18,6 +19,7 @@ def command() -> None:
 command.add_command(doctor)
 command.add_command(emit)
 command.add_command(env)
+command.add_command(leak_test)
 command.add_command(plan)
 command.add_command(apply)
 command.add_command(remove)

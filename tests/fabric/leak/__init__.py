@@ -1,0 +1,1 @@
+"""The leak test's judgement, without a node."""
