@@ -76,14 +76,37 @@ them. It prints text, `-o json`, `jsonl`, SARIF 2.1.0 (`sarif`, for code scannin
 ends with 3 from the level that `--fail-on` names.
 """
 
+THREATS_HEAD = """\
+A finding that is a sign of one names it: in the text behind the finding, in JSON as `threats`, in SARIF as tags of the
+rule. `ringfence fabric check` and [`ringfence fabric doctor`](fabric-doctor.md) have codes of their own for the same
+threats: [fabric-check.md](fabric-check.md). The ids are those of MITRE ATLAS 5.6 and ATT&CK, and of OWASP's Machine
+Learning Security Top 10 of 2023.
+"""
+
 
 def findings_page() -> str:
     """Every code that `policy validate` and `policy check` may print, with level, cause and fix."""
     from ringfence.policy.codes import CODES
 
-    rows = [f"| {code} | {entry.level} | {entry.cause} | {entry.fix} |" for code, entry in sorted(CODES.items())]
-    head = ["| code | level | cause | fix |", "|---|---|---|---|"]
-    return "\n".join([MADE, "# Findings in intent documents\n", FINDINGS, *head, *rows, ""])
+    rows = [
+        f"| {code} | {entry.level} | {entry.cause} | {entry.fix} | {entry.threat} |"
+        for code, entry in sorted(CODES.items())
+    ]
+    head = ["| code | level | cause | fix | threat |", "|---|---|---|---|---|"]
+    return "\n".join([MADE, "# Findings in intent documents\n", FINDINGS, *head, *rows, "", *_threats(), ""])
+
+
+def _threats() -> Iterator[str]:
+    """What a finding names as its threat, by our id and those of MITRE and OWASP."""
+    from ringfence.policy.threats import THREATS
+
+    yield "## Threats\n"
+    yield THREATS_HEAD
+    yield "| threat | what happens | what keeps it out | ATLAS | ATT&CK | OWASP |"
+    yield "|---|---|---|---|---|---|"
+    for one in THREATS.values():
+        ids = (" ".join(ids) for ids in (one.atlas, one.attack, one.owasp))
+        yield f"| {one.id} | {one.what} | {one.control} | {' | '.join(ids)} |"
 
 
 def performance_page() -> str:

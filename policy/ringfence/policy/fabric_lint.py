@@ -32,6 +32,7 @@ TAKEN_OVER_BY = {
     29400: "torchrun's rendezvous, which unpickles what it reads",
     29500: "PyTorch's store, which listens on every address",
 }
+RENDEZVOUS = frozenset(TAKEN_OVER_BY) - {22, 2222}  # where a job is joined, or what it sends is run
 _END = "\0"  # of a name that is no beginning of others
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from ringfence.policy.evaluate import in_force
-from ringfence.policy.fabric_lint import TAKEN_OVER_BY
+from ringfence.policy.fabric_lint import RENDEZVOUS, TAKEN_OVER_BY
 from ringfence.policy.fabrics import Enforcer, Fabric, Plane
 from ringfence.policy.findings import Findings
 from ringfence.policy.model import Destination, Effect, Mode, Model, Port, Rule, Source, Workload
@@ -15,7 +15,6 @@ from ringfence.policy.scope import matches
 
 # These tell jobs apart by themselves, or it is said already (RF1409) that nothing does.
 _NOT_BY_PARTITION = frozenset({Enforcer.IMEX, Enforcer.HOST_FIREWALL, Enforcer.NOTHING})
-_RENDEZVOUS = frozenset(TAKEN_OVER_BY) - {22, 2222}
 
 
 def note_shared_partitions(model: Model, findings: Findings) -> None:
@@ -47,7 +46,7 @@ def _joined_at(model: Model, rule: Rule) -> Iterator[tuple[Workload, int]]:
         workload = model.workloads.get(destination.key)
         port = _port(workload, destination)
         if workload is not None and port is not None and not rule.http:
-            yield from ((workload, number) for number in sorted(_RENDEZVOUS & set(port.numbers)))
+            yield from ((workload, number) for number in sorted(RENDEZVOUS & set(port.numbers)))
 
 
 def _port(workload: Workload | None, destination: Destination) -> Port | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ringfence.broker.cli.fabric_check import check
 from ringfence.broker.cli.fabric_doctor import doctor
 from ringfence.broker.cli.fabric_emit import emit
 from ringfence.broker.cli.fabric_env import env
@@ -16,6 +17,7 @@ def command() -> None:
     """Keep collectives on their fabric."""
 
 
+command.add_command(check)
 command.add_command(doctor)
 command.add_command(emit)
 command.add_command(env)
