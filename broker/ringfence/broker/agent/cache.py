@@ -149,6 +149,7 @@ class Cache:
             bundle_digest=self._bundle_digest,
             federated_digest=digest_of(self.bundles.federated.values()),
             revoked_digest=self.revoked.digest,
+            fabrics=self.hooks.fabrics is not None,
         )
 
     def on_entries(self, update: agent_pb2.EntriesUpdate) -> None:
@@ -250,6 +251,11 @@ class Cache:
         spread, authorities = timedelta(milliseconds=update.spread_ms), frozenset(update.authorities)
         self._renew(spread, authorities)
         self.hooks.rotate(spread, authorities)
+
+    def on_fabrics(self, update: agent_pb2.FabricsUpdate) -> None:
+        """The node's fabrics, or their members, are others."""
+        if self.hooks.fabrics is not None:
+            self.hooks.fabrics(update)
 
     def _renew(self, spread: timedelta, authorities: frozenset[str]) -> None:
         draw = self._draw

@@ -49,6 +49,7 @@ class AgentConfig:
     broker: BrokerConfig | None = None  # who is served the Broker API, and where
     log_level: str = "info"
     more_servers: tuple[Address, ...] = ()  # of the same trust domain, on the same database
+    fabric: bool = False  # keep the node's fabrics: routes, packet filters and their members
     locality: Locality = NOWHERE  # of this host; launchers tell it to their proxies
 
     def __post_init__(self) -> None:

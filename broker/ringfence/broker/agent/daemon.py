@@ -27,6 +27,7 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.proto.lane import Lane, Limits
 
 if TYPE_CHECKING:
+    from ringfence.broker.agent.fabrics.keeper import FabricKeeper
     from ringfence.broker.agent.pods import NodePods
 
 _OPEN_TO_ALL = 0o777  # the socket attests; who may reach it is the folder's business
@@ -76,6 +77,7 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until *stop*; raises RingfenceError or OSError for what keeps it from serving at all."""
+        await self._check_able()
         await asyncio.to_thread(self._folder.open)
         http = None
         try:
@@ -94,7 +96,10 @@ class Agent:
         known = self._known = await Known.of(self._config, self._node, self._clock)
         keeper = Keeper(self._folder, self._node, known)
         await keeper.restore()
-        serves = self._serves = await serving(self._config, self._node, known, folders=self._folders, pods=self._pods)
+        fabrics = await self._fabrics_of(known)
+        serves = self._serves = await serving(
+            self._config, self._node, known, folders=self._folders, pods=self._pods, fabrics=fabrics
+        )
         lanes = [
             Lane(serves.workload_methods, limits=_LIMITS, on_error=hidden),
             Lane(serves.admin_methods, on_error=hidden),
@@ -117,6 +122,20 @@ class Agent:
                 await lane.drain(self._config.drain_seconds)
             await self._folders.close()
             await keeper.save()
+
+    async def _check_able(self) -> None:
+        """Refuse to start without what it needs to keep fabrics, before anything else is begun."""
+        if self._config.fabric:
+            from ringfence.broker.agent.fabrics.able import check_able  # most agents keep none
+
+            await asyncio.to_thread(check_able)
+
+    async def _fabrics_of(self, known: Known) -> FabricKeeper | None:
+        """Who keeps the node's fabrics, as they were; None unless that is wanted."""
+        if not self._config.fabric:
+            return None
+        keeper_of = await asyncio.to_thread(_fabric_keeper)
+        return await keeper_of(self._folder, known.link, known.cache, self._clock)
 
     async def _serve_brokers(self, known: Known, serves: Serving) -> list[Lane]:
         """The lane of the Broker API; none unless it is wanted."""
@@ -145,11 +164,18 @@ class Agent:
                 tasks.create_task(serves.watches.callers.holders.run()),
                 tasks.create_task(serves.connections.run()),
                 *((tasks.create_task(known.wits.run()),) if known.wits is not None else ()),
+                *((tasks.create_task(serves.fabrics.run()),) if serves.fabrics is not None else ()),
                 *((tasks.create_task(self._pods.run()),) if self._pods else ()),
             ]
             await stop.wait()
             for task in running:
                 task.cancel()
+
+
+def _fabric_keeper() -> Callable[..., Coroutine[object, object, FabricKeeper]]:
+    from ringfence.broker.agent.fabrics.starting import keeper_of  # most agents keep none
+
+    return keeper_of
 
 
 def _pods_of(config: AgentConfig) -> NodePods | None:

@@ -234,6 +234,52 @@ def launch_cleared(cgroup: str, asked: int, gone: bool) -> None:  # noqa: FBT001
         _emit("warning", "launch not cleared", cgroup=cgroup, asked=asked, hint="See `ps -o pid,stat,wchan`")
 
 
+def fabrics_said(revision: int, fabrics: tuple[str, ...], refusals: int) -> None:
+    """The server said which fabrics there are and who is in their jobs."""
+    COUNTS["fabric_updates", ""] += 1
+    _emit("debug", "fabrics", revision=revision, fabrics=list(fabrics), refusals=refusals)
+
+
+def fabrics_not_restored(error: RingfenceError) -> None:
+    """What the agent knew of fabrics before it was started is lost; what the node holds of them stays."""
+    COUNTS["fabric_failures", "restore"] += 1
+    _emit("error", "fabrics not restored", error=str(error))
+
+
+def fabric_held(fabric: str, interfaces: tuple[str, ...], members: dict[str, int]) -> None:
+    """The node holds a fabric, with so many members of each job."""
+    COUNTS["fabric_changes", ""] += 1
+    _emit("info", "fabric held", fabric=fabric, interfaces=list(interfaces), members=members)
+
+
+def fabric_removed(fabric: str) -> None:
+    """A fabric is no more, and the node has nothing of it."""
+    _emit("info", "fabric removed", fabric=fabric)
+
+
+def fabric_failed(fabric: str, error: RingfenceError) -> None:
+    """The node does not hold a fabric as it is to be; what it held is still in force there, and it is tried again."""
+    COUNTS["fabric_failures", "apply"] += 1
+    _emit("error", "fabric not held", **({"fabric": fabric} if fabric else {}), error=str(error))
+
+
+def fabric_joined(fabric: str, job: str, spiffe_id: object, pid: int) -> None:
+    """A workload takes part in a job on a fabric."""
+    COUNTS["fabric_joins", "admitted"] += 1
+    _emit("info", "fabric joined", fabric=fabric, job=job, spiffe_id=str(spiffe_id), pid=pid)
+
+
+def fabric_left(fabric: str, job: str, pid: int, why: str) -> None:
+    """It does no more, or it never did."""
+    COUNTS["fabric_joins", "ended"] += 1
+    _emit("info", "fabric left", fabric=fabric, job=job, pid=pid, why=why)
+
+
+def ports_closed(ports: frozenset[int]) -> None:
+    """These TCP ports are closed to all but this node, and no others."""
+    _emit("info", "ports closed", ports=sorted(ports))
+
+
 def nacked(name: str, detail: str) -> None:
     """An Envoy refused a secret."""
     COUNTS["sds_nacks", ""] += 1

@@ -56,6 +56,10 @@ class Sink(Protocol):
         """New SVIDs are to be fetched, spread over a while."""
         ...
 
+    def on_fabrics(self, update: agent_pb2.FabricsUpdate) -> None:
+        """The node's fabrics, or their members, are others."""
+        ...
+
 
 class Link:
     """Keeps the stream up for ever, with jittered pauses; `connected` is set while it is."""
@@ -66,6 +70,7 @@ class Link:
         self.connected = asyncio.Event()
         self.refused = asyncio.Event()  # the server does not know us, or we not it; set until it says something
         self.last_failure: RingfenceError | None = None
+        self.on_connected: Callable[[], None] = lambda: None  # called each time that a stream stands
         self.denied: RingfenceError | None = None  # by a server that knows us; until one says something else
         self._dialler = dialler
         self._sink = sink
@@ -146,6 +151,12 @@ class Link:
             self._send(agent_pb2.AgentMessage(unknown_key=asked))
         return self.connected.is_set()
 
+    def tell(self, message: agent_pb2.AgentMessage) -> bool:
+        """Send what is not answered; whether the stream stands that it goes out on."""
+        if self.connected.is_set():
+            self._send(message)
+        return self.connected.is_set()
+
     def _note(self, error: RingfenceError) -> None:
         # What one server says counts when no other says anything else: it may not have heard of us yet.
         (self._refusers if error.kind in _REFUSED else self._away).add(self._ring.address)
@@ -201,6 +212,7 @@ class Link:
         await call.write(agent_pb2.AgentMessage(hello=hello))
         self.connected.set()
         events.link_up(self._dialler.address)
+        self.on_connected()
         while True:
             await call.write(await self._outgoing.get())
 
@@ -226,14 +238,10 @@ class Link:
                 self._sink.on_revoked(message.revoked)
             case "rotate":
                 self._sink.on_rotate(message.rotate)
-            case "svids":
-                self._answer(message.svids)
-            case "jwt":
-                self._answer(message.jwt)
-            case "wit":
-                self._answer(message.wit)
-            case "renew":
-                self._answer(message.renew)
+            case "fabrics":
+                self._sink.on_fabrics(message.fabrics)
+            case "svids" | "jwt" | "wit" | "renew" as answer:
+                self._answer(getattr(message, answer))
             case _:
                 pass  # a newer server says more than we know
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from ringfence.agent.v1 import agent_pb2
 from ringfence.broker.agent.entries import Applied
 
 
@@ -44,3 +45,4 @@ class Hooks:
     rotate: Callable[[timedelta, frozenset[str]], None] = lambda _, __: None
     revoked: Callable[[], None] = lambda: None  # other things are revoked than before
     callers_revoked: Callable[[], None] = lambda: None  # identities that were not revoked before, anybody's
+    fabrics: Callable[[agent_pb2.FabricsUpdate], None] | None = None  # None: this agent keeps none

@@ -35,6 +35,7 @@ from ringfence.broker.features import WIT_SVID
 from ringfence.proto.lane import Method
 
 if TYPE_CHECKING:
+    from ringfence.broker.agent.fabrics.keeper import FabricKeeper
     from ringfence.broker.agent.pods import NodePods
     from ringfence.broker.agent.wits import Wits
 
@@ -83,11 +84,18 @@ class Serving:
     workload_methods: dict[str, Method]
     admin_methods: dict[str, Method]
     connections: Connections
+    fabrics: FabricKeeper | None  # None: without --fabric
     load_secrets: Callable[[], object]
 
 
 async def serving(
-    config: AgentConfig, node: Node, known: Known, *, folders: LaunchFolders, pods: NodePods | None
+    config: AgentConfig,
+    node: Node,
+    known: Known,
+    *,
+    folders: LaunchFolders,
+    pods: NodePods | None,
+    fabrics: FabricKeeper | None,
 ) -> Serving:
     """Who serves what is *known*, told of its changes from here on; raises INVALID for a kubeconfig that is none."""
     # 1. Who calls, and the streams that are open to them.
@@ -116,8 +124,9 @@ async def serving(
     return Serving(
         watches,
         api | _wit_methods(watches, known.wits) | secrets | connection_logs(connections) | reflection(),
-        launcher.methods() | Explainer(cache, callers).methods(),
+        launcher.methods() | Explainer(cache, callers).methods() | _fabric_methods(watches, fabrics),
         connections,
+        fabrics,
         load_secrets,
     )
 
@@ -141,6 +150,17 @@ def _rotate(node: Node, tokens: Tokens, spread: timedelta, authorities: frozense
     tokens.forget_all()
     if not authorities or node.identity.svid.authority in authorities:
         node.rotate(spread)
+
+
+def _fabric_methods(watches: Watches, fabrics: FabricKeeper | None) -> dict[str, Method]:
+    """The calls for fabrics; without --fabric one that says so."""
+    if fabrics is None:
+        from ringfence.broker.agent.no_fabrics import no_fabrics  # a few lines, where the other is a whole room
+
+        return no_fabrics()
+    from ringfence.broker.agent.fabrics.api import FabricsApi  # read already, with the keeper
+
+    return FabricsApi(watches, fabrics).methods()
 
 
 def _wits_of(cache: Cache, link: Link) -> Wits:

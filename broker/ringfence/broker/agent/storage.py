@@ -17,7 +17,7 @@ from ringfence.broker.agent.revoked import Revoked
 from ringfence.broker.agent.svids import HeldSvid
 from ringfence.certs.errors import Kind, RingfenceError
 
-_IDENTITY, _CACHE, _LOCK = "identity.json", "cache.json", "lock"
+_IDENTITY, _CACHE, _FABRICS, _LOCK = "identity.json", "cache.json", "fabrics.json", "lock"
 _FORMAT = 1
 
 
@@ -50,6 +50,14 @@ class Kept:
     tokens: tuple[KeptToken, ...] = ()
     wits: Mapping[str, Any] = field(default_factory=dict, repr=False)  # as `Wits.dump` gives them
     revoked: bytes = b""  # as it came from the server
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFabrics:
+    """What the server said of fabrics last, as it came, and those of which the node may have something."""
+
+    update: bytes = b""
+    keys: frozenset[str] = frozenset()  # NAMESPACE/NAME
 
 
 class DataFolder:
@@ -138,6 +146,27 @@ class DataFolder:
             **({"wits": dict(kept.wits)} if kept.wits else {}),
         }
         self._write(_CACHE, document)
+
+    def load_fabrics(self) -> KeptFabrics:
+        """What was known of fabrics when the agent last ran, nothing at first; raises INVALID if it can't be read."""
+        try:
+            kept = self._read(_FABRICS)
+            if not kept:
+                return KeptFabrics()
+            update = base64.b64decode(kept["update"], validate=True)
+            agent_pb2.FabricsUpdate.FromString(update)
+            return KeptFabrics(update, frozenset(map(str, kept["keys"])))
+        except Exception as error:  # a damaged file must cost nobody more than the file
+            raise RingfenceError(
+                Kind.INVALID,
+                "what the agent kept of fabrics can't be read: what the node holds of them stays until the server says",
+                where=str(self._path / _FABRICS),
+                hint=f"`ringfence fabric remove` takes away one that is no more ({type(error).__name__})",
+            ) from error
+
+    def save_fabrics(self, kept: KeptFabrics) -> None:
+        """Keep it, on the disk when this returns; raises OSError. Runs in a thread."""
+        self._write(_FABRICS, {"update": base64.b64encode(kept.update).decode(), "keys": sorted(kept.keys)})
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:

@@ -143,6 +143,12 @@ def command() -> None:
 )
 @click.option("--region", default="", envvar="RINGFENCE_REGION", help="Where this host is, for proxies to stay near.")
 @click.option("--zone", default="", envvar="RINGFENCE_ZONE", help="The part of the region that fails together.")
+@click.option(
+    "--fabric",
+    is_flag=True,
+    envvar="RINGFENCE_AGENT_FABRIC",
+    help="Keep the node's fabrics: routes, filters, members. Needs CAP_NET_ADMIN, nft and ip.",
+)
 @broker_options
 @feature_option("agent", "RINGFENCE_AGENT_FEATURES")
 @log_level_option
@@ -189,6 +195,7 @@ def run(**options: Any) -> None:
             attest_patience=options["attest_timeout"],
             broker=broker_config(options),
             features=frozenset(options["features"]),
+            fabric=options["fabric"],
             log_level=options["log_level"],
             locality=Locality.parse(options["region"], options["zone"]),
         )

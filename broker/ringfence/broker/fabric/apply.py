@@ -79,6 +79,14 @@ def change_members(key: str, before: Iterable[Members], after: Iterable[Members]
         _nft(text)
 
 
+def has_drifted(plan: FabricPlan) -> bool:
+    """Whether the node has something else than `apply` gave it: an interface that came back, a table that is gone."""
+    key = plan.fabric.key
+    entries = {entry for version in (4, 6) for entry in _entries(key, version)}
+    different = any(_get(path) != value for path, value in settings(plan).items())
+    return different or entries != set(wanted(plan)) or not _is_there(key)
+
+
 def remove(key: str) -> bool:
     """Take away all that the node has of the fabric *key*; whether there was any. Raises as `apply`."""
     before = _state(key)

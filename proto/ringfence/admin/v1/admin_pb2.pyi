@@ -90,12 +90,14 @@ class ShowFabricsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ShowFabricsResponse(_message.Message):
-    __slots__ = ("revision", "fabrics")
+    __slots__ = ("revision", "fabrics", "closed_ports")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     FABRICS_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_PORTS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     fabrics: _containers.RepeatedCompositeFieldContainer[HeldFabric]
-    def __init__(self, revision: _Optional[int] = ..., fabrics: _Optional[_Iterable[_Union[HeldFabric, _Mapping]]] = ...) -> None: ...
+    closed_ports: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, revision: _Optional[int] = ..., fabrics: _Optional[_Iterable[_Union[HeldFabric, _Mapping]]] = ..., closed_ports: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class HeldFabric(_message.Message):
     __slots__ = ("fabric", "interfaces", "addresses", "jobs", "joined", "state", "detail")

@@ -1,0 +1,308 @@
+"""A workload joins a job on a fabric: it is in when the node holds it, and out with the first reason for that."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.agent.fabrics.status import shown
+from ringfence.broker.status import code_of
+from ringfence.certs.errors import Kind, RingfenceError
+from tests.broker.agent.fabrics.world import (
+    ENTRY,
+    FABRIC,
+    JOB,
+    NEVER,
+    NOW,
+    OWN,
+    PEER,
+    TRAINER,
+    World,
+    joined,
+    running,
+    told,
+)
+from tests.broker.agent.harness import status_of
+
+MEMBERS = {OWN: NEVER, PEER: NEVER}
+LATER = int(NOW) + 3600
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """Nothing said yet, and nobody there."""
+    async with running(World(tmp_path)) as made:
+        yield made
+
+
+def refused(kind: Kind, detail: str) -> pb.FabricRefusal:
+    """The server's no to the workload's claim."""
+    return pb.FabricRefusal(
+        fabric=FABRIC, job=JOB, spiffe_id=TRAINER, entry_id="e1", code=int(code_of(kind)), detail=detail
+    )
+
+
+async def test_it_is_told_once_the_node_holds_it(world: World) -> None:
+    """Claimed with the node's own addresses, admitted by the server, held by the kernel: and then it is in."""
+    await world.tell(told())
+    async with joined(world, 29500) as call:
+        await world.until(lambda: world.wire.claims == [[], [(JOB, "e1", OWN)]])
+        assert world.node.held[FABRIC] == {JOB: {}}
+        await world.tell(told({OWN: LATER, PEER: NEVER}, revision=2))
+        answer = await call.read()
+        assert world.node.held[FABRIC] == {JOB: {OWN: LATER, PEER: NEVER}}
+        assert world.node.closed == {29500}
+        assert (answer.job, answer.spiffe_id, answer.until) == (JOB, TRAINER, LATER)
+        assert (list(answer.interfaces), list(answer.addresses)) == (["fab0"], [OWN])
+        assert [(one.address, one.until) for one in answer.members] == [(OWN, LATER), (PEER, NEVER)]
+        assert (answer.fabric.name, list(answer.closed_ports)) == ("fab", [29500])
+
+
+async def test_it_may_ask_before_there_is_a_grant(world: World) -> None:
+    """`apply` and `run` may be two lines of one script."""
+    async with joined(world) as call:
+        await world.until(lambda: len(world.keeper.joins))
+        await world.tell(told())
+        await world.until(lambda: world.wire.claims and world.wire.claims[-1])
+        await world.tell(told(MEMBERS, revision=2))
+        assert (await call.read()).spiffe_id == TRAINER
+
+
+async def test_it_is_told_of_each_change_of_members(world: World) -> None:
+    """And of nothing that is as before."""
+    await world.tell(told(MEMBERS))
+    async with joined(world) as call:
+        assert len((await call.read()).members) == 2
+        await world.tell(told(MEMBERS, revision=2))
+        await world.tell(told({OWN: NEVER}, revision=3))
+        assert len((await call.read()).members) == 1
+
+
+async def test_when_its_stream_ends_so_does_its_membership(world: World) -> None:
+    """Nobody is left in on this node at once, whatever the server says; the claim is given up, and the port open."""
+    await world.tell(told(MEMBERS))
+    async with joined(world, 29500) as call:
+        await call.read()
+    await world.until(lambda: world.node.held[FABRIC] == {JOB: {}} and not world.node.closed)
+    await world.until(lambda: world.wire.claims[-1] == [])
+
+
+async def test_another_in_the_same_job_keeps_it(world: World) -> None:
+    """Ports too are open when the last one has left that wanted them closed."""
+    await world.tell(told(MEMBERS))
+    async with joined(world, 29500) as first:
+        await first.read()
+        async with joined(world, 29500, 29501) as second:
+            await second.read()
+            assert world.node.closed == {29500, 29501}
+            first.cancel()
+            await world.until(lambda: len(world.keeper.joins) == 1)
+            await world.tell(told(MEMBERS, revision=2))
+            assert world.node.held[FABRIC] == {JOB: MEMBERS}
+            assert world.node.closed == {29500, 29501}
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (told(jobs=(), revision=2), "no grant in force lets an identity of this node use fabric team-a/fab"),
+        (told(MEMBERS, fabrics=("other",), revision=2), "no grant in force"),
+        (told(MEMBERS, ids=("spiffe://example.org/ns/b/sa/x",), revision=2), f"and this is {TRAINER}"),
+        (told(refusals=(refused(Kind.DENIED, "was revoked"),), revision=2), "was revoked"),
+        (told(refusals=(refused(Kind.CONFLICT, "is that of another"),), revision=2), "is that of another"),
+    ],
+)
+async def test_it_is_out_when_the_server_says_so(world: World, after: pb.FabricsUpdate, said: str) -> None:
+    """The grant or the fabric is gone, it is for others, or the claim is refused: with the reason."""
+    await world.tell(told(MEMBERS))
+    async with joined(world) as call:
+        await call.read()
+        await world.tell(after)
+        _, detail = await status_of(call)
+        assert said in detail
+    await world.until(lambda: not any(world.node.held.get(FABRIC, {}).values()))
+
+
+async def test_it_is_out_when_its_grant_ends_without_a_word(world: World) -> None:
+    """The server may be away then."""
+    await world.tell(told({OWN: LATER}, expires=LATER))
+    async with joined(world) as call:
+        await call.read()
+        world.now = LATER
+        world.keeper.on_node_changed()
+        code, detail = await status_of(call)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        assert "no grant in force" in detail
+    await world.until(lambda: world.node.held[FABRIC] == {})
+
+
+async def test_it_is_out_when_nobody_renews_it(world: World) -> None:
+    """The server is away, and the lease of the membership over: the kernel has dropped it by then."""
+    await world.tell(told({OWN: LATER, PEER: NEVER}))
+    async with joined(world) as call:
+        await call.read()
+        world.now = LATER + 1
+        world.keeper.on_node_changed()
+        code, detail = await status_of(call)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        assert "the server has not renewed it" in detail
+
+
+async def test_it_is_out_when_its_identity_is_gone(world: World) -> None:
+    """In the same moment, and whatever the server says of the job."""
+    await world.tell(told(MEMBERS))
+    async with joined(world) as call:
+        await call.read()
+        world.entries()
+        assert await status_of(call) == (grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+    await world.until(lambda: world.node.held[FABRIC] == {JOB: {}})
+
+
+async def test_it_is_out_when_its_identity_is_revoked(world: World) -> None:
+    """And is told so."""
+    await world.tell(told(MEMBERS))
+    async with joined(world) as call:
+        await call.read()
+        revoked = pb.Revoked(identities=[pb.RevokedIdentity(spiffe_id=TRAINER)])
+        world.cache.on_revoked(pb.RevokedUpdate(revoked=revoked.SerializeToString()))
+        assert "was revoked" in (await status_of(call))[1]
+    await world.until(lambda: world.node.held[FABRIC] == {JOB: {}})
+
+
+async def test_a_node_that_gets_another_address_claims_that(world: World) -> None:
+    """The stream goes on, and is told once that address is a member too."""
+    await world.tell(told(MEMBERS))
+    async with joined(world) as call:
+        await call.read()
+        world.node.addresses = ()
+        world.keeper.on_node_changed()
+        await world.until(lambda: world.wire.claims[-1] == [])
+        world.node.addresses = ("10.91.0.7",)
+        world.keeper.on_node_changed()
+        await world.until(lambda: world.wire.claims[-1] == [(JOB, "e1", "10.91.0.7")])
+        await world.tell(told({"10.91.0.7": NEVER}, revision=2))
+        assert list((await call.read()).addresses) == ["10.91.0.7"]
+
+
+async def test_a_refusal_of_an_earlier_claim_says_nothing_of_a_new_one(world: World) -> None:
+    """A workload that comes back is judged by what comes after it."""
+    await world.tell(told(refusals=(refused(Kind.DENIED, "was revoked"),)))
+    async with joined(world) as call:
+        await world.until(lambda: world.wire.claims[-1] == [(JOB, "e1", OWN)])
+        await world.tell(told(MEMBERS, revision=2))
+        assert (await call.read()).spiffe_id == TRAINER
+
+
+async def test_an_address_that_another_has_may_be_given_up(world: World) -> None:
+    """It waits, since the other node may be one that was lost."""
+    await world.tell(told())
+    async with joined(world) as call:
+        await world.until(lambda: world.wire.claims[-1] == [(JOB, "e1", OWN)])
+        await world.tell(told(refusals=(refused(Kind.CONFLICT, "is that of node x"),), revision=2))
+        await world.tell(told(MEMBERS, revision=3))
+        assert (await call.read()).spiffe_id == TRAINER
+
+
+async def test_ranks_of_a_job_are_meant_by_what_they_begin_with(world: World) -> None:
+    """A star at the end of an identity stands for all of them."""
+    ranks = "spiffe://example.org/ns/team-a/job/llama/rank/"
+    world.entries(pb.Entry(id="e2", spiffe_id=f"{ranks}3", selectors=ENTRY.selectors, x509_ttl=60, jwt_ttl=60))
+    await world.tell(told(MEMBERS, ids=(f"{ranks}*",)))
+    async with joined(world) as call:
+        assert (await call.read()).spiffe_id == f"{ranks}3"
+
+
+# In vain
+
+
+async def ended(tmp_path: Path, update: pb.FabricsUpdate | None, world: World | None = None) -> tuple[object, str]:
+    """How the stream of a workload ends that waits for a moment only."""
+    async with running(world or World(tmp_path, hold=0.2)) as made:
+        if update is not None:
+            made.keeper.on_update(update)
+        async with joined(made) as call:
+            return await status_of(call)
+
+
+@pytest.mark.parametrize(
+    ("update", "code", "said"),
+    [
+        (None, grpc.StatusCode.PERMISSION_DENIED, "no grant in force"),
+        (told(), grpc.StatusCode.UNAVAILABLE, "not admitted it yet"),
+        (told(ids=("spiffe://example.org/ns/b/sa/x",)), grpc.StatusCode.PERMISSION_DENIED, "is for spiffe://"),
+        (told(cidrs=["nonsense"]), grpc.StatusCode.INVALID_ARGUMENT, "that cannot be"),
+    ],
+)
+async def test_who_waits_in_vain_is_told_why(
+    tmp_path: Path, update: pb.FabricsUpdate | None, code: grpc.StatusCode, said: str
+) -> None:
+    """Once the wait is over, and each reason by itself."""
+    found, detail = await ended(tmp_path, update)
+    assert (found, said in detail) == (code, True), detail
+
+
+async def test_who_has_no_identity_is_told_so(tmp_path: Path) -> None:
+    """As by the Workload API."""
+    world = World(tmp_path, hold=0.2)
+    world.entries()
+    assert await ended(tmp_path, told(), world) == (grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+
+
+async def test_what_the_node_could_not_do_is_told(tmp_path: Path) -> None:
+    """In the words of what failed."""
+    world = World(tmp_path, hold=0.2)
+    world.node.error = RingfenceError(Kind.CONFLICT, "has eth0, by which the default route leads")
+    assert "is not in force on this node: has eth0" in (await ended(tmp_path, told(), world))[1]
+
+
+async def test_a_node_without_an_address_there_is_told_so(tmp_path: Path) -> None:
+    """Nothing can be claimed for it."""
+    world = World(tmp_path, hold=0.2)
+    world.node.addresses = ()
+    code, detail = await ended(tmp_path, told(), world)
+    assert (code, "no address on fabric" in detail) == (grpc.StatusCode.NOT_FOUND, True)
+
+
+@pytest.mark.parametrize(
+    ("fabric", "job"), [("fab", JOB), (FABRIC, "llama"), ("", ""), ("a/b/c", JOB), (FABRIC, "a/;")]
+)
+async def test_names_are_whole(world: World, fabric: str, job: str) -> None:
+    """A namespace that is left out could be any."""
+    async with joined(world, fabric=fabric, job=job) as call:
+        assert (await status_of(call))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_who_is_in_no_job_closes_no_port(tmp_path: Path) -> None:
+    """Or anybody on the node could close everybody's."""
+    async with running(World(tmp_path, hold=0.5)) as world:
+        await world.tell(told(ids=("spiffe://example.org/ns/b/sa/x",)))
+        async with joined(world, 29500) as call:
+            await world.until(lambda: len(world.keeper.joins))
+            await world.tell(told(ids=("spiffe://example.org/ns/b/sa/x",), revision=2))
+            assert not world.node.closed
+            await status_of(call)
+
+
+async def test_too_many_ports_and_what_is_none_are_refused(world: World) -> None:
+    """Before anything is claimed."""
+    for ports in ((0,), (70000,), tuple(range(2000, 2017))):
+        async with joined(world, *ports) as call:
+            assert (await status_of(call))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_is_held_can_be_asked_for(world: World) -> None:
+    """By root and the agent's user."""
+    await world.tell(told(MEMBERS))
+    async with joined(world, 29500) as call:
+        await call.read()
+        (found,) = shown(world.keeper).fabrics
+        assert (found.state, list(found.joined), list(found.addresses)) == ("applied", [JOB], [OWN])
+        assert [one.address for one in found.jobs[0].members] == [OWN, PEER]
+    world.node.error = RingfenceError(Kind.UNAVAILABLE, "nft failed")
+    world.keeper.on_node_changed()
+    await world.until(lambda: shown(world.keeper).fabrics[0].state == "failed")
+    assert "nft failed" in shown(world.keeper).fabrics[0].detail
