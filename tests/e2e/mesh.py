@@ -133,6 +133,10 @@ class Mesh:
         self.fleet = Fleet(self.compiler, self.log, clock=wall)
         await self.fleet.restore()
         self.fleet.apply(model_of(text))
+        await self.listen()
+
+    async def listen(self) -> None:
+        """Let proxies in; again after `lane.close()` for a server that was out of their reach."""
         self.lane = Lane({**ProxyApi(self.fleet, wall).methods(), **self.methods}, on_error=hidden)
         context = self._server_context()
         await self.lane.listen_tcp("127.0.0.1", self.port, lambda: context)

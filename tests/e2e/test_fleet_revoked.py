@@ -232,6 +232,28 @@ async def test_a_revoked_caller_is_refused_at_once_and_all_that_it_has_open_ends
 
 
 @variants
+async def test_a_proxy_that_was_away_when_it_was_revoked_lets_go_of_everything_on_its_return(
+    tmp_path: Path, *, sotw: bool
+) -> None:
+    """It is told once more that nothing is its, and then refused; back in the mesh it is served again."""
+    async with world(tmp_path, sotw=sotw) as here:
+        held = await here.open_all()
+        await here.mesh.lane.close()
+        await until(lambda: len(here.mesh.fleet) == 0)
+        here.mesh.fleet.revoke(revoked(REGISTRY))
+        assert (await here.registry.stats())["listener_manager.total_listeners_active"] == len(PORTS)
+        await here.mesh.listen()
+        async with asyncio.timeout(PATIENCE):
+            while (await here.registry.stats())["listener_manager.total_listeners_active"]:  # noqa: ASYNC110  # Envoy tells nobody
+                await asyncio.sleep(0.02)
+        await held.ends()
+        assert REGISTRY not in [row.spiffe_id for row in here.mesh.fleet.list_proxies()]
+
+        here.mesh.fleet.revoke(Revocations())
+        await served(here.trainer.upstream["registry.shared/http"])
+
+
+@variants
 async def test_a_revoked_server_is_called_no_more_and_all_that_is_open_ends(tmp_path: Path, *, sotw: bool) -> None:
     """Its callers' proxies answer 503 for it and have no cluster; it is served again once that is lifted."""
     async with world(tmp_path, sotw=sotw) as here:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import grpc
 import grpc.aio
 import pytest
 
+from ringfence.broker.fleet import ads as ads_module
 from ringfence.broker.fleet.ads import ADS, ProxyApi
+from ringfence.broker.fleet.door import Door
+from ringfence.broker.fleet.farewell import let_go
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.status import hidden
-from ringfence.certs.revocation import Revocations, RevokedIdentity
+from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial
 from ringfence.proto.client import Client
 from ringfence.proto.lane import Lane
 from ringfence.proto.service import service_of
@@ -268,7 +272,7 @@ async def test_describe_is_for_workloads_only(world: tuple[Fleet, int], identiti
 async def test_a_revoked_proxys_stream_ends_and_the_next_one_is_refused(
     world: tuple[Fleet, int], identities: Identities
 ) -> None:
-    """PERMISSION_DENIED on both, after word to let go of everything; once that is lifted it is served again."""
+    """PERMISSION_DENIED on all, after word to let go of everything; once that is lifted it is served again."""
     fleet, port = world
     fleet.apply(model())
     name = f"spiffe://example.test{TRAINER}"
@@ -280,11 +284,72 @@ async def test_a_revoked_proxys_stream_ends_and_the_next_one_is_refused(
         assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
     assert len(fleet) == 0
     async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(type_url=CLUSTER, node=node(), initial_resource_versions={"shared/registry/http": "1"})
+        assert list((await ads.read()).removed_resources) == ["shared/registry/http"]
+        await ads.ask(type_url=LISTENER, initial_resource_versions={"team-a/trainer": "1"})
+        assert list((await ads.read()).removed_resources) == ["team-a/trainer"]
         assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert len(fleet) == 0
     fleet.revoke(Revocations())
     async with stream(identities, port, TRAINER) as ads:
         await ads.ask(type_url=CLUSTER, node=node())
         assert await ads.read()
+
+
+@pytest.mark.parametrize("asks", [{}, {"type_url": CLUSTER, "node": node()}, {"type_url": LISTENER}])
+async def test_a_revoked_caller_that_asks_for_no_listeners_holds_no_stream(
+    world: tuple[Fleet, int], identities: Identities, monkeypatch: pytest.MonkeyPatch, asks: dict[str, Any]
+) -> None:
+    """It is refused after a while, whatever it says, and at once where it does not say who it is."""
+    monkeypatch.setattr(ads_module, "let_go", partial(let_go, patience=0.2))
+    fleet, port = world
+    fleet.apply(model())
+    fleet.revoke(Revocations.of((), [RevokedIdentity(f"spiffe://example.test{TRAINER}", 5, "left", "alice")]))
+    async with stream(identities, port, TRAINER) as ads:
+        if asks:
+            await ads.ask(**asks)
+        with suppress(grpc.aio.AioRpcError):
+            async for answer in ads.call:
+                assert not answer.resources
+        assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_who_was_revoked_while_others_came_in_lets_go_too(
+    world: tuple[Fleet, int], identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood at the door when it was: what it asked for already is answered with nothing."""
+    fleet, port = world
+    fleet.apply(model())
+    entering, enter = asyncio.Event(), asyncio.Event()
+
+    async def stands(_: Door) -> None:
+        entering.set()
+        await enter.wait()
+
+    monkeypatch.setattr(Door, "enter", stands)
+    async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(type_url=LISTENER, node=node(), initial_resource_versions={"team-a/trainer": "1"})
+        await entering.wait()
+        fleet.revoke(Revocations.of((), [RevokedIdentity(f"spiffe://example.test{TRAINER}", 5, "left", "alice")]))
+        enter.set()
+        assert list((await ads.read()).removed_resources) == ["team-a/trainer"]
+        assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_single_certificate_that_is_revoked_takes_nothing_away(
+    world: tuple[Fleet, int], identities: Identities
+) -> None:
+    """Its workload may come back with another one: it is refused before anything is read."""
+    fleet, port = world
+    fleet.apply(model())
+    async with stream(identities, port, TRAINER) as ads:
+        await ads.ask(type_url=CLUSTER, node=node())
+        assert await ads.read()
+        (proxy,) = fleet.connected
+        serial, name = proxy.caller.serial, str(proxy.caller.spiffe_id)
+        one = RevokedSerial(serial, name, "key", "node", 2**31, 5, "keyCompromise", "stolen")
+        fleet.revoke(Revocations.of([one]))
+        assert await ads.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 def from_grpc(**metadata: Any) -> dict[str, Any]:

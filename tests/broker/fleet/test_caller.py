@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ringfence.broker.fleet.caller import check_claim, identify, identify_again
+from ringfence.broker.fleet.caller import RevokedError, check_claim, identify, identify_again
 from ringfence.broker.fleet.scope import Scopes
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial, serial_of
@@ -70,7 +70,12 @@ def test_whoever_is_revoked_is_refused_by_identity_and_by_certificate(identities
     for revocations in (Revocations.of([one]), Revocations.of((), [RevokedIdentity(name, 5, "left", "alice")])):
         scopes = Scopes(with_revoked(model(), revocations), identities.now)
         assert refused(certificate, scopes, identities) is Kind.DENIED
+    with pytest.raises(RevokedError):  # the last one: as a whole
+        identify(certificate, scopes, identities.now)
     after = Scopes(with_revoked(model(), Revocations.of([one])), identities.now)
+    with pytest.raises(RingfenceError) as caught:
+        identify(certificate, after, identities.now)
+    assert not isinstance(caught.value, RevokedError), "it may come back with another one"
     assert identify(leaf(identities), after, identities.now).workload.key == "team-a/trainer"
 
 

@@ -37,8 +37,14 @@ class Node:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """A client with what this node can show."""
-        async with grpc.aio.secure_channel(self.address, self._credentials(), options=_OPTIONS) as channel:
+        async with self.channel() as channel:
             yield Client(channel, _SERVICE)
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
+        """A connection of its own, for calls of any service."""
+        async with grpc.aio.secure_channel(self.address, self._credentials(), options=_OPTIONS) as channel:
+            yield channel
 
     async def attest(self, token: str) -> pb.AttestResponse:
         """Join, and keep what was given."""

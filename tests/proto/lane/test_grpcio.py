@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from ringfence.proto.lane import Call, Limits, Method
+from ringfence.proto.lane import Call, Limits, Method, RefusedBut
 from ringfence.proto.status import Code, Status
 from tests.proto.lane.conftest import Serve
 from tests.proto.lane.handlers import Watched, methods
@@ -281,6 +281,18 @@ async def test_refused_by_the_hook(serve: Serve, channel: grpc.aio.Channel, slow
     for _ in range(2):
         refused = await failure(channel.unary_unary("/t/Upper")(b"x"))
         assert (refused.code(), refused.details()) == (grpc.StatusCode.PERMISSION_DENIED, "not you")
+
+
+async def test_a_refusal_may_leave_some_methods(serve: Serve, channel: grpc.aio.Channel) -> None:
+    """Those that it names by path, which judge the caller for themselves; every other call ends with its status."""
+
+    def refused(_connection: Any) -> None:
+        raise RefusedBut(Status(Code.PERMISSION_DENIED, "not you"), frozenset({"/t/Upper"}))
+
+    await serve(on_connect=refused)
+    assert await channel.unary_unary("/t/Upper")(b"x") == b"X"
+    error = await failure(channel.unary_unary("/t/Echo")(b"x"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.PERMISSION_DENIED, "not you")
 
 
 async def test_certificate_demanded_by_a_method(serve: Serve, channel: grpc.aio.Channel) -> None:

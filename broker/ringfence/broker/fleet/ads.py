@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from ringfence.broker.fleet.caller import Caller, check_claim, identify, identify_again
+from ringfence.broker.fleet.caller import Caller, RevokedError, check_claim, identify, identify_again
 from ringfence.broker.fleet.describe import describe
 from ringfence.broker.fleet.door import Door
+from ringfence.broker.fleet.farewell import let_go
 from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.fleet.proxy import node_of
 from ringfence.certs.errors import Kind, RingfenceError
@@ -30,6 +31,8 @@ _FAREWELL = 2.0  # seconds that a leaving proxy waits for callers that do not an
 _STREAMS = object()  # under which a connection counts its own
 MOST_STREAMS = 256  # of one connection: a proxy has one, a gRPC library one for each target that it calls
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+_WHOLE, _DELTA = f"{ADS}StreamAggregatedResources", f"{ADS}DeltaAggregatedResources"
+DISCOVERY = frozenset({_WHOLE, _DELTA})  # by path
 
 
 class ProxyApi:
@@ -43,8 +46,8 @@ class ProxyApi:
     def methods(self) -> dict[str, Method]:
         """By path; each demands a client certificate."""
         return {
-            f"{ADS}StreamAggregatedResources": Method(self.stream, parse_sotw, peer_certificate=True),
-            f"{ADS}DeltaAggregatedResources": Method(self.delta, parse_delta, peer_certificate=True),
+            _WHOLE: Method(self.stream, parse_sotw, peer_certificate=True),
+            _DELTA: Method(self.delta, parse_delta, peer_certificate=True),
         } | methods_of(
             service_of(proxy_pb2, "Proxy"), {"Describe": self.describe, "Leave": self.leave}, peer_certificate=True
         )
@@ -88,21 +91,27 @@ class ProxyApi:
             await self._stream(call, machine_for)
 
     async def _stream(self, call: Call, machine_for: Callable[[Node], Machine]) -> None:
-        # 1. Who the connection proves it is; what is refused is refused before anything is read.
-        caller = self._caller(call)
-        # 2. Who the node says it is must not be somebody else.
-        request = await call.receive()
-        if request is None:
-            return
-        if request.node is None:
-            raise RingfenceError(Kind.INVALID, "the first request on a stream names its node")
-        check_claim(request.node, caller, self._workloads())
-        instance = _instance(request.node)
-        machine = machine_for(request.node)
-        # 3. Many that come at once come in one by one.
-        await self._door.enter()
-        # 4. The model may have changed while we waited for that.
-        caller = identify_again(caller, self._fleet.scopes, self._clock())
+        request: Any = None
+        try:
+            # 1. Who the connection proves it is; what is refused is refused before anything is read.
+            caller = self._caller(call)
+            # 2. Who the node says it is must not be somebody else.
+            request = await call.receive()
+            if request is None:
+                return
+            if request.node is None:
+                raise RingfenceError(Kind.INVALID, "the first request on a stream names its node")
+            check_claim(request.node, caller, self._workloads())
+            instance = _instance(request.node)
+            machine = machine_for(request.node)
+            # 3. Many that come at once come in one by one.
+            await self._door.enter()
+            # 4. The model may have changed while we waited for that.
+            caller = identify_again(caller, self._fleet.scopes, self._clock())
+        except RevokedError:
+            # It was not there when its identity was revoked, and would serve on with what it has.
+            await let_go(call, machine_for, request)
+            raise
         # 5. The connection ends with the SVID that opened it.
         left = (caller.not_after - self._clock()).total_seconds()
         end = asyncio.get_running_loop().call_later(left, call.connection.cut, _expired())

@@ -18,6 +18,10 @@ from ringfence.policy.revoked import is_revoked
 from ringfence.xds.discovery import Node
 
 
+class RevokedError(RingfenceError):
+    """The caller is who it says, and its identity is revoked as a whole: it has nothing any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A workload of the model, for as long as its SVID is valid."""
@@ -29,7 +33,10 @@ class Caller:
 
 
 def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) -> Caller:
-    """The caller with a certificate that TLS verified; raises UNAVAILABLE, UNAUTHENTICATED or DENIED."""
+    """The caller with a certificate that TLS verified; raises UNAVAILABLE, UNAUTHENTICATED or DENIED.
+
+    DENIED is an RevokedError where it is that, and no single certificate, which is revoked.
+    """
     # 1. No state before truth: what is not loaded yet denies nobody and serves nobody.
     if scopes is None:
         raise RingfenceError(Kind.UNAVAILABLE, "the server has no intent in force yet")
@@ -53,6 +60,8 @@ def _judge(spiffe_id: SpiffeId, not_after: datetime, serial: str, scopes: Scopes
     if not_after <= now:
         raise RingfenceError(Kind.UNAUTHENTICATED, f"the SVID of {spiffe_id} has expired", hint="Reconnect")
     # 4. Neither it nor the identity is revoked.
+    if is_revoked(scopes.model.revoked, spiffe_id):
+        raise RevokedError(Kind.DENIED, f"{spiffe_id} is revoked")
     if is_revoked(scopes.model.revoked, spiffe_id, serial):
         raise RingfenceError(Kind.DENIED, f"the SVID {serial} of {spiffe_id} is revoked")
     # 5. The ID is of this trust domain and names a workload of the intent; agents and servers have no proxies.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ringfence.broker import events
 from ringfence.broker.bell import Bell
 from ringfence.broker.entry import AGENT_PREFIX
+from ringfence.broker.fleet.ads import DISCOVERY
+from ringfence.broker.fleet.farewell import PATIENCE
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.trust import Trust
 from ringfence.certs.certificate import issuer_key_id, read_certificate
@@ -15,10 +17,11 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.revocation import serial_of
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.certs.svid import spiffe_id_of
-from ringfence.proto.lane import Connection
+from ringfence.proto.lane import Connection, RefusedBut
 from ringfence.proto.status import Code, Status
 
 _HEARING = 1.0  # seconds that a refused connection stays
+_FAREWELL = PATIENCE + _HEARING
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,10 @@ class Doorkeeper:
         self._inside: dict[Connection, _Guest] = {}
 
     def admit(self, connection: Connection) -> None:
-        """The lane's `on_connect`: raises PERMISSION_DENIED for a revoked certificate, and remembers any other."""
+        """The lane's `on_connect`: raises PERMISSION_DENIED for a revoked certificate, and remembers any other.
+
+        A proxy whose identity is revoked may still hear from the fleet that nothing is its any more.
+        """
         if connection.peer.certificate is None:
             return
         try:
@@ -50,8 +56,9 @@ class Doorkeeper:
         if (why := self._why(guest)) is not None:
             events.peer_turned_away(guest.spiffe_id, connection.peer.address, "refused", why.message)
             # Its calls hear why, for a moment: after that it must come back, by then perhaps with another certificate.
-            asyncio.get_running_loop().call_later(_HEARING, _show_out, connection, why)
-            raise why
+            gone = self._is_revoked_proxy(guest)
+            asyncio.get_running_loop().call_later(_FAREWELL if gone else _HEARING, _show_out, connection, why)
+            raise RefusedBut(why, DISCOVERY) if gone else why
         self._inside[connection] = guest
         connection.closed.add_done_callback(lambda _: self._inside.pop(connection, None))
 
@@ -86,6 +93,10 @@ class Doorkeeper:
         if spiffe_id.path.startswith(AGENT_PREFIX) or issuer not in self._trust.issuers:
             issuer = ""
         return _Guest(spiffe_id, serial_of(leaf.serial_number), issuer)
+
+    def _is_revoked_proxy(self, guest: _Guest) -> bool:
+        known = not guest.issuer or guest.issuer in self._trust.issuers
+        return known and not guest.spiffe_id.is_reserved and self._revoked.current.identity(guest.spiffe_id) is not None
 
     def _why(self, guest: _Guest) -> Status | None:
         if self._revoked.current.is_revoked(guest.spiffe_id, guest.serial):

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from ringfence.proto.lane.connection import Connection
 
 
+class RefusedBut(Status):
+    """Raised by the hook: how every call of the connection ends but those of the methods *but*, by path.
+
+    They judge the caller for themselves.
+    """
+
+    def __init__(self, refusal: Status, but: frozenset[str]) -> None:
+        super().__init__(refusal.code, refusal.message, refusal.trailers)
+        self.but = but
+
+
 class Admission:
     """The answer for one connection: not yet, let in, or the status that every call of it ends with."""
 
@@ -50,12 +61,14 @@ class Admission:
         if self._task is not None:
             self._task.cancel()
 
-    async def passed(self) -> None:
-        """Return once the peer is let in; raises the Status that it is refused with."""
+    async def passed(self, path: str) -> None:
+        """Return once the peer is let in to the method *path*; raises the Status that it is refused with."""
         if self._task is not None:
             if not self._task.done():
                 await asyncio.wait([self._task])
             if self._task.cancelled():
                 raise Status(Code.UNAVAILABLE, "the connection was not admitted")
+        if isinstance(self._refusal, RefusedBut) and path in self._refusal.but:
+            return
         if self._refusal is not None:
             raise self._refusal

@@ -164,7 +164,7 @@ class Call:
 
     async def _serve(self) -> None:
         if self.connection.service.on_connect is not None:
-            await self.connection.admission.passed()
+            await self.connection.admission.passed(self.method)
         await self._served.handler(self)
 
     def tick(self, now: float) -> None:
