@@ -129,7 +129,7 @@ with_fabric = _with(
         type=click.IntRange(min=0),
         envvar="RINGFENCE_RANK",
         metavar="N",
-        help="Which node of a job this is; torchrun's store is on 0, and reached through the proxies.",
+        help="Of a workload that is a job, which rank (node) this is; torchrun's store is on 0, behind the proxies.",
     ),
     click.option(
         "--rendezvous",

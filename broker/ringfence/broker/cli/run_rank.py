@@ -32,8 +32,6 @@ def rank_of(
     """
     if not fabrics and (job or secret_file or bootstrap):
         raise click.UsageError("--job, --secret-file and --bootstrap go with --fabric")
-    if fabrics and not job:
-        raise click.UsageError("--fabric takes --job: which one it takes part in there")
     if fabrics and no_fabric:
         raise click.UsageError(no_fabric)
     meeting = _meeting(command, rank, rendezvous, on_fabric=bool(fabrics))

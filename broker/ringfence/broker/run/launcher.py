@@ -97,10 +97,11 @@ async def _run(request: Request, signals: Signals) -> int:
             Voucher(request.who, request.socket, patience=request.patience, say=_say)
         )
         launch = _as_asked(voucher.launch, request)
-        identity = await fetch_identity(launch.workload_socket, request.who.of(launch.job), patience=request.patience)
-        described = await describe(launch, identity, request.who, patience=request.patience)
+        who = request.who.of(launch.job)
+        identity = await fetch_identity(launch.workload_socket, who, patience=request.patience)
+        described = await describe(launch, identity, who, patience=request.patience)
         rank = await stack.enter_async_context(
-            Rank(request.rank, request.who, request.command, request.environment, described, walled=request.is_walled)
+            Rank(request.rank, who, request.command, request.environment, described, walled=request.is_walled)
         )
         await rank.join(launch.workload_socket, patience=request.patience, say=_say)
         # 5. A private folder, an address for every port, and a bootstrap without a secret in it.
@@ -110,7 +111,7 @@ async def _run(request: Request, signals: Signals) -> int:
         capture = stack.enter_context(Capture(rank.captured(request.capture))) if request.capture is not None else None
         plan = rank.planned(
             plan_proxy(
-                request.who,
+                who,
                 launch,
                 described,
                 inbound_host=request.inbound_host,
@@ -152,7 +153,8 @@ async def _library(
     rank: Rank,
 ) -> int:
     """5. and 6. without a proxy: the files and the bootstrap of the command's own library, kept fresh beside it."""
-    plan = plan_library(request.who, launch, described, inbound_host=request.inbound_host, socket_dir=folder.sockets)
+    who = request.who.of(launch.job)
+    plan = plan_library(who, launch, described, inbound_host=request.inbound_host, socket_dir=folder.sockets)
     for what in needing_a_proxy(described):
         _say(f"{what}: there is none with --proxyless")
     library = Library(folder.path / "svid", plan)

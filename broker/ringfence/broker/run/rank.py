@@ -18,6 +18,7 @@ from ringfence.broker.run.plan import ProxyPlan, Who
 from ringfence.broker.run.rendezvous import Held, Meeting, Rendezvous
 from ringfence.broker.run.store_watch import open_store, watch
 from ringfence.broker.run.torchrun import check, options_of
+from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.magic import socket_magic
 
 
@@ -26,7 +27,7 @@ class WantedRank:
     """What the user asked for; nothing of it: a workload that is no rank."""
 
     fabrics: tuple[str, ...] = ()  # NAMESPACE/NAME
-    job: str = ""  # NAMESPACE/JOB
+    job: str = ""  # NAMESPACE/JOB; empty: the one that the workload is
     secret_file: Path | None = None
     bootstrap: str = ""
     meeting: Meeting | None = None
@@ -57,6 +58,10 @@ class Rank:
         self._store = Rendezvous.of(wanted.meeting, who, described) if wanted.meeting else None
         if self._store and self._torchrun is not None:
             check(self._torchrun, self._store.rank, self._store.number)
+        self._job = wanted.job or (f"{who.namespace}/{who.job}" if who.job else "")
+        if wanted.fabrics and not self._job:
+            what = f"--fabric takes --job: Workload {who} is no job of its own"
+            raise RingfenceError(Kind.INVALID, what, hint="Name a job that a FabricGrant lets use the fabric")
         self._memberships: list[Membership] = []
         self._stack = AsyncExitStack()
 
@@ -72,7 +77,7 @@ class Rank:
         # 1. With a network of its own, the command's firewall or namespace closes the port.
         closed = (self._store.number,) if self._store and self._store.is_host and not self._walled else ()
         for fabric in wanted.fabrics:
-            place = Place(fabric, wanted.job, closed)
+            place = Place(fabric, self._job, closed)
             membership = Membership(place, agent, patience=patience, say=say)
             self._memberships.append(await self._stack.enter_async_context(membership))
         # 2. torchrun's store is known to listen on every address; of others it is seen when they do.
@@ -82,7 +87,7 @@ class Rank:
         secret = wanted.secret_file.read_bytes() if wanted.secret_file else b""
         self._made = environments(
             [one.joined for one in self._memberships],
-            magic=socket_magic(secret, wanted.job) if wanted.secret_file else "",
+            magic=socket_magic(secret, self._job) if wanted.secret_file else "",
             bootstrap=wanted.bootstrap,
         )
 
