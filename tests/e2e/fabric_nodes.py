@@ -49,43 +49,39 @@ _TALK = """
 PATIENCE, SHORT = 20, 1  # seconds: for what answers, and for what must not
 
 
-class Nodes:
-    """`rank` is where Ringfence is; `peer` is a node without it, which has a stranger's address too."""
+class Namespaces:
+    """Network namespaces that the test makes, and programs that talk and listen within them."""
 
-    RANK, PEER, STRANGER, RANK_CONTROL, PEER_CONTROL = "10.91.0.1", "10.91.0.2", "10.91.0.3", "10.90.0.1", "10.90.0.2"
-
-    def __init__(self, folder: Path, exits: ExitStack) -> None:
+    def __init__(self, exits: ExitStack) -> None:
         parts.root()
         parts.program("nft", "nftables")
         self._ip = parts.program("ip", "iproute2")
-        self._folder, self._exits = folder, exits
-        self.rank, self.peer = f"rf{os.getpid()}fr", f"rf{os.getpid()}fp"
-        for name in (self.rank, self.peer):
-            self.ip("netns", "add", name)
-            exits.callback(self.ip, "netns", "del", name)
-            self.ip("-n", name, "link", "set", "lo", "up")
-        for device, network in (("ctl0", "10.90.0"), ("fab0", "10.91.0")):
-            wire = ("link", "add", device, "type", "veth", "peer", "name", device, "netns", self.peer)
-            self.ip("-n", self.rank, *wire)
-            for name, host in ((self.rank, 1), (self.peer, 2)):
-                self.ip("-n", name, "address", "add", f"{network}.{host}/24", "dev", device)
-                self.ip("-n", name, "link", "set", device, "up")
-        self.ip("-n", self.peer, "address", "add", f"{self.STRANGER}/24", "dev", "fab0")
-        self.ip("-n", self.rank, "route", "add", "default", "via", self.PEER_CONTROL)
-        for name in (self.rank, self.peer):
-            self._listen(name)
+        self._exits = exits
+
+    def add(self, suffix: str) -> str:
+        """A namespace with its loopback up, by its name; gone at the end."""
+        name = f"rf{os.getpid()}{suffix}"
+        self.ip("netns", "add", name)
+        self._exits.callback(self.ip, "netns", "del", name)
+        self.ip("-n", name, "link", "set", "lo", "up")
+        return name
 
     def ip(self, *arguments: str) -> None:
         """Have the kernel make or change something."""
         subprocess.run([self._ip, *arguments], check=True, capture_output=True)
 
-    def _listen(self, name: str) -> None:
+    def listen(self, name: str) -> None:
+        """Have something on every address answer on the job's port and on the store's."""
         process = self._python(name, _LISTEN, str(COLLECTIVE), str(STORE))
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
 
+    def within(self, name: str, *command: str) -> list[str]:
+        """*command* as it is started in a namespace."""
+        return [self._ip, "netns", "exec", name, *command]
+
     def _python(self, name: str, program: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [self._ip, "netns", "exec", name, sys.executable, "-c", dedent(program), *arguments]
+        command = self.within(name, sys.executable, "-c", dedent(program), *arguments)
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._exits.callback(self._end, process)
         return process
@@ -109,10 +105,31 @@ class Nodes:
         talk = self.opened(name, source, target, port, seconds, own)
         return talk.communicate()[0].strip()
 
+
+class Nodes(Namespaces):
+    """`rank` is where Ringfence is; `peer` is a node without it, which has a stranger's address too."""
+
+    RANK, PEER, STRANGER, RANK_CONTROL, PEER_CONTROL = "10.91.0.1", "10.91.0.2", "10.91.0.3", "10.90.0.1", "10.90.0.2"
+
+    def __init__(self, folder: Path, exits: ExitStack) -> None:
+        super().__init__(exits)
+        self._folder = folder
+        self.rank, self.peer = self.add("fr"), self.add("fp")
+        for device, network in (("ctl0", "10.90.0"), ("fab0", "10.91.0")):
+            wire = ("link", "add", device, "type", "veth", "peer", "name", device, "netns", self.peer)
+            self.ip("-n", self.rank, *wire)
+            for name, host in ((self.rank, 1), (self.peer, 2)):
+                self.ip("-n", name, "address", "add", f"{network}.{host}/24", "dev", device)
+                self.ip("-n", name, "link", "set", device, "up")
+        self.ip("-n", self.peer, "address", "add", f"{self.STRANGER}/24", "dev", "fab0")
+        self.ip("-n", self.rank, "route", "add", "default", "via", self.PEER_CONTROL)
+        for name in (self.rank, self.peer):
+            self.listen(name)
+
     def inside(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """A command on the node `rank`."""
         return subprocess.run(
-            [self._ip, "netns", "exec", self.rank, *command],
+            self.within(self.rank, *command),
             input=text,
             capture_output=True,
             text=True,
