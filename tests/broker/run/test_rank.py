@@ -195,6 +195,14 @@ async def test_a_store_of_another_program_ends_it_where_it_is_open(world: World,
     assert run.returncode == (143 if stays else 5)
 
 
+async def test_a_workload_that_is_no_job_has_to_say_which_it_takes_part_in(world: World) -> None:
+    """One that is a job is that one."""
+    code, err = await refused(world, PYTHON, "-c", SHOW, flags=("--fabric", "fab"))
+    assert code == 4
+    assert "--fabric takes --job" in err
+    assert world.fabrics.joins == []
+
+
 async def test_what_contradicts_the_meeting_is_refused(world: World, torchrun: str) -> None:
     """Before anything is started."""
     for arguments, environment in ((["--standalone"], {}), ([], {"PET_NNODES": "1:2"})):
@@ -208,7 +216,6 @@ async def test_what_contradicts_the_meeting_is_refused(world: World, torchrun: s
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--fabric", "f"), "--fabric takes --job"),
         (("--job", "j"), "go with --fabric"),
         (("--bootstrap", "eth0"), "go with --fabric"),
         (("--rendezvous", "c10d"), "--rendezvous takes --rank"),

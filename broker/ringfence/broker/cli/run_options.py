@@ -111,7 +111,7 @@ with_fabric = _with(
         "--job",
         default="",
         metavar="JOB",
-        help="With --fabric: as which job, NAMESPACE/JOB or JOB in its own namespace.",
+        help="With --fabric: as which job, NAMESPACE/JOB or JOB in its own namespace.  [default: the one that it is]",
     ),
     click.option(
         "--secret-file",
