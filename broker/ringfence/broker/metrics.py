@@ -55,3 +55,18 @@ EVIDENCE = Gauge(
     ["what"],
     registry=REGISTRY,
 )
+FABRIC_CLAIMS = Counter(
+    "ringfence_fabric_claims",
+    "Claims of nodes on fabrics: admitted, refused, withdrawn.",
+    ["result"],
+    registry=REGISTRY,
+)
+FABRIC_APPLIED = Counter(
+    "ringfence_fabric_applied", "Answers of nodes to what they were told of fabrics.", ["result"], registry=REGISTRY
+)
+FABRIC_APPLY_SECONDS = Histogram(
+    "ringfence_fabric_apply_seconds",
+    "From telling a node of fabrics to its word that it holds that.",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+    registry=REGISTRY,
+)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from ringfence.broker.feed import Feed
 from ringfence.broker.log import log
-from ringfence.broker.store import authority, endpoints
+from ringfence.broker.store import authority, endpoints, fabric_claims
 from ringfence.broker.store import servers as stored
 from ringfence.broker.store.authority import SERVER
 from ringfence.broker.store.engine import Store
@@ -26,6 +26,7 @@ from ringfence.broker.store.servers import Server
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.generations import Generations
 from ringfence.certs.keys.port import KeyManager
+from ringfence.fabric.membership import GRACE
 
 SERVER_ID = "server-id"  # in the data directory of a server with a PostgreSQL
 _LOOK = 1.0  # seconds after which a wait for others asks who of them still lives
@@ -182,12 +183,14 @@ def _forget(connection: Connection, server: str, now: int) -> int:
         raise RingfenceError(Kind.NOT_FOUND, f"there is no server {server}", hint="Run `ringfence server list`")
     if known.number in stored.living(connection):
         raise _alive(server)
-    # 2. What it signed is good until it ends.
+    # 2. Nodes of fabrics that were connected to it have a while to come back elsewhere.
+    fabric_claims.orphan(connection, server, now + GRACE)
+    # 3. What it signed is good until it ends.
     kept = authority.every(connection).get(server)
     if kept is not None and kept.state:
         lines = Generations.shown(kept.state).lines
         now = authority.retire(connection, server, [one.id for line in lines for one in line.every()], now)
-    # 3. Where its proxies were served, nobody is sent any more.
+    # 4. Where its proxies were served, nobody is sent any more.
     endpoints.remove_of(connection, server)
     stored.forget(connection, server)
     return now

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.agent.v1 import agent_pb2 as pb
-from ringfence.broker.fabric.message import fabric_message, fabric_of
+from ringfence.broker.fabric.message import Refusal, claims_of, fabric_message, fabric_of, update_message
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.fabric.claims import Claim
+from ringfence.fabric.membership import Member, ToldFabric, ToldJob
 from ringfence.policy.fabrics import (
     Enforcer,
     Fabric,
@@ -148,3 +150,38 @@ def test_whatever_arrives_is_a_fabric_or_refused(said: pb.FabricDocument) -> Non
     with suppress(RingfenceError):
         fabric = fabric_of(said)
         assert fabric_of(fabric_message(fabric)) == fabric
+
+
+def test_an_agents_claims_are_read_each_once_and_in_one_spelling() -> None:
+    """What is no address stays, to be refused by its words; of one claim said twice the last counts."""
+    one = {"fabric": "a/b", "job": "c/d", "entry_id": "e", "spiffe_id": "spiffe://x/y"}
+    said = pb.FabricClaims(
+        claims=[
+            pb.FabricClaim(**one, addresses=["10.0.0.9"]),
+            pb.FabricClaim(**one | {"entry_id": "f"}),
+            pb.FabricClaim(**one, addresses=["FD91:0::1", "10.0.0.2", "10.0.0.2", "eth0"]),
+        ]
+    )
+
+    assert claims_of(said, "agent") == (
+        Claim("agent", "a/b", "c/d", "spiffe://x/y", "e", ("10.0.0.2", "eth0", "fd91::1")),
+        Claim("agent", "a/b", "c/d", "spiffe://x/y", "f", ()),
+    )
+
+
+def test_what_an_agent_is_told_is_all_in_the_message() -> None:
+    """Fabrics, jobs, members, and refusals with the next step."""
+    job = ToldJob("c/d", ("spiffe://x/y",), 9, (Member("10.0.0.2", 7),))
+    error = RingfenceError(Kind.CONFLICT, "10.0.0.2 is taken", hint="Wait")
+    refusal = Refusal.of(Claim("agent", "a/b", "c/d", "spiffe://x/y", "e", ()), error)
+
+    said = update_message(3, (ToldFabric(RAIL, (job,)),), [refusal])
+
+    assert said.revision == 3
+    assert fabric_of(said.fabrics[0].fabric) == RAIL
+    [told] = said.fabrics[0].jobs
+    assert (told.job, list(told.spiffe_ids), told.expires_at) == ("c/d", ["spiffe://x/y"], 9)
+    assert [(one.address, one.until) for one in told.members] == [("10.0.0.2", 7)]
+    [no] = said.refusals
+    assert (no.fabric, no.job, no.spiffe_id, no.entry_id, no.code) == ("a/b", "c/d", "spiffe://x/y", "e", 6)
+    assert no.detail == "10.0.0.2 is taken. Wait"

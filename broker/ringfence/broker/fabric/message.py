@@ -1,16 +1,80 @@
-"""A fabric as a server tells an agent of it, and as the agent believes it: only what an operator could have written."""
+"""What servers and agents tell each other of fabrics; an agent believes only what an operator could have written."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from pydantic import ValidationError
 
 from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.status import code_of
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.fabric.claims import Claim
+from ringfence.fabric.membership import Told, ToldJob
 from ringfence.policy.fabric_document import FabricDocument
 from ringfence.policy.fabrics import Fabric
 from ringfence.policy.model import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A claim that does not stand, and why."""
+
+    fabric: str
+    job: str
+    spiffe_id: str
+    entry_id: str
+    code: int  # of gRPC
+    detail: str
+
+    @classmethod
+    def of(cls, claim: Claim, error: RingfenceError) -> Refusal:
+        """Of *claim*, because of *error*."""
+        detail = f"{error.detail}. {error.hint}" if error.hint else error.detail
+        return cls(claim.fabric, claim.job, claim.spiffe_id, claim.entry_id, code_of(error.kind), detail)
+
+
+def claims_of(said: pb.FabricClaims, agent: str) -> tuple[Claim, ...]:
+    """What *agent* claims, each claim once, its addresses in one spelling where they are addresses."""
+    found = {
+        (one.fabric, one.job, one.spiffe_id, one.entry_id): tuple(sorted({_spelled(text) for text in one.addresses}))
+        for one in said.claims
+    }
+    return tuple(Claim(agent, *named, addresses) for named, addresses in found.items())
+
+
+def update_message(revision: int, told: Told, refusals: Iterable[Refusal]) -> pb.FabricsUpdate:
+    """All that an agent is to hold."""
+    return pb.FabricsUpdate(
+        revision=revision,
+        fabrics=[pb.FabricState(fabric=fabric_message(one.fabric), jobs=map(_job, one.jobs)) for one in told],
+        refusals=[
+            pb.FabricRefusal(
+                fabric=one.fabric,
+                job=one.job,
+                spiffe_id=one.spiffe_id,
+                entry_id=one.entry_id,
+                code=one.code,
+                detail=one.detail,
+            )
+            for one in refusals
+        ],
+    )
+
+
+def _job(told: ToldJob) -> pb.FabricJob:
+    members = [pb.FabricMember(address=one.address, until=one.until) for one in told.members]
+    return pb.FabricJob(job=told.job, spiffe_ids=told.spiffe_ids, expires_at=told.expires_at, members=members)
+
+
+def _spelled(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text  # it is judged, and refused, as it is
 
 
 def fabric_message(fabric: Fabric) -> pb.FabricDocument:

@@ -15,6 +15,7 @@ from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.audit.record import Event
 from ringfence.broker.audit.transaction import record
 from ringfence.broker.bell import Bell
+from ringfence.broker.fabric.admitting import Admitting
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.federation.hastening import Hastening
 from ringfence.broker.feed import Feed
@@ -22,6 +23,7 @@ from ringfence.broker.issue import Issuer
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.server.admission import Admission
+from ringfence.broker.server.agent_fabrics import AgentFabrics
 from ringfence.broker.server.agent_stream import AgentStream
 from ringfence.broker.server.agents import Agents
 from ringfence.broker.telemetry.names import ATTEST
@@ -53,6 +55,7 @@ class AgentApi:
     audit: AuditLog | None = None
     revoked: Revoked = field(default_factory=Revoked)
     hastening: Hastening | None = None
+    admitting: Admitting | None = None  # members of fabrics
     feed: Feed | None = None  # with other servers: what they know and we may not, yet
 
     def methods(self) -> dict[str, Method]:
@@ -99,10 +102,10 @@ class AgentApi:
                 raise RingfenceError(Kind.INVALID, "an agent's first message is its hello")
             if self.feed is not None and first.hello.revision > self.registry.revision:
                 await self.feed.catch_up()  # another server told it more than we know: never take that from it
-            stream = AgentStream(self, call, agent, first.hello)
             events.agent_connected(agent, call.peer.address, first.hello.version)
             try:
-                await stream.serve(ended)
+                with AgentFabrics.of_stream(self.admitting, agent, first.hello) as fabrics:
+                    await AgentStream(self, call, agent, first.hello, fabrics).serve(ended)
             finally:
                 events.agent_left(agent, call.peer.address)
 

@@ -11,6 +11,7 @@ from ringfence.broker.federation.federation import Federation
 from ringfence.broker.registry import Registry
 from ringfence.broker.revoked import Revoked
 from ringfence.broker.server import agent_messages as say
+from ringfence.broker.server.agent_fabrics import AgentFabrics
 from ringfence.broker.trust import SPREAD_MS, Trust
 from ringfence.certs.bundle import digest_of
 from ringfence.certs.errors import Kind, RingfenceError
@@ -30,6 +31,7 @@ class News:
         trust: Trust,
         federation: Federation,
         revoked: Revoked,
+        fabrics: AgentFabrics | None = None,
     ) -> None:
         self.issuer = issuer
         self._agent = agent
@@ -37,6 +39,7 @@ class News:
         self._trust = trust
         self._federation = federation
         self._held = revoked
+        self._fabrics = fabrics
         self._revision: int = hello.revision
         self._digest: bytes = hello.bundle_digest
         self._federated: bytes = hello.federated_digest
@@ -51,10 +54,12 @@ class News:
         self._digest = b""
 
     def take(self, *, first: bool) -> Iterator[Any]:
-        """All of it, which is none any more: what is revoked, then the bundle, then the entries that need it.
+        """All of it, which is none any more: who is out, then the bundle, then the entries that need it.
 
         With *first* entries are told of even if they are what the agent holds. Raises UNAUTHENTICATED.
         """
+        if self._fabrics is not None:
+            yield from self._fabrics.news()
         yield from self._revocations()
         yield from self._bundles()
         yield from self._entries(first=first)

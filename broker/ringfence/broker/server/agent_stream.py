@@ -12,6 +12,7 @@ from ringfence.broker.federation.hastening import AGENT
 from ringfence.broker.federation.schedule import SOONEST
 from ringfence.broker.issue import Answer, Wanted
 from ringfence.broker.server import agent_messages as say
+from ringfence.broker.server.agent_fabrics import AgentFabrics
 from ringfence.broker.server.agent_news import News
 from ringfence.broker.server.agents import Ended
 from ringfence.certs.certificate import issuer_key_id, read_certificate
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
 
 
 class AgentStream:
-    """Ends with the SVID that *agent* came with or renewed here. *hello* is its first message."""
+    """Ends with the SVID that *agent* came with or renewed here. *hello* is its first message.
 
-    def __init__(self, api: AgentApi, call: Call, agent: SpiffeId, hello: Any) -> None:
+    *fabrics* is there for an agent that keeps its node's.
+    """
+
+    def __init__(self, api: AgentApi, call: Call, agent: SpiffeId, hello: Any, fabrics: AgentFabrics | None) -> None:
         self._api = api
         self._call = call
         self._agent = agent
+        self._fabrics = fabrics
         self._news = News(
             agent,
             hello,
@@ -40,6 +45,7 @@ class AgentStream:
             trust=api.trust,
             federation=api.federation,
             revoked=api.revoked,
+            fabrics=fabrics,
         )
         self._changed = asyncio.Event()
         self._again_after = 0.0  # of the event loop: no bundle is sent again before
@@ -90,9 +96,24 @@ class AgentStream:
                 case "unknown_key":
                     await self._look_for(message.unknown_key.trust_domain)
                     continue  # what is found is pushed
+                case "fabric_claims" | "fabric_applied":
+                    self._hear_of_fabrics(message)
+                    continue
                 case _:
                     continue  # a newer agent's message: it has to do without an answer
             await self._call.send(answer)
+
+    def _hear_of_fabrics(self, message: Any) -> None:
+        if self._fabrics is None:
+            raise RingfenceError(
+                Kind.INVALID,
+                "an agent that keeps fabrics says so in its hello",
+                hint="Run servers and agents of one version",
+            )
+        if message.WhichOneof("message") == "fabric_claims":
+            self._fabrics.claims(message.fabric_claims)
+        else:
+            self._fabrics.applied(message.fabric_applied)
 
     async def _look_for(self, name: str) -> None:
         """Have a key found that this agent misses: in our own bundle, or in that of a trust domain named *name*."""

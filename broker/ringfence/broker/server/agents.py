@@ -41,6 +41,8 @@ class Agents:
         self._facts: dict[str, frozenset[Selector]] = {}
         self._one_at_a_time = asyncio.Lock()  # over store and memory of one change
         self._open: defaultdict[str, set[Ended]] = defaultdict(set)
+        self.version = 0  # of who is admitted
+        self.on_change: Callable[[], None] = _nothing  # called at every new one
 
     @property
     def connected(self) -> int:
@@ -77,13 +79,21 @@ class Agents:
         # 1. No new stream.
         self._nodes.pop(str(agent), None)
         self._facts.pop(str(agent), None)
+        self._changed()
         # 2. The open ones end.
         return self._end(agent, "evicted", _evicted(agent)) if self._open.get(str(agent)) else 0
 
     def know(self, node: Node) -> None:
         """Take note of a node that the store has recorded."""
+        before = self._nodes.get(node.spiffe_id)
         self._nodes[node.spiffe_id] = node
         self._facts[node.spiffe_id] = frozenset(map(_selector, node.selectors))
+        if before is None or (before.banned, before.selectors) != (node.banned, node.selectors):
+            self._changed()
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.on_change()
 
     def check_ban(self, agent: SpiffeId) -> None:
         """Raise DENIED for one that is banned."""
@@ -202,6 +212,10 @@ class Agents:
             ended.set_exception(why)
         events.node_ended(agent, how, len(streams))
         return len(streams)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _is_current(certificate: bytes, node: Node) -> bool:

@@ -172,7 +172,7 @@ async def _start_upkeep(config: ServerConfig, parts: Parts, stack: AsyncExitStac
         keep_up, parts, retention=config.ledger_retention.total_seconds(), interval=interval_for(config.ca_ttl)
     )
     running = (keep, parts.proxies.run, parts.evidence.run, parts.federation.run, parts.doorkeeper.run)
-    shared = parts.revoker.run, partial(parts.servers.run, parts.feed), keep_little
+    shared = parts.revoker.run, partial(parts.servers.run, parts.feed), parts.admitting.run, keep_little
     tasks = [asyncio.create_task(_watched(task)) for task in (*running, *shared)]
     tasks += [asyncio.create_task(_watched(task)) for task in parts.followers()]
 

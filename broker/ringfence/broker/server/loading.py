@@ -9,6 +9,8 @@ from ringfence.broker import events
 from ringfence.broker.attest.join_token import JoinTokens
 from ringfence.broker.bell import Bell
 from ringfence.broker.config import BUNDLE, ISSUER_KEYS, ServerConfig
+from ringfence.broker.fabric.admitting import Admitting
+from ringfence.broker.fabric.members import Members, Sources
 from ringfence.broker.features import WIT_SVID
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed, Take
@@ -131,7 +133,18 @@ async def load_enforced(start: Start, trust: Trust, known: Known) -> Enforced:
     return Enforced(proxies, intent)
 
 
-async def follow_others(servers: Servers, trust: Trust, known: Known, enforced: Enforced) -> None:
+async def load_members(start: Start, known: Known, enforced: Enforced) -> Admitting:
+    """Who is a member of which job on which fabric: as it was, until agents are back."""
+    opened, feed, agents = start.opened, known.feed, known.agents
+    sources = Sources(enforced.intent, known.registry, feed.revoked, agents, start.clock)
+    members = Members(sources, opened.store, start.bell)
+    agents.on_change = start.bell.ring
+    admitting = Admitting(members, store=opened.store, feed=feed, audit=opened.audit, me=opened.servers.me.id)
+    await admitting.load()
+    return admitting
+
+
+async def follow_others(servers: Servers, trust: Trust, known: Known, enforced: Enforced, admitting: Admitting) -> None:
     """Have the feed tell each part of what other servers change, from where it was read on."""
     followers: dict[ChangeKind, Take] = {
         ChangeKind.SERVER: servers.follow,
@@ -140,6 +153,7 @@ async def follow_others(servers: Servers, trust: Trust, known: Known, enforced: 
         ChangeKind.NODE: known.agents.follow,
         ChangeKind.ENDPOINTS: enforced.proxies.hear,
         ChangeKind.INTENT: enforced.intent.follow,
+        ChangeKind.FABRIC_CLAIM: admitting.members.follow,  # last: it is judged by all of the others
     }
     for kind, take in followers.items():
         known.feed.tell(kind, take)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ringfence.broker.audit.journal import AuditLog
 from ringfence.broker.bell import Bell
 from ringfence.broker.config import ServerConfig
+from ringfence.broker.fabric.admitting import Admitting
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.federation.hastening import Hastening
 from ringfence.broker.feed import Feed
@@ -33,6 +34,7 @@ from ringfence.broker.server.loading import (
     load_enforced,
     load_issuing,
     load_known,
+    load_members,
     load_revoking,
 )
 from ringfence.broker.server.opened import Clock, open_all
@@ -66,6 +68,7 @@ class Parts:
     servers: Servers
     feed: Feed
     signing: Signing
+    admitting: Admitting
 
     def methods(self) -> dict[str, Method]:
         """What the one `--listen` address serves."""
@@ -95,19 +98,27 @@ async def _load(start: Start) -> Parts:
     trust = await load_authority(start)
     # 2. Registrations, bundles of others and admitted agents.
     known = await load_known(start, trust)
-    # 3. The intent in force and what proxies are to hold; then all that other servers change.
+    # 3. The intent in force, what proxies and fabrics are to hold; then all that other servers change.
     enforced = await load_enforced(start, trust, known)
-    await follow_others(start.opened.servers, trust, known, enforced)
+    admitting = await load_members(start, known, enforced)
+    await follow_others(start.opened.servers, trust, known, enforced, admitting)
     # 4. The server's own identity.
     issuing = await load_issuing(start, trust, known)
     # 5. What was revoked, which a crash may have left without its list.
     revoking = await load_revoking(start, trust, known)
     # 6. Who answers.
-    return _assemble(start, trust, known, enforced, issuing=issuing, revoking=revoking)
+    return _assemble(start, trust, known, enforced, issuing=issuing, revoking=revoking, admitting=admitting)
 
 
 def _assemble(
-    start: Start, trust: Trust, known: Known, enforced: Enforced, *, issuing: Issuing, revoking: Revoking
+    start: Start,
+    trust: Trust,
+    known: Known,
+    enforced: Enforced,
+    *,
+    issuing: Issuing,
+    revoking: Revoking,
+    admitting: Admitting,
 ) -> Parts:
     config, clock, opened = start.config, start.clock, start.opened
     registry, feed, agents, federation = known.registry, known.feed, known.agents, known.federation
@@ -119,6 +130,7 @@ def _assemble(
         *(registry, trust, issuing.issuer, issuing.admission, agents, start.bell, clock, federation),
         *(opened.audit, feed.revoked),
         hastening=hastening,
+        admitting=admitting,
         feed=feed if opened.servers.shared else None,
     )
     admin_api = AdminApi(
@@ -145,4 +157,5 @@ def _assemble(
         servers=opened.servers,
         feed=feed,
         signing=opened.signing,
+        admitting=admitting,
     )

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from ringfence.broker.log import log
 from ringfence.broker.server.parts import Parts
-from ringfence.broker.store import endpoints, ledger, nodes
+from ringfence.broker.store import endpoints, fabric_claims, ledger, nodes
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.rotation import Step
+from ringfence.fabric.membership import GRACE
 
 INTERVAL = 5.0  # seconds between two looks at the clock, as SPIRE's
 _LOOKS_A_LIFE = 60  # at least: an authority of seconds is not to end between two of them
@@ -64,6 +65,9 @@ async def tend(parts: Parts) -> None:
     for server in await parts.servers.missing():
         if dropped := await parts.store.run(endpoints.remove_of, server):
             log.warning("endpoints of a server that is gone", server=server, dropped=dropped)
+            await parts.feed.catch_up()
+        if left := await parts.store.run(fabric_claims.orphan, server, int(parts.clock().timestamp()) + GRACE):
+            log.warning("nodes of fabrics whose server is gone", server=server, nodes=len(left))
             await parts.feed.catch_up()
     await parts.trust.drop_retired()
 
