@@ -37,19 +37,17 @@ def steps(
     *judgement* is what stands of *stored*; *judge* raises for a claim that nothing gives leave for.
     """
     rows = {one.claim.key: one for one in stored}
-    owners = Owners(one.claim for one in judgement.standing)
-    put: list[Standing] = []
     wanted = [claim for claims in asked.values() for claim in claims[:MOST_CLAIMS]]
     too_many = [claim for claims in asked.values() for claim in claims[MOST_CLAIMS:]]
-    refused = dict.fromkeys(too_many, _too_many())
-    left = [rows[claim.key].until - now for claim in wanted if claim.key in rows]
-    soon = _SOON if min(left, default=LEASE) <= _DUE else 0
+    put, refused = list[Standing](), dict.fromkeys(too_many, _too_many())
     gone = [(row, why) for row in rows.values() if (why := _why(row, asked, judgement, me))]
+    owners = _owners(judgement, gone)
+    soon = _soon([rows[claim.key] for claim in wanted if claim.key in rows], now)
     for claim in wanted:
         row = rows.get(claim.key)
         try:
             judge(claim)
-            if row is None or row.claim != claim:
+            if row is None or row.claim != claim or row not in judgement.standing:
                 owners.take(claim)
         except RingfenceError as error:
             refused[claim] = error
@@ -64,6 +62,17 @@ def steps(
 def next_renewal(asked: Mapping[str, tuple[Claim, ...]], stored: Iterable[Standing]) -> int | None:
     """When the first lease of a connected agent is due, Unix seconds."""
     return min((one.until - _DUE for one in stored if one.claim.agent in asked), default=None)
+
+
+def _owners(judgement: Judged, gone: Iterable[tuple[Standing, str]]) -> Owners:
+    """Of what stands and does not go: an address may change hands at once."""
+    going = {row.claim.key for row, _ in gone}
+    return Owners(one.claim for one in judgement.standing if one.claim.key not in going)
+
+
+def _soon(rows: Iterable[Standing], now: int) -> int:
+    """How many seconds may be left of a lease for it to be renewed now."""
+    return _SOON if min((row.until - now for row in rows), default=LEASE) <= _DUE else 0
 
 
 def _why(row: Standing, asked: Mapping[str, tuple[Claim, ...]], judgement: Judged, me: str) -> str:
