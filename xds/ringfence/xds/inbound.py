@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
-from ringfence.policy.plaintext import taken_at
+from ringfence.policy.plaintext import Plaintext, taken_at
 from ringfence.policy.traffic import Traffic
 from ringfence.xds import (
     codec,
@@ -34,85 +35,135 @@ _FILTER_STATE = "envoy.extensions.filters.network.set_filter_state.v3.Config"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One port at one proxy."""
+
+    workload: Workload
+    port: Port
+    instance: Instance
+    reporter: Reporter
+
+    @property
+    def where(self) -> str:
+        """What its listener and chain are called."""
+        return f"inbound/{self.port.name}"
+
+
 def inbound(
     model: Model, workload: Workload, instance: Instance, reporter: Reporter, now: datetime
 ) -> Iterator[tuple[str, Resource]]:
     """The resources of every port that the workload serves and the proxy has an address for."""
     for port in workload.serves:
-        address = instance.inbound.get(port.name)
-        if address is None:
+        if port.name not in instance.inbound:
             continue
-        where = f"inbound/{port.name}"
+        at = _Place(workload, port, instance, reporter)
         rules = rbac.PortRules.at(model, Destination(workload.key, port.name), now)
-        drained = revoked.drained_by(rules.revoked, model.tainted)
-        taken = taken_at(port, now)
-        plain: list[dict[str, Any]] = []
-        yield _application(port, instance)
-        if port.protocol.is_http:
-            yield from rbac.request_policies(where, rules)
-            yield http.one_route(where, application_name(port))
-            traffic = model.traffic.get(Destination(workload.key, port.name))
-            yield from limits.policies(where, traffic)
-            own, unproven = plaintext.name(where), limits.in_plaintext(traffic)
-            if taken is not None:
-                yield from (*rbac.plaintext_policies(own, rules), *limits.policies(own, unproven))
-                plain = [_plain_requests(where, unproven, reporter)]
-            issuers = tokens.issuers_of(model, rules.every)
-            verifying = [tokens.place(where)] if issuers else []
-            filters = [_requests(where, traffic, reporter, verifying)]
-            needs = [*http.needs(where), *limits.needs(where, traffic)]
-            if taken is not None:
-                needs += ((EXTENSION_CONFIG, name) for name in http.policy_names(own))
-                needs += limits.needs(own, unproven)
-            if issuers:
-                yield tokens.verifier(where, issuers)
-                needs.append((EXTENSION_CONFIG, tokens.filter_name(where)))
-        else:
-            log = reporter.connections(decision.POINT_TCP, where, ranged=port.last > 0)
-            proxy = tcp.proxy(where, application_name(port), log, reporter.opened(where), wait_for_data=True)
-            spared = port.name in instance.cuts
-            place = rbac.discovered_connection_filters if spared else rbac.connection_filters
-            filters = [*place(where, rules), proxy]
-            needs = []
-            if taken is not None:
-                plain = _plain_connections(where, application_name(port), rules, reporter)
-            if spared:
-                yield rbac.connection_policy(where, rules)
-                needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
-                drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
-        chain = _chain(where, workload, port, {"filters": filters, **drained})
-        plain = [*connections.limited(plaintext.name(where), port.max_connections), *plain]
-        served = plaintext.chains(where, chain, taken, plain)
-        yield codec.resource(where, _listener(where, address, port, reporter, served), needs)
+        served = _requests_at if port.protocol.is_http else _connections_at
+        yield from served(at, model, rules, taken_at(port, now))
 
 
-def _chain(where: str, workload: Workload, port: Port, chain: dict[str, Any]) -> dict[str, Any]:
+def _requests_at(
+    at: _Place, model: Model, rules: rbac.PortRules, taken: Plaintext | None
+) -> Iterator[tuple[str, Resource]]:
+    """Rules and limits by ECDS, so that a change of them drains nothing, and around them what they do not change."""
+    own = plaintext.name(at.where)
+    traffic = model.traffic.get(Destination(at.workload.key, at.port.name))
+    issuers = tokens.issuers_of(model, rules.every)
+    yield from rbac.request_policies(at.where, rules)
+    yield from limits.policies(at.where, traffic)
+    if taken is not None:
+        yield from (*rbac.plaintext_policies(own, rules), *limits.policies(own, limits.in_plaintext(traffic)))
+    if issuers:
+        yield tokens.verifier(at.where, issuers)
+    around = _Around(traffic, taken, bool(issuers), revoked.drained_by(rules.revoked, model.tainted))
+    yield from at.instance.made.again(at.where, (at.workload, at.port, around), lambda: around.resources(at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a listener of requests is made of beside its place: no rule is among it."""
+
+    traffic: Traffic | None
+    taken: Plaintext | None
+    is_verified: bool  # whether rules ask for tokens
+    drained: dict[str, Any]
+
+    def resources(self, at: _Place) -> list[tuple[str, Resource]]:
+        """The listener, the one route, and the cluster of the workload's own port."""
+        where, own, unproven = at.where, plaintext.name(at.where), limits.in_plaintext(self.traffic)
+        needs = [*http.needs(where), *limits.needs(where, self.traffic)]
+        plain = []
+        if self.taken is not None:
+            plain = [_plain_requests(where, unproven, at.reporter)]
+            needs += [*((EXTENSION_CONFIG, name) for name in http.policy_names(own)), *limits.needs(own, unproven)]
+        if self.is_verified:
+            needs.append((EXTENSION_CONFIG, tokens.filter_name(where)))
+        verifying = [tokens.place(where)] if self.is_verified else []
+        chain = _chain(at, {"filters": [_requests(where, self.traffic, at.reporter, verifying)], **self.drained})
+        return [
+            _application(at.port, at.instance),
+            http.one_route(where, application_name(at.port)),
+            _listener(at, _chains(at, chain, self.taken, plain), needs),
+        ]
+
+
+def _connections_at(
+    at: _Place, model: Model, rules: rbac.PortRules, taken: Plaintext | None
+) -> Iterator[tuple[str, Resource]]:
+    """Rules in the chain itself, so that a change of them ends what is open; where the agent does that, by ECDS."""
+    where, to = at.where, application_name(at.port)
+    drained = revoked.drained_by(rules.revoked, model.tainted)
+    needs: list[tuple[str, str]] = []
+    spared = at.port.name in at.instance.cuts
+    if spared:
+        yield rbac.connection_policy(where, rules)
+        needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
+        drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
+    log = at.reporter.connections(decision.POINT_TCP, where, ranged=at.port.last > 0)
+    proxy = tcp.proxy(where, to, log, at.reporter.opened(where), wait_for_data=True)
+    place = rbac.discovered_connection_filters if spared else rbac.connection_filters
+    chain = _chain(at, {"filters": [*place(where, rules), proxy], **drained})
+    plain = _plain_connections(where, to, rules, at.reporter) if taken is not None else []
+    yield _application(at.port, at.instance)
+    yield _listener(at, _chains(at, chain, taken, plain), needs)
+
+
+def _chains(at: _Place, chain: dict[str, Any], taken: Plaintext | None, plain: list[dict[str, Any]]) -> dict[str, Any]:
+    """The chain of the mesh, and that of callers in plaintext while the port takes them."""
+    limited = [*connections.limited(plaintext.name(at.where), at.port.max_connections), *plain]
+    return plaintext.chains(at.where, chain, taken, limited)
+
+
+def _chain(at: _Place, chain: dict[str, Any]) -> dict[str, Any]:
     """The chain of the mesh: mutual TLS; *chain* has the filters, and what makes connections end when it changes."""
+    port = at.port
     if port.last:
         chain["filter_chain_match"] = ranges.only_declared(port)
     return chain | {
-        "name": where,
-        "filters": [*connections.limited(where, port.max_connections), _remembered(port), *chain["filters"]],
-        "transport_socket": server_tls(workload.spiffe_id, _alpn(port.protocol)),
+        "name": at.where,
+        "filters": [*connections.limited(at.where, port.max_connections), _remembered(port), *chain["filters"]],
+        "transport_socket": server_tls(at.workload.spiffe_id, _alpn(port.protocol)),
         "transport_socket_connect_timeout": timedelta(seconds=10),
     }
 
 
-def _listener(where: str, address: Address, port: Port, reporter: Reporter, served: dict[str, Any]) -> Any:
-    """A listener on *address*; *served* has its chains."""
-    if port.last:
+def _listener(at: _Place, served: dict[str, Any], needs: Iterable[tuple[str, str]]) -> tuple[str, Resource]:
+    """A listener at the proxy's address; *served* has its chains, which refer to *needs*."""
+    if at.port.last:
         served["listener_filters"] = [ranges.inspector()]
-    return codec.build(
+    listener = codec.build(
         _LISTENER,
-        name=where,
-        address=socket_address(address),
+        name=at.where,
+        address=socket_address(at.instance.inbound[at.port.name]),
         # Envoy's default would let any process of the same user bind the port too, and take half of the callers.
         enable_reuse_port={"value": False},
-        access_log=[reporter.handshakes(where, limited=port.max_connections > 0)],
+        access_log=[at.reporter.handshakes(at.where, limited=at.port.max_connections > 0)],
         traffic_direction="INBOUND",
-        stat_prefix=where,
+        stat_prefix=at.where,
         **served,
     )
+    return codec.resource(at.where, listener, needs)
 
 
 def application_name(port: Port) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.locality import NOWHERE, Locality
+from ringfence.xds.made import Made
 
 Address = tuple[str, int]  # host and port; or the path of a Unix socket and 0
 _PIPE = re.compile(r"unix:(/[^\0-\x1f\x7f]{1,106})")  # sun_path holds 108 bytes with its NUL (unix(7))
@@ -59,6 +60,7 @@ class Instance:
     cuts: frozenset[str] = frozenset()
     application: Mapping[str, Address] = field(default_factory=dict)
     capture: Capture | None = None
+    made: Made = field(default_factory=Made, compare=False, repr=False)
 
     @classmethod
     def parse(
