@@ -58,9 +58,9 @@ class News:
 
         With *first* entries are told of even if they are what the agent holds. Raises UNAUTHENTICATED.
         """
+        yield from self._revocations()  # first, so that whoever is out of a job by one is told why
         if self._fabrics is not None:
             yield from self._fabrics.news()
-        yield from self._revocations()
         yield from self._bundles()
         yield from self._entries(first=first)
         yield from self._rotation()

@@ -109,8 +109,8 @@ async def test_another_in_the_same_job_keeps_it(world: World) -> None:
 @pytest.mark.parametrize(
     ("after", "said"),
     [
-        (told(jobs=(), revision=2), "no grant in force lets an identity of this node use fabric team-a/fab"),
-        (told(MEMBERS, fabrics=("other",), revision=2), "no grant in force"),
+        (told(jobs=(), revision=2), "gives no identity any more that may use fabric team-a/fab for job"),
+        (told(MEMBERS, fabrics=("other",), revision=2), "no identity any more"),
         (told(MEMBERS, ids=("spiffe://example.org/ns/b/sa/x",), revision=2), f"and this is {TRAINER}"),
         (told(refusals=(refused(Kind.DENIED, "was revoked"),), revision=2), "was revoked"),
         (told(refusals=(refused(Kind.CONFLICT, "is that of another"),), revision=2), "is that of another"),
@@ -136,7 +136,7 @@ async def test_it_is_out_when_its_grant_ends_without_a_word(world: World) -> Non
         world.keeper.on_node_changed()
         code, detail = await status_of(call)
         assert code is grpc.StatusCode.PERMISSION_DENIED
-        assert "no grant in force" in detail
+        assert "no identity any more" in detail
     await world.until(lambda: world.node.held[FABRIC] == {})
 
 

@@ -31,19 +31,19 @@ class Admission:
         Raises what ends its stream: RingfenceError with the reason why it is in no more, or will not be.
         """
         join, now = self._join, self._keeper.clock()
-        # 1. A grant that has not ended lets the job use the fabric.
+        # 1. The server has not refused it; what may change by itself is waited for by one that was not in yet.
+        refusal = self._refusal()
+        if refusal is not None and (join.until or refusal.code == code_of(Kind.DENIED)):
+            raise _refused(refusal)
+        # 2. A grant that has not ended lets the job use the fabric.
         job = self._keeper.said.job(join.fabric, join.job, now)
-        # 2. One of its identities is among those of the grant.
+        # 3. One of its identities is among those of the grant.
         entry = self._entry(view, job)
         self._keeper.claim(join, entry)
         if entry is None:
             if join.until and view.entries:  # without any entry the view itself says why
                 raise self.missing(view)
             return False
-        # 3. The server has not refused it; what may change by itself is waited for.
-        refusal = self._refusal()
-        if refusal is not None and (join.until or refusal.code == code_of(Kind.DENIED)):
-            raise _refused(refusal)
         # 4. The node holds it, for its own addresses too, and the ports are closed.
         if self._until(now):
             return join.ports <= self._keeper.done.closed
@@ -80,6 +80,9 @@ class Admission:
         join, said, job = self._join, self._keeper.said, self._keeper.said.job(*self._asked)
         if join.fabric in said.wrong:
             return said.wrong[join.fabric]
+        if job is None and join.until:
+            detail = f"this node gives no identity any more that may use fabric {join.fabric} for job {join.job}"
+            return RingfenceError(Kind.DENIED, detail, hint="Its FabricGrant has ended, or its entry is gone")
         if job is None:
             detail = f"no grant in force lets an identity of this node use fabric {join.fabric} for job {join.job}"
             return RingfenceError(Kind.DENIED, detail, hint="Write a FabricGrant for it, or a later `expires`")
