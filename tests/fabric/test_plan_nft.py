@@ -27,6 +27,29 @@ def test_the_whole_filter_is_as_it_was_read_and_found_right() -> None:
     assert ruleset(planned(), {"fab0": "arp_ignore=0 arp_announce=0 rp_filter=1"}) == GOLDEN.read_text()
 
 
+def test_what_is_one_alone_is_compared_and_not_looked_up() -> None:
+    """A set costs each packet of a collective more than a comparison; of several there is one all the same."""
+    one = ruleset(planned())
+    assert 'iifname "fab*" goto fabric_in' in one
+    assert "tcp dport 50000-51000 accept" in one
+    assert not {"set denied {", "set ports {"} & {line.strip() for line in one.splitlines()}
+    several = ruleset(planned("fab0", "fab1", ports=(PortSpan(1, 2), PortSpan(5, 5))))
+    assert "iifname @denied goto fabric_in" in several
+    assert "tcp dport @ports accept" in several
+    assert "tcp dport @ports accept" in ruleset(planned(ports=()))  # of no port: nothing
+
+
+def test_members_are_looked_at_first() -> None:
+    """Before neighbours and routers, of whom there are few packets."""
+    for name in ("fabric_in", "fabric_out"):
+        chain = ruleset(planned()).partition(f"chain {name} {{")[2].partition("}\n  chain")[0]
+        assert (
+            chain.index("jump members")
+            < chain.index("nd-neighbor-solicit")
+            < chain.index("counter d" if name == "fabric_in" else "counter reject")
+        )
+
+
 def test_what_no_rule_sees_is_said() -> None:
     """RDMA passes the adapter, and what keeps strangers off it is something else."""
     said = ruleset(planned(kind=FabricKind.ROCE, enforced_by=Enforcer.SWITCH_ACL))

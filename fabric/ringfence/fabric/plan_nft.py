@@ -8,14 +8,15 @@ for no table of flows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.plan import FabricPlan, Member
 from ringfence.policy.fabrics import FabricKind
 
+_T = TypeVar("_T")
 _HOOKS = "type filter hook {hook} priority {priority}; policy accept;"
 _INTERVALS = ("flags interval", "auto-merge")
 _LONGEST = 30 * 86_400  # seconds: nft takes no number of any size, and whoever leads a set renews it sooner
@@ -44,7 +45,7 @@ def ruleset(plan: FabricPlan, before: Mapping[str, str] = MappingProxyType({}), 
     *before* is what is to be remembered of each interface, and kept as the comment of its name. At *now*, in Unix
     seconds, members whose end has come are left out.
     """
-    lines = [*_sets(plan, before, now), *_hooks(), *_decide(plan)]
+    lines = [*_sets(plan, before, now), *_hooks(plan), *_decide(plan)]
     body = "".join(f"  {line}\n" for line in lines)
     return f"{_preface(plan)}{removal(plan.fabric.key)}table {table_of(plan.fabric.key)} {{\n{body}}}\n"
 
@@ -78,8 +79,10 @@ def _preface(plan: FabricPlan) -> str:
 def _sets(plan: FabricPlan, before: Mapping[str, str], now: float) -> Iterator[str]:
     # Those that are here, for their comments alone; and what rules ask for, which may name some that are to come.
     yield from _set("interfaces", "ifname", (_interface(nic.name, before.get(nic.name, "")) for nic in plan.nics))
-    yield from _set("denied", "ifname", (f'"{name}"' for name in plan.denied), "flags interval")
-    yield from _set("ports", "inet_service", map(str, plan.fabric.ports), *_INTERVALS)
+    if _alone(plan.denied) is None:
+        yield from _set("denied", "ifname", (f'"{name}"' for name in plan.denied), "flags interval")
+    if _alone(plan.fabric.ports) is None:
+        yield from _set("ports", "inet_service", map(str, plan.fabric.ports), *_INTERVALS)
     for version in (4, 6):
         kind = f"ipv{version}_addr"
         networks = (cidr for cidr in plan.fabric.cidrs if (":" in cidr) == (version == 6))  # noqa: PLR2004  # IPv6
@@ -88,6 +91,20 @@ def _sets(plan: FabricPlan, before: Mapping[str, str], now: float) -> Iterator[s
         for job in plan.members:
             members = (element(one, now) for one in job.members if one.address.version == version)
             yield from _set(set_of(job.job, version), kind, filter(None, members), "flags timeout")
+
+
+def _alone(some: Sequence[_T]) -> _T | None:
+    """The only one: compared with itself it costs a packet less than a set, which looks through a tree."""
+    return some[0] if len(some) == 1 else None
+
+
+def _denied(plan: FabricPlan) -> str:
+    """What an interface's name is compared with."""
+    return "@denied" if (name := _alone(plan.denied)) is None else f'"{name}"'
+
+
+def _ports(plan: FabricPlan) -> str:
+    return "@ports" if (span := _alone(plan.fabric.ports)) is None else str(span)
 
 
 def _interface(name: str, comment: str) -> str:
@@ -116,16 +133,17 @@ def _set(name: str, kind: str, elements: Iterable[str], *properties: str) -> Ite
     yield "}"
 
 
-def _hooks() -> Iterator[str]:
+def _hooks(plan: FabricPlan) -> Iterator[str]:
+    denied = _denied(plan)
     # 1. No connection is tracked on the fabric: none is then redirected to a proxy, and a flow costs no table.
-    yield from _chain("untracked_in", _hook("prerouting", "raw"), "iifname @denied notrack")
-    yield from _chain("untracked_out", _hook("output", "raw"), "oifname @denied notrack")
+    yield from _chain("untracked_in", _hook("prerouting", "raw"), f"iifname {denied} notrack")
+    yield from _chain("untracked_out", _hook("output", "raw"), f"oifname {denied} notrack")
     # 2. What comes in by the fabric; and what is meant for the fabric's addresses and comes by another way.
     elsewhere = 'iifname != "lo" {} daddr @own{} counter drop'
     yield from _chain(
         "in",
         _hook("input", "filter"),
-        "iifname @denied goto fabric_in",
+        f"iifname {denied} goto fabric_in",
         elsewhere.format("ip", 4),
         elsewhere.format("ip6", 6),
     )
@@ -134,13 +152,13 @@ def _hooks() -> Iterator[str]:
     yield from _chain(
         "out",
         _hook("output", "filter"),
-        "oifname @denied goto fabric_out",
+        f"oifname {denied} goto fabric_out",
         astray.format("ip", 4),
         astray.format("ip6", 6),
     )
     # 4. The node is no router between the fabric and anything.
     yield from _chain(
-        "across", _hook("forward", "filter"), "iifname @denied counter drop", "oifname @denied counter drop"
+        "across", _hook("forward", "filter"), f"iifname {denied} counter drop", f"oifname {denied} counter drop"
     )
 
 
@@ -148,9 +166,9 @@ def _decide(plan: FabricPlan) -> Iterator[str]:
     """Both ends in the set of one job, and then the fabric's ports; all else is refused."""
     yield from _chain(
         "members",
-        "tcp dport @ports accept",
+        f"tcp dport {_ports(plan)} accept",
         # An answer: what opens a connection needs one of the ports at its other end, whatever its own is.
-        "tcp sport @ports tcp flags & (syn | ack) != syn accept",
+        f"tcp sport {_ports(plan)} tcp flags & (syn | ack) != syn accept",
         "icmp type { echo-request, echo-reply, destination-unreachable, time-exceeded } accept",
         "icmpv6 type { echo-request, echo-reply, destination-unreachable, time-exceeded } accept",
     )
@@ -160,9 +178,10 @@ def _decide(plan: FabricPlan) -> Iterator[str]:
         for job in plan.members
         for ip, version in (("ip", 4), ("ip6", 6))
     ]
-    yield from _chain("fabric_in", *_NEIGHBOURS, *_PATH_MTU, *pairs, "counter drop")
+    # Members first: every packet of a collective passes here.
+    yield from _chain("fabric_in", *pairs, *_NEIGHBOURS, *_PATH_MTU, "counter drop")
     # The program is told, so that it need not wait for a timeout.
-    yield from _chain("fabric_out", *_NEIGHBOURS, *_PATH_MTU, *pairs, "counter reject with icmpx admin-prohibited")
+    yield from _chain("fabric_out", *pairs, *_NEIGHBOURS, *_PATH_MTU, "counter reject with icmpx admin-prohibited")
 
 
 def _hook(hook: str, priority: str) -> str:
