@@ -146,6 +146,38 @@ async def test_a_log_of_bytes_is_read_as_far_as_it_is_text(tmp_path: Path):
     assert f"{tmp_path}/log:11" in (await ringfence(*FABRIC, "--nccl-log", tmp_path / "log")).out
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (("--interface", "fab0"), "--active needs a --peer"),
+        (("--peer", "10.91.0.2"), "and an interface of the fabric"),
+        (("--interface", "fab0", "--peer", "node2"), "is no IP address"),
+        (("--interface", "fab0", "--peer", "10.91.0.2", "--offline"), "--offline does not"),
+        (("--interface", "fab0", "--peer", "10.91.0.2", "--ib-write-bw", "-x"), "no device of RDMA"),
+        (tuple(f"--{kind}={kind[0]}{at}" for kind in ("interface", "peer") for at in range(5)), "not 25"),
+    ],
+)
+async def test_nothing_is_sent_by_half_an_order(told: tuple[str, ...], said: str):
+    """Who is sent to, and by what, has to be said; it is refused before a packet leaves."""
+    done = await ringfence("fabric", "doctor", "--active", *told)
+    assert (done.code, said in done.err, "at most" in done.err) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (("--listen", "0.0.0.0", "--peer", "x"), "is no IP address"),
+        (("--listen", "10.91.0.1", "--peer", "10.91.0.2", "--for", "1h"), "not within 1 s to 10 m"),
+        (("--listen", "0.0.0.0", "--peer", "10.91.0.2"), "every address"),
+        (("--listen", "::", "--peer", "fd91::2"), "every address"),
+    ],
+)
+async def test_a_responder_is_for_one_address_and_a_while(told: tuple[str, ...], said: str):
+    """Never on every address, never for ever."""
+    done = await ringfence("fabric", "doctor", "respond", *told)
+    assert (done.code, said in done.err) == (2, True)
+
+
 MISTAKE = """
 set -e
 ip link set lo up

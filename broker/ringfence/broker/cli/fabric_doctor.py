@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ringfence.broker.cli.fabric_probe import probed, respond, with_probe
 from ringfence.broker.cli.failure import ANSWER_IS_NO, OK
 from ringfence.broker.cli.output import API_VERSION
 
@@ -53,7 +54,8 @@ def _text_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@click.pass_context
 @click.option("--dir", "folder", type=_DOCUMENTS, metavar="DIR", help="Intent documents that declare the fabric.")
 @click.option("--fabric", default="", metavar="FABRIC", help="With --dir: which fabric; default: the only one.")
 @click.option("--trust-domain", envvar="RINGFENCE_TRUST_DOMAIN", help="For documents without a Mesh.")
@@ -66,6 +68,7 @@ def _text_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--peer", "peers", multiple=True, metavar="IP", help="Another node's address: is the way to it direct?")
 @click.option("--rendezvous-port", "ports", type=click.IntRange(1, 65535), multiple=True, help="Beside the known ones.")
 @click.option("--tenants", type=click.IntRange(0), default=0, help="How many tenants share this node.")
+@with_probe
 @_text_options
 @click.option("--ethtool", multiple=True, metavar="IF=FILE", help="Output of `ethtool -S IF`.")
 @click.option("--ethtool-before", multiple=True, metavar="IF=FILE", help="The same, from before the job.")
@@ -84,24 +87,34 @@ def _text_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="From which level on it ends with 3.",
 )
 @click.option("-o", "--output", type=click.Choice(_FORMATS), default="text", show_default=True, help="How to print.")
-def doctor(*, fail_on: str, output: str, live: bool | None, over: int, **given: Any) -> int:
+def doctor(
+    context: click.Context, *, fail_on: str, output: str, live: bool | None, over: int, active: bool, **given: Any
+) -> int:
     """Tell whether segmentation forces collectives through a firewall, a proxy or a layer-3 hop.
 
     Tells what else is wrong with the fabric, too. Judges the files that are given, and with --live this node's own
-    state, which it only reads: it sends nothing to another node and changes nothing. Where there is no RDMA it says so
-    and judges the rest. What belongs to the fabric is told by --dir and --fabric, or by --interface and --cidr, which
-    win. SARIF is for code scanning, JUnit's XML for CI.
+    state, which it only reads: it sends nothing to another node and changes nothing. With --active it sends to the
+    peers that are named, and to nobody else: how much at most is told before, and how much it was afterwards. Where
+    there is no RDMA it says so and judges the rest. What belongs to the fabric is told by --dir and --fabric, or by
+    --interface and --cidr, which win. SARIF is for code scanning, JUnit's XML for CI.
     """
+    if context.invoked_subcommand is not None:
+        return OK
+    if active and live is False:
+        raise click.UsageError("--active looks at this node, and --offline does not")
     from ringfence.fabric.doctor.diagnose import diagnose
     from ringfence.policy.reports import counts
 
     texts = _read_texts(given)
-    wanted = live if live is not None else not texts and given["sysfs"] is None
-    evidence, notes = _evidence(texts, given, over=over, live=wanted)
+    wanted = active or (live if live is not None else not texts and given["sysfs"] is None)
+    evidence, notes = _evidence(texts, given, over=over, live=wanted, active=active)
     told = diagnose(evidence)
     click.echo(_printed(told, notes, fail_on, output), nl=False)
     failed = fail_on != "never" and any(counts(finding, fail_on) for finding in told.findings)
     return ANSWER_IS_NO if failed else OK
+
+
+doctor.add_command(respond)
 
 
 def _read_texts(given: dict[str, Any]) -> list[Text]:
@@ -129,13 +142,16 @@ def _pair(value: str, option: str) -> tuple[str, Path]:
     return interface, Path(path)
 
 
-def _evidence(texts: list[Text], given: dict[str, Any], *, over: int, live: bool) -> tuple[Evidence, tuple[str, ...]]:
+def _evidence(
+    texts: list[Text], given: dict[str, Any], *, over: int, live: bool, active: bool
+) -> tuple[Evidence, tuple[str, ...]]:
     from ringfence.broker.cli.fabric_declared import declared_by
     from ringfence.broker.fabric.collect import Collected, collect, read_ports, samples
     from ringfence.fabric.doctor.bounded import MAX_ROWS
     from ringfence.fabric.doctor.gather import gather
 
     declared, nothing = declared_by(given), Collected((), {}, ())
+    probes, unprobed = probed(given, declared) if active else ((), ())
     before = samples(declared.interfaces) if live and over else nothing
     if live and over:
         time.sleep(over)
@@ -144,9 +160,9 @@ def _evidence(texts: list[Text], given: dict[str, Any], *, over: int, live: bool
     files_before = read_ports(given["sysfs_before"]) if given["sysfs_before"] else {}
     every = [*texts, *before.texts, *now.texts]
     notes = now.notes if declared.interfaces or declared.networks else (*now.notes, _UNDECLARED)
-    evidence = gather(declared, every, {**now.files, **files}, {**before.files, **files_before})
+    evidence = gather(declared, every, {**now.files, **files}, {**before.files, **files_before}, probes)
     cut = tuple(f"{path}: only its first {MAX_ROWS:,} rows are judged" for path in evidence.cut())
-    return evidence, notes + cut
+    return evidence, notes + unprobed + cut
 
 
 def _printed(told: Diagnosis, notes: tuple[str, ...], fail_on: str, output: str) -> str:

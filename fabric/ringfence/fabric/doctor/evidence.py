@@ -13,6 +13,7 @@ from ringfence.fabric.doctor.nccl_log import NcclLog
 from ringfence.fabric.doctor.nccl_tests import NcclTests
 from ringfence.fabric.doctor.nft import Capture
 from ringfence.fabric.doctor.nstat import Nstat
+from ringfence.fabric.doctor.probe import Probe
 from ringfence.fabric.doctor.ras import Ras
 from ringfence.fabric.doctor.routes import Interface, Neighbour, Route
 from ringfence.fabric.doctor.security_groups import Group
@@ -74,6 +75,7 @@ class Evidence:
     sysctls: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # path to text
     shared_namespaces: bool | None = None
     groups: tuple[Group, ...] = ()
+    probes: tuple[Probe, ...] = ()
 
     def on_fabric(self, host: str) -> bool:
         """Whether *host* is an address of a network that was declared, or that a fabric interface has."""

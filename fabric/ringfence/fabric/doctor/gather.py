@@ -15,6 +15,7 @@ from ringfence.fabric.doctor.nccl_log import nccl_log
 from ringfence.fabric.doctor.nccl_tests import nccl_tests
 from ringfence.fabric.doctor.nft import captures
 from ringfence.fabric.doctor.nstat import nstat
+from ringfence.fabric.doctor.probe import Probe
 from ringfence.fabric.doctor.ras import ras
 from ringfence.fabric.doctor.rdma_tool import links, shared_namespaces, statistics
 from ringfence.fabric.doctor.routes import interfaces, neighbours, routes
@@ -58,6 +59,7 @@ def gather(
     texts: Iterable[Text],
     files: Mapping[str, str] = MappingProxyType({}),
     files_before: Mapping[str, str] = MappingProxyType({}),
+    probes: tuple[Probe, ...] = (),
 ) -> Evidence:
     """What *texts* and the *files* of sysfs and /proc/sys hold; *files_before* is an earlier sample of them."""
     held = list(texts)
@@ -67,9 +69,11 @@ def gather(
     found = ports(files)
     sysctls = {path: text for path, text in files.items() if path.startswith("/proc/sys/")}
     seen = {KINDS[one.kind] for one in held} | ({"ports"} if found else set()) | ({"sysctls"} if sysctls else set())
+    seen |= {"probes"} if probes else set()
     evidence = Evidence(
         declared=declared,
         seen=frozenset(seen),
+        probes=probes,
         ports=found or _ports_of_rdma(by_kind),
         ports_before=ports(files_before),
         sysctls=MappingProxyType(sysctls),

@@ -16,6 +16,7 @@ PROXY_PORTS = {15001, 15006}  # Istio's, and ours
 SLOW_RTT = 1.0  # milliseconds: a fabric in one building has a tenth of it
 MANY_RETRANSMITTED = 0.001  # of the segments that were sent
 ENOUGH_SEGMENTS = 10_000
+ONE_STREAM = 10.0  # Gbit/s: more than that is not asked of one connection and one core
 HALF = 0.5  # of one port's rate: below it no topology explains the bus bandwidth
 LARGE = 64 * 1024 * 1024  # bytes: smaller messages are bound by latency
 _ARP = (("rp_filter", {"0", "2"}), ("arp_ignore", {"1", "2"}), ("arp_announce", {"2"}))
@@ -73,8 +74,9 @@ def arp_flux(evidence: Evidence) -> Findings:
 
 
 def slow(evidence: Evidence) -> Findings:
-    """13: what measurements say that were made already; none is made here."""
+    """13: what measurements say, those of nccl-tests and RAS, the kernel's own, and those of a probe."""
     yield from _slow_sockets(evidence)
+    yield from _slow_probes(evidence)
     yield from _retransmitted(evidence)
     yield from _slow_tests(evidence)
     for answer in evidence.ras:
@@ -92,6 +94,21 @@ def _slow_sockets(evidence: Evidence) -> Findings:
                 slowest[one.peer] = max(slowest[one.peer], (one.rtt, sockets.path, one.line))
     for peer, (rtt, path, line) in sorted(slowest.items()):
         yield found("RF6013", path, line, f"{peer} is {rtt:g} ms away, a fabric's peer less than {SLOW_RTT:g} ms")
+
+
+def _slow_probes(evidence: Evidence) -> Findings:
+    for probe in evidence.probes:
+        if probe.rtt is not None and probe.rtt > SLOW_RTT:
+            told = f"{probe.peer} is {probe.rtt:.3g} ms away at best, a fabric's peer less than {SLOW_RTT:g} ms"
+            yield found("RF6013", probe.path, 1, told)
+        floor = min(probe.line_rate or 0.0, ONE_STREAM) * HALF
+        if probe.rate is not None and probe.rate < floor:
+            told = f"{probe.rate:.3g} Gbit/s over one connection, where {probe.interface} has {probe.line_rate:g}"
+            yield found("RF6013", probe.path, 1, told)
+        rates = [port.rate for port in evidence.ports if port.active and port.rate]
+        if probe.verbs is not None and probe.verbs < min(rates, default=0.0) * HALF:
+            told = f"{probe.verbs:.3g} Gbit/s of ib_write_bw, where a port has {min(rates):g}"
+            yield found("RF6013", probe.path, 1, told)
 
 
 def _retransmitted(evidence: Evidence) -> Findings:
@@ -130,6 +147,9 @@ def open_rendezvous(evidence: Evidence) -> Findings:
                 where = "every address" if one.local == "*" else one.local
                 told = f"{one.owner or 'a process'} listens on {where}, port {one.local_port}"
                 yield found("RF6014", sockets.path, one.line, told)
+    for probe in evidence.probes:
+        for port in probe.open_ports:
+            yield found("RF6014", probe.path, 1, f"port {port} of {probe.peer} takes a connection, and speaks no TLS")
 
 
 def shared_devices(evidence: Evidence) -> Findings:

@@ -31,13 +31,17 @@ def not_bypassing(evidence: Evidence) -> Findings:
 
 
 def through_gateway(evidence: Evidence) -> Findings:
-    """5: a route with a gateway to an address of the fabric, or one MAC that answers for several peers."""
+    """5: a route with a gateway to the fabric, one MAC for several peers, or a peer that one hop does not reach."""
     for route in evidence.routes:
         fabric = route.interface in evidence.declared.interfaces or evidence.on_fabric(route.destination)
         if route.gateway and fabric:
             told = f"{route.destination} is reached via {route.gateway} dev {route.interface}"
             yield found("RF6005", route.path, route.line, told)
     yield from _one_mac(evidence)
+    for probe in evidence.probes:
+        if probe.direct is False:
+            told = f"{probe.peer} answers, and not to packets that may cross no router (hop limit 1)"
+            yield found("RF6005", probe.path, 1, told)
 
 
 def _one_mac(evidence: Evidence) -> Findings:
@@ -65,6 +69,10 @@ def small_packets(evidence: Evidence) -> Findings:
             if small:
                 told_of.add(one.peer)
                 yield found("RF6007", sockets.path, one.line, f"{small} to {one.peer}, where the fabric has MTU {mtu}")
+    for probe in evidence.probes if mtu else ():
+        if probe.largest is not None and probe.largest < mtu:
+            told = f"packets of {probe.largest} bytes reach {probe.peer} whole, where the fabric has MTU {mtu}"
+            yield found("RF6007", probe.path, 1, f"{told}, and larger ones do not")
 
 
 def dropped(evidence: Evidence) -> Findings:
