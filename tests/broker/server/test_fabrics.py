@@ -155,6 +155,21 @@ async def test_a_node_that_is_put_out_is_out_at_once(tmp_path: Path, how: str) -
             assert {"banned": "is banned: lost", "evicted": "is not admitted here"}[how] in reason
 
 
+async def test_a_node_that_is_put_out_while_it_is_away_has_no_grace(tmp_path: Path) -> None:
+    """The others hear of it as it is said, and not when the grace is over."""
+    async with running_server(tmp_path) as server:
+        await server.apply(intent())
+        entry, node = await entry_of(server), await joined(server)
+        async with new_node(server) as one:
+            await one.claim(claim_of(entry, A))
+            async with on_fabric(node) as two:
+                await two.claim(claim_of(entry, B))
+                await one.until(lambda node: node.members() == {A, B})
+            await leaving(server, node.spiffe_id, so=True)
+            await server.admin.BanNodes(admin.BanNodesRequest(spiffe_ids=[node.spiffe_id]))
+            await one.until(lambda node: node.members() == {A})
+
+
 async def test_an_address_is_the_first_nodes_until_it_leaves(tmp_path: Path) -> None:
     """Another one with it is told who has it, and has it without asking again when that has left."""
     async with running_server(tmp_path) as server:

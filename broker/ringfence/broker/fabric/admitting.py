@@ -69,10 +69,9 @@ class Admitting:
                 self._lost[name] = self._now() + GRACE
                 self.members.changed()
 
-    def claim(self, agent: SpiffeId, node: Node, claims: tuple[Claim, ...]) -> None:
+    def claim(self, node: Node, claims: tuple[Claim, ...]) -> None:
         """Take in what a node claims, all of it."""
         node.claims, node.fresh = claims, True
-        self._lost.pop(str(agent), None)
         self.members.changed()
 
     async def run(self) -> None:

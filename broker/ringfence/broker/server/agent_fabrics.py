@@ -36,7 +36,7 @@ class AgentFabrics:
 
     def claims(self, said: pb.FabricClaims) -> None:
         """Take in all that it claims; what comes of it is pushed."""
-        self._admitting.claim(self._agent, self._node, claims_of(said, str(self._agent)))
+        self._admitting.claim(self._node, claims_of(said, str(self._agent)))
 
     def applied(self, said: pb.FabricApplied) -> None:
         """Take note of what it holds."""
