@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from ringfence.broker.fabric.apply_tools import run
 from ringfence.certs.errors import Kind, RingfenceError
@@ -41,16 +42,17 @@ def check(plan: FabricPlan) -> str:
     return told + "".join(changes(wanted(plan), before.entries, version) for version in (4, 6))
 
 
-def apply(plan: FabricPlan, now: float = 0.0) -> bool:
+def apply(plan: FabricPlan, now: float = 0.0, memory: Mapping[str, str] = MappingProxyType({})) -> bool:
     """Have the node hold *plan* and nothing else of that fabric at *now*, in Unix seconds; whether it changed anything.
 
+    *memory* is what `settings_before` said while the table was there, for one that somebody has deleted since.
     Raises NOT_FOUND, DENIED or UNAVAILABLE, and the node is then as it was before.
     """
     before = _state(plan.fabric.key)
     old = {path: _get(path) for path in settings(plan)}
     try:
         # 1. Closed before anything leads there.
-        _nft(_rules(plan, before, now))
+        _nft(_rules(plan, before, now, memory))
         # 2. What is no longer the fabric's gets its settings back.
         kept = {nic.name for nic in plan.nics}
         _restore(recalled(one for one in before.interfaces if one[0] not in kept))
@@ -69,14 +71,22 @@ def refilter(plan: FabricPlan, now: float) -> None:
 
     One transaction, so that the node is as it was where this raises UNAVAILABLE.
     """
-    listing = run(("nft", "-j", "list", "table", *table_of(plan.fabric.key).split()))
-    _nft(ruleset(plan, dict(interfaces_in(listing)), now))
+    _nft(ruleset(plan, dict(_comments(plan.fabric.key)), now))
 
 
 def change_members(key: str, before: Iterable[Members], after: Iterable[Members], now: float) -> None:
     """Have the sets of the fabric's jobs, which hold *before*, hold *after*: one transaction, as in `refilter`."""
     if text := delta(key, before, after, now):
         _nft(text)
+
+
+def settings_before(key: str) -> dict[str, str]:
+    """What the settings of each interface were before the first time, as the table remembers them."""
+    return dict(_comments(key)) if _is_there(key) else {}
+
+
+def _comments(key: str) -> list[tuple[str, str]]:
+    return interfaces_in(run(("nft", "-j", "list", "table", *table_of(key).split())))
 
 
 def has_drifted(plan: FabricPlan) -> bool:
@@ -129,9 +139,9 @@ def _entries(key: str, version: int) -> tuple[Entry, ...]:
     return listed(key, version, run((*ip, "rule", "show")), run((*ip, "route", "show", "table", "all")))
 
 
-def _rules(plan: FabricPlan, before: State, now: float) -> str:
+def _rules(plan: FabricPlan, before: State, now: float, memory: Mapping[str, str] = MappingProxyType({})) -> str:
     """With what the settings were before the first time, and not what the last one made of them."""
-    known = dict(before.interfaces)
+    known = {**memory, **dict(before.interfaces)}
     found = {
         nic.name: known.get(nic.name) or remembered({name: _get(path_of(nic.name, name)) for name in SYSCTLS})
         for nic in plan.nics

@@ -40,6 +40,7 @@ class FabricsApi:
             raise Status(Code.INVALID_ARGUMENT, "fabric must be NAMESPACE/NAME, and job NAMESPACE/JOB")
         # 2. The process that called, held by its pidfd: the stream ends with it, and with its identity.
         caller = await self._watches.of(call.connection)
+        caller.look_up()  # a launcher may have been let on this very connection, since it was attested
         # 3. It closes no port of somebody else.
         await check_ports(request.closed_ports, caller.process.uid)
         # 4. It is in while the server says so, and out in the moment in which this ends, however it does.

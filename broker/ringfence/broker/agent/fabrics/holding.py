@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ringfence.broker.fabric.apply import apply, change_members, has_drifted, refilter, remove
+from ringfence.broker.fabric.apply import apply, change_members, has_drifted, refilter, remove, settings_before
 from ringfence.broker.fabric.apply_links import live_links
 from ringfence.broker.fabric.closed import close_ports, closed_ports
 from ringfence.broker.fabric.sysfs import read_node
@@ -44,6 +44,7 @@ class Holding:
 
     def __init__(self) -> None:
         self._plans: dict[str, FabricPlan] = {}  # as far as this process has put them there
+        self._before: dict[str, dict[str, str]] = {}  # what the settings of interfaces were, by fabric
         self._stale: set[str] = set()  # of these, not all is there any more
         self._seen: tuple[Node, Links] | None = None
 
@@ -74,6 +75,7 @@ class Holding:
         """Take all of the fabric away; raises what `apply.remove` does."""
         self._plans.pop(key, None)
         remove(key)
+        self._before.pop(key, None)
 
     def close_ports(self, ports: frozenset[int]) -> None:
         """Close these TCP ports to all but the node, and no others."""
@@ -95,7 +97,9 @@ class Holding:
             with suppress(RingfenceError):  # whatever is wrong there, the whole plan puts it right, or says what it is
                 self._put_filter(had, plan, now)
                 return
-        apply(plan, now)
+        key = plan.fabric.key
+        apply(plan, now, self._before.get(key, {}))
+        self._before[key] = settings_before(key)
 
     def _put_filter(self, had: FabricPlan, plan: FabricPlan, now: float) -> None:
         """Routes and settings are as they are to be."""
