@@ -193,3 +193,26 @@ def test_it_is_a_suite_for_ci(bench: Bench) -> None:
     assert code == 3
     assert 'tests="4" failures="1" errors="0" skipped="1"' in text
     assert '<failure message="the job' in text
+
+
+def test_what_runs_already_is_watched_until_it_is_told_to_stop(applied: Bench) -> None:
+    """By the process that it is named, with what is below that; TERM has it answer at once."""
+    nodes = applied.nodes
+    store = {"MASTER_ADDR": Nodes.RANK_CONTROL, "MASTER_PORT": "29601", "GLOO_SOCKET_IFNAME": "fab0"}
+    environment = {**os.environ, **store}
+    rank = ["sh", "-c", f"{applied.python} {RANK} 0 2 {SIZE} {TIMES}; read -r enough"]
+    named = ("leak-test", "fab", *nodes.intent, "--job", "llama", "-o", "json", "--pid")
+    with subprocess.Popen(
+        ["ip", "netns", "exec", nodes.rank, *rank], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as job:
+        command = ["ip", "netns", "exec", nodes.rank, *nodes.command(*named, str(job.pid))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as test:
+            with applied.other_rank(environment):
+                assert job.stdout is not None
+                assert job.stdout.readline().startswith(b"{")
+            test.terminate()
+            out, err = test.communicate(timeout=PATIENCE)
+        job.kill()
+    assert test.returncode == 0, out + err
+    told = {one["part"]: one["verdict"] for one in json.loads(out)["items"]}
+    assert told["control"] == told["proxies"] == "proved", out

@@ -32,7 +32,9 @@ _TOOL = "ringfence fabric leak-test"
 @click.option(
     "--pid", "pids", type=click.IntRange(min=1), multiple=True, help="A process of the job that runs already."
 )
-@click.option("--for", "length", type=DURATION, metavar="DURATION", help="With --pid: how long; default: to their end.")
+@click.option(
+    "--for", "length", type=DURATION, metavar="DURATION", help="With --pid: how long; default: to their end, or Ctrl-C."
+)
 @click.option(
     "--tolerance",
     type=click.IntRange(min=0),

@@ -81,6 +81,19 @@ def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _told_to_stop() -> Iterator[list[int]]:
+    """Signals that came meanwhile: whoever watches what runs on says when it is enough, and wants the answer."""
+    told: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: told.append(number)) for number in numbers}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _all_below(pids: Sequence[int]) -> tuple[int, ...]:
     """Those of *pids* that live, and every process below each."""
     there = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
@@ -88,12 +101,15 @@ def _all_below(pids: Sequence[int]) -> tuple[int, ...]:
 
 
 def follow(fabric: str, pids: Sequence[int], seconds: float, admins: tuple[str, ...]) -> Watched:
-    """Watch *pids* and all below them for *seconds*, or until all have ended; raises NOT_FOUND, CONFLICT, DENIED."""
+    """Watch *pids* and all below them for *seconds*, or until all have ended, or until Ctrl-C or TERM.
+
+    Raises NOT_FOUND, CONFLICT and DENIED for a process that cannot be watched from here.
+    """
     _check_here(pids)
     began = time.monotonic()
-    with Watch(fabric, lambda: _all_below(pids), admins) as watch:
+    with Watch(fabric, lambda: _all_below(pids), admins) as watch, _told_to_stop() as told:
         pause = LOOK
-        while (left := began + seconds - time.monotonic()) > 0 and _all_below(pids):
+        while (left := began + seconds - time.monotonic()) > 0 and not told and _all_below(pids):
             time.sleep(min(pause, left))
             pause = _looked(watch)
         seen = watch.finish()
