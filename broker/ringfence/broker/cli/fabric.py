@@ -10,6 +10,7 @@ from ringfence.broker.cli.fabric_emit import emit
 from ringfence.broker.cli.fabric_env import env
 from ringfence.broker.cli.fabric_leak import leak_test
 from ringfence.broker.cli.fabric_plan import apply, plan, remove
+from ringfence.broker.cli.fabric_status import status
 
 
 @click.group()
@@ -25,3 +26,4 @@ command.add_command(leak_test)
 command.add_command(plan)
 command.add_command(apply)
 command.add_command(remove)
+command.add_command(status)
