@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringfence.broker.intent import Intent, refused
-from ringfence.broker.store.intent import Document
+from ringfence.broker.store.document import Document
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
 from ringfence.certs.spiffe_id import TrustDomain

@@ -23,9 +23,10 @@ from ringfence.broker.store import (
 )
 from ringfence.broker.store.authority import Kept
 from ringfence.broker.store.changes import ChangeKind
+from ringfence.broker.store.document import Document
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.store.engine import Store
-from ringfence.broker.store.intent import Apply, Document
+from ringfence.broker.store.intent import Apply
 from ringfence.broker.store.ledger import Issuance
 from ringfence.broker.store.location import Location
 from ringfence.certs.errors import Kind, RingfenceError

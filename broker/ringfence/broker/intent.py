@@ -21,9 +21,10 @@ from ringfence.broker.registry import Registry
 from ringfence.broker.rule_origins import Origins
 from ringfence.broker.store import entries as stored_entries
 from ringfence.broker.store import intent as stored
+from ringfence.broker.store.document import Document
 from ringfence.broker.store.engine import Store
 from ringfence.broker.store.entries import UNCHANGED
-from ringfence.broker.store.intent import Apply, Document, RuleOrigin
+from ringfence.broker.store.intent import Apply, RuleOrigin
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.entries import EntryDraft, entries_of, launch_rules_of

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ringfence.broker.store.document import Document
 from ringfence.broker.store.entries import CONFIGURED, CREATED, PRUNED, UNCHANGED
-from ringfence.broker.store.intent import Document
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import TrustDomain
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from getpass import getuser
 from pathlib import Path
 
-from ringfence.broker.store.intent import Document
+from ringfence.broker.store.document import Document
 from ringfence.certs.errors import Kind, RingfenceError
 
 _SUFFIXES = frozenset({".yaml", ".yml", ".pem", ".crt", ".cer", ".jwks"})

@@ -20,7 +20,7 @@ from ringfence.broker.access.present import calling
 from ringfence.broker.intent import Intent
 from ringfence.broker.server.entry_api import EntryApi
 from ringfence.broker.store import entries as stored
-from ringfence.broker.store.intent import Document
+from ringfence.broker.store.document import Document
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.keys.memory import MemoryKeys
 from tests.broker.access.callers import ROOT, TD, editor

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringfence.broker.store import intent
+from ringfence.broker.store.document import Document
 from ringfence.broker.store.engine import Store
-from ringfence.broker.store.intent import Apply, Document, RuleOrigin
+from ringfence.broker.store.intent import Apply, RuleOrigin
 
 ORIGIN = RuleOrigin("a/r", "h1", "f.yaml", 3, "r1", "me", "c1", "allow", "team", "why")
 

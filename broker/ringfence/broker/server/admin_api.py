@@ -32,8 +32,8 @@ from ringfence.broker.server.proxy_api import ProxyAdminApi
 from ringfence.broker.server.revocation_api import RevocationApi
 from ringfence.broker.server.servers_api import ServersApi
 from ringfence.broker.servers import Servers
+from ringfence.broker.store.document import Document
 from ringfence.broker.store.engine import Store
-from ringfence.broker.store.intent import Document
 from ringfence.broker.trust import Trust
 from ringfence.broker.version import VERSION
 from ringfence.certs.errors import Kind, RingfenceError

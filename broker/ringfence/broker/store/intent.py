@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from ringfence.broker.store.changes import ChangeKind, append
+from ringfence.broker.store.document import Document
 from ringfence.broker.store.schema import documents, intents, rules
 
 _APPLIES_KEPT = 100  # whose documents are kept whole; rules are kept for good
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One file as the operator named it."""
-
-    path: str
-    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
