@@ -88,13 +88,13 @@ _CODE = re.compile(r"\((\d{1,3})\)")
 _LOCAL = re.compile(r"localGid (\S{1,64})")
 _REMOTE = re.compile(r"remoteGids? ?(\S{1,64})")
 _GLOO = re.compile(r"remote=\[([^\]]{1,64})\]")
-_SAID = (
-    ("without_device", re.compile(r"NET/IB ?: (No device found)|(Failed to open libibverbs\S{0,16})")),
-    ("networks", re.compile(r"Using network (.{1,64}?)\s*$")),
-    ("plugins", re.compile(r"Initialized NET plugin (\S{1,64})|NET/Plugin ?: Loaded net plugin (\S{1,64})")),
-    ("channels", re.compile(r"^Channel \S{1,16} : .{0,512} via (\S.{0,127}?)(?: comm .*)?\s*$")),
-    ("direct", re.compile(r"GPU Direct RDMA (Enabled|Disabled) for HCA")),
-    ("strangers", re.compile(r"socketFinalizeAccept from (\S{1,128}?): socket magic mismatch")),
+_SAID = (  # the kind, a word that is in every such line, and what the whole looks like
+    ("without_device", "NET/IB", re.compile(r"NET/IB ?: (No device found)|(Failed to open libibverbs\S{0,16})")),
+    ("networks", "Using network", re.compile(r"Using network (.{1,64}?)\s*$")),
+    ("plugins", "plugin ", re.compile(r"Initialized NET plugin (\S{1,64})|NET/Plugin ?: Loaded net plugin (\S{1,64})")),
+    ("channels", " via ", re.compile(r"^Channel \S{1,16} : .{0,512} via (\S.{0,127}?)(?: comm .*)?\s*$")),
+    ("direct", "GPU Direct RDMA", re.compile(r"GPU Direct RDMA (Enabled|Disabled) for HCA")),
+    ("strangers", "magic mismatch", re.compile(r"socketFinalizeAccept from (\S{1,128}?): socket magic mismatch")),
 )
 _SETTING = re.compile(r"(NCCL_[A-Z0-9_]{1,64}) set by environment to (.{1,256}?)\.?\s*$")
 
@@ -126,16 +126,17 @@ def nccl_log(text: str, path: str) -> NcclLog:
 
 
 def _read(notes: _Notes, number: int, host: str, message: str) -> None:
-    for kind, pattern in _SAID:
-        if said := pattern.search(message):
+    for kind, word, pattern in _SAID:
+        if word in message and (said := pattern.search(message)):
             text = next(group for group in said.groups() if group is not None)
             notes.add(kind, host, text, Said(number, host, text))
-    if setting := _SETTING.search(message):
+    if "set by environment" in message and (setting := _SETTING.search(message)):
         text = f"{setting.group(1)}={setting.group(2)}"
         notes.add("settings", host, text, Said(number, host, text))
-    if peer := _PEER.search(message):
+    if "completion from peer" in message and (peer := _PEER.search(message)):
         notes.add("failures", host, message[:256], _failure(number, host, peer, message))
-    _read_interfaces(notes, number, host, message)
+    if "Using " in message:
+        _read_interfaces(notes, number, host, message)
 
 
 def _read_interfaces(notes: _Notes, number: int, host: str, message: str) -> None:
