@@ -41,6 +41,11 @@ CUT = [
         {2},
     ),
     ("WatchProxies", pb.WatchProxiesResponse(late=[pb.ProxyStatus(spiffe_id=n) for n in (B, A)]), {1}),
+    (
+        "ListFabricMembers",
+        pb.ListFabricMembersResponse(members=[pb.FabricMembership(spiffe_id=n) for n in (A, B)]),
+        {0},
+    ),
     ("ExplainIdentity", pb.ExplainIdentityResponse(reasons=[reason("", B), reason("", A), reason(A, RULE)]), {1, 2}),
     (
         "ExplainAuthz",

@@ -37,6 +37,7 @@ LISTS: Mapping[str, Mapping[str, Names]] = {
     "ListProxies": {"proxies": _of_itself},
     "ShowProxies": {"proxies": _of_itself},
     "WatchProxies": {"late": _of_itself},
+    "ListFabricMembers": {"members": _of_itself},
     "ListRevocations": {"identities": _of_itself, "certificates": _of_itself},
     "ExplainIdentity": {"reasons": _of_reason},
     "ExplainAuthz": {"decisions": _of_both_ends},

@@ -64,6 +64,7 @@ NEEDS: Mapping[str, Need] = {
     "ListProxies": _reads(_SOME, "list proxies", "proxy status"),
     "ShowProxies": _reads(_SOME, "read what proxies were sent", "proxy config", "proxy diff"),
     "WatchProxies": _reads(_SOME, "wait for proxies", "proxy wait"),
+    "ListFabricMembers": _reads(_SOME, "list members of fabrics", "fabric members"),
     # The inventory.
     "ListIdentities": _reads(_SOME, "list identities", "identity list", "identity show", "identity holders"),
     "ExplainIdentity": _reads(_SOME, "ask why an identity is given", "identity explain"),

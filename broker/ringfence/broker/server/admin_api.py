@@ -12,6 +12,7 @@ from ringfence.admin.v1 import admin_pb2 as pb
 from ringfence.broker.access import api as access_api
 from ringfence.broker.access.present import present
 from ringfence.broker.attest.join_token import JoinTokens
+from ringfence.broker.fabric.members import Members
 from ringfence.broker.federation.federation import Federation
 from ringfence.broker.feed import Feed
 from ringfence.broker.fleet.fleet import Fleet
@@ -23,6 +24,7 @@ from ringfence.broker.server.agents import Agents
 from ringfence.broker.server.authority_api import AuthorityApi
 from ringfence.broker.server.doorkeeper import Doorkeeper
 from ringfence.broker.server.entry_api import EntryApi
+from ringfence.broker.server.fabric_api import FabricApi
 from ringfence.broker.server.federation_api import FederationApi
 from ringfence.broker.server.identity import ServerIdentity
 from ringfence.broker.server.inventory_api import InventoryApi
@@ -91,6 +93,7 @@ class AdminApi:
     revoker: Revoker
     doorkeeper: Doorkeeper
     servers: Servers
+    members: Members
 
     @property
     def entries(self) -> EntryApi:
@@ -113,6 +116,7 @@ class AdminApi:
         unary |= PolicyApi(self.intent, self.proxies.fleet).unary()
         unary |= AuthorityApi(self.trust, self.identity, self.agents).unary()
         unary |= ServersApi(self.servers, self.trust, self.feed, self.clock).unary()
+        unary |= FabricApi(self.members, self.servers.me.id).unary()
         unary |= FederationApi(self.federation, self.registry, self.store, self.feed).unary()
         nodes = NodeApi(self.agents, self.trust.bundle.trust_domain)
         unary |= nodes.unary()

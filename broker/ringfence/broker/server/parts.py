@@ -136,7 +136,7 @@ def _assemble(
     admin_api = AdminApi(
         *(opened.store, feed, registry, trust, issuing.tokens, agents, issuing.identity),
         *(enforced.intent, evidence, enforced.proxies, clock, federation),
-        *(revoking.revoker, revoking.doorkeeper, opened.servers),
+        *(revoking.revoker, revoking.doorkeeper, opened.servers, admitting.members),
     )
     return Parts(
         store=opened.store,

@@ -7,6 +7,46 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ListFabricMembersRequest(_message.Message):
+    __slots__ = ("fabric", "job")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    fabric: str
+    job: str
+    def __init__(self, fabric: _Optional[str] = ..., job: _Optional[str] = ...) -> None: ...
+
+class ListFabricMembersResponse(_message.Message):
+    __slots__ = ("members",)
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    members: _containers.RepeatedCompositeFieldContainer[FabricMembership]
+    def __init__(self, members: _Optional[_Iterable[_Union[FabricMembership, _Mapping]]] = ...) -> None: ...
+
+class FabricMembership(_message.Message):
+    __slots__ = ("fabric", "job", "spiffe_id", "entry_id", "node", "addresses", "state", "since", "until", "node_state", "detail")
+    FABRIC_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    NODE_STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    fabric: str
+    job: str
+    spiffe_id: str
+    entry_id: str
+    node: str
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    state: str
+    since: int
+    until: int
+    node_state: str
+    detail: str
+    def __init__(self, fabric: _Optional[str] = ..., job: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., entry_id: _Optional[str] = ..., node: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., since: _Optional[int] = ..., until: _Optional[int] = ..., node_state: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
 class ListServersRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
