@@ -17,6 +17,7 @@ from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.evaluate import Request, Verdict, evaluate
 from ringfence.policy.headers import HeaderMatch
+from ringfence.policy.identities import Ranks
 from ringfence.policy.model import (
     NOBODY,
     Destination,
@@ -50,9 +51,17 @@ def identity(namespace: str, name: str, domain: TrustDomain = DOMAIN) -> SpiffeI
 
 IDENTITIES = tuple(identity(namespace, name) for namespace in _NAMESPACES for name in _NAMES)
 
+# Jobs, of which one's name begins as the other's does, and names that are ranks of them or only look so.
+JOBS = (Ranks(DOMAIN, "team-a", "llm"), Ranks(DOMAIN, "team-a", "llm2"))
+RANKS = (JOBS[0].rank(1), JOBS[0].rank(12), JOBS[1].rank(1))
+LOOKALIKES = tuple(SpiffeId(DOMAIN, f"{JOBS[0].path}{rest}") for rest in ("01", "1a", "1/x", "1000000"))
+
 # What a caller's certificate may say, by the URIs in it; only one of ours with one name is an identity.
 CERTIFICATES: Mapping[str, tuple[str, ...]] = {
     **{str(one).removeprefix(f"{DOMAIN.id}/ns/"): (str(one),) for one in IDENTITIES},
+    **{str(one).removeprefix(f"{DOMAIN.id}/ns/"): (str(one),) for one in (*RANKS, *LOOKALIKES)},
+    "two ranks": (str(RANKS[0]), str(RANKS[1])),
+    "a rank of elsewhere": (str(Ranks(FOREIGN, "team-a", "llm").rank(1)),),
     "two of one namespace": (str(IDENTITIES[0]), str(IDENTITIES[1])),
     "two of two namespaces": (str(IDENTITIES[0]), str(IDENTITIES[2])),
     "two, one foreign": (str(IDENTITIES[0]), str(identity("team-a", "trainer", FOREIGN))),
@@ -101,6 +110,7 @@ CONDITIONS: Mapping[str, st.SearchStrategy[Any]] = {
 }
 SOURCES = st.one_of(
     st.sampled_from(IDENTITIES).map(lambda one: Source(one, None)),
+    st.sampled_from(JOBS).map(lambda ranks: Source(ranks, None)),
     st.sampled_from(_NAMESPACES).map(lambda name: Source(None, name)),
     st.just(Source(None, None)),
 )
@@ -109,7 +119,7 @@ SERIALS = ("00" * 15 + "7f", "0a" * 16)
 _TAKEN_BACK = st.builds(
     RevokedCaller, st.booleans(), st.frozensets(st.sampled_from(SERIALS), min_size=1), st.integers(0, 9)
 )
-_SOMEBODY = st.dictionaries(st.sampled_from(IDENTITIES).map(str), _TAKEN_BACK, min_size=1, max_size=2)
+_SOMEBODY = st.dictionaries(st.sampled_from((*IDENTITIES, *RANKS)).map(str), _TAKEN_BACK, min_size=1, max_size=2)
 REVOKED = st.just(NOBODY) | _SOMEBODY
 
 

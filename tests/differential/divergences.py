@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ringfence.policy.model import Effect, RevokedCaller, Rule
+from ringfence.policy.identities import Ranks
+from ringfence.policy.model import Effect, RevokedCaller, Rule, Source
 from ringfence.policy.scope import source_prefix
 from ringfence.xds.proxyless.requests import PLAIN_PATH, unsayable
 from tests.differential.cases import CERTIFICATES, DOMAIN, Asked
@@ -56,10 +57,13 @@ def _of_several_names(case: Case) -> bool:
 
 
 def _means(rule: Rule, uri: str) -> bool:
-    return any(
-        uri == str(source.identity) if source.identity is not None else uri.startswith(source_prefix(source, DOMAIN))
-        for source in rule.sources
-    )
+    return any(_is_of(source, uri) for source in rule.sources)
+
+
+def _is_of(source: Source, uri: str) -> bool:
+    if isinstance(source.identity, Ranks):
+        return re.fullmatch(source.identity.pattern, uri) is not None
+    return uri == str(source.identity) if source.identity is not None else uri.startswith(source_prefix(source, DOMAIN))
 
 
 DENIES_MORE: Mapping[str, Callable[[Case], bool]] = {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.headers import HeaderMatch, Headers
+from ringfence.policy.identities import Ranks
 from ringfence.policy.model import (
     NOBODY,
     Destination,
@@ -51,9 +52,14 @@ def workload(namespace: str, name: str, *serves: Port) -> Workload:
     return Workload(namespace, name, "other", identity(namespace, name), (), serves, (), TTL, TTL, (), HERE)
 
 
-IDENTITIES = st.builds(identity, st.sampled_from(NAMES), st.sampled_from(NAMES))
+# A job by the name of a workload beside it, and one whose name begins so; ranks, and names that only look like some.
+JOBS = st.builds(Ranks, st.just(DOMAIN), st.sampled_from(NAMES), st.sampled_from(("a", "a2")))
+RANKS = st.builds(Ranks.rank, JOBS, st.sampled_from((0, 1, 12)))
+LOOKALIKES = st.builds(lambda job, rest: SpiffeId(DOMAIN, job.path + rest), JOBS, st.sampled_from(("01", "1a", "1/1")))
+WORKLOADS = st.builds(identity, st.sampled_from(NAMES), st.sampled_from(NAMES))
+IDENTITIES = WORKLOADS | RANKS | LOOKALIKES
 SOURCES = st.one_of(
-    IDENTITIES.map(lambda one: Source(one, None)),
+    (WORKLOADS | JOBS).map(lambda one: Source(one, None)),
     st.sampled_from(NAMES).map(lambda name: Source(None, name)),
     st.just(Source(None, None)),
 )

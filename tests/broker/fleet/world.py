@@ -12,6 +12,7 @@ from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.fleet.proxy import Proxy
 from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.policy.identities import Ranks
 from ringfence.policy.model import Model, Workload
 from ringfence.proto.lane import Framed
 from ringfence.proto.status import Status
@@ -137,10 +138,18 @@ class FakeProxy:
     """A proxy on a Delta stream which takes everything, or refuses what `refuses` names."""
 
     def __init__(
-        self, fleet: Fleet, key: str, node: str = "n1", serial: str = "", locality: Locality = NOWHERE, **metadata: Any
+        self,
+        fleet: Fleet,
+        key: str,
+        node: str = "n1",
+        serial: str = "",
+        locality: Locality = NOWHERE,
+        rank: int | None = None,
+        **metadata: Any,
     ) -> None:
         workload = fleet.scopes.model.workloads[key]  # type: ignore[union-attr]
-        caller = Caller(workload.spiffe_id, workload, NOW + timedelta(hours=1), serial)
+        spiffe_id = workload.identity.rank(rank) if isinstance(workload.identity, Ranks) and rank is not None else None
+        caller = Caller(spiffe_id or workload.spiffe_id, workload, NOW + timedelta(hours=1), serial)
         self.fleet = fleet
         self.call = FakeCall()
         self.read = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from ringfence.certs.selectors import MAX_RANK
 from ringfence.policy.identities import Ranks
@@ -14,7 +15,8 @@ _LONGEST = len(str(MAX_RANK))
 _NOTHING = r"[^\s\S]"
 
 
-def pattern(ranks: Ranks, but: Collection[str] = ()) -> str:
+@lru_cache(maxsize=256)
+def pattern(ranks: Ranks, but: frozenset[str] = frozenset()) -> str:
     """What the SPIFFE ID of each rank matches, and nothing else does (RE2); of *but*, some of them, none."""
     if not but:
         return ranks.pattern
@@ -30,9 +32,14 @@ def gone(ranks: Ranks, revoked: Mapping[str, RevokedCaller]) -> frozenset[str]:
 def _rest(begun: str, but: Collection[str]) -> str | None:
     """How a number that has *begun* so may go on to be a rank, and none of *but*; None where it may not."""
     more = 0 if begun == "0" else _LONGEST - len(begun)
-    if not any(number.startswith(begun) for number in but):
+    left_out = [number for number in but if number.startswith(begun)]
+    if not left_out:
         return f"[0-9]{{0,{more}}}" if more else ""
-    ways = [""] if begun and begun not in but else []
-    further = ((digit, _rest(begun + digit, but)) for digit in (_DIGITS if more else ""))
-    ways += [digit + rest for digit, rest in further if rest is not None]
-    return f"(?:{'|'.join(ways)})" if ways else None
+    ways: dict[str, str] = {}  # which digits there are to go on with, by what follows them
+    for digit in _DIGITS if more else "":
+        if (rest := _rest(begun + digit, left_out)) is not None:
+            ways[rest] = ways.get(rest, "") + digit
+    found = [f"[{digits}]{rest}" for rest, digits in ways.items()]
+    if begun and begun not in left_out:
+        found.insert(0, "")
+    return f"(?:{'|'.join(found)})" if found else None

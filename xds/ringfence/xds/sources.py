@@ -10,7 +10,7 @@ from typing import Any
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.identities import Identity, Ranks
 from ringfence.policy.model import NOBODY, RevokedCaller
-from ringfence.xds import codec, predicates, ranks
+from ringfence.xds import codec, ranks
 from ringfence.xds.sharing import shared
 
 # Static clusters of every proxy's bootstrap.
@@ -18,6 +18,7 @@ SERVER_CLUSTER = "ringfence_server"
 AGENT_CLUSTER = "ringfence_agent"
 
 _ALL_BUNDLES = "ALL"  # SPIRE's name, and ours, for the SPIFFE validator with every bundle
+_UNBOUNDED = (1 << 32) - 1
 _REGEX = "envoy.type.matcher.v3.RegexMatcher"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _TLS_1_2_UP = {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
@@ -85,12 +86,15 @@ def client_tls(own: SpiffeId, peer: Identity, revoked: Mapping[str, RevokedCalle
     validation = context.common_tls_context.combined_validation_context.default_validation_context
     name = validation.match_typed_subject_alt_names[0].matcher
     if isinstance(peer, Ranks):
-        name.safe_regex.MergeFrom(
-            codec.build(_REGEX, **predicates.regex(ranks.pattern(peer, ranks.gone(peer, revoked))))
-        )
+        name.safe_regex.CopyFrom(_any_size(ranks.pattern(peer, ranks.gone(peer, revoked))))
     else:
         name.exact = str(peer)
     return {"name": "envoy.transport_sockets.tls", "typed_config": codec.pack(context)}
+
+
+def _any_size(regex: str) -> Any:
+    """Left to itself Envoy takes up to 100 instructions here, which one long name has already (`max_program_size`)."""
+    return codec.build(_REGEX, google_re2={"max_program_size": {"value": _UNBOUNDED}}, regex=regex)
 
 
 @shared(_SECRETS)

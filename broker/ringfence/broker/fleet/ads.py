@@ -77,7 +77,7 @@ class ProxyApi:
         request = await call.receive()
         if request is None or not request.node:
             raise RingfenceError(Kind.INVALID, "the call names no node")
-        callers = await self._fleet.depart(node_of(caller.workload.key, request.node), patience=_FAREWELL)
+        callers = await self._fleet.depart(node_of(caller.who, request.node), patience=_FAREWELL)
         await call.send(proxy_pb2.LeaveResponse(callers=callers))
 
     def _workloads(self) -> Container[str]:

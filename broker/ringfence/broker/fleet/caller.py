@@ -31,6 +31,11 @@ class Caller:
     not_after: datetime
     serial: str = ""  # of the certificate, 32 lower-case hex digits
 
+    @property
+    def who(self) -> str:
+        """The key of the workload, and of a job which rank as well: what one says of itself is no other's."""
+        return f"{self.workload.key}/{self.spiffe_id.path}" if self.workload.job else self.workload.key
+
 
 def identify(certificate: bytes | None, scopes: Scopes | None, now: datetime) -> Caller:
     """The caller with a certificate that TLS verified; raises UNAVAILABLE, UNAUTHENTICATED or DENIED.

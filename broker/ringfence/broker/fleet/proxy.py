@@ -43,7 +43,7 @@ class Proxy:
     @property
     def node(self) -> str:
         """What tells proxies apart over all workloads."""
-        return node_of(self.caller.workload.key, self.instance.node_id)
+        return node_of(self.caller.who, self.instance.node_id)
 
     @property
     def inbound(self) -> dict[str, tuple[str, int]]:
@@ -122,9 +122,9 @@ class Proxy:
         )
 
 
-def node_of(key: str, node_id: str) -> str:
-    """What tells proxies apart over all workloads: a node id is only a claim, so the workload goes before it."""
-    return f"{key}#{node_id}"
+def node_of(who: str, node_id: str) -> str:
+    """What tells proxies apart over all workloads: a node id is only a claim, so *who* makes it goes before it."""
+    return f"{who}#{node_id}"
 
 
 def _speaks_grpc(workload: Workload, name: str) -> bool:
