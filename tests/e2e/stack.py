@@ -224,12 +224,7 @@ class Stack:
 
     def authority(self) -> Domain:
         """The server's own authority with its own keys, read from its data folder: what no API of ours hands out."""
-        engine = create_engine(f"sqlite:///file:{self.data_dir / DATABASE}?mode=ro&uri=true")
-        with engine.connect() as connection:
-            found = stored.every(connection)[SERVER]
-        engine.dispose()
-        keys = DiskKeys(self.data_dir / FOLDER)
-        return Domain(TRUST_DOMAIN, keys, Authority.from_state(found.state, keys))
+        return authority_of(self.data_dir)
 
     def start(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """A process that ends with the stack."""
@@ -240,6 +235,16 @@ class Stack:
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return self.start([*RINGFENCE, *arguments], self.folder / f"{arguments[0]}.log")
+
+
+def authority_of(data_dir: Path) -> Domain:
+    """The authority of the server with that data folder, with its own keys."""
+    engine = create_engine(f"sqlite:///file:{data_dir / DATABASE}?mode=ro&uri=true")
+    with engine.connect() as connection:
+        found = stored.every(connection)[SERVER]
+    engine.dispose()
+    keys = DiskKeys(data_dir / FOLDER)
+    return Domain(TRUST_DOMAIN, keys, Authority.from_state(found.state, keys))
 
 
 @contextmanager

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
+import grpc.aio
 import pytest
 
+from ringfence.admin.v1 import admin_pb2
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.agent.fabrics.status import shown
+from ringfence.broker.attest import procfs
+from ringfence.broker.attest.launch import Launch
 from ringfence.broker.status import code_of
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.proto.client import Client
+from ringfence.proto.service import service_of
 from tests.broker.agent.fabrics.world import (
     ENTRY,
     FABRIC,
@@ -214,6 +220,24 @@ async def test_ranks_of_a_job_are_meant_by_what_they_begin_with(world: World) ->
     await world.tell(told(MEMBERS, ids=(f"{ranks}*",)))
     async with joined(world) as call:
         assert (await call.read()).spiffe_id == f"{ranks}3"
+
+
+async def test_a_launcher_may_join_on_the_connection_by_which_it_was_let(world: World) -> None:
+    """As gRPC shares one among channels: what was known when it was first heard is not all by now."""
+    selectors = ["launch:namespace:team-a", "launch:name:trainer"]
+    world.entries(pb.Entry(id="e2", spiffe_id=TRAINER, selectors=selectors, x509_ttl=60, jwt_ttl=60))
+    await world.tell(told(MEMBERS))
+    async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
+        fabrics = Client(channel, service_of(admin_pb2, "Fabrics"))
+        first = fabrics.Join(admin_pb2.JoinFabricRequest(fabric=FABRIC, job=JOB), timeout=60)
+        await world.until(lambda: len(world.keeper.joins))
+        first.cancel()
+        await world.until(lambda: not len(world.keeper.joins))
+        process = procfs.hold(os.getpid(), os.geteuid(), os.getegid(), None)
+        world.launches.register(Launch("team-a", "trainer", process))
+        call = fabrics.Join(admin_pb2.JoinFabricRequest(fabric=FABRIC, job=JOB), timeout=60)
+        assert (await call.read()).spiffe_id == TRAINER
+        call.cancel()
 
 
 # In vain

@@ -181,8 +181,8 @@ class World:
         self.socket = folder / "admin.sock"
         authority = Authority.create(TrustDomain("example.org"), MemoryKeys(), now=datetime.fromtimestamp(NOW, UTC))
         self.cache = Cache(authority.bundle(1), clock=lambda: datetime.fromtimestamp(self.now, UTC))
-        launches = LaunchAttestor()
-        self.callers = Callers((UnixAttestor(),), launches, lambda: self.cache.book.wanted)
+        self.launches = LaunchAttestor()
+        self.callers = Callers((UnixAttestor(),), self.launches, lambda: self.cache.book.wanted)
         self.watches = Watches(self.cache, self.callers, hold=hold)
         self.cache.listen(self.watches)
         self.keeper = FabricKeeper(
