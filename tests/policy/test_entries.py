@@ -33,7 +33,9 @@ def test_a_launch_is_an_entry_and_a_rule():
 
 def test_a_job_is_rules_of_its_ranks():
     """Who was launched has its rank from the launcher, and who is matched from the selector that the document names."""
-    job = "job: llm, rank: k8s.pod-label.batch.kubernetes.io/job-completion-index, launch: {by: [{unix.uid: 7}]}, match:"
+    job = (
+        "job: llm, rank: k8s.pod-label.batch.kubernetes.io/job-completion-index, launch: {by: [{unix.uid: 7}]}, match:"
+    )
     model = model_of(MESH, TRAINER.replace("match:", job), REGISTRY, PULL)
     drafts = [d for d in entries_of(model) if d.origin == "team-a/trainer"]
     ranks = "/ns/team-a/job/llm/rank"

@@ -71,6 +71,33 @@ def test_a_star_passes_tls_through():
     assert model_of(WILD.replace("protocol: http", "protocol: tcp, tls: passthrough")).externals
 
 
+RAW = """
+kind: External
+metadata: {name: raw, namespace: shared}
+spec: {host: raw.example, ports: [{name: raw, port: 5432, protocol: postgres, tls: false}]}
+"""
+
+
+@pytest.mark.parametrize("field", ["healthCheck: {tcp: true}", "outlierDetection: {consecutiveErrors: 3}"])
+@pytest.mark.parametrize(
+    ("where", "refused"),
+    [
+        ("raw.example", True),
+        ("raw.example, address: other.example", True),
+        ("raw.example, address: 10.0.0.1", False),
+        ("10.0.0.1", False),
+        ("localhost", False),
+    ],
+)
+def test_what_needs_a_known_address_is_refused_where_connections_look_it_up(field: str, where: str, *, refused: bool):
+    """DNS answers for each of them; where it does not, or requests are judged by the address, all of it is taken."""
+    traffic = f"kind: Traffic\nmetadata: {{name: t, namespace: shared}}\nspec: {{to: {{external: raw}}, {field}}}\n"
+    found = load(MESH, RAW.replace("raw.example", where), traffic).findings
+    assert [finding.code for finding in found] == (["RF1210"] if refused else [])
+    of_requests = RAW.replace("postgres", "http")
+    assert not load(MESH, of_requests, traffic.replace("{tcp: true}", "{http: /up}")).findings
+
+
 @pytest.mark.parametrize("field", ["healthCheck: {}", "outlierDetection: {consecutiveErrors: 3}", "balance: RANDOM"])
 def test_what_needs_hosts_known_beforehand_is_refused_for_a_star(field: str):
     """There is no host to check before one is asked for."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ringfence.xds import codec
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance
@@ -32,12 +34,21 @@ spec:
   owner: ml
   reason: base models
 """
+RAW = """
+kind: External
+metadata: {name: raw, namespace: shared}
+spec: {host: WHERE, ports: [{name: raw, port: 9, protocol: tcp, tls: false}]}
+---
+kind: Allow
+metadata: {name: pull, namespace: team-a}
+spec: {from: [{workload: trainer}], to: [{external: raw, namespace: shared}], owner: ml, reason: base models}
+"""
 INSTANCE = Instance(
     "t",
     upstream={"buckets.shared/https": ("127.0.0.1", 1), "buckets.shared/raw": ("127.0.0.1", 2)},
     egress=("127.0.0.1", 3),
 )
-WHERE, RAW = "outbound/buckets.shared/https", "outbound/buckets.shared/raw"
+WHERE, PASSED = "outbound/buckets.shared/https", "outbound/buckets.shared/raw"
 
 
 def resource(kind: str, name: str) -> Any:
@@ -89,25 +100,58 @@ def test_the_cache_of_names_is_bounded_and_one_for_requests():
 
 def test_tls_that_passes_through_is_judged_before_its_name_is_looked_up():
     """And an answer that leads where nothing may lead is none: a connection has no address to judge before."""
-    names = [one.name for one in filters(RAW)]
+    names = [one.name for one in filters(PASSED)]
     assert names.index("envoy.filters.network.sni_dynamic_forward_proxy") == 1
-    lookup = config(filters(RAW)[1])
+    lookup = config(filters(PASSED)[1])
     ranges = {
         f"{one.address_prefix}/{one.prefix_len.value}" for one in lookup.dns_cache_config.resolved_address_filter.ranges
     }
     assert {"169.254.0.0/16", "127.0.0.0/8", "10.0.0.0/8", "::ffff:0:0/96", "fe80::/10"} <= ranges
     assert lookup.port_value == 8443
-    assert config(resource(CLUSTER, RAW).cluster_type).dns_cache_config == lookup.dns_cache_config
+    assert config(resource(CLUSTER, PASSED).cluster_type).dns_cache_config == lookup.dns_cache_config
 
 
 def test_what_is_denied_has_a_chain_in_which_nothing_is_looked_up():
     """Envoy looks up before its first byte is judged; the rules, the record and the end of both chains are the same."""
-    allowed, refused = filters(RAW), filters(RAW, f"{RAW}/refused")
+    allowed, refused = filters(PASSED), filters(PASSED, f"{PASSED}/refused")
     assert refused == [allowed[0], allowed[2]]
-    matcher = resource(LISTENER, RAW).filter_chain_matcher
+    matcher = resource(LISTENER, PASSED).filter_chain_matcher
     found = {name: trees.chain(matcher, name) for name in ("a.s3.example", "own.s3.example", "evil.example", "")}
-    assert found.pop("a.s3.example") == RAW
-    assert set(found.values()) == {f"{RAW}/refused"}
+    assert found.pop("a.s3.example") == PASSED
+    assert set(found.values()) == {f"{PASSED}/refused"}
+
+
+@pytest.mark.parametrize(
+    ("where", "looked_up"),
+    [
+        ("raw.example", "raw.example"),
+        ("raw.example, address: 'other.example:99'", "other.example"),
+        ("raw.example, address: 10.0.0.1", ""),
+        ("10.0.0.1", ""),
+        ("localhost", ""),
+    ],
+)
+def test_a_connection_to_a_host_that_dns_answers_for_is_judged_by_what_it_may_answer(where: str, looked_up: str):
+    """The look-up of that very name stands behind the rules, whatever a client asks for; an address needs none."""
+    text = RAW.replace("WHERE", where)
+    model = intent.model_of(intent.MESH, intent.TRAINER, text)
+    instance = Instance("t", upstream={"raw.shared/raw": ("127.0.0.1", 1)})
+    snapshot = compile_snapshot(model, model.workloads["team-a/trainer"], instance, {}, now=NOW)
+    listener = codec.unpack(snapshot.named(LISTENER)["outbound/raw.shared/raw"].any)
+    cluster = codec.unpack(snapshot.named(CLUSTER)["outbound/raw.shared/raw"].any)
+    names = [one.name for one in listener.filter_chains[0].filters]
+    assert names[0] == "ringfence.connection_rbac"
+    assert ("envoy.filters.network.sni_dynamic_forward_proxy" in names) is bool(looked_up)
+    assert cluster.HasField("cluster_type") is bool(looked_up)
+    if looked_up:
+        (said,) = config(listener.filter_chains[0].filters[1]).on_new_connection
+        assert (said.object_key, said.format_string.text_format_source.inline_string) == (
+            "envoy.upstream.dynamic_host",
+            looked_up,
+        )
+        found = config(listener.filter_chains[0].filters[2])
+        assert found.port_value == (99 if "99" in where else 9)
+        assert config(cluster.cluster_type).dns_cache_config == found.dns_cache_config
 
 
 def test_the_forward_proxy_routes_declared_ports_alone():

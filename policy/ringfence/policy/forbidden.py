@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+LOCALHOST = "localhost"  # this very host, for which nobody else answers
 METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "metadata", "instance-data"})
 METADATA_NETWORKS = tuple(
     ip_network(text)

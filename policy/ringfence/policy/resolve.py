@@ -14,7 +14,7 @@ from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.documents import MeshDocument, PlaintextRef, Serve, Ttl, WorkloadDocument
 from ringfence.policy.external_document import ExternalDocument, HostPort
 from ringfence.policy.findings import Findings, did_you_mean
-from ringfence.policy.forbidden import is_metadata, is_misspelt_address, metadata_below
+from ringfence.policy.forbidden import LOCALHOST, address_of, is_metadata, is_misspelt_address, metadata_below
 from ringfence.policy.identities import Identity, Ranks
 from ringfence.policy.model import Dynamic, External, ExternalPort, Mesh, Origin, Port, Protocol, Workload
 from ringfence.policy.parse import Parsed
@@ -105,6 +105,12 @@ def host_of(address: str) -> str:
         return address[1:].partition("]")[0]
     host, colon, number = address.rpartition(":")
     return host if colon and number.isdigit() and ":" not in host else address
+
+
+def found_by_dns(external: External) -> bool:
+    """Whether DNS says where *external* is: it is no address, nor this very host."""
+    host = host_of(external.address or external.host)
+    return address_of(host) is None and host != LOCALHOST
 
 
 def selectors_of(parsed: Parsed, findings: Findings) -> tuple[SelectorSets, SelectorSets]:

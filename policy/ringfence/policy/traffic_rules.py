@@ -11,6 +11,7 @@ from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef, HeaderRef
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.references import Names, References, Steps
+from ringfence.policy.resolve import found_by_dns
 from ringfence.policy.traffic import (
     Balance,
     HealthCheck,
@@ -53,7 +54,7 @@ def traffic_of(document: TrafficDocument, parsed: Parsed, names: Names, findings
     protocol = _protocol(destination, names)
     _check_fields(parsed, protocol, findings)
     if destination.key in names.externals:
-        _check_outside(parsed, names.externals[destination.key], findings)
+        _check_outside(parsed, names.externals[destination.key], protocol, findings)
     routes = (_route(route, i, references, protocol) for i, route in enumerate(spec.routes or ()))
     return Traffic(
         namespace=document.metadata.namespace,
@@ -106,15 +107,20 @@ def _check_fields(parsed: Parsed, protocol: Protocol, findings: Findings) -> Non
             _cannot(parsed, ("spec", "healthCheck", form), what, findings)
 
 
-def _check_outside(parsed: Parsed, external: External, findings: Findings) -> None:
+def _check_outside(parsed: Parsed, external: External, protocol: Protocol, findings: Findings) -> None:
     spec = parsed.node.child("spec") or parsed.node
     for field in _OF_THE_MESH:
         if spec.child(field) is not None:
             _cannot(parsed, ("spec", field), f"{field} needs proxies of the mesh, and this host is outside", findings)
-    for field in _OF_KNOWN_HOSTS if external.dynamic is not None else ():
+    if external.dynamic is not None:
+        why = f"hosts that are known beforehand, and {external.host} are those that are asked for"
+    elif not protocol.is_http and found_by_dns(external):
+        why = f"an address that is known beforehand, and {external.host} is looked up for each connection"
+    else:
+        return
+    for field in _OF_KNOWN_HOSTS:
         if spec.child(field) is not None:
-            what = f"{field} needs hosts that are known beforehand, and {external.host} are those that are asked for"
-            _cannot(parsed, ("spec", field), what, findings)
+            _cannot(parsed, ("spec", field), f"{field} needs {why}", findings)
 
 
 def _cannot(parsed: Parsed, at: Steps, what: str, findings: Findings) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from ringfence.policy.forbidden import LOOPBACK_NETWORKS, METADATA_NETWORKS, PRIVATE_NETWORKS, as_ipv6_too
+from ringfence.policy.forbidden import (
+    LOCALHOST,
+    LOOPBACK_NETWORKS,
+    METADATA_NETWORKS,
+    PRIVATE_NETWORKS,
+    as_ipv6_too,
+)
 from ringfence.policy.model import FORBIDDEN_ADDRESS, External, named
 from ringfence.policy.resolve import host_of
 from ringfence.xds import codec
@@ -13,14 +19,13 @@ from ringfence.xds import codec
 _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _CODEC = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
 _UPSTREAM_IP = "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher"
-_LOCALHOST = "localhost"
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
 def forbidden_to(external: External) -> Networks:
     """The networks that the exact name of *external* may not lead into, IPv4 in every spelling."""
-    here = host_of(external.address or external.host) == _LOCALHOST
+    here = host_of(external.address or external.host) == LOCALHOST
     return as_ipv6_too((*METADATA_NETWORKS, *(() if here else LOOPBACK_NETWORKS)))
 
 

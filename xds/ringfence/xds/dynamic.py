@@ -22,6 +22,7 @@ from ringfence.xds.sources import outside_tls_by_name
 
 _CLUSTER = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
 _HTTP_FILTER = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
+_FILTER_STATE = "envoy.extensions.filters.network.set_filter_state.v3.Config"
 _SNI_FILTER = "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig"
 _CONNECT_TIMEOUT = timedelta(seconds=10)
 _HTTP, _HTTPS = 80, 443
@@ -44,18 +45,23 @@ def dynamic_cluster(
     if tls:
         fields["transport_socket"] = outside_tls_by_name(pem)
     really_asked = {"auto_sni": True, "auto_san_validation": True}
-    cache = _cache(private=private)
+    fields |= leads_to_what_is_found(private=private)
     cluster = codec.build(
         "envoy.config.cluster.v3.Cluster",
         name=name,
-        lb_policy="CLUSTER_PROVIDED",
-        cluster_type=codec.extension("envoy.clusters.dynamic_forward_proxy", _CLUSTER, dns_cache_config=cache),
         typed_extension_protocol_options=http.protocol_options(
             port.protocol, upstream_http_protocol_options=really_asked
         ),
         **fields,
     )
     return codec.resource(name, cluster)
+
+
+def leads_to_what_is_found(*, private: bool) -> Fields:
+    """The fields of a cluster that goes where the filters before it have found that a name is."""
+    cache = _cache(private=private)
+    found = codec.extension("envoy.clusters.dynamic_forward_proxy", _CLUSTER, dns_cache_config=cache)
+    return {"lb_policy": "CLUSTER_PROVIDED", "cluster_type": found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +163,23 @@ def http_filter(*, private: bool) -> dict[str, Any]:
     )
 
 
-def sni_filter(port: ExternalPort, *, private: bool) -> dict[str, Any]:
-    """The network filter that looks up the name that a TLS client asks for."""
+def asks_for(host: str) -> dict[str, Any]:
+    """The network filter that has the next one look up that host, whatever a client asks for."""
+    named_host = {
+        "object_key": "envoy.upstream.dynamic_host",  # one that Envoy itself reads (well_known_filter_state.rst)
+        "format_string": {"text_format_source": {"inline_string": host}},
+        "read_only": True,
+    }
+    return codec.extension("ringfence.host", _FILTER_STATE, on_new_connection=[named_host])
+
+
+def name_filter(number: int, *, private: bool) -> dict[str, Any]:
+    """The network filter that looks up the name that a TLS client asks for, for a connection to that port of it."""
     return codec.extension(
         "envoy.filters.network.sni_dynamic_forward_proxy",
         _SNI_FILTER,
         dns_cache_config=_cache(private=private),
-        port_value=port.number,
+        port_value=number,
     )
 
 

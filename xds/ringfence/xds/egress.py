@@ -28,7 +28,7 @@ from ringfence.xds import decision, dynamic, http, matcher, predicates, rbac, tc
 from ringfence.xds.dynamic import Wild
 from ringfence.xds.instance import Address
 from ringfence.xds.outbound import loopback, outbound_name
-from ringfence.xds.outside import outside_cluster
+from ringfence.xds.outside import is_looked_up, look_up, outside_cluster
 from ringfence.xds.routing import outside_action
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.telemetry import Reporter
@@ -54,7 +54,8 @@ class Egress:
         where = outbound_name(upstream)
         external, port = self._declared(upstream)
         rules = self._rules(Destination(upstream.key, upstream.port))
-        yield self._cluster(where, upstream, tls=port.tls, private=_takes_private([external]))
+        looked_up, private = is_looked_up(external, port), _takes_private([external])
+        yield self._cluster(where, upstream, tls=port.tls, private=private, looked_up=looked_up)
         if not upstream.protocol.is_http:
             served = self._connections(where, external, port, rules)
             yield loopback(
@@ -110,16 +111,17 @@ class Egress:
         """The network filters of a port whose connections are judged, not its requests."""
         log = self._reporter.connections(decision.POINT_EGRESS, where)
         proxy = tcp.proxy(where, where, log, wait_for_data=True)
+        there = look_up(external, port)
         if not port.passthrough:
-            return [*rbac.constant_filters(where, rules), proxy]
+            return [*rbac.constant_filters(where, rules), *there, proxy]
         if external.dynamic is None:
 
             def asked(verdict: predicates.Fields) -> predicates.Fields:
                 return matcher.by_server_name({external.host: verdict}, _DEFAULT_DENY)
 
-            return [*rbac.constant_filters(where, rules, asked), proxy]
+            return [*rbac.constant_filters(where, rules, asked), *there, proxy]
         wild = self._wild(external, port, default=False)
-        lookup = [dynamic.sni_filter(port, private=_takes_private([external]))] if looked_up else []
+        lookup = [dynamic.name_filter(port.number, private=_takes_private([external]))] if looked_up else []
         return [*rbac.constant_filters(where, rules, wild.connections, wild.asked_by), *lookup, proxy]
 
     def _refused(self, where: str, external: External, port: ExternalPort, rules: rbac.PortRules) -> dict[str, Any]:
@@ -188,14 +190,16 @@ class Egress:
         yield rbac.policy_resource(rbac.deny_name(EGRESS), deny)
         yield rbac.policy_resource(rbac.allow_name(EGRESS), allow)
 
-    def _cluster(self, name: str, upstream: Upstream, *, tls: bool, private: bool) -> tuple[str, Resource]:
+    def _cluster(
+        self, name: str, upstream: Upstream, *, tls: bool, private: bool, looked_up: bool = False
+    ) -> tuple[str, Resource]:
         external, port = self._declared(upstream)
         traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))
         if external.dynamic is not None:
             return dynamic.dynamic_cluster(
                 name, external, port, tls=tls, private=private, roots=self._roots, traffic=traffic
             )
-        return outside_cluster(name, external, port, tls=tls, roots=self._roots, traffic=traffic)
+        return outside_cluster(name, external, port, tls=tls, roots=self._roots, traffic=traffic, looked_up=looked_up)
 
 
 def _takes_private(externals: Sequence[External]) -> bool:
