@@ -50,6 +50,8 @@ FIGURES = (
     "ready_server",
     "ready_agent",
     "rss_idle",
+    "nft_members",
+    "doctor_full",
     "allreduce_bw",
     "allreduce_p50",
 )

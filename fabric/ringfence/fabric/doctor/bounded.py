@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -43,8 +44,12 @@ def decimal(text: object) -> float | None:
 
 def address(text: object) -> Address | None:
     """An IP address without brackets and zone; one of IPv4 that is written as IPv6 is the former."""
-    if not isinstance(text, str):
-        return None
+    return _address(text) if isinstance(text, str) else None
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> Address | None:
+    """Remembered: tables of thousands of sockets have the same few peers."""
     try:
         found = ip_address(text.strip("[]").partition("%")[0])
     except ValueError:
