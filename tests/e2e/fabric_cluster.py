@@ -24,7 +24,7 @@ from tests.e2e.fabric_nodes import PATIENCE, Namespaces
 from tests.e2e.plane import until
 from tests.e2e.stack import RINGFENCE
 
-_SERVER = "10.90.0.254"
+SERVER = "10.90.0.254"
 _PORT = 8443  # within a namespace that is the test's alone
 # Joins, and prints each answer and how it ended; what it is told to do later it does.
 _WORKLOAD = """
@@ -116,7 +116,7 @@ class Node:
             self.agent = subprocess.Popen(
                 [
                     *command,
-                    *("--server", f"{_SERVER}:{_PORT}", "--trust-domain", "example.org"),
+                    *("--server", f"{SERVER}:{_PORT}", "--trust-domain", "example.org"),
                     *("--socket", str(self.socket), "--data-dir", str(self._data), "--log-level", "debug"),
                     *("--bootstrap-bundle", str(self._cluster.folder / "server" / "bundle.pem")),
                 ],
@@ -196,12 +196,12 @@ class Cluster(Namespaces):
     def __init__(self, folder: Path, exits: ExitStack, intent: str) -> None:
         super().__init__(exits)
         self.folder, self.exits = folder, exits
-        self._hub = self.add("ms")
+        self.hub = self.add("ms")
         self._wires = 0
         for bridge in ("ctl", "fab"):
-            self.ip("-n", self._hub, "link", "add", bridge, "type", "bridge")
-            self.ip("-n", self._hub, "link", "set", bridge, "up")
-        self.ip("-n", self._hub, "address", "add", f"{_SERVER}/24", "dev", "ctl")
+            self.ip("-n", self.hub, "link", "add", bridge, "type", "bridge")
+            self.ip("-n", self.hub, "link", "set", bridge, "up")
+        self.ip("-n", self.hub, "address", "add", f"{SERVER}/24", "dev", "ctl")
         (folder / "intent").mkdir()
         (folder / "intent" / "rules.yaml").write_text(intent)
         self.server: subprocess.Popen[bytes] | None = None
@@ -222,8 +222,8 @@ class Cluster(Namespaces):
         """A wire from a host to the bridge of that network, up."""
         self._wires += 1
         end, bridge = f"w{self._wires}", device[:3]
-        self.ip("-n", name, "link", "add", device, "type", "veth", "peer", "name", end, "netns", self._hub)
-        self.ip("-n", self._hub, "link", "set", end, "master", bridge, "up")
+        self.ip("-n", name, "link", "add", device, "type", "veth", "peer", "name", end, "netns", self.hub)
+        self.ip("-n", self.hub, "link", "set", end, "master", bridge, "up")
         self.ip("-n", name, "address", "add", f"{address}/24", "dev", device)
         self.ip("-n", name, "link", "set", device, "up")
 
@@ -232,9 +232,9 @@ class Cluster(Namespaces):
         with (self.folder / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
                 self.within(
-                    self._hub,
+                    self.hub,
                     *(*RINGFENCE, "server", "run", "--trust-domain", "example.org"),
-                    *("--data-dir", str(self.folder / "server"), "--listen", f"{_SERVER}:{_PORT}"),
+                    *("--data-dir", str(self.folder / "server"), "--listen", f"{SERVER}:{_PORT}"),
                     *("--intent", str(self.folder / "intent")),
                 ),
                 stdin=subprocess.DEVNULL,

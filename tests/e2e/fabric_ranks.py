@@ -20,6 +20,39 @@ from tests.e2e.stack import RINGFENCE
 STORE = 29511  # in namespaces that are the test's alone, where 29500 is taken
 BYTES = 8 << 20  # of one of the ROUNDS that every rank takes part in
 ROUNDS = 6
+DATA = BYTES * ROUNDS
+INTENT = f"""
+kind: Mesh
+spec: {{trustDomain: example.org}}
+---
+kind: Fabric
+metadata: {{name: fab, namespace: team-a}}
+spec:
+  kind: tcp
+  interfaces: [fab0]
+  cidrs: [10.91.0.0/24]
+  ports: ["50001-51000"]
+  tenants: [team-a]
+  enforcedBy: host-firewall
+---
+kind: Workload
+metadata: {{name: trainer, namespace: team-a}}
+spec:
+  role: training
+  job: llama
+  launch: {{by: [{{unix.uid: 0}}]}}
+  serves: [{{name: c10d, port: {STORE}, protocol: tcp}}]
+---
+kind: Allow
+metadata: {{name: ranks-meet, namespace: team-a}}
+spec: {{from: [{{workload: trainer}}], to: [{{workload: trainer, port: c10d}}], owner: o, reason: r}}
+---
+kind: FabricGrant
+metadata: {{name: llama, namespace: team-a}}
+spec:
+  {{fabric: {{name: fab}}, identities: [{{workload: trainer}}], job: llama, expires: 2999-01-01T00:00:00Z,
+   owner: o, reason: r}}
+"""
 # Sums, says what came of it, and stays until its file is there. A ring of two sends each byte once, both ways.
 _SCRIPT = f"""
 import os, time, torch, torch.distributed as dist
@@ -41,21 +74,24 @@ class Rank:
     """One `ringfence run -- torchrun`; *flags* are added to what every rank has, in the network *within*."""
 
     def __init__(self, cluster: Cluster, node: Node, number: int, flags: Sequence[str] = (), within: str = "") -> None:
-        self.node, self.number = node, number
+        self._cluster, self.node, self.number = cluster, node, number
         self._base = cluster.folder / f"rank{number}"
         self._base.mkdir(exist_ok=True)
         self._log = self._base / "log"
         self._said, self._enough = self._base / "said", self._base / "enough"
-        for path in (self._said, self._enough):
-            path.unlink(missing_ok=True)
+        self._flags, self._within = tuple(flags), within or node.name
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin."""
         script = self._base / "train.py"
         script.write_text(_SCRIPT)
-        own = ("--name", "trainer", "--namespace", "team-a", "--fabric", "fab", "--rank", str(number))
-        torchrun = ("-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", str(script))
-        command = (*RINGFENCE, "run", "--socket", str(node.socket), *own, *flags, "--", _python(), *torchrun)
+        own = ("--name", "trainer", "--namespace", "team-a", "--fabric", "fab", "--rank", str(self.number))
+        run = (*RINGFENCE, "run", "--socket", str(self.node.socket), *own, *self._flags)
+        torchrun = (_python(), "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", str(script))
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                cluster.within(within or node.name, *command),
+                self._cluster.within(self._within, *run, "--", *torchrun),
                 env={
                     **os.environ,
                     **_TORCH_1_13,
@@ -73,7 +109,7 @@ class Rank:
         return int(until(self._sum, f"the sum of rank {self.number}", 120))
 
     def _sum(self) -> str:
-        assert self.process.poll() is None, self.log
+        assert self._begun.poll() is None, self.log
         return self._said.read_text() if self._said.exists() else ""
 
     def enough(self) -> None:
@@ -82,12 +118,18 @@ class Rank:
 
     def code(self) -> int:
         """How it ended, waited for."""
-        return self.process.wait(60)
+        return self._begun.wait(60)
 
     def end(self) -> None:
         """However it stands."""
-        self.process.terminate()
-        self.process.wait(60)
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(60)
+
+    @property
+    def _begun(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None
+        return self.process
 
     @property
     def log(self) -> str:
@@ -139,11 +181,33 @@ def bounded(node: Node) -> None:
     node.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=50001 51000")
 
 
-def ranks(cluster: Cluster, exits: ExitStack, flags: Sequence[Sequence[str]], within: str = "") -> list[Rank]:
-    """Both, the second started first: it has to wait for the store of the other."""
-    made = []
-    for number, node in reversed(list(enumerate(cluster.nodes))):
-        rank = Rank(cluster, node, number, flags[number], within)
-        exits.callback(rank.end)
-        made.append(rank)
-    return made[::-1]
+class Job:
+    """Both ranks, after their collectives, and what left each node by which wire meanwhile.
+
+    *flags* are those of each; they run in their nodes' networks, or all in the network *within*.
+    """
+
+    def __init__(self, cluster: Cluster, exits: ExitStack, flags: Sequence[Sequence[str]], within: str = "") -> None:
+        self.cluster = cluster
+        for node in cluster.nodes:
+            bounded(node)
+        before = [(sent(node, "fab0"), sent(node, "ctl0")) for node in cluster.nodes]
+        # The second first: it has to wait for the store of the other.
+        self.ranks = [Rank(cluster, node, number, flags[number], within) for number, node in enumerate(cluster.nodes)]
+        for rank in reversed(self.ranks):
+            exits.callback(rank.end)
+            rank.start()
+        self.sums = [rank.summed() for rank in self.ranks]
+        after = [(sent(node, "fab0"), sent(node, "ctl0")) for node in cluster.nodes]
+        self.sent = [(a[0] - b[0], a[1] - b[1]) for a, b in zip(after, before, strict=True)]  # by fabric, by control
+
+    @property
+    def first(self) -> Rank:
+        """That which has the store."""
+        return self.ranks[0]
+
+    def end(self) -> list[int]:
+        """Let both end, and their exit codes."""
+        for rank in self.ranks:
+            rank.enough()
+        return [rank.code() for rank in self.ranks]
