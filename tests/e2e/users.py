@@ -26,14 +26,19 @@ exec "$@"
 
 def as_user(uid: int = STRANGER) -> tuple[str, ...]:
     """What to put before a command so that *uid* runs it; takes root."""
-    parts.root()
     become = ("setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--inh-caps=-all")
+    return (*open_to_all(), *become)
+
+
+def open_to_all() -> tuple[str, ...]:
+    """What to put before a command so that whoever it becomes may run this interpreter; takes root."""
+    parts.root()
     interpreter = Path(sys.executable).resolve()
     for folder in reversed(interpreter.parents):
         if not folder.stat().st_mode & 0o001:
             below = folder / interpreter.relative_to(folder).parts[0]
-            return ("unshare", "--mount", "sh", "-c", _OPEN, "sh", str(folder), str(below), *become)
-    return become
+            return ("unshare", "--mount", "sh", "-c", _OPEN, "sh", str(folder), str(below))
+    return ()
 
 
 def users() -> list[tuple[int, bool]]:

@@ -37,7 +37,7 @@ def test_a_job_has_its_identities_on_its_nodes_and_nowhere_else() -> None:
         for node in (1, 2)
     }
     assert {tuple(map(str, entry.selectors)) for entry in made} == {("slurm:job_id:7", "unix:uid:1000")}
-    assert {(entry.expires_at, entry.hint, entry.admin) for entry in made} == {(NOW + 3660, "slurm:hpc", False)}
+    assert {(entry.expires_at, entry.hint, entry.admin) for entry in made} == {(NOW + 3780, "slurm:hpc", False)}
 
 
 def test_a_group_that_no_line_names_gets_nothing() -> None:
@@ -75,10 +75,10 @@ def test_a_job_that_ends_keeps_its_identities_for_the_grace_alone() -> None:
     done = changes(SITE, [ended], held, NOW + 5)
 
     assert done.delete == ()
-    assert {entry.expires_at for entry in done.apply} == {NOW + 60}
+    assert {entry.expires_at for entry in done.apply} == {NOW + 180}
     assert len(done.apply) == len(held)
     assert changes(SITE, [ended], [], NOW) == Changes((), ())
-    assert changes(SITE, [ended], held, NOW + 60) == Changes((), tuple(entry.id for entry in held))
+    assert changes(SITE, [ended], held, NOW + 180) == Changes((), tuple(entry.id for entry in held))
     sooner = [replace(entry, expires_at=NOW + 20) for entry in held]
     assert changes(SITE, [ended], sooner, NOW) == Changes((), ())
 
@@ -87,14 +87,23 @@ def test_a_limit_that_was_moved_moves_the_end() -> None:
     """`scontrol update TimeLimit`, found by the next sync."""
     done = changes(SITE, [replace(JOB, ends_at=NOW + 7200)], registered(SITE, JOB), NOW)
 
-    assert {entry.expires_at for entry in done.apply} == {NOW + 7260}
+    assert {entry.expires_at for entry in done.apply} == {NOW + 7380}
 
 
 def test_a_job_over_its_limit_lives_from_sync_to_sync() -> None:
     """OverTimeLimit lets it; its end is never in the past."""
     done = changes(SITE, [replace(JOB, ends_at=NOW - 600)], [], NOW)
 
-    assert {entry.expires_at for entry in done.apply} == {NOW + 60}
+    assert {entry.expires_at for entry in done.apply} == {NOW + 180}
+
+
+def test_an_end_that_is_about_right_stays() -> None:
+    """Slurm counts a job's time from the end of its prolog: no sync writes every entry anew for those seconds."""
+    held = registered(SITE, JOB)
+
+    for seconds, moved in ((90, False), (-90, False), (91, True), (-91, True)):
+        done = changes(SITE, [replace(JOB, ends_at=JOB.ends_at + seconds)], held, NOW)
+        assert bool(done.apply) is moved
 
 
 def test_a_job_without_a_limit_is_renewed_at_half() -> None:
@@ -104,9 +113,9 @@ def test_a_job_without_a_limit_is_renewed_at_half() -> None:
     week = 7 * 86_400
 
     assert {entry.expires_at for entry in held} == {NOW + week}
-    assert changes(SITE, [endless], held, NOW + week // 2 - 1) == Changes((), ())
-    renewed = changes(SITE, [endless], held, NOW + week // 2)
-    assert {entry.expires_at for entry in renewed.apply} == {NOW + week // 2 + week}
+    assert changes(SITE, [endless], held, NOW + week // 2) == Changes((), ())
+    renewed = changes(SITE, [endless], held, NOW + week // 2 + 1)
+    assert {entry.expires_at for entry in renewed.apply} == {NOW + week // 2 + 1 + week}
 
 
 def test_another_job_of_the_number_is_another_user() -> None:

@@ -39,7 +39,7 @@ def command() -> None:
     help="Lines NODE PATH: the agent of a node, which alone may give them.  [default: every attested agent]",
 )
 @click.option("--job", type=click.IntRange(1), help="Only that job.  [default: all, and what has no job goes]")
-@click.option("--grace", type=DURATION, default="60s", show_default=True, help="How long they outlive a job's end.")
+@click.option("--grace", type=DURATION, default="3m", show_default=True, help="How long they outlive a job's end.")
 @click.option(
     "--unlimited", type=DURATION, default="7d", show_default=True, help="How long they last for a job without a limit."
 )

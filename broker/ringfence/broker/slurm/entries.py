@@ -21,7 +21,7 @@ class Site:
     cluster: str
     tenants: Mapping[str, tuple[str, ...]]
     agents: Mapping[str, str] = field(default_factory=dict)  # by node; empty: every attested agent may give
-    grace: int = 60  # after the end of a job: its processes are told to end, and may still save something
+    grace: int = 180  # after the end of a job: its processes are told to end, and may still save something
     unlimited: int = 7 * 86_400  # how long entries of a job without a limit last, unless they are renewed
 
     @property
@@ -67,12 +67,13 @@ def _live(site: Site, job: Job, kept: Mapping[str, Entry], now: int) -> Iterable
 
 
 def _end(site: Site, job: Job, held: Entry | None, now: int) -> int:
-    """By the job's limit; of a job without one the end that it has, until half of it is over."""
-    if job.ends_at:
-        return max(job.ends_at, now) + site.grace
-    if held is not None and held.expires_at - now > site.unlimited // 2:
+    """By the job's limit and the grace, or what a job without a limit gets; a held end that is about so is kept."""
+    wanted = max(job.ends_at, now) + site.grace if job.ends_at else now + site.unlimited
+    about = site.grace if job.ends_at else site.unlimited
+    # A job's time begins anew when its prolog has ended, so that every end moves by as much once.
+    if held is not None and abs(held.expires_at - wanted) <= about // 2:
         return held.expires_at
-    return now + site.unlimited
+    return wanted
 
 
 def _ending(site: Site, job: Job, held: Iterable[Entry], now: int) -> Iterable[Entry]:
