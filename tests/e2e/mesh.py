@@ -157,9 +157,11 @@ class Mesh:
         inbound_host: str = "127.0.0.1",
         locality: Locality = NOWHERE,
         cut: frozenset[str] = frozenset(),
+        rank: int | None = None,
+        job: str = "",
     ) -> Envoy:
-        """A proxy of a workload; its listeners come when the server says so."""
-        who = Who(*key.split("/"))
+        """A proxy of a workload, or of that rank of its *job*; its listeners come when the server says so."""
+        who = Who(*key.split("/"), rank, job)
         spiffe_id = SpiffeId(self.domain.name, who.path)
         own = self.folder / f"{who.name}-{node}"
         await asyncio.to_thread(own.mkdir)
@@ -191,7 +193,7 @@ class Mesh:
         return Envoy(inbound or {}, upstream or {}, own / "admin", process)
 
     async def _agent(self, spiffe_id: SpiffeId) -> str:
-        name = spiffe_id.path.rpartition("/")[2]
+        name = "-".join(spiffe_id.path.split("/")[4:])
         path = str(self.folder / f"{name}.sock")
         if name not in self._served:
             self._served.add(name)
