@@ -47,12 +47,15 @@ from ringfence.certs.wit_svid import validate_wit
 from ringfence.fabric.doctor.diagnose import diagnose
 from ringfence.fabric.doctor.evidence import Declared
 from ringfence.fabric.doctor.gather import KINDS, Text, gather
+from ringfence.fabric.doctor.write_bw import write_bw
+from ringfence.fabric.manifests.check import check
 from ringfence.policy.load import load_documents
 from tests.certs.factory import Ca
 from tests.certs.material import HOUR, NOW, TD, TRAINER, new_authority, new_key
 from tests.certs.tpm.paper import DATA as TPM_CHALLENGE
 from tests.certs.tpm.paper import PaperTpm
 from tests.fabric.doctor import samples
+from tests.fabric.manifests import samples as manifests
 from tests.policy.intent import FABRIC, GRANT, MESH, joined
 from tests.policy.intent import TRAINER as TRAINING
 
@@ -157,7 +160,13 @@ def _resides(data: bytes) -> object:
 def _doctor(text: str) -> object:
     """One text as every kind of evidence at once."""
     declared = Declared(("fab0",), mtu=9000)
+    write_bw(text)
     return diagnose(gather(declared, [Text(kind, "a.txt", text, "fab0") for kind in KINDS], {text: text}))
+
+
+def _manifests(text: str) -> object:
+    """One text as a manifest and as partitions of opensm."""
+    return check([("a.yaml", text), ("a.conf", text)], None, NOW)
 
 
 TARGETS: dict[str, Target] = {
@@ -206,5 +215,8 @@ TARGETS: dict[str, Target] = {
     "address": _text(lambda text: Address.parse(text, flag="--listen"), "127.0.0.1:8081", "[::1]:80"),
     "duration": _text(seconds, "1h", "90s"),
     "fabric-doctor": _text(_doctor, *(value for value in vars(samples).values() if isinstance(value, str))),
+    "fabric-manifests": _text(
+        _manifests, manifests.POD, manifests.JOB, "Default=0x7fff,ipoib,defmember=full : ALL, SELF=full ;"
+    ),
     "moment": _text(moment, "2027-01-01T00:00:00Z", "2027-01-01T00:00:00+02:00"),
 }

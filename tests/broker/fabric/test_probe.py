@@ -82,6 +82,15 @@ def test_a_store_is_open_and_what_speaks_tls_is_not(tmp_path: Path) -> None:
     assert open_ports == (chatty, rude)
 
 
+def test_at_the_end_of_its_time_it_sends_nothing_more() -> None:
+    """Whatever is left to ask."""
+    parts.root()
+    budget = Budget((29500,), 1500, seconds=0.0)
+    found, spent, _ = Prober(HERE, "lo", budget).probe(1, None)
+    assert (spent.echoes, spent.connections, spent.data) == (0, 0, 0)
+    assert (found.rtt, found.direct, found.largest, found.rate, found.open_ports) == (None, None, None, None, ())
+
+
 def test_nothing_is_sent_to_what_is_no_responder() -> None:
     """Another service is not filled with zeros."""
     taken: list[bytes] = []

@@ -47,7 +47,12 @@ class Echo:
         return _IP_BYTES[self._version] + _HEADER.size
 
     def ask(self, size: int, seconds: float, hop_limit: int = _HOP_LIMIT) -> float | None:
-        """Seconds until the answer to a packet of *size* bytes, all headers included; None where none came."""
+        """Seconds until the answer to a packet of *size* bytes, all headers included; None where none came.
+
+        Without time to wait nothing is sent.
+        """
+        if seconds <= 0:
+            return None
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._limit(hop_limit)
         started = time.monotonic()

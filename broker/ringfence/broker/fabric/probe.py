@@ -80,6 +80,8 @@ class Prober:
 
     def _connected(self, port: int, seconds: float) -> socket.socket | None:
         """A connection by the interface, or nothing: refused, dropped, or no time left."""
+        if not self._left:
+            return None
         family = socket.AF_INET6 if ":" in self._peer else socket.AF_INET
         line = socket.socket(family, socket.SOCK_STREAM)
         try:
