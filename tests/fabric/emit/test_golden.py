@@ -39,6 +39,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("efa-known.tf.json", "efa", "known-efa", {}),
     ("slurm-slingshot.conf", "slurm", "hsn", {"vnis": "1024-65535"}),
     ("slurm-nvlink.conf", "slurm", "nvl", {}),
+    ("slurm-prolog.sh", "slurm-prolog", "tcp", {"partitions": ("gpu",), "groups": ("ml-a=team-a", "ml-b=team-b")}),
 ]
 
 
@@ -100,6 +101,7 @@ FITS = {
     "gke": {"roce", "tcp"},
     "efa": {"efa"},
     "slurm": {"hsn", "nvl"},
+    "slurm-prolog": {"ib", "roce", "tcp", "efa", "nvl", "hsn"},
 }
 
 
@@ -131,6 +133,8 @@ def test_a_target_that_does_not_fit_is_refused_with_the_reason(target: str) -> N
         ("gke", "tcp", {"vpc": "a"}, "--subnet"),
         ("efa", "efa", {}, "--vpc"),
         ("slurm", "hsn", {}, "--vnis"),
+        ("slurm-prolog", "hsn", {"groups": ("a=team-a",)}, "--partition"),
+        ("slurm-prolog", "hsn", {"partitions": ("gpu",)}, "--group"),
     ],
 )
 def test_a_fact_that_is_missing_is_asked_for(target: str, fabric: str, facts: dict[str, Any], option: str) -> None:

@@ -10,7 +10,7 @@ import click
 
 from ringfence.broker.cli.fabric_options import with_documents
 
-_TARGETS = ("opensm", "ufm", "sriov", "nad", "multi-network-policy", "dra", "gke", "efa", "slurm")
+_TARGETS = ("opensm", "ufm", "sriov", "nad", "multi-network-policy", "dra", "gke", "efa", "slurm", "slurm-prolog")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -29,8 +29,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--vpc", default="", metavar="VPC", help="gke, efa: of the fabric.")
 @click.option("--subnet", "subnets", multiple=True, metavar="SUBNET", help="gke: one for each card, in their order.")
 @click.option("--vnis", default="", metavar="FIRST-LAST", help="slurm: that it may hand to jobs on Slingshot.")
+@click.option("--partition", "partitions", multiple=True, metavar="NAME", help="slurm-prolog: whose nodes are on it.")
+@click.option("--group", "groups", multiple=True, metavar="GROUP=NS", help="slurm-prolog: whose tenant its users are.")
 def emit(target: str, fabric: str, folder: Path, trust_domain: str | None, **given: Any) -> None:
-    """Print what TARGET is told of FABRIC: opensm, ufm, sriov, nad, multi-network-policy, dra, gke, efa, slurm.
+    """Print what TARGET is told of FABRIC.
+
+    opensm, ufm, sriov, nad, multi-network-policy, dra, gke, efa, slurm, slurm-prolog.
 
     FABRIC is NAMESPACE/NAME, or NAME where that is one alone. Nothing is sent anywhere. A target that does not fit the
     fabric's kind is refused, and so is one without a fact that it needs.
@@ -54,7 +58,7 @@ def _facts(*, guids: tuple[str, ...], guid_file: Path | None, count: int | None,
         resource=given["resource_name"],
         operator=given["operator_namespace"],
         label=given["workload_label"],
-        **{name: given[name] for name in ("master", "ipam", "vpc", "subnets", "vnis")},
+        **{name: given[name] for name in ("master", "ipam", "vpc", "subnets", "vnis", "partitions", "groups")},
     )
 
 

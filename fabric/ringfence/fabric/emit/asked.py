@@ -24,6 +24,8 @@ class Facts:
     vpc: str = ""  # of a cloud, by the name or id that the cloud has for it
     subnets: tuple[str, ...] = ()  # one for each card
     vnis: str = ""  # FIRST-LAST that a scheduler may hand out
+    partitions: tuple[str, ...] = ()  # of a scheduler, whose nodes are on the fabric
+    groups: tuple[str, ...] = ()  # GROUP=NAMESPACE: of which tenant the users of a scheduler are
 
 
 @dataclass(frozen=True, slots=True)

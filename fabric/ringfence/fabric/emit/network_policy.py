@@ -40,8 +40,8 @@ def _jobs(asked: Asked) -> list[list[FabricGrant]]:
 
 
 def _allowed(asked: Asked, grants: Sequence[FabricGrant]) -> list[Item]:
-    members = _members(asked, grants)
-    peers = [_peer(asked, namespace, members[namespace]) for namespace in sorted(members)]
+    held = members(asked, grants)
+    peers = [_peer(asked, namespace, held[namespace]) for namespace in sorted(held)]
     ports = [_port(span) for span in asked.fabric.ports]
     until = min(grant.expires for grant in grants)
     comment = f"{asked.comment(*grants)}, job {grants[0].job_key}; emit again by {until.isoformat()}"
@@ -53,17 +53,17 @@ def _allowed(asked: Asked, grants: Sequence[FabricGrant]) -> list[Item]:
             f"job-{suffix}",
             comment,
             {
-                "podSelector": _pods(asked, members[namespace]),
+                "podSelector": _pods(asked, held[namespace]),
                 "ingress": [{"from": peers, "ports": ports}],
                 "egress": [{"to": peers, "ports": ports}],
             },
         )
-        for namespace in sorted(members)
+        for namespace in sorted(held)
     ]
 
 
-def _members(asked: Asked, grants: Sequence[FabricGrant]) -> Members:
-    """Who is in the job, and of a tenant: a source that is neither is left out."""
+def members(asked: Asked, grants: Sequence[FabricGrant]) -> Members:
+    """Who is in the job of *grants*, and of a tenant: a source that is neither is left out."""
     found: dict[str, frozenset[str] | None] = {}
     for source in (source for grant in grants for source in grant.sources):
         workload = asked.model.workload_of(source.identity) if source.identity is not None else None

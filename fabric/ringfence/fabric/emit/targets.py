@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.fabric.emit import dra, efa, gke, nad, network_policy, opensm, slurm, sriov, ufm
+from ringfence.fabric.emit import dra, efa, gke, nad, network_policy, opensm, slurm, slurm_prolog, sriov, ufm
 from ringfence.fabric.emit.asked import Asked
 from ringfence.policy.fabrics import Fabric
 
@@ -21,6 +21,7 @@ TARGETS: Mapping[str, Callable[[Asked], str]] = MappingProxyType(
         "gke": gke.networks,
         "efa": efa.security_group,
         "slurm": slurm.switch,
+        "slurm-prolog": slurm_prolog.script,
     }
 )
 
