@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.fabric_hop import JUMBO, SMALL, Hop
 from tests.e2e.fabric_nodes import COLLECTIVE, PATIENCE, STORE, Nodes
+from tests.e2e.test_fabric_apply import INTENT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("fabric-probe")]
 
@@ -22,8 +23,10 @@ RESPONDER = COLLECTIVE + 100  # inside the test's own namespaces
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """On one wire, with a store on every address of both."""
+    folder = tmp_path_factory.mktemp("intent")
+    (folder / "fabric.yaml").write_text(INTENT)
     with ExitStack() as exits:
-        yield Nodes(tmp_path_factory.mktemp("intent"), exits)
+        yield Nodes(folder, exits)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,19 @@ def test_a_probe_keeps_to_what_it_said(nodes: Nodes) -> None:
     assert int(sent[3]) == 4 << 20
     assert after["bytes"] - before["bytes"] < (4 << 20) * 1.25 + echoes * 1500
     assert "no responder" not in done.stdout
+
+
+@pytest.mark.usefixtures("responder")
+def test_through_a_fabrics_filter_a_member_is_probed_and_its_store_is_closed(nodes: Nodes) -> None:
+    """Echoes and the fabric's ports pass, so that the probe is whole, and the hole of before is none any more."""
+    nodes.apply(nodes.RANK, nodes.PEER)
+    try:
+        done = nodes.inside(*asked("--active", "--probe-port", str(RESPONDER), "--probe-mib", "1"))
+    finally:
+        nodes.fabric("remove", "team-a/fab")
+    assert told_by(done).keys() <= {"RF6013"}
+    assert not [note for note in json.loads(done.stdout)["notes"] if "no responder" in note or "no echo" in note]
+    assert f"{1 << 20} bytes to a responder" in done.stderr
 
 
 def test_without_a_responder_the_rest_is_judged(nodes: Nodes) -> None:
