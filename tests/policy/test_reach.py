@@ -198,6 +198,22 @@ def test_whoever_is_revoked_reaches_nothing():
     assert {leg.verdict for leg in legs(told, Way.FABRIC)} == {Reached.DENY}
 
 
+def test_the_ranks_of_a_job_reach_each_other_as_one_workload() -> None:
+    """By a rule and a grant for their workload, all of them alike."""
+    ranks = WORKER.replace("role: training", "job: llm").replace(
+        "match: [{unix.uid: 1007}]", "launch: {by: [{unix.uid: 1007}]}"
+    )
+    join = PULL.replace("trainer", "worker").replace(
+        "workload: registry, namespace: shared, port: http", "workload: worker"
+    )
+    join = join.replace('  http: [{methods: [GET, HEAD], paths: ["/models/team-a/**"]}]\n', "")
+    model = model_of(MESH, ranks, join, FABRIC, GRANT.replace("trainer", "worker"))
+    told = reach(model, Asked("team-a/worker", "team-a/worker"), NOW)
+    assert {leg.verdict for leg in told.legs if leg.way is not Way.NIC} == {Reached.ALLOW}
+    alone = reach(replace(model, rules=(), fabric_grants={}), Asked("team-a/worker", "team-a/worker"), NOW)
+    assert not alone.allowed
+
+
 BASE = model_of(MESH, TRAINER, NOTEBOOK, taking())
 IDS = [workload.identity for workload in BASE.workloads.values()]
 CIDRS = st.sampled_from([(), (), ("10.0.0.0/8",), ("192.0.2.0/24",)])
