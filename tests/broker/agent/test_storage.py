@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ringfence.agent.v1 import agent_pb2
-from ringfence.broker.agent.storage import DataFolder, Identity, Kept, KeptToken
+from ringfence.broker.agent.storage import DataFolder, Identity, Kept, KeptFabrics, KeptToken
 from ringfence.broker.agent.svids import HeldSvid, new_key
 from ringfence.certs.authority import Authority
 from ringfence.certs.errors import Kind, RingfenceError
@@ -98,6 +98,26 @@ def test_a_half_written_file_never_replaces_a_whole_one(folder: DataFolder, tmp_
     assert folder.load() == kept
     folder.save(kept)
     assert folder.load() == kept
+
+
+def test_what_was_said_of_fabrics_is_kept(folder: DataFolder) -> None:
+    """Apart from the rest, since it is written before the node is changed; there is nothing at first."""
+    assert folder.load_fabrics() == KeptFabrics()
+    kept = KeptFabrics(agent_pb2.FabricsUpdate(revision=7).SerializeToString(), frozenset({"team-a/fab"}))
+    folder.save_fabrics(kept)
+    assert folder.load_fabrics() == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", '{"format": 1}', '{"format": 1, "update": "!", "keys": []}', '{"format": 1, "update": "/w==", "keys": []}'],
+)
+def test_damaged_words_of_fabrics_are_left(folder: DataFolder, tmp_path: Path, text: str) -> None:
+    """The agent is told so, and says it."""
+    (tmp_path / "agent" / "fabrics.json").write_text(text)
+    with pytest.raises(RingfenceError, match="kept of fabrics can't be read") as caught:
+        folder.load_fabrics()
+    assert caught.value.kind is Kind.INVALID
 
 
 def test_two_agents_cannot_share_a_folder(folder: DataFolder, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class World:
         self.now = NOW
         self.node, self.wire = FakeNode(), FakeWire()
         self.folder = DataFolder(folder / "agent")
-        self.socket = folder / "admin.sock"
+        self.socket = folder / "agent.sock.admin"
         authority = Authority.create(TrustDomain("example.org"), MemoryKeys(), now=datetime.fromtimestamp(NOW, UTC))
         self.cache = Cache(authority.bundle(1), clock=lambda: datetime.fromtimestamp(self.now, UTC))
         self.launches = LaunchAttestor()
