@@ -174,6 +174,12 @@ class Node:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def status(self) -> tuple[int, str]:
+        """How `fabric status` ends there, and what it says."""
+        command = (*RINGFENCE, "fabric", "status", "--socket", str(self.socket))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
     def members(self, job: str = "team-a/llama") -> dict[str, int]:
         """What the kernel has in the job's set: each address with the seconds that are left to it."""
         asked = f"nft -j list set inet ringfence-fabric/team-a/fab job4/{job} 2>/dev/null || true"

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from ringfence.fabric.plan_routes import tables
 from tests.e2e.fabric_cluster import Cluster, Node, Workload
 from tests.e2e.fabric_nodes import COLLECTIVE, PATIENCE, SHORT, STORE
 from tests.e2e.plane import until
@@ -274,6 +275,23 @@ def test_what_somebody_flushed_is_put_right(cluster: Cluster, job: tuple[Workloa
     first.run("nft", "flush", "ruleset")
     first.holds(first.address, second.address)
     assert cluster.silent(cluster.STRANGER, first.address, STORE)
+
+
+def test_what_fails_half_way_is_taken_back_and_tried_again(cluster: Cluster, job: tuple[Workload, Workload]) -> None:
+    """A route of somebody's stands in the way: members are in meanwhile, nobody else, and `fabric status` says why."""
+    first, second = cluster.nodes
+    theirs = ("10.91.0.0/24", "dev", "fab0", "table", str(tables("team-a/fab")[0]))
+    first.run("ip", "route", "replace", *theirs)
+    until(lambda: first.status()[0] == 3, "the failure to be told")
+    assert "`ip -4 -batch -` failed" in first.status()[1]
+    first.holds(first.address, second.address)
+    assert reaches(cluster, second, first) == "x"
+    assert cluster.silent(cluster.STRANGER, first.address, STORE)
+    job[1].close()
+    first.holds(first.address)
+    first.run("ip", "route", "del", *theirs)
+    until(lambda: first.status()[0] == 0, "it to be in force")
+    until(lambda: "dev fab0" in first.run("ip", "route", "show", "table", "all", "proto", "82"), "its routes")
 
 
 def test_a_killed_agent_leaves_everything_and_takes_it_up_again(
