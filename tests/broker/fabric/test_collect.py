@@ -55,6 +55,17 @@ def test_a_tool_that_is_not_installed_is_a_note(node: Path):
     assert told.texts == ()
 
 
+def test_device_files_are_told_with_their_modes(node: Path):
+    """As `stat` prints them."""
+    folder = node / "dev/infiniband"
+    folder.mkdir(parents=True)
+    for name, mode in (("umad0", 0o660), ("uverbs0", 0o666)):
+        (folder / name).touch()
+        (folder / name).chmod(mode)
+    (text,) = collect((), (), node).texts
+    assert (text.kind, text.path, text.text) == ("rdma-devices", "/dev/infiniband", "660 umad0\n666 uverbs0\n")
+
+
 def test_a_kernel_without_rdma_says_so(tmp_path: Path, node: Path):
     """First of all, and it is no failure."""
     told = collect((), (), tmp_path / "empty")

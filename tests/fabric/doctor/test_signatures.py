@@ -37,7 +37,7 @@ def log(*messages: str) -> Text:
 
 def test_the_table_is_whole():
     """A function a code, a code for each number of the list, and one of the three ways where it proves one."""
-    assert list(SIGNS) == list(SIGNATURES) == [f"RF60{number:02}" for number in range(1, 19)]
+    assert list(SIGNS) == list(SIGNATURES) == [f"RF60{number:02}" for number in range(1, 20)]
     assert {known.way for known in SIGNATURES.values()} == {"", *WAYS}
 
 
@@ -303,3 +303,15 @@ def test_18_a_port_that_may_reach_everybody():
     assert (hit.path, hit.threats[0]) == (f"{PORT}/pkeys", "FAB-03")
     assert not found("RF6018", files={**files, f"{PORT}/pkeys/0": "0x7fff"})
     assert not found("RF6018", files={**files, f"{PORT}/link_layer": "Ethernet"})
+
+
+def test_19_who_may_open_what_the_subnet_manager_opens():
+    """Root alone; the devices of verbs are everybody's."""
+    told = "600 /dev/infiniband/issm0\n660 /dev/infiniband/umad0\n666 /dev/infiniband/uverbs0\n602 umad1\nx\n"
+    hits = found("RF6019", Text("rdma-devices", "d", told))
+    assert [(one.line, one.message) for one in hits] == [
+        (2, "/dev/infiniband/umad0 has mode 0660"),
+        (4, "/dev/infiniband/umad1 has mode 0602"),
+    ]
+    assert hits[0].threats[0] == "FAB-03"
+    assert not found("RF6019", Text("rdma-devices", "d", told.replace("660", "600").replace("602", "400")))

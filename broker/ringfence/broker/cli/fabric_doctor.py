@@ -41,6 +41,7 @@ _TEXTS = {
     "addr": "Output of `ip -j addr`.",
     "nft": "Output of `nft -j list ruleset`.",
     "rdma-system": "Output of `rdma -j system`.",
+    "rdma-devices": "Output of `stat -c '%a %n' /dev/infiniband/*`.",
     "rdma-link": "Output of `rdma -j link`, where there is no sysfs to read.",
     "rdma-statistic": "Output of `rdma -j statistic`, where there is no sysfs to read.",
     "security-groups": "Output of `aws ec2 describe-security-groups`.",

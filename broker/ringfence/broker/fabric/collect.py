@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +44,15 @@ class Collected:
 def collect(interfaces: tuple[str, ...], peers: tuple[str, ...], root: Path = Path("/")) -> Collected:
     """The node's state as far as it may be read, with the statistics of *interfaces* and the routes to *peers*.
 
-    *root* is where /sys and /proc are; tools look at the running kernel. Every tool has a limit of time, and what is
-    missing or forbidden becomes a note.
+    *root* is where /sys, /proc and /dev are; tools look at the running kernel. Every tool has a limit of time, and
+    what is missing or forbidden becomes a note.
     """
     notes: list[str] = []
     files = {**read_ports(root / "sys/class/infiniband"), **_read_settings(root, interfaces)}
     texts = [*_tables(notes), *_of_interfaces(interfaces, peers, notes), *_tracked(root, notes)]
     if (root / "sys/class/infiniband").is_dir():
         texts += _run("rdma-system", ("rdma", "-j", "system"), notes)
+        texts += _devices(root / "dev/infiniband")
     else:
         notes.insert(0, NO_RDMA.format("/sys/class/infiniband"))
     return Collected(tuple(texts), files, tuple(dict.fromkeys(notes)))
@@ -116,6 +118,16 @@ def _statistics(interfaces: tuple[str, ...], notes: list[str]) -> Iterator[Text]
             notes.append(f"interface {interface} is not here: its statistics are not judged")
         else:
             yield from _run("ethtool", ("ethtool", "-S", interface), notes, interface)
+
+
+def _devices(folder: Path) -> Iterator[Text]:
+    """The device files' modes, as `stat` would print them; none where they are not there, as in most containers."""
+    told = ""
+    for one in sorted(folder.iterdir())[:1024] if folder.is_dir() else ():
+        with suppress(OSError):  # it went while it was looked at
+            told += f"{one.stat().st_mode & 0o777:o} {one.name}\n"
+    if told:
+        yield Text("rdma-devices", "/dev/infiniband", told)
 
 
 def _tracked(root: Path, notes: list[str]) -> Iterator[Text]:

@@ -34,6 +34,7 @@ SIGNS: Mapping[str, Callable[[Evidence], Findings]] = MappingProxyType(
         "RF6016": node_signs.closed_group,
         "RF6017": collective_signs.strangers,
         "RF6018": node_signs.full_members,
+        "RF6019": node_signs.open_managers,
     }
 )
 

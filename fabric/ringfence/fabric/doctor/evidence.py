@@ -15,6 +15,7 @@ from ringfence.fabric.doctor.nft import Capture
 from ringfence.fabric.doctor.nstat import Nstat
 from ringfence.fabric.doctor.probe import Probe
 from ringfence.fabric.doctor.ras import Ras
+from ringfence.fabric.doctor.rdma_devices import DeviceFile
 from ringfence.fabric.doctor.routes import Interface, Neighbour, Route
 from ringfence.fabric.doctor.security_groups import Group
 from ringfence.fabric.doctor.ss import Sockets
@@ -76,6 +77,7 @@ class Evidence:
     shared_namespaces: bool | None = None
     groups: tuple[Group, ...] = ()
     probes: tuple[Probe, ...] = ()
+    device_files: tuple[DeviceFile, ...] = ()
 
     def on_fabric(self, host: str) -> bool:
         """Whether *host* is an address of a network that was declared, or that a fabric interface has."""

@@ -17,6 +17,7 @@ from ringfence.fabric.doctor.nft import captures
 from ringfence.fabric.doctor.nstat import nstat
 from ringfence.fabric.doctor.probe import Probe
 from ringfence.fabric.doctor.ras import ras
+from ringfence.fabric.doctor.rdma_devices import device_files
 from ringfence.fabric.doctor.rdma_tool import links, shared_namespaces, statistics
 from ringfence.fabric.doctor.routes import interfaces, neighbours, routes
 from ringfence.fabric.doctor.security_groups import security_groups
@@ -37,6 +38,7 @@ KINDS = {
     "addr": "interfaces",
     "nft": "nft",
     "rdma-system": "rdma-system",
+    "rdma-devices": "device files",
     "rdma-link": "ports",
     "rdma-statistic": "ports",
     "security-groups": "groups",
@@ -101,6 +103,7 @@ def _parsed(by_kind: Mapping[tuple[str, bool], list[Text]]) -> dict[str, Any]:
         "neighbours": tuple(found for one in of("neigh") for found in neighbours(one.text, one.path)),
         "interfaces": tuple(found for one in of("addr") for found in interfaces(one.text)),
         "groups": tuple(group for one in of("security-groups") for group in security_groups(one.text, one.path)),
+        "device_files": tuple(found for one in of("rdma-devices") for found in device_files(one.text, one.path)),
         "shared_namespaces": next((mode for mode in modes if mode is not None), None),
     }
 

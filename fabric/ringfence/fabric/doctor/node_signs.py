@@ -1,4 +1,4 @@
-"""Signs on the node itself: capture, ARP, open stores, shared devices, security groups, speed. Codes 11 to 16, 18."""
+"""Signs on the node itself: capture, ARP, open stores, devices, groups, speed. Codes 11 to 16, 18 and 19."""
 
 from __future__ import annotations
 
@@ -174,3 +174,10 @@ def full_members(evidence: Evidence) -> Findings:
         if port.link_layer == "InfiniBand" and "0xffff" in {key.lower() for key in port.keys}:
             path = f"/sys/class/infiniband/{port.device}/ports/{port.number}/pkeys"
             yield found("RF6018", path, 1, f"{port.name} has the key 0xffff")
+
+
+def open_managers(evidence: Evidence) -> Findings:
+    """19: what a subnet manager opens, anybody may open who is not root."""
+    for one in evidence.device_files:
+        if one.manages and one.mode & 0o066:
+            yield found("RF6019", one.path, one.line, f"/dev/infiniband/{one.name} has mode {one.mode:04o}")

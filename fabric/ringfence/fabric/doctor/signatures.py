@@ -160,6 +160,13 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
             ("ports",),
             threat="FAB-03",
         ),
+        "RF6019": Signature(
+            ERROR,
+            "others than root may open a device of the subnet manager (issm, umad), by which they may run the fabric",
+            "Have udev make issm* and umad* 0600, and mount them into no container",
+            ("device files",),
+            threat="FAB-03",
+        ),
     }
 )
 CODES: Mapping[str, Code] = MappingProxyType(
