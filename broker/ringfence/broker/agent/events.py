@@ -275,6 +275,12 @@ def fabric_left(fabric: str, job: str, pid: int, why: str) -> None:
     _emit("info", "fabric left", fabric=fabric, job=job, pid=pid, why=why)
 
 
+def node_changes_untold(error: OSError) -> None:
+    """The kernel does not tell of changes of interfaces and routes: they are looked for."""
+    hint = "Let the agent open netlink sockets: under systemd, RestrictAddressFamilies= with AF_NETLINK"
+    _emit("warning", "changes of the node not told", error=error.strerror, by="a look every two seconds", hint=hint)
+
+
 def ports_closed(ports: frozenset[int]) -> None:
     """These TCP ports are closed to all but this node, and no others."""
     _emit("info", "ports closed", ports=sorted(ports))

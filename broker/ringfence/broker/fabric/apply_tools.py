@@ -23,6 +23,10 @@ def run(command: tuple[str, ...], text: str = "") -> str:
         )
     except subprocess.TimeoutExpired:
         raise RingfenceError(Kind.UNAVAILABLE, f"`{shown}` took over {_PATIENCE:.0f} s", hint="Try again") from None
+    except OSError as error:
+        raise RingfenceError(
+            Kind.UNAVAILABLE, f"`{shown}` cannot be run: {error.strerror}", hint="Try again; see `ulimit -u`"
+        ) from None
     if done.returncode == 0:
         return done.stdout
     why = " ".join(done.stderr.split())[:500]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -199,6 +200,7 @@ async def test_a_refusal_of_an_earlier_claim_says_nothing_of_a_new_one(world: Wo
     await world.tell(told(refusals=(refused(Kind.DENIED, "was revoked"),)))
     async with joined(world) as call:
         await world.until(lambda: world.wire.claims[-1] == [(JOB, "e1", OWN)])
+        world.keeper.joins.wake()
         await world.tell(told(MEMBERS, revision=2))
         assert (await call.read()).spiffe_id == TRAINER
 
@@ -257,6 +259,7 @@ async def ended(tmp_path: Path, update: pb.FabricsUpdate | None, world: World | 
     [
         (None, grpc.StatusCode.PERMISSION_DENIED, "no grant in force"),
         (told(), grpc.StatusCode.UNAVAILABLE, "not admitted it yet"),
+        (told({OWN: int(NOW) - 1}), grpc.StatusCode.UNAVAILABLE, "by this node's clock"),
         (told(ids=("spiffe://example.org/ns/b/sa/x",)), grpc.StatusCode.PERMISSION_DENIED, "is for spiffe://"),
         (told(cidrs=["nonsense"]), grpc.StatusCode.INVALID_ARGUMENT, "that cannot be"),
     ],
@@ -309,6 +312,25 @@ async def test_who_is_in_no_job_closes_no_port(tmp_path: Path) -> None:
             await world.tell(told(ids=("spiffe://example.org/ns/b/sa/x",), revision=2))
             assert not world.node.closed
             await status_of(call)
+
+
+async def test_it_is_not_in_while_its_ports_are_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that it starts then could be reached."""
+    monkeypatch.setattr("ringfence.broker.agent.fabrics.keeper._RETRY", 0.01)
+
+    def fail(_: frozenset[int]) -> None:
+        raise RingfenceError(Kind.UNAVAILABLE, "nft failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.node, "close_ports", fail)
+        await world.tell(told(MEMBERS))
+        async with joined(world, 29500) as call:
+            first = asyncio.ensure_future(call.read())
+            await world.until(lambda: world.wire.applied[-1] == (1, int(code_of(Kind.UNAVAILABLE))))
+            assert not first.done()
+            patched.undo()
+            assert list((await first).closed_ports) == [29500]
+            assert world.node.closed == {29500}
 
 
 async def test_too_many_ports_and_what_is_none_are_refused(world: World) -> None:

@@ -127,6 +127,45 @@ async def test_claims_are_said_whole_after_each_reconnection(world: World) -> No
     await world.until(lambda: world.wire.claims and world.wire.claims[-1] == [])
 
 
+async def test_what_nobody_thought_of_is_not_the_last_step(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, told to the server, and tried again."""
+    monkeypatch.setattr("ringfence.broker.agent.fabrics.keeper._RETRY", 0.01)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.node, "settle", fail)
+        world.keeper.on_update(told())
+        await world.until(lambda: world.wire.applied == [(1, int(code_of(Kind.UNAVAILABLE)))])
+    await world.until(lambda: world.wire.applied[-1] == (1, 0))
+
+
+async def test_without_word_of_changes_the_node_is_looked_at_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the agent may open no netlink socket."""
+
+    def refuse(_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("ringfence.broker.agent.fabrics.keeper._LOOK_UNTOLD", 0.02)
+    world = World(tmp_path)
+    monkeypatch.setattr(world.keeper, "_listen", refuse)
+    async with running(world):
+        await world.until(lambda: world.node.looks > 3)
+
+
+async def test_a_step_ends_before_the_keeper_does(tmp_path: Path) -> None:
+    """Or the next agent would be at it at the same time."""
+    world = World(tmp_path)
+    async with running(world):
+        world.node.may_go.clear()
+        world.keeper.on_update(told())
+        await world.until(lambda: world.node.looks)
+    assert world.node.story == [f"settle {FABRIC}"]
+
+
 # A restart
 
 

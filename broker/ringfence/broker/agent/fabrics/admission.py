@@ -101,7 +101,13 @@ class Admission:
             detail = f"this node has no address on fabric {join.fabric}"
             return RingfenceError(Kind.NOT_FOUND, detail, hint="Give an interface of it one of its `cidrs`")
         refusal = self._refusal()
-        return _refused(refusal) if refusal is not None else RingfenceError(Kind.UNAVAILABLE, _NOT_YET)
+        if refusal is not None:
+            return _refused(refusal)
+        job = self._keeper.said.job(*self._asked)
+        if job is not None and set(held.addresses) <= job.members.keys():
+            detail = "by this node's clock the membership that the server gives has ended"
+            return RingfenceError(Kind.UNAVAILABLE, detail, hint="Compare its clock with the server's")
+        return RingfenceError(Kind.UNAVAILABLE, _NOT_YET)
 
     @property
     def _asked(self) -> tuple[str, str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,11 +21,11 @@ from ringfence.broker.agent.fabrics.joins import Join, Joins
 from ringfence.broker.agent.fabrics.said import Said
 from ringfence.broker.agent.fabrics.work import Done, Step, Work
 from ringfence.broker.status import code_of
-from ringfence.certs.errors import RingfenceError
+from ringfence.certs.errors import Kind, RingfenceError
 
 GRACE = 5.0  # seconds after a restart in which workloads come back, before those that have not are given up
 _RETRY = 5.0  # seconds after what failed
-_LOOK = 60.0  # seconds between looks at the node, for what nobody told us of
+_LOOK, _LOOK_UNTOLD = 60.0, 2.0  # seconds between looks at the node; where the kernel tells nothing of changes
 _CALM = 0.03  # seconds that changes of the node may go on before they are looked at: they come in bursts
 
 
@@ -68,6 +69,7 @@ class FabricKeeper:
         self._told = pb.FabricsUpdate()
         self._wake = asyncio.Event()
         self._look = True
+        self._look_every = _LOOK
         self._claimed: tuple[pb.FabricClaim, ...] | None = None  # on this stream; None: nothing was said yet
         self._answered: pb.FabricApplied | None = None
         self._inherited: frozenset[int] = frozenset()  # ports that were closed before the agent was started
@@ -130,18 +132,37 @@ class FabricKeeper:
 
     async def run(self) -> None:
         """Step after step, until cancelled."""
-        changes = self._listen(self.on_node_changed)
+        changes = None
+        try:
+            changes = self._listen(self.on_node_changed)
+        except OSError as error:
+            self._look_every = _LOOK_UNTOLD
+            events.node_changes_untold(error)
         try:
             while True:
                 self._wake.clear()
                 step, heard = self._step(), self.updates > 0
-                done = await asyncio.to_thread(self._work.do, step)
+                done = await self._do(step)
                 self._publish(done)
                 if heard:
                     self._answer(step.said.revision, done.error)
                 await self._next()
         finally:
-            changes.close()
+            if changes is not None:
+                changes.close()
+
+    async def _do(self, step: Step) -> Done:
+        """Have it done; one that is cancelled ends first, so that no other agent is at it beside us."""
+        doing = asyncio.ensure_future(asyncio.to_thread(self._work.do, step))
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            await asyncio.wait((doing,))
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not be the last step
+            events.failed(error)
+            failure = RingfenceError(Kind.UNAVAILABLE, f"an unexpected {type(error).__name__}", hint="See its log")
+            return replace(self.done, failures=(failure,), not_kept=None)
 
     def _step(self) -> Step:
         look, self._look = self._look, False
@@ -207,7 +228,7 @@ class FabricKeeper:
             waits.append(self._returning - loop_now)
         if self.done.error is not None:
             waits.append(_RETRY)
-        return max(min([_LOOK, *waits]), 0.001)
+        return max(min([self._look_every, *waits]), 0.001)
 
     @property
     def _is_returning(self) -> bool:
