@@ -10,6 +10,7 @@ from textwrap import dedent
 
 import pytest
 
+from tests import parts
 from tests.broker.agent.harness import running_agent
 from tests.broker.server.harness import running_server
 from tests.e2e.test_run import Mesh
@@ -43,8 +44,8 @@ WORKER = """
     import asyncio, os
     first, last = map(int, os.environ["RINGFENCE_PORT_TASKS"].split("-"))
     async def serve(reader, writer):
-        await reader.read(64)
-        writer.write(b"%d" % writer.get_extra_info("sockname")[1])
+        said = await reader.read()
+        writer.write(b"%d %d" % (writer.get_extra_info("sockname")[1], len(said)))
         writer.close()
     async def main():
         for number in range(first, last + 1):
@@ -60,13 +61,20 @@ HEAD = """
     print(ports, flush=True)
     for line in sys.stdin:
         with socket.create_connection((host, int(line)), timeout=20) as raw:
-            raw.sendall(b"who are you")
+            raw.sendall(b"who are you" * 100_000)
+            raw.shutdown(socket.SHUT_WR)
             print(raw.recv(64).decode(), flush=True)
 """
 
 
-async def test_a_range_is_reached_by_its_own_numbers() -> None:
-    """What the head dials is what the worker listens on, which is on the same machine and holds the same numbers."""
+@pytest.mark.parametrize("flags", [(), ("--isolate",)], ids=["open", "isolated"])
+async def test_a_range_is_reached_by_its_own_numbers(flags: tuple[str, ...]) -> None:
+    """What the head dials is what the worker listens on, on the same machine: both may hold the same numbers.
+
+    Each side says its last by itself, behind walls too, where relays tell which number is meant.
+    """
+    if flags:
+        parts.user_namespaces()
     numbers = free_range(10)
     first, last = numbers[0], numbers[-1]
     with tempfile.TemporaryDirectory(prefix="rf-") as name:
@@ -76,12 +84,12 @@ async def test_a_range_is_reached_by_its_own_numbers() -> None:
         async with running_server(folder) as server, running_agent(folder, server) as agent:
             await server.apply({"ray.yaml": text})
             mesh = Mesh(folder, server, agent.socket, first)
-            async with mesh.run("ray/worker", WORKER) as worker, mesh.run("ray/head", HEAD) as head:
+            async with mesh.run("ray/worker", WORKER, *flags) as worker, mesh.run("ray/head", HEAD, *flags) as head:
                 assert worker.stdout is not None
                 assert await asyncio.wait_for(worker.stdout.readline(), 60) == b"up\n"
                 assert await _said(head) == f"{first}-{last}"
                 for number in (first, first + 5, last):
-                    assert await _asked(head, number) == str(number)
+                    assert await _asked(head, number) == f"{number} 1100000"
 
 
 async def _asked(head: asyncio.subprocess.Process, number: int) -> str:

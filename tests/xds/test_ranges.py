@@ -68,6 +68,26 @@ def test_the_called_side_takes_its_own_numbers_and_no_other():
     assert cluster.type == cluster.ORIGINAL_DST
 
 
+def test_behind_walls_the_number_goes_along_in_heads():
+    """Where a relay stands on each side: the caller's listener is told it, and tells it the called side's."""
+    caller = Instance("c", upstream={"ray.shared/workers": ("/run/x/to-0", 0)})
+    listener = read(snapshot_of("team-a/trainer", caller, INTENT + RAY), types.LISTENER, WHERE)
+    assert listener.address.pipe.path == "/run/x/to-0"
+    assert not listener.additional_addresses
+    assert [one.name for one in listener.listener_filters] == ["envoy.filters.listener.proxy_protocol"]
+
+    server = Instance("s", inbound={"workers": ("10.0.0.1", 15001)}, application={"workers": ("/run/x/at-0", 0)})
+    snapshot = snapshot_of("shared/ray", server, INTENT + RAY)
+    chain = read(snapshot, types.LISTENER, "inbound/workers").filter_chains[0]
+    proxy = codec.unpack(chain.filters[-1].typed_config.SerializeToString())
+    (told,) = proxy.proxy_protocol_tlvs
+    assert told.format_string.text_format_source.inline_string == "%REQUESTED_SERVER_NAME%"
+    cluster = read(snapshot, types.CLUSTER, "app/workers")
+    assert cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.pipe.path == "/run/x/at-0"
+    head = codec.unpack(cluster.transport_socket.typed_config.SerializeToString())
+    assert list(head.config.pass_through_tlvs.tlv_type) == [told.type]
+
+
 def test_a_range_is_a_fraction_of_as_many_ports():
     """200 ports by themselves need 200 listeners and clusters on each side."""
     numbers = range(10002, 10202)

@@ -386,11 +386,20 @@ async def test_flags_that_would_mean_nothing_are_refused(world: World, flags: tu
     assert why in err
 
 
-async def test_a_range_of_ports_is_refused_by_name(world: World) -> None:
-    """It is not relayed: the run ends before a proxy or a command is started."""
-    world.described.served.append(proxy_pb2.Served(name="workers", port=10002, last=10005))
-    run = await world.run("true", flags=ISOLATE)
-    _, err = await run.communicate()
-    assert run.returncode == 1
-    assert b"--isolate does not relay ranges of ports, and team-a/trainer has workers" in err
-    assert world.proxies == []
+async def test_each_number_of_a_range_is_there_inside_and_nowhere_else(world: World) -> None:
+    """On the loopback address that its variable names; the proxy has one pipe for all of them."""
+    workers = proxy_pb2.Upstream(key="ray.b/workers", env="RINGFENCE_UPSTREAM_RAY_WORKERS", first=10002, last=10005)
+    world.described.upstreams.append(workers)
+    world.described.served.append(proxy_pb2.Served(name="tasks", port=10012, last=10015))
+    named, table = await told(
+        world,
+        """
+        import json, os
+        print(json.dumps([os.environ["RINGFENCE_UPSTREAM_RAY_WORKERS"], open("/proc/net/tcp").read()]))
+        """,
+    )
+    host, _, numbers = named.partition(":")
+    assert numbers == "10002-10005"
+    there = [line.split()[1].split(":") for line in table.splitlines()[1:]]
+    address = socket.inet_aton(host)[::-1].hex().upper()  # as the kernel writes it on this machine
+    assert sorted(int(port, 16) for at, port in there if at == address) == [10002, 10003, 10004, 10005]

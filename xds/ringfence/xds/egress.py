@@ -24,7 +24,7 @@ from ringfence.policy.model import (
     named,
 )
 from ringfence.policy.scope import Upstream, narrowest
-from ringfence.xds import decision, dynamic, http, matcher, predicates, rbac, tcp
+from ringfence.xds import decision, dynamic, http, matcher, predicates, ranges, rbac, tcp
 from ringfence.xds.dynamic import Wild
 from ringfence.xds.instance import Address
 from ringfence.xds.outbound import loopback, outbound_name
@@ -58,8 +58,9 @@ class Egress:
         yield self._cluster(where, upstream, tls=port.tls, private=private, looked_up=looked_up)
         if not upstream.protocol.is_http:
             served = self._connections(where, external, port, rules)
+            inspected = [ranges.inspector()] if port.passthrough else []
             yield loopback(
-                where, address, served, inspect=port.passthrough, **self._refused(where, external, port, rules)
+                where, address, served, listener_filters=inspected, **self._refused(where, external, port, rules)
             )
             return
         traffic = self._model.traffic.get(Destination(upstream.key, upstream.port))

@@ -121,7 +121,9 @@ def _connections_at(
         needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
         drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
     log = at.reporter.connections(decision.POINT_TCP, where, ranged=at.port.last > 0)
-    proxy = tcp.proxy(where, to, log, at.reporter.opened(where), wait_for_data=True)
+    walled = at.port.last > 0 and at.port.name in at.instance.application
+    more = ranges.telling() if walled else {}
+    proxy = tcp.proxy(where, to, log, at.reporter.opened(where), wait_for_data=True, **more)
     place = rbac.discovered_connection_filters if spared else rbac.connection_filters
     chain = _chain(at, {"filters": [*place(where, rules), proxy], **drained})
     plain = _plain_connections(where, to, rules, at.reporter) if taken is not None else []
@@ -233,7 +235,7 @@ def _plain_connections(where: str, cluster: str, rules: rbac.PortRules, reporter
 
 def _application(port: Port, instance: Instance) -> tuple[str, Resource]:
     name = application_name(port)
-    if port.last:
+    if port.last and port.name not in instance.application:
         return ranges.application(name)
     if port.socket:
         address = {"pipe": {"path": f"{instance.socket_dir}/{port.socket}"}}
@@ -249,6 +251,7 @@ def _application(port: Port, instance: Instance) -> tuple[str, Resource]:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
         typed_extension_protocol_options=http.protocol_options(port.protocol) if port.protocol.is_http else {},
+        transport_socket=ranges.relayed() if port.last else None,
     )
     return codec.resource(name, cluster)
 

@@ -24,7 +24,6 @@ from ringfence.xds.sources import by_ads, client_tls
 from ringfence.xds.telemetry import Reporter
 from ringfence.xds.types import ENDPOINT, ROUTE
 
-_TLS_INSPECTOR = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 Endpoints = Mapping[tuple[str, str], tuple[Endpoint, ...]]
 
 _UNAVAILABLE = 503  # RFC 9110 section 15.6.4: no fault of the caller
@@ -56,7 +55,9 @@ def outbound(
         log = reporter.connections(decision.POINT_OUTBOUND, where)
         proxy = tcp.proxy(where, where, log, wait_for_data=False)
         port = model.workloads[upstream.key].port(upstream.port)
-        if port is not None and port.last:
+        if port is not None and port.last and not address[1]:
+            yield loopback(where, address, [ranges.dialled(), proxy], chain=chain, listener_filters=[ranges.told()])
+        elif port is not None and port.last:
             first = (address[0], port.number)
             yield loopback(
                 where, first, [ranges.dialled(), proxy], chain=chain, more=ranges.more_addresses(first[0], port)
@@ -98,14 +99,14 @@ def loopback(
     needs: Iterable[tuple[str, str]] = (),
     chain: Mapping[str, Any] = MappingProxyType({}),
     *,
-    inspect: bool = False,
+    listener_filters: Iterable[dict[str, Any]] = (),
     more: Iterable[dict[str, Any]] = (),
     others: Iterable[dict[str, Any]] = (),
     chosen: Any = None,
 ) -> tuple[str, Resource]:
     """A listener for the workload itself: plaintext, on an address that only this host can reach.
 
-    *chain* is what its filter chain has beside the filters; with *inspect* it learns what name a TLS client asks for.
+    *chain* is what its filter chain has beside the filters, *listener_filters* what looks at a connection before.
     *more* are further addresses of the same, *others* further chains, and *chosen* the matcher that picks one.
     """
     listener = codec.build(
@@ -113,7 +114,7 @@ def loopback(
         name=where,
         address=socket_address(address),
         additional_addresses=list(more),
-        listener_filters=[codec.extension("envoy.filters.listener.tls_inspector", _TLS_INSPECTOR)] if inspect else [],
+        listener_filters=list(listener_filters),
         filter_chains=[{"name": where, "filters": filters, **chain}, *others],
         filter_chain_matcher=chosen,
         stat_prefix=where,

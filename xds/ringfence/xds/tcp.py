@@ -12,7 +12,7 @@ _EARLY_BYTES = 16384  # what may wait until the application's side is connected
 _FOREVER = timedelta(0)
 
 
-def proxy(where: str, cluster: str, *access_logs: Any, wait_for_data: bool) -> dict[str, Any]:
+def proxy(where: str, cluster: str, *access_logs: Any, wait_for_data: bool, **more: Any) -> dict[str, Any]:
     """The network filter that passes a connection on.
 
     *wait_for_data*: connect to the application only when the caller has sent something. RBAC judges on the first byte,
@@ -27,4 +27,5 @@ def proxy(where: str, cluster: str, *access_logs: Any, wait_for_data: bool) -> d
     }
     if wait_for_data:
         fields |= {"upstream_connect_mode": "ON_DOWNSTREAM_DATA", "max_early_data_bytes": {"value": _EARLY_BYTES}}
+    fields |= more
     return codec.extension("envoy.filters.network.tcp_proxy", _TCP_PROXY, **fields)

@@ -26,11 +26,11 @@ from ringfence.broker.run.folder import RunFolder
 from ringfence.broker.run.isolate_enter import refusal
 from ringfence.broker.run.isolate_inside import GO, READY, Walls
 from ringfence.broker.run.isolate_paths import USUAL, covers, real, shares, suspects
+from ringfence.broker.run.isolate_range import announced, asked
 from ringfence.broker.run.isolate_relay import Dial, Relays, relay
 from ringfence.broker.run.plan import ProxyPlan
 from ringfence.broker.run.ports import LOOPBACK
 from ringfence.broker.run.rendezvous_relay import hold
-from ringfence.certs.errors import Kind, RingfenceError
 
 PIPE = "unix:"
 _WAYS = "ways"
@@ -77,13 +77,7 @@ class Isolation:
             kernel.unmount(str(path))
 
     def outside(self, plan: ProxyPlan) -> ProxyPlan:
-        """The proxy's plan, of the command's: pipes in place of loopback ports. Raises UNIMPLEMENTED for a range."""
-        if plan.last:
-            raise RingfenceError(
-                Kind.UNIMPLEMENTED,
-                f"--isolate does not relay ranges of ports, and {plan.who} has {', '.join(sorted(plan.last))}",
-                hint="Run it without --isolate, in a container or under a user of its own",
-            )
+        """The proxy's plan, of the command's: pipes in place of loopback ports."""
         return replace(
             plan,
             upstream={key: self._pipe(f"to-{number}") for number, key in enumerate(plan.upstream)},
@@ -150,18 +144,29 @@ class Isolation:
             await self._in_there(kernel.join_network, pid)
             # 1. From the command to its proxy.
             for key, address in plan.upstream.items():
-                kind = hold if key == self._held else relay
-                self._relays.start(await self._in_there(_bound, address), _to(proxys.upstream[key]), kind)
+                await self._relay_upstream(key, address, plan.last.get(key, 0), _to(proxys.upstream[key]))
             if plan.egress:
                 self._relays.start(await self._in_there(_bound, plan.egress), _to(proxys.egress))
             # 2. From its proxy to what it serves.
             for name, pipe in proxys.application.items():
-                self._relays.start(_bound(pipe), self._to_served(plan.served[name]))
+                first, last = plan.served[name], plan.last.get(name, 0)
+                carry = asked(range(first, last + 1), self._to_served) if last else relay
+                self._relays.start(_bound(pipe), self._to_served(first), carry)
             # 3. From the command to the Workload API, as `run`: what else is in the agent's folder is out of reach.
             api = PIPE + self.inside(plan).launch.workload_socket
             self._relays.start(_bound(api), _to(PIPE + plan.launch.workload_socket))
         except OSError as error:
             raise refusal(error) from None
+
+    async def _relay_upstream(self, key: str, address: str, last: int, dial: Dial) -> None:
+        """From the command's address, or from each of a range, to one pipe of the proxy."""
+        if not last:
+            self._relays.start(await self._in_there(_bound, address), dial, hold if key == self._held else relay)
+            return
+        host, _, first = address.rpartition(":")
+        for number in range(int(first), last + 1):
+            listening = await self._in_there(_bound, f"{host}:{number}")
+            self._relays.start(listening, announced(dial, host, number))
 
     async def _in_there(self, work: Callable[[ArgumentType], ResultType], argument: ArgumentType) -> ResultType:
         return await asyncio.get_running_loop().run_in_executor(self._inside, work, argument)
