@@ -60,6 +60,7 @@ LOOKALIKES = tuple(SpiffeId(DOMAIN, f"{JOBS[0].path}{rest}") for rest in ("01", 
 CERTIFICATES: Mapping[str, tuple[str, ...]] = {
     **{str(one).removeprefix(f"{DOMAIN.id}/ns/"): (str(one),) for one in IDENTITIES},
     **{str(one).removeprefix(f"{DOMAIN.id}/ns/"): (str(one),) for one in (*RANKS, *LOOKALIKES)},
+    "two, one a rank": (str(RANKS[0]), str(IDENTITIES[0])),
     "two ranks": (str(RANKS[0]), str(RANKS[1])),
     "a rank of elsewhere": (str(Ranks(FOREIGN, "team-a", "llm").rank(1)),),
     "two of one namespace": (str(IDENTITIES[0]), str(IDENTITIES[1])),

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.certs.selectors import MAX_RANK
 from ringfence.certs.spiffe_id import TrustDomain
-from ringfence.policy.identities import Ranks
+from ringfence.policy.identities import Identity, Ranks
 from ringfence.policy.model import RevokedCaller
+from ringfence.xds import codec
+from ringfence.xds.proxyless.tls import client_tls as grpc_tls
 from ringfence.xds.proxyless.who import other_than_ranks
 from ringfence.xds.ranks import gone, pattern
+from ringfence.xds.sources import client_tls
 
 LLM = Ranks(TrustDomain("example.org"), "team-a", "llm")
 NUMBERS = st.integers(0, 30) | st.integers(0, MAX_RANK)
@@ -45,6 +50,33 @@ def test_who_is_revoked_as_a_whole_is_left_out() -> None:
     two = RevokedCaller(whole=False, serials=frozenset({"0" * 32}), newest=1, ends=never)
 
     assert gone(LLM, {str(LLM.rank(1)): one, str(LLM.rank(2)): two}) == {str(LLM.rank(1))}
+
+
+@pytest.mark.parametrize("dialect", ["envoy", "grpc"])
+def test_a_caller_takes_ranks_alone_for_the_server(dialect: str) -> None:
+    """All but those that are revoked; and of one that is no job the very name."""
+    revoked = {str(LLM.rank(1)): RevokedCaller(whole=True, serials=frozenset(), newest=1)}
+
+    def name(peer: Identity) -> Any:
+        own = LLM.rank(0)
+        made = client_tls(own, peer, revoked) if dialect == "envoy" else grpc_tls(peer, revoked)
+        tls = codec.unpack(made["typed_config"].SerializeToString()).common_tls_context
+        if dialect == "grpc":
+            return tls.validation_context.match_subject_alt_names[0]
+        return tls.combined_validation_context.default_validation_context.match_typed_subject_alt_names[0].matcher
+
+    servers = name(LLM)
+    assert servers.WhichOneof("match_pattern") == "safe_regex"
+    assert re.fullmatch(servers.safe_regex.regex, str(LLM.rank(2)))
+    for other in (
+        f"{LLM.rank(1)}",
+        f"{LLM.rank(2)}/x",
+        f"{LLM.prefix}02",
+        LLM.prefix,
+        "spiffe://example.org/ns/a/sa/b",
+    ):
+        assert not re.fullmatch(servers.safe_regex.regex, other)
+    assert name(LLM.rank(2)).exact == str(LLM.rank(2))
 
 
 @given(st.from_regex(r"\A[0-9a-c./\n]{0,9}\Z"))

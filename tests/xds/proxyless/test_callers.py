@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.model import Effect, Protocol, Rule, Source
 from ringfence.policy.tokens import TokenMatch
 from ringfence.xds.proxyless.losses import losses
-from tests.differential.cases import IDENTITIES, PLAIN, SERVER, Asked, model_of
+from tests.differential.cases import CERTIFICATES, IDENTITIES, JOBS, PLAIN, SERVER, Asked, model_of
 from tests.policy.intent import NOW
 from tests.xds.proxyless.test_rbac import a_rule, lets_in
 
@@ -40,6 +41,27 @@ def test_an_allow_with_a_token_allows_nobody_and_a_deny_holds_for_everybody():
     assert not lets_in((a_rule(token=token),), ASKED)
     assert not lets_in((a_rule(), a_rule(Effect.DENY, token=token)), ASKED)
     assert lost(a_rule(token=token)) == ["t/allow: token cannot be asked for, so the Allow lets nobody in by it"]
+
+
+RANKS = [name for name, uris in CERTIFICATES.items() if len(uris) == 1 and re.fullmatch(JOBS[0].pattern, uris[0])]
+OTHERS = ["team-a/job/llm2/rank/1", "a rank of elsewhere", "two, one a rank", "team-a/sa/trainer", "with a newline"]
+OTHERS += [f"team-a/job/llm/rank/{rest}" for rest in ("01", "1a", "1/x", "1000000")]
+
+
+def test_an_allow_of_a_job_lets_in_its_ranks_alone():
+    """Nobody whose name only begins so, and no certificate with another name beside that of a rank."""
+    allow = a_rule(sources=(Source(JOBS[0], None),))
+    assert len(RANKS) == 2
+    assert all(lets_in((allow,), replace(ASKED, certificate=name)) for name in RANKS)
+    assert not any(lets_in((allow,), replace(ASKED, certificate=name)) for name in OTHERS)
+
+
+def test_a_deny_of_a_job_holds_its_ranks_off():
+    """Whatever name stands beside theirs; and nobody else."""
+    rules = (a_rule(sources=(Source(None, None),)), a_rule(Effect.DENY, sources=(Source(JOBS[0], None),)))
+    held = [*RANKS, "two, one a rank"]
+    assert not any(lets_in(rules, replace(ASKED, certificate=name)) for name in held)
+    assert all(lets_in(rules, replace(ASKED, certificate=name)) for name in OTHERS if "/" in name)
 
 
 def test_a_rule_for_another_trust_domain_lets_none_of_ours_in():

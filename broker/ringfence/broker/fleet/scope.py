@@ -161,5 +161,5 @@ class Scopes:
         """What is revoked of those whom a rule into *workload* means, and of those that it may reach."""
         revoked = self.model.revoked
         calling = meant(revoked, self._known.rules.into.get(workload.key, ()), self.model.mesh.trust_domain)
-        called = [peer.identity for peer in reached if peer != workload or peer.job]
+        called = [peer.identity for peer in reached if peer != workload]
         return {**calling, **among(revoked, called)}
