@@ -5,13 +5,14 @@ Pure: `plan_routes`, `plan_nft` and `plan_sysctl` make texts of it, and the edge
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.node import Node
 from ringfence.fabric.plan_links import Address, Gateway, Links
+from ringfence.fabric.plan_shared import own_interfaces
 from ringfence.fabric.resolve import interfaces_of
 from ringfence.policy.fabrics import Fabric, InterfaceForm, Plane
 
@@ -69,17 +70,20 @@ class FabricPlan:
         return tuple(address.ip for nic in self.nics for address in nic.addresses)
 
 
-def plan_node(fabric: Fabric, node: Node, links: Links, jobs: Mapping[str, Addresses]) -> FabricPlan:
+def plan_node(
+    fabric: Fabric, node: Node, links: Links, jobs: Mapping[str, Addresses], others: Iterable[Fabric] = ()
+) -> FabricPlan:
     """*fabric* on a node, with *jobs* that may use it and the addresses of each, with their ends where they have any.
 
-    Raises INVALID for what cannot be planned, NOT_FOUND where the node has none of its interfaces, CONFLICT where an
-    interface or a network of it carries the node's other traffic, or an address would join two tenants.
+    *others* are fabrics that the node is to hold too, which may name the same interfaces. Raises INVALID for what
+    cannot be planned, NOT_FOUND where the node has none of its interfaces, CONFLICT where an interface or a network of
+    it carries the node's other traffic or that of another fabric, or an address would join two tenants.
     """
     # 1. Only what collectives are for: storage and management stay as they are.
     if fabric.plane is not Plane.FABRIC:
         raise _refused(Kind.INVALID, fabric, f"is of the plane {fabric.plane.value}", "Name one of the plane fabric")
     # 2. All that it has on this node; loopback is never among them (the document's own check).
-    names = interfaces_of(fabric, node)
+    names = own_interfaces(fabric, interfaces_of(fabric, node), links, others)
     if not names:
         raise _refused(Kind.NOT_FOUND, fabric, "has no network interface on this node", "Run it on a node of it")
     if len(names) > MOST_NICS:

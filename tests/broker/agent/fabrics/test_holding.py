@@ -9,7 +9,7 @@ from ipaddress import ip_interface
 import pytest
 
 from ringfence.broker.agent.fabrics import holding
-from ringfence.broker.agent.fabrics.holding import Holding
+from ringfence.broker.agent.fabrics.holding import Held, Holding
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.node import Node
 from ringfence.fabric.plan import FabricPlan, Members
@@ -201,6 +201,27 @@ def test_a_node_without_an_interface_of_it_holds_nothing_and_that_is_no_failure(
     assert (found.interfaces, found.addresses, found.error) == ((), (), None)
     assert kernel.members == {JOB: {"10.91.0.1"}}
     assert kernel.story == ["apply", "members"]
+
+
+def test_of_a_fabric_of_another_zone_there_is_nothing(kernel: Kernel) -> None:
+    """Its filter was there while the interface had no address: it goes, once, and comes when the address is its own."""
+    east, west = rail(name="east", cidrs=("10.1.0.0/16",)), rail(name="west", cidrs=("10.2.0.0/16",))
+    held = Holding()
+    kernel.links = Links()
+    for one in (east, west):
+        assert held.settle(one, {}, NOW, (east, west)).interfaces == ("fab0", "fab1")
+    kernel.links = Links((("fab0", ip_interface("10.1.0.1/24")), ("fab1", ip_interface("10.1.1.1/24"))))
+    held.look()
+    for _ in range(2):
+        assert held.settle(east, {}, NOW, (east, west)).addresses == ("10.1.0.1", "10.1.1.1")
+        assert held.settle(west, {}, NOW, (east, west)) == Held()
+    assert kernel.story == ["apply", "apply", "apply", "remove team-a/west"]
+    kernel.links = Links((("fab0", ip_interface("10.2.0.1/24")), ("fab1", ip_interface("10.2.1.1/24"))))
+    held.look()
+    for _ in range(2):
+        assert held.settle(east, {}, NOW, (east, west)) == Held()
+        assert held.settle(west, {}, NOW, (east, west)).addresses == ("10.2.0.1", "10.2.1.1")
+    assert kernel.story[4:] == ["remove team-a/east", "apply"]
 
 
 def test_removed_it_is_forgotten(kernel: Kernel) -> None:

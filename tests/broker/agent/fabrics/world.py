@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,9 +62,9 @@ class FakeNode:
         """As Holding."""
         self.looks += 1
 
-    def settle(self, fabric: Fabric, jobs: Jobs, now: float) -> Held:
+    def settle(self, fabric: Fabric, jobs: Jobs, now: float, others: Iterable[Fabric]) -> Held:
         """As Holding."""
-        del now
+        del now, others
         assert self.may_go.wait(30)
         if self.error is not None:
             return Held(error=self.error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.node import Node
 from ringfence.fabric.plan import FabricPlan, Members, members_of, plan_node
 from ringfence.fabric.plan_links import Links
+from ringfence.fabric.plan_shared import own_interfaces
+from ringfence.fabric.resolve import interfaces_of
 from ringfence.policy.fabrics import Fabric
 
 Jobs = Mapping[str, Mapping[str, int]]  # members by job: each address with its end, in Unix seconds
@@ -45,6 +47,7 @@ class Holding:
     def __init__(self) -> None:
         self._plans: dict[str, FabricPlan] = {}  # as far as this process has put them there
         self._before: dict[str, dict[str, str]] = {}  # what the settings of interfaces were, by fabric
+        self._elsewhere: set[str] = set()  # of these there is nothing here, since what they name is another's
         self._stale: set[str] = set()  # of these, not all is there any more
         self._seen: tuple[Node, Links] | None = None
 
@@ -53,10 +56,13 @@ class Holding:
         self._seen = read_node(Path("/sys")), live_links()
         self._stale |= {key for key, plan in self._plans.items() if has_drifted(plan)}
 
-    def settle(self, fabric: Fabric, jobs: Jobs, now: float) -> Held:
-        """Have the node hold *fabric* with *jobs*, from *now* on in Unix seconds; it raises nothing."""
+    def settle(self, fabric: Fabric, jobs: Jobs, now: float, others: Iterable[Fabric] = ()) -> Held:
+        """Have the node hold *fabric* with *jobs* beside *others*, from *now* on in Unix seconds; raises nothing."""
         try:
-            plan = plan_node(fabric, *self._node(), jobs)
+            node, links = self._node()
+            if self._is_elsewhere(fabric, node, links, others):
+                return self._leave(fabric.key)
+            plan = plan_node(fabric, node, links, jobs, others)
         except RingfenceError as error:
             return self._without_plan(fabric, jobs, error, now)
         try:
@@ -91,6 +97,18 @@ class Holding:
         assert self._seen is not None  # noqa: S101  # look() has set it, or raised
         return self._seen
 
+    def _is_elsewhere(self, fabric: Fabric, node: Node, links: Links, others: Iterable[Fabric]) -> bool:
+        """Whether all that the node has under the names of its interfaces is another fabric's, as in another zone."""
+        names = interfaces_of(fabric, node)
+        return bool(names) and not own_interfaces(fabric, names, links, others)
+
+    def _leave(self, key: str) -> Held:
+        """Nothing of it may be here: its filter would cut off the members of the other."""
+        if key not in self._elsewhere:
+            self.remove(key)
+            self._elsewhere.add(key)
+        return Held()
+
     def _put(self, plan: FabricPlan, now: float) -> None:
         had = self._plans.get(plan.fabric.key)
         if had is not None and had.nics == plan.nics and plan.fabric.key not in self._stale:
@@ -98,6 +116,7 @@ class Holding:
                 self._put_filter(had, plan, now)
                 return
         key = plan.fabric.key
+        self._elsewhere.discard(key)
         apply(plan, now, self._before.get(key, {}))
         self._before[key] = settings_before(key)
 

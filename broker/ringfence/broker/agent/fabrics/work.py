@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -58,8 +58,8 @@ class OnNode(Protocol):
         """See what the node is like now; raises what ip(8) does."""
         ...
 
-    def settle(self, fabric: Fabric, jobs: Jobs, now: float) -> Held:
-        """Have it hold a fabric, from *now* on in Unix seconds."""
+    def settle(self, fabric: Fabric, jobs: Jobs, now: float, others: Iterable[Fabric]) -> Held:
+        """Have it hold a fabric, from *now* on in Unix seconds, beside *others*."""
         ...
 
     def only_fewer(self, key: str, now: float, error: RingfenceError) -> Held:
@@ -113,8 +113,9 @@ class Work:
         removed = self._remove(failures, self._keys - step.said.fabrics.keys() - step.said.wrong.keys())
         now = self._clock()
         held = {key: self._holding.only_fewer(key, now, error) for key, error in step.said.wrong.items()}
-        for key, one in step.said.fabrics.items():
-            held[key] = self._holding.settle(one.fabric, step.jobs.get(key, {}), now)
+        every = [one.fabric for one in step.said.fabrics.values()]
+        for fabric in every:
+            held[fabric.key] = self._holding.settle(fabric, step.jobs.get(fabric.key, {}), now, every)
         # 4. Ports.
         if step.ports != self._closed:
             self._try(failures, self._close, step.ports)
