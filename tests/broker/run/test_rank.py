@@ -180,6 +180,13 @@ async def test_a_store_that_nobody_closes_is_not_started(world: World, torchrun:
     assert "--isolate" in err
 
 
+async def test_a_store_that_is_said_to_be_closed_is_started(world: World, torchrun: str) -> None:
+    """By what cannot be seen from here; whoever says so answers for it, and it is watched no more."""
+    flags = ("--rank", "0", "--store-closed")
+    found, _ = await ran(world, torchrun, "x.py", flags=flags)
+    assert found["PET_NODE_RANK"] == "0"
+
+
 @pytest.mark.parametrize(("host", "stays"), [("127.0.0.1", True), ("", False)])
 async def test_a_store_of_another_program_ends_it_where_it_is_open(world: World, host: str, *, stays: bool) -> None:
     """It is let be on loopback, which only this node reaches."""
@@ -223,6 +230,9 @@ async def test_what_contradicts_the_meeting_is_refused(world: World, torchrun: s
         ((*FABRIC, "--rank", "0", "--isolate"), "--isolate leaves nothing but the proxy"),
         ((*FABRIC, "--rank", "0", "--capture"), "--fabric with --capture takes --netns"),
         (("--rank", "0", "--proxyless"), "ranks meet through their proxies"),
+        ((*FABRIC, "--rank", "0", "--store-closed"), "--store-closed is for a rank without --fabric"),
+        (("--rank", "0", "--store-closed", "--isolate"), "--store-closed is for a rank without"),
+        (("--store-closed",), "--store-closed is for a rank"),
     ],
 )
 async def test_options_that_do_not_go_together_are_refused(

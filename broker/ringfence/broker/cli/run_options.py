@@ -137,4 +137,10 @@ with_fabric = _with(
         metavar="PORT",
         help="With --rank: the served TCP port of rank 0 by which ranks meet.  [default: c10d, where CMD is torchrun]",
     ),
+    click.option(
+        "--store-closed",
+        is_flag=True,
+        envvar="RINGFENCE_STORE_CLOSED",
+        help="With --rank: what cannot be seen from here, as a NetworkPolicy, keeps all others from rank 0's store.",
+    ),
 )

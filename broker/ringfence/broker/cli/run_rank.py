@@ -23,6 +23,7 @@ def rank_of(
     bootstrap: str,
     rank: int | None,
     rendezvous: str,
+    store_closed: bool,
     no_fabric: str,
     proxyless: bool,
 ) -> WantedRank:
@@ -37,10 +38,14 @@ def rank_of(
     meeting = _meeting(command, rank, rendezvous, on_fabric=bool(fabrics))
     if meeting and proxyless:
         raise click.UsageError("ranks meet through their proxies, and with --proxyless there is none")
+    if store_closed and (fabrics or no_fabric or not meeting):
+        why = "is for a rank without --fabric, --isolate and --capture, which close the store themselves"
+        raise click.UsageError(f"--store-closed {why}")
     if not fabrics and not meeting:
         return NO_RANK
     within = tuple(_within(namespace, name) for name in fabrics)
-    return WantedRank(within, _within(namespace, job) if job else "", secret_file, bootstrap, meeting)
+    job = _within(namespace, job) if job else ""
+    return WantedRank(within, job, secret_file, bootstrap, meeting, store_closed)
 
 
 def _meeting(command: tuple[str, ...], rank: int | None, port: str, *, on_fabric: bool) -> Meeting | None:

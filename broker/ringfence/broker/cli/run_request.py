@@ -43,6 +43,7 @@ def request_of(
     bootstrap: str,
     rank: int | None,
     rendezvous: str,
+    store_closed: bool,
     **plain: Any,
 ) -> Request:
     """The request; *plain* are the options that it has under their own names. Raises INVALID, or click's own errors."""
@@ -68,6 +69,7 @@ def request_of(
             bootstrap=bootstrap,
             rank=rank,
             rendezvous=rendezvous,
+            store_closed=store_closed,
             no_fabric=_no_fabric(isolate=isolate, capture=capture, netns=netns),
             proxyless=proxyless,
         ),

@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ringfence.broker.run.capture import Wanted
 from ringfence.broker.run.capture_exclusions import Exclusions
-from ringfence.broker.run.fabric_environment import environments, with_fabrics
 from ringfence.broker.run.fabric_join import Membership, Place
 from ringfence.broker.run.plan import ProxyPlan, Who
 from ringfence.broker.run.rendezvous import Held, Meeting, Rendezvous
 from ringfence.broker.run.store_watch import open_store, watch
 from ringfence.broker.run.torchrun import check, options_of
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.fabric.magic import socket_magic
+
+if TYPE_CHECKING:
+    from ringfence.fabric.environment import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class WantedRank:
     secret_file: Path | None = None
     bootstrap: str = ""
     meeting: Meeting | None = None
+    store_closed: bool = False  # by what nothing here sees; whoever says so answers for it
 
 
 NO_RANK = WantedRank()
@@ -63,6 +65,7 @@ class Rank:
             what = f"--fabric takes --job: Workload {who} is no job of its own"
             raise RingfenceError(Kind.INVALID, what, hint="Name a job that a FabricGrant lets use the fabric")
         self._memberships: list[Membership] = []
+        self._made: list[Environment] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -84,12 +87,16 @@ class Rank:
         if self._store and self._is_open and self._torchrun is not None:
             raise open_store(self._store.number)
         # 3. What the libraries cannot be told ends the run before its command.
-        secret = wanted.secret_file.read_bytes() if wanted.secret_file else b""
-        self._made = environments(
-            [one.joined for one in self._memberships],
-            magic=socket_magic(secret, self._job) if wanted.secret_file else "",
-            bootstrap=wanted.bootstrap,
-        )
+        if self._memberships:
+            from ringfence.broker.run.fabric_environment import environments
+            from ringfence.fabric.magic import socket_magic
+
+            secret = wanted.secret_file.read_bytes() if wanted.secret_file else b""
+            self._made = environments(
+                [one.joined for one in self._memberships],
+                magic=socket_magic(secret, self._job) if wanted.secret_file else "",
+                bootstrap=wanted.bootstrap,
+            )
 
     @property
     def held(self) -> str:
@@ -118,7 +125,11 @@ class Rank:
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """*inherited* with the variables of fabrics and store, and without what contradicts them."""
-        found = with_fabrics(inherited, self._made)
+        found = dict(inherited)
+        if self._made:
+            from ringfence.broker.run.fabric_environment import with_fabrics
+
+            found = with_fabrics(inherited, self._made)
         return self._store.environment(found) if self._store else found
 
     def ends(self, pid: int) -> Iterator[asyncio.Task[Any]]:
@@ -132,4 +143,5 @@ class Rank:
     @property
     def _is_open(self) -> bool:
         """Whether nothing closes the port of the store, which is here."""
-        return bool(self._store and self._store.is_host and not self._walled and not self._memberships)
+        closed = self._walled or self._wanted.store_closed or self._memberships
+        return bool(self._store and self._store.is_host and not closed)
