@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
@@ -126,14 +127,21 @@ def _check_addresses(claim: Claim, fabric: Fabric) -> None:
     if len(claim.addresses) > MOST_ADDRESSES:
         detail = f"{len(claim.addresses)} addresses are claimed at once, more than {MOST_ADDRESSES}"
         raise RingfenceError(Kind.EXHAUSTED, detail, hint="Name fewer interfaces in the fabric")
-    networks = [ip_network(cidr) for cidr in fabric.cidrs]
     for text in claim.addresses:
-        try:
-            address = ip_address(text)
-        except ValueError:
-            raise RingfenceError(Kind.INVALID, f"{text!r:.60} is no IP address") from None
-        # One spelling, and no zone: it is a set's element, and what one node owns another one may not spell otherwise.
-        if str(address) != text or "%" in text or not any(address in network for network in networks):
+        if not _is_within(text, fabric.cidrs):
             known = ", ".join(fabric.cidrs) or "none"
             detail = f"{text:.60} is no address of fabric {fabric.key}, whose networks are {known}"
             raise RingfenceError(Kind.DENIED, detail, hint="Correct `cidrs`, or the node's address")
+
+
+@lru_cache(maxsize=8192)  # every claim is judged at every change
+def _is_within(text: str, cidrs: tuple[str, ...]) -> bool:
+    """Whether *text* is an address in one of *cidrs*; raises INVALID for what is no address.
+
+    In one spelling and without a zone: it is a set's element, and what one node owns no other one spells otherwise.
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise RingfenceError(Kind.INVALID, f"{text!r:.60} is no IP address") from None
+    return str(address) == text and "%" not in text and any(address in ip_network(cidr) for cidr in cidrs)

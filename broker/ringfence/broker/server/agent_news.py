@@ -13,7 +13,7 @@ from ringfence.broker.revoked import Revoked
 from ringfence.broker.server import agent_messages as say
 from ringfence.broker.server.agent_fabrics import AgentFabrics
 from ringfence.broker.trust import SPREAD_MS, Trust
-from ringfence.certs.bundle import digest_of
+from ringfence.certs.bundle import SpiffeBundle, digest_of
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 
@@ -45,6 +45,8 @@ class News:
         self._federated: bytes = hello.federated_digest
         self._revoked: bytes = hello.revoked_digest
         self._revoked_version = -1  # of what was looked up last
+        self._seen: SpiffeBundle | None = None  # of ours, and its digest
+        self._newest = b""
         self._looked_at = (-1, -1)  # revision and federation, of the foreign bundles last looked up
         self._rotations = trust.rotations
         self._tainted: frozenset[str] = frozenset()
@@ -108,8 +110,7 @@ class News:
 
     def _bundles(self) -> list[Any]:
         """Our bundle if it is not known; with it, or when they change, those that the agent's entries federate with."""
-        bundle = self._trust.bundle.to_json()
-        digest = hashlib.sha256(bundle).digest()
+        digest = self._newest_digest()
         if digest != self._digest:
             self._check_issuer()
         looked_at = (self._registry.revision, self._federation.version)
@@ -122,6 +123,13 @@ class News:
             return []
         update = pb.BundleUpdate(federated={domain.name: other.to_json() for domain, other in others.items()})
         if digest != self._digest:
-            update.bundle = bundle
+            update.bundle = self._trust.bundle.to_json()
         self._digest, self._federated = digest, federated
         return [pb.ServerMessage(bundle=update)]
+
+    def _newest_digest(self) -> bytes:
+        """Of our bundle as it is now; most that rings leaves it alone."""
+        if self._trust.bundle is not self._seen:
+            self._seen = self._trust.bundle
+            self._newest = hashlib.sha256(self._seen.to_json()).digest()
+        return self._newest
