@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ringfence.broker.run.grpc_bootstrap import BY_BUNDLE_MAP
 from ringfence.broker.run.plan import ProxyPlan
 
 _OURS = (
@@ -35,6 +34,8 @@ def workload_environment(plan: ProxyPlan, inherited: Mapping[str, str]) -> dict[
 
 def library_environment(plan: ProxyPlan, inherited: Mapping[str, str], bootstrap: Path) -> dict[str, str]:
     """The same for a command that is its own proxy: targets for addresses, where to listen, and gRPC's bootstrap."""
+    from ringfence.broker.run.grpc_bootstrap import BY_BUNDLE_MAP  # what it needs takes time to read
+
     listen = {f"RINGFENCE_LISTEN_{_variable(name)}": address for name, address in plan.inbound.items()}
     found = workload_environment(plan, inherited) | listen | BY_BUNDLE_MAP
     found.pop("GRPC_XDS_BOOTSTRAP_CONFIG", None)

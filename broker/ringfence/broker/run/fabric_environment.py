@@ -1,4 +1,4 @@
-"""What the libraries of a command are told of the fabrics that its run has joined."""
+"""What the libraries of a command are told of the fabrics that its run has joined, as the agent tells of these."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ringfence.broker.fabric.message import fabric_of
 from ringfence.broker.fabric.sysfs import read_node
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.compare import settled
 from ringfence.fabric.environment import Environment, compile_environment
 from ringfence.fabric.node import Node, NodeInterface
+from ringfence.policy.fabrics import (
+    Enforcer,
+    Fabric,
+    FabricKind,
+    Interface,
+    InterfaceForm,
+    Partition,
+    PartitionKind,
+    Plane,
+    PortSpan,
+)
+from ringfence.policy.model import Origin
 
 _SYS = Path("/sys")
 
@@ -21,7 +32,7 @@ def environments(joined: Iterable[Any], *, magic: str, bootstrap: str) -> list[E
     """One a JoinFabricResponse, as `ringfence fabric env` makes it here; raises as `compile_environment`."""
     node = read_node(_SYS)
     return [
-        compile_environment(fabric_of(one.fabric), _seen(node, one.interfaces), magic=magic, bootstrap=bootstrap)
+        compile_environment(_told(one.fabric), _seen(node, one.interfaces), magic=magic, bootstrap=bootstrap)
         for one in joined
     ]
 
@@ -38,6 +49,48 @@ def with_fabrics(inherited: Mapping[str, str], made: Iterable[Environment]) -> d
                 raise RingfenceError(Kind.CONFLICT, detail, hint="Join one of them, or make one fabric of both")
         found = settled(found, one)
     return found
+
+
+def _told(said: Any) -> Fabric:
+    """By this node's own agent, which has held it against what a document may say; raises INVALID.
+
+    Done without the document's own checks, whose library takes longer to load than all else here.
+    """
+    try:
+        return Fabric(
+            namespace=said.namespace,
+            name=said.name,
+            kind=FabricKind(said.kind),
+            plane=Plane(said.plane),
+            interfaces=tuple(map(_interface, said.interfaces)),
+            cidrs=tuple(said.cidrs),
+            mtu=said.mtu,
+            partition=_partition(said),
+            ports=tuple(map(_span, said.ports)),
+            tenants=tuple(said.tenants),
+            enforced_by=Enforcer(said.enforced_by),
+            origin=Origin(said.path, said.line),
+        )
+    except ValueError as error:
+        what = f"the agent tells of a fabric {said.namespace}/{said.name} that cannot be: {error}"
+        raise RingfenceError(Kind.INVALID, what, hint="Run an agent of the same version") from None
+
+
+def _partition(said: Any) -> Partition | None:
+    if not said.partition_kind:
+        return None
+    return Partition(PartitionKind(said.partition_kind), said.partition_number, said.partition_group)
+
+
+def _interface(text: str) -> Interface:
+    if text.endswith("*"):
+        return Interface(InterfaceForm.PREFIX, text[:-1])
+    return Interface(InterfaceForm.PCI if ":" in text else InterfaceForm.NAME, text)
+
+
+def _span(text: str) -> PortSpan:
+    first, _, last = text.partition("-")
+    return PortSpan(int(first), int(last or first))
 
 
 def _seen(node: Node, interfaces: Iterable[str]) -> Node:

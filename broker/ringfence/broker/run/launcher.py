@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringfence.broker.run.bootstrap import bootstrap
 from ringfence.broker.run.capture import Capture, Wanted, check_leave
@@ -24,13 +24,15 @@ from ringfence.broker.run.folder import RunFolder
 from ringfence.broker.run.identity import fetch_identity
 from ringfence.broker.run.isolate import Isolation
 from ringfence.broker.run.kernel import become_subreaper
-from ringfence.broker.run.library import Library, needing_a_proxy, plan_library
 from ringfence.broker.run.plan import Launch, ProxyPlan, Who, plan_proxy
 from ringfence.broker.run.ports import bind_here
 from ringfence.broker.run.rank import NO_RANK, Rank, WantedRank
 from ringfence.broker.run.vouch import Voucher
 from ringfence.broker.run.workload import Signals, start_workload
 from ringfence.xds.locality import NOWHERE, Locality
+
+if TYPE_CHECKING:
+    from ringfence.broker.run.library import Library
 
 _TREE_GRACE = 2.0  # seconds between TERM and KILL for what the command left running
 
@@ -153,6 +155,8 @@ async def _library(
     rank: Rank,
 ) -> int:
     """5. and 6. without a proxy: the files and the bootstrap of the command's own library, kept fresh beside it."""
+    from ringfence.broker.run.library import Library, needing_a_proxy, plan_library  # what it needs takes time to read
+
     who = request.who.of(launch.job)
     plan = plan_library(who, launch, described, inbound_host=request.inbound_host, socket_dir=folder.sockets)
     for what in needing_a_proxy(described):
