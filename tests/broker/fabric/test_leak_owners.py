@@ -56,3 +56,12 @@ def test_our_own_and_nobodys_are_nobodys() -> None:
     with socket.socket() as held:
         inode = os.fstat(held.fileno()).st_ino
         assert Owners(lambda: ()).of([inode, 0], [0, 0]) == {inode: NOBODY}
+
+
+def test_what_has_ended_hides_nothing() -> None:
+    """A process that nobody has waited for shows root nothing either."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        owners = Owners(lambda: (ended.pid,))
+        assert owners.of([1], [0]) == {1: NOBODY}
+        assert owners.hidden() == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ringfence.broker.fabric import leak_proxies
-from ringfence.broker.fabric.leak_proxies import exchanged
+from ringfence.broker.fabric.leak_proxies import exchanged, shown
 
 STATS = b"cluster.store.upstream_cx_rx_bytes_total: 40\ncluster.store.upstream_cx_tx_bytes_total: 2\n"
 
@@ -54,3 +54,5 @@ def test_the_admin_interface_is_read_from_its_configuration() -> None:
     for wrong in ("", "[]", "{}", "admin:\n  address: x", "[" * 100_000, '{"admin":{"address":{"pipe":7}}}'):
         assert leak_proxies._address(wrong, "") == ""
     assert leak_proxies._read(Path("/nowhere")) == ""
+    assert shown("/proc/7/root/run/x/admin.sock") == "/run/x/admin.sock"
+    assert shown("127.0.0.1:9901") == "127.0.0.1:9901"

@@ -59,12 +59,11 @@ def test_others_on_the_control_wire_are_told_apart() -> None:
     "fields",
     [
         {"complete": False},
-        {"owned": False},
         {"sockets": None},
         {"sockets": (RANK, STORE)},
         {"sockets": (RANK, replace(STORE, owner=Owner.UNKNOWN, who="", sent=9 * MB, segments_out=6500))},
     ],
-    ids=["ends not told", "holders not told", "no sockets", "in no socket", "nobody's socket"],
+    ids=["ends not told", "no sockets", "in no socket", "nobody's socket"],
 )
 def test_a_busy_control_wire_that_nobody_explains_is_open(fields: dict[str, object]) -> None:
     """It is no leak, and it is not claimed that there is none."""
@@ -95,6 +94,13 @@ def test_ranks_of_one_node_may_talk_by_loopback() -> None:
     assert part(STRANGERS, seen).verdict is Verdict.PROVED
     for fields in ({"complete": False}, {"sockets": (RANK,)}, {"sockets": None}):
         assert part(PROXIES, replace(seen, **fields)).verdict is Verdict.OPEN
+
+
+def test_whoever_has_the_other_end_unseen_may_be_a_rank() -> None:
+    """It was closed before anybody looked: no leak is claimed, and no proof."""
+    other = replace(RANK, local_port=15001, local="127.0.0.1", peer="10.91.0.1", peer_port=50001, owner=Owner.UNKNOWN)
+    seen = node(links=(link("ctl0", 1), FAB, link("lo", 4 * DATA)), sockets=(RANK, other))
+    assert part(PROXIES, seen).verdict is Verdict.OPEN
 
 
 def test_a_proxys_own_counters_are_believed() -> None:

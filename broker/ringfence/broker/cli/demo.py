@@ -12,7 +12,7 @@ import click
 @click.group(invoke_without_command=True)
 @click.option(
     "--scenario",
-    type=click.Choice(["laptop", "fraud"]),
+    type=click.Choice(["laptop", "fraud", "training"]),
     default="laptop",
     show_default=True,
     help="Which story to tell.",
@@ -25,7 +25,8 @@ def command(context: click.Context, scenario: str, json_file: Path | None) -> No
     """Run a whole story on this machine, checking itself: no root, no cluster, about a minute.
 
     laptop: a training job, what it may reach, and why the rest is denied. fraud: card payments that are scored while a
-    zone is lost, the control plane is away, and an intruder has a scorer's key.
+    zone is lost, the control plane is away, and an intruder has a scorer's key. training: PyTorch on two nodes, whose
+    ranks meet through mutual TLS and compute on a fabric that strangers are kept off, until one of them is revoked.
     """
     if context.invoked_subcommand is not None:
         if scenario != "laptop":

@@ -31,6 +31,10 @@ def run_demo(scenario: str, json_file: Path | None) -> int:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await _player(scenario)(json_file, _console())
 
+    if scenario == "training":
+        from ringfence.broker.demo.training.rootless import enter
+
+        enter(json_file)
     try:
         return asyncio.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -44,6 +48,10 @@ def _player(scenario: str) -> Callable[[Path | None, Console], Awaitable[int]]:
         from ringfence.broker.demo.fraud.story import play_fraud
 
         return play_fraud
+    if scenario == "training":
+        from ringfence.broker.demo.training.story import play_training
+
+        return play_training
     from ringfence.broker.demo.story import play_laptop
 
     return play_laptop

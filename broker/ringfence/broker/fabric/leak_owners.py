@@ -20,7 +20,7 @@ class Owners:
     def __init__(self, job: Callable[[], Iterable[int]]) -> None:
         self._job = job
         self._by_inode: dict[int, Holder] = {}
-        self.whole = True  # False once a process would not show what it holds
+        self._hidden: set[int] = set()
 
     def of(self, inodes: Iterable[int], uids: Iterable[int]) -> dict[int, Holder]:
         """The holder of each socket that any process holds now, by inode; *uids* go with the inodes."""
@@ -38,6 +38,10 @@ class Owners:
         self._by_inode = {inode: held for inode, held in self._by_inode.items() if inode in wanted}
         return dict(self._by_inode)
 
+    def hidden(self) -> int:
+        """How many processes there are that do not show what they hold; what has ended shows root nothing either."""
+        return sum(not _readable(pid) for pid in self._hidden if not _has_ended(pid))
+
     def _note(self, pid: int, unknown: set[int], uids: dict[int, int], *, ours: bool) -> None:
         for inode in self._held_by(pid) & unknown:
             name = _name(pid)
@@ -50,7 +54,7 @@ class Owners:
         try:
             targets = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
         except PermissionError:
-            self.whole = False
+            self._hidden.add(pid)
             return set()
         except OSError:  # it has ended, or closed one meanwhile
             return set()
@@ -61,6 +65,19 @@ def _all_but(job: frozenset[int]) -> Iterator[int]:
     for name in (entry.name for entry in Path("/proc").iterdir()):
         if name.isdecimal() and int(name) not in job and int(name) != os.getpid():
             yield int(name)
+
+
+def _readable(pid: int) -> bool:
+    return os.access(f"/proc/{pid}/fd", os.R_OK)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether there is nothing left of it but what its parent may wait for."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state in {"Z", "X"}
 
 
 def _name(pid: int) -> str:

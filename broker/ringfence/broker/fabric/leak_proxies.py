@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,15 +14,31 @@ from ringfence.broker.run.admin import ask
 from ringfence.fabric.leak.counters import upstream_bytes
 
 _NAME = "envoy"
+_ROOT = re.compile(r"\A/proc/\d+/root(?=/)")
 _CONFIG = ("-c", "--config-path")
 _MOST_BYTES = 4 << 20  # of a configuration
 _SECONDS = 2.0
 _QUESTION = "/stats?filter=upstream_cx_.x_bytes_total"
 
 
-def admin_interfaces() -> tuple[str, ...]:
-    """Of the Envoys that run here with a configuration in JSON that names one: `/PATH` of a socket, or HOST:PORT."""
-    return tuple(dict.fromkeys(found for pid in _pids() if (found := _admin_of(pid))))
+def admin_interfaces(job: frozenset[int]) -> tuple[str, ...]:
+    """Of Envoys with a configuration in JSON that names one: `/PATH` of a socket, or HOST:PORT.
+
+    Those in this network namespace, and those that are processes of the *job*: others' traffic is none of this node's.
+    """
+    return tuple(dict.fromkeys(found for pid in _pids() if (pid in job or _is_here(pid)) and (found := _admin_of(pid))))
+
+
+def shown(admin: str) -> str:
+    """As the proxy's own configuration has it."""
+    return _ROOT.sub("", admin)
+
+
+def _is_here(pid: int) -> bool:
+    try:
+        return Path("/proc/self/ns/net").samefile(f"/proc/{pid}/ns/net")
+    except OSError:
+        return False
 
 
 def exchanged(admin: str) -> dict[str, int] | None:

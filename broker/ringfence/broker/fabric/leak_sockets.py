@@ -58,13 +58,19 @@ class Ends:
         self.whole = True  # False once the kernel had to leave one out
         try:
             self._socket.bind((0, 0))  # a socket without an address of its own gets no multicast
-            self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
+            self._enlarge()
             for group in _ENDS:
                 self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         except OSError:
             self._socket.close()
             raise
         self._socket.setblocking(False)
+
+    def _enlarge(self) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
+        except PermissionError:  # root of a user namespace may listen, with what everybody may have
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
 
     def __enter__(self) -> Self:
         return self

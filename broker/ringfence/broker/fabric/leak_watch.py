@@ -13,7 +13,7 @@ from ringfence.broker.fabric.apply_links import live_links
 from ringfence.broker.fabric.apply_tools import run
 from ringfence.broker.fabric.collect import read_ports
 from ringfence.broker.fabric.leak_owners import NOBODY, Holder, Owners
-from ringfence.broker.fabric.leak_proxies import admin_interfaces, exchanged
+from ringfence.broker.fabric.leak_proxies import admin_interfaces, exchanged, shown
 from ringfence.broker.fabric.leak_sockets import Ends, Figures, connected
 from ringfence.certs.errors import RingfenceError
 from ringfence.fabric.doctor.sysfs import Port, ports
@@ -32,7 +32,7 @@ class Watch:
     """
 
     def __init__(self, fabric: str, job: Callable[[], Iterable[int]], admins: tuple[str, ...] = ()) -> None:
-        self._fabric, self._named = fabric, admins
+        self._fabric, self._job, self._named = fabric, job, admins
         self._owners = Owners(job)
         self._ends: Ends | None = None
         self._exits = ExitStack()
@@ -78,7 +78,6 @@ class Watch:
             links=grown(self._links, _links()),
             sockets=None if self._unreadable else tuple(map(self._socket, self._last)),
             complete=self._complete(),
-            owned=self._owners.whole,
             filter=filter_grown(self._filter, self._counted()),
             proxies=tuple(self._exchanged()),
             rdma=rdma_bytes(self._ports, _ports()),
@@ -87,7 +86,9 @@ class Watch:
 
     def told(self) -> tuple[str, ...]:
         """A line for each thing that could not be read."""
-        return tuple(dict.fromkeys(self._notes))
+        hidden = self._owners.hidden()
+        blind = (f"what {hidden} of the node's processes hold is not shown to this user",) if hidden else ()
+        return (*dict.fromkeys(self._notes), *blind)
 
     def _look_at_sockets(self) -> None:
         try:
@@ -128,7 +129,7 @@ class Watch:
         )
 
     def _look_at_proxies(self) -> None:
-        for admin in dict.fromkeys((*self._named, *admin_interfaces())):
+        for admin in dict.fromkeys((*self._named, *admin_interfaces(frozenset(self._job())))):
             for upstream, count in (exchanged(admin) or {}).items():
                 self._proxies[admin, upstream] = count
         self._asked_at = time.monotonic()
@@ -140,7 +141,7 @@ class Watch:
                 self._notes.append(f"the proxy at {admin} does not tell what its upstreams exchanged")
         for (admin, upstream), count in self._proxies.items():
             first = self._proxies_first.get((admin, upstream), 0)
-            yield Proxy(f"{upstream} at {admin}", count - first if count >= first else count)
+            yield Proxy(f"{upstream} at {shown(admin)}", count - first if count >= first else count)
 
     def _counted(self) -> Filter | None:
         try:

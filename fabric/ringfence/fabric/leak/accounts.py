@@ -41,7 +41,7 @@ def accounts(seen: Seen, asked: Asked) -> Accounts:
             fabric.append(one)
         else:
             elsewhere.append(one)
-        if other is not None and one.owner is Owner.JOB and other.owner is not Owner.JOB:
+        if other is not None and one.owner is Owner.JOB and other.owner in {Owner.OTHER, Owner.PROXY}:
             between.append((one, other))
     return Accounts(tuple(fabric), tuple(elsewhere), tuple(inside), tuple(between))
 

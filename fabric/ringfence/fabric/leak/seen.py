@@ -101,7 +101,6 @@ class Seen:
     links: tuple[Link, ...]
     sockets: tuple[Socket, ...] | None
     complete: bool = True  # whether the last figures of sockets that were closed meanwhile are among them
-    owned: bool = True  # whether every socket's process could be told
     filter: Filter | None = None
     proxies: tuple[Proxy, ...] = ()
     rdma: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # bytes by DEVICE:PORT

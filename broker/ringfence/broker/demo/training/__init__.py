@@ -1,0 +1,1 @@
+"""A training job on two nodes: its ranks meet through mutual TLS, compute on a fabric of their own, and lose one."""

@@ -1,0 +1,1 @@
+"""Programs of the training scenario; each stands alone and knows only its environment."""
