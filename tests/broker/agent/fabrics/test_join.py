@@ -303,15 +303,31 @@ async def test_names_are_whole(world: World, fabric: str, job: str) -> None:
         assert (await status_of(call))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_who_is_in_no_job_closes_no_port(tmp_path: Path) -> None:
-    """Or anybody on the node could close everybody's."""
+async def test_who_is_in_no_job_changes_nothing(tmp_path: Path) -> None:
+    """Or anybody on the node could close everybody's ports, and have the members of any job let in."""
+    others = ("spiffe://example.org/ns/b/sa/x",)
     async with running(World(tmp_path, hold=0.5)) as world:
-        await world.tell(told(ids=("spiffe://example.org/ns/b/sa/x",)))
+        await world.tell(told(MEMBERS, ids=others))
         async with joined(world, 29500) as call:
             await world.until(lambda: len(world.keeper.joins))
-            await world.tell(told(ids=("spiffe://example.org/ns/b/sa/x",), revision=2))
+            await world.tell(told(MEMBERS, ids=others, revision=2))
             assert not world.node.closed
+            assert world.node.held == {FABRIC: {JOB: {}}}
+            assert not any(world.wire.claims)
             await status_of(call)
+
+
+async def test_it_is_in_with_all_of_the_nodes_addresses(world: World) -> None:
+    """A rail of several would else be used by halves; the end is the first of them."""
+    world.node.addresses = (OWN, "10.91.0.7")
+    await world.tell(told({OWN: NEVER}))
+    async with joined(world) as call:
+        first = asyncio.ensure_future(call.read())
+        await world.until(lambda: world.wire.claims[-1] == [(JOB, "e1", f"{OWN},10.91.0.7")])
+        await world.tell(told({OWN: NEVER}, revision=2))
+        assert not first.done()
+        await world.tell(told({OWN: NEVER, "10.91.0.7": LATER}, revision=3))
+        assert (await first).until == LATER
 
 
 async def test_it_is_not_in_while_its_ports_are_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
