@@ -71,12 +71,9 @@ async def leaks(stage: TrainingStage) -> dict[str, Any]:
 
 async def wrong_job(stage: TrainingStage, admin: Client) -> dict[str, Any]:
     """A rank of another job dials the proxy of rank 0 with its own certificate, and asks its agent to be a member."""
-    await stage.start_intruder()
-    address = await _inbound(admin, rank_id(0))
-    dialled = await stage.intruder.ask("direct", address=address, send=QUERY)
-    decision = await _denied(admin, "/ns/team-b/job/bert/rank/0")
     joining = stage.run_on(OTHERS, "team-b", "--rank", "1", "--fabric", FABRIC, "--job", JOB, "--", "true")
-    code, said = await _ended(joining, stage)
+    (address, dialled), (code, said) = await asyncio.gather(_dial(stage, admin), _ended(joining, stage))
+    decision = await _denied(admin, "/ns/team-b/job/bert/rank/0")
     return {
         "address": address,
         "answer": dialled.get("error") or "answered",
@@ -86,6 +83,12 @@ async def wrong_job(stage: TrainingStage, admin: Client) -> dict[str, Any]:
         "join_said": said,
         "ok": not dialled["status"] and decision is not None and code == REFUSED,
     }
+
+
+async def _dial(stage: TrainingStage, admin: Client) -> tuple[str, dict[str, Any]]:
+    await stage.start_intruder()
+    address = await _inbound(admin, rank_id(0))
+    return address, await stage.intruder.ask("direct", address=address, send=QUERY)
 
 
 async def _inbound(admin: Client, spiffe_id: str) -> str:

@@ -59,7 +59,9 @@ class TrainingStage(Plane):
         self.write_intent(INTENT, {"UID": str(os.getuid())})
         self.say("server; an agent that keeps fabrics on each of three")
         await self.start_server()
-        await asyncio.gather(*(self._start_node(machine) for machine in (*NODES, OTHERS)))
+        machines = (*NODES, OTHERS)
+        tokens = await self._tokens(len(machines))
+        await asyncio.gather(*(self._start_node(*each) for each in zip(machines, tokens, strict=True)))
 
     async def clear(self) -> None:
         """End every process, then remove folders and namespaces."""
@@ -76,9 +78,16 @@ class TrainingStage(Plane):
         await self.children.start("server", *self.wires.within(HUB, *command))
         await self.until("server", lambda: _answers(self.places.admin, "Server", "Info"))
 
-    async def _start_node(self, machine: Machine) -> None:
+    async def _tokens(self, count: int) -> list[str]:
+        from ringfence.admin.v1 import admin_pb2
+        from ringfence.broker.cli.admin_client import admin_client
+
+        async with admin_client(self.places.admin) as admin:
+            made = [await admin.GenerateToken(admin_pb2.GenerateTokenRequest(ttl=600)) for _ in range(count)]
+        return [one.token for one in made]
+
+    async def _start_node(self, machine: Machine, token: str) -> None:
         name = f"agent-{machine.name}"
-        token = json.loads(await self.command("token", "generate", "-o", "json"))["token"]
         command = (
             *(*RINGFENCE, "agent", "run", "--fabric", "--server", self.listen, "--trust-domain", self.trust_domain),
             *("--bootstrap-bundle", str(self.places.server / "bundle.pem")),
@@ -190,7 +199,7 @@ def _answers(socket: Path, service: str, method: str) -> bool:
 
 async def _python_with_torch() -> str:
     """A Python that can import torch; raises NOT_FOUND."""
-    code = "import torch.distributed.run"
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"  # at once, unlike torch
     for python in filter(None, (sys.executable, shutil.which("python3", path="/usr/bin"))):
         tried = await asyncio.create_subprocess_exec(
             python, "-c", code, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
