@@ -33,7 +33,7 @@ spec: {trustDomain: example.org}
 ---
 kind: Workload
 metadata: {name: trainer, namespace: team-a}
-spec: {match: [{unix.uid: 47113}]}
+spec: {launch: {by: [{unix.user: nobody, slurm.step: "0"}]}}
 ---
 kind: Fabric
 metadata: {name: rail, namespace: team-a}
@@ -194,6 +194,16 @@ def _restarts(site: Site, job: str) -> int:
     shown = site.slurm.run("scontrol", "-o", "show", "job", job)
     words = dict(word.split("=", 1) for word in shown.split() if "=" in word)
     return int(words["Restarts"]) if words.get("JobState") == "RUNNING" else 0
+
+
+def test_a_workload_is_launched_in_a_step_and_nowhere_else(site: Site) -> None:
+    """Where the intent asks for one: `srun ringfence run` is the workload, and its user by hand is not."""
+    command = (*RINGFENCE, "run", "--socket", str(site.stack.socket), "--namespace", "team-a", "--name", "trainer")
+    told = site.srun(*command, "--", "sh", "-c", "echo $RINGFENCE_IDENTITY")
+    by_hand = site.slurm.as_user(NOBODY, NOGROUP, *command, "--", "echo", "it ran")
+
+    assert told.stdout == "spiffe://example.org/ns/team-a/sa/trainer\n", told.stderr
+    assert (by_hand.returncode, by_hand.stdout) == (5, "")
 
 
 def test_who_is_not_in_the_job_gets_nothing(site: Site) -> None:
