@@ -51,6 +51,7 @@ FIGURES = (
     "ready_agent",
     "rss_idle",
     "nft_members",
+    "grant_to_member",
     "doctor_full",
     "allreduce_bw",
     "allreduce_p50",

@@ -49,15 +49,22 @@ class ActingAgent:
 @asynccontextmanager
 async def acting_agent(place: Stand, token: str = "") -> AsyncIterator[ActingAgent]:
     """One that has attested by *token*, or a fresh one."""
+    async with agent_stream(place, token or place.token()) as call:
+        yield ActingAgent(call)
+
+
+@asynccontextmanager
+async def agent_stream(place: Stand, token: str, **hello: Any) -> AsyncIterator[Any]:
+    """The stream of one that has attested by *token* and said *hello*."""
     domain = TrustDomain(TRUST_DOMAIN)
     trust = Trust(domain, read_bundle(Path(place.folder, "server", "bundle.pem"), domain))
     address = Address.parse(place.listen, flag="--server")
-    identity = await enrol(address, trust, TokenProver(token or place.token()), now=datetime.now(UTC))
+    identity = await enrol(address, trust, TokenProver(token), now=datetime.now(UTC))
     connection = await Dialler(address, lambda: trust, lambda: identity.svid).dial()
     try:
         call = Client(connection.channel, service_of(agent_pb2, "Agent")).Connect()
-        await call.write(agent_pb2.AgentMessage(hello=agent_pb2.Hello(version="perf")))
-        yield ActingAgent(call)
+        await call.write(agent_pb2.AgentMessage(hello=agent_pb2.Hello(version="perf", **hello)))
+        yield call
         call.cancel()
     finally:
         await connection.close()
