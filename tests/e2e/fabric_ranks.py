@@ -71,15 +71,24 @@ _TORCH_1_13 = {"PET_TEE": "1", "PET_REDIRECTS": "1"}
 
 
 class Rank:
-    """One `ringfence run -- torchrun`; *flags* are added to what every rank has, in the network *within*."""
+    """One `ringfence run`; *flags* are added to what every rank has, in the network *within*."""
 
-    def __init__(self, cluster: Cluster, node: Node, number: int, flags: Sequence[str] = (), within: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: Node,
+        number: int,
+        flags: Sequence[str] = (),
+        within: str = "",
+        *,
+        torchrun: bool = True,
+    ) -> None:
         self._cluster, self.node, self.number = cluster, node, number
         self._base = cluster.folder / f"rank{number}"
         self._base.mkdir(exist_ok=True)
         self._log = self._base / "log"
         self._said, self._enough = self._base / "said", self._base / "enough"
-        self._flags, self._within = tuple(flags), within or node.name
+        self._flags, self._within, self._torchrun = tuple(flags), within or node.name, torchrun
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -88,13 +97,14 @@ class Rank:
         script.write_text(_SCRIPT)
         own = ("--name", "trainer", "--namespace", "team-a", "--fabric", "fab", "--rank", str(self.number))
         run = (*RINGFENCE, "run", "--socket", str(self.node.socket), *own, *self._flags)
-        torchrun = (_python(), "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", str(script))
+        torchrun = ("-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1") if self._torchrun else ()
+        told = _TORCH_1_13 if self._torchrun else {"RANK": str(self.number), "WORLD_SIZE": "2"}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                self._cluster.within(self._within, *run, "--", *torchrun),
+                self._cluster.within(self._within, *run, "--", _python(), *torchrun, str(script)),
                 env={
                     **os.environ,
-                    **_TORCH_1_13,
+                    **told,
                     "XDG_RUNTIME_DIR": str(self._base),
                     "SAID": str(self._said),
                     "ENOUGH": str(self._enough),
@@ -187,13 +197,24 @@ class Job:
     *flags* are those of each; they run in their nodes' networks, or all in the network *within*.
     """
 
-    def __init__(self, cluster: Cluster, exits: ExitStack, flags: Sequence[Sequence[str]], within: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        exits: ExitStack,
+        flags: Sequence[Sequence[str]],
+        within: str = "",
+        *,
+        torchrun: bool = True,
+    ) -> None:
         self.cluster = cluster
         for node in cluster.nodes:
             bounded(node)
         before = [(sent(node, "fab0"), sent(node, "ctl0")) for node in cluster.nodes]
         # The second first: it has to wait for the store of the other.
-        self.ranks = [Rank(cluster, node, number, flags[number], within) for number, node in enumerate(cluster.nodes)]
+        self.ranks = [
+            Rank(cluster, node, number, flags[number], within, torchrun=torchrun)
+            for number, node in enumerate(cluster.nodes)
+        ]
         for rank in reversed(self.ranks):
             exits.callback(rank.end)
             rank.start()

@@ -1,4 +1,7 @@
-"""Ranks in captured networks: everything that they say goes to their proxies, but not what is the fabric's."""
+"""Ranks in captured networks: everything that they say goes to their proxies, but not what is the fabric's.
+
+They are plain programs that meet by their environment (`env://`), without torchrun.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def job() -> Iterator[Job]:
             )
             for node in cluster.nodes
         ]
-        yield Job(cluster, exits, flags, cluster.hub)
+        yield Job(cluster, exits, [(*one, "--rendezvous", "c10d") for one in flags], cluster.hub, torchrun=False)
 
 
 def test_a_captured_network_reaches_nothing_but_its_proxy(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from ringfence.certs.spiffe_id import SpiffeId
 from tests.e2e.fabric_cluster import Cluster, Node
 from tests.e2e.fabric_nodes import PATIENCE, SHORT
 from tests.e2e.fabric_ranks import DATA, INTENT, ROUNDS, STORE, Job, decided
+from tests.e2e.plane import until
 from tests.e2e.stack import authority_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.slow, pytest.mark.xdist_group("fabric-rendezvous")]
@@ -95,6 +97,19 @@ except ConnectionError:
     print("closed")
 """
     return job.cluster.nodes[1].run(sys.executable, "-c", code).strip()
+
+
+def test_an_agent_that_was_killed_is_joined_again(job: Job) -> None:
+    """What the kernel holds stays meanwhile; the port is closed by the new one too."""
+    first, second = job.cluster.nodes
+    first.stop(signal.SIGKILL)
+    assert set(first.members()) == {first.address, second.address}
+    assert not connects(job, second, first.control, STORE)
+    first.start()
+    until(lambda: "joined job team-a/llama on fabric team-a/fab again" in job.first.log, "the second Join", 60)
+    first.holds(first.address, second.address)
+    assert not connects(job, second, first.control, STORE)
+    assert [rank.process.poll() for rank in job.ranks if rank.process] == [None, None]
 
 
 def test_ranks_that_are_let_end_take_all_with_them(job: Job) -> None:
