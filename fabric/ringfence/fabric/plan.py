@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.node import Node
@@ -142,25 +143,29 @@ def members_of(fabric: Fabric, jobs: Mapping[str, Addresses]) -> tuple[Members, 
 
     Raises INVALID for what is no address of the fabric, CONFLICT for such a one.
     """
+    found = tuple(Members(job, _with_ends(fabric, job, texts)) for job, texts in sorted(jobs.items()))
     owner: dict[IPv4Address | IPv6Address, str] = {}
-    for job, texts in sorted(jobs.items()):
-        for address in (_member(fabric, job, text) for text in texts):
-            tenant = job.partition("/")[0]
+    for members in found:
+        tenant = members.job.partition("/")[0]
+        for address in members.addresses:
             if owner.setdefault(address, tenant) != tenant:
                 why = f"would have {address} in jobs of two tenants, {owner[address]} and {tenant}"
                 raise _refused(Kind.CONFLICT, fabric, why, "Give the ranks of each an address of their own")
-    return tuple(Members(job, _with_ends(texts)) for job, texts in sorted(jobs.items()))
+    return found
 
 
-def _with_ends(texts: Addresses) -> tuple[Member, ...]:
+def _with_ends(fabric: Fabric, job: str, texts: Addresses) -> tuple[Member, ...]:
     ends = texts if isinstance(texts, Mapping) else dict.fromkeys(texts, 0)
-    members = {Member(ip_address(text), until) for text, until in ends.items()}
+    members = {Member(_member(fabric, job, text), until) for text, until in ends.items()}
     return tuple(sorted(members, key=lambda one: (one.address.version, int(one.address))))
+
+
+_address = lru_cache(maxsize=16_384)(ip_address)  # of members, nearly all of which were there before
 
 
 def _member(fabric: Fabric, job: str, text: str) -> IPv4Address | IPv6Address:
     try:
-        address = ip_address(text)
+        address = _address(text)
     except ValueError:
         raise _refused(Kind.INVALID, fabric, f"takes no member {text!r} of {job}", "Write an IP address") from None
     scoped = isinstance(address, IPv6Address) and address.scope_id is not None
@@ -173,7 +178,12 @@ def _member(fabric: Fabric, job: str, text: str) -> IPv4Address | IPv6Address:
 
 
 def _within(fabric: Fabric, address: IPv4Address | IPv6Address) -> bool:
-    return any(address in ip_network(cidr) for cidr in fabric.cidrs)
+    return any(address in network for network in _networks(fabric.cidrs))
+
+
+@lru_cache(maxsize=64)  # asked for each of thousands of members, at each change of one
+def _networks(cidrs: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(map(ip_network, cidrs))
 
 
 def _part(fabric: Fabric, destination: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ringfence.broker.fabric.apply import apply, change_members, has_drifted, refilter, remove, settings_before
@@ -22,7 +23,7 @@ from ringfence.policy.fabrics import Fabric
 Jobs = Mapping[str, Mapping[str, int]]  # members by job: each address with its end, in Unix seconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Held:
     """What the node holds of a fabric: its own interfaces and addresses there, and the members of each job."""
 
@@ -36,9 +37,13 @@ class Held:
         """Equal while nothing is other than before, the same failure included."""
         return self.interfaces, self.addresses, self.members, str(self.error or "")
 
-    def ends(self, job: str) -> dict[str, int]:
+    def ends(self, job: str) -> Mapping[str, int]:
         """The members of *job* by address, each with its end."""
-        return {str(m.address): m.until for one in self.members if one.job == job for m in one.members}
+        return self._ends.get(job, {})
+
+    @cached_property
+    def _ends(self) -> dict[str, dict[str, int]]:  # asked for by each stream, at each change
+        return {one.job: {str(member.address): member.until for member in one.members} for one in self.members}
 
 
 class Holding:
