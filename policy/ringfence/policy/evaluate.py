@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ringfence.policy.callers import within
 from ringfence.policy.canonical import canonical_path, is_ambiguous
 from ringfence.policy.headers import Headers
 from ringfence.policy.identities import Identity
@@ -24,7 +25,6 @@ from ringfence.policy.model import (
     Protocol,
     Rule,
     named,
-    within,
 )
 from ringfence.policy.plaintext import taken_at
 from ringfence.policy.revoked import is_revoked
@@ -51,6 +51,7 @@ class Request:
     address: str = ""  # IP that the connection comes from; empty where it is not known
     plaintext: bool = False  # without a source: it did not even try mutual TLS
     tokens: Tokens = field(default_factory=lambda: NONE)  # of end users, those that the proxy has verified
+    called: Identity | None = None  # which rank of a job is called; None where that is not known
     server_name: str = ""  # which host below a star is asked for, in lower case; empty where it is not known
 
 
@@ -80,7 +81,8 @@ def evaluate(model: Model, request: Request) -> Verdict:
     # 3. Who is revoked is refused, and not called, wherever a rule speaks of it; else nothing allows it anyway.
     called = model.workloads.get(request.destination)
     gone = request.source is not None and is_revoked(model.revoked, request.source, request.serial)
-    if (gone or (called and is_revoked(model.revoked, called.identity))) and any(speaking(model, request)):
+    away = called is not None and is_revoked(model.revoked, request.called or called.identity)
+    if (gone or away) and any(speaking(model, request)):
         return _default(REVOKED)
     # 4. Of the rules that match, a deny wins over every allow.
     matching = tuple(_matching(model, request, path or "", protocol))

@@ -12,8 +12,10 @@ from ringfence.broker.evidence.judge import ModelBook, Question, header_line, ju
 from ringfence.broker.evidence.nearest import advise
 from ringfence.broker.evidence.story import tell
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.revocation import Revocations, RevokedIdentity
 from ringfence.policy.model import Model
-from tests.policy import plain, test_server_names, test_tokens
+from ringfence.policy.revoked import with_revoked
+from tests.policy import plain, test_jobs, test_server_names, test_tokens
 from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, model_of
 
 MODEL = model_of(MESH, TRAINER, REGISTRY, HUB, PULL)
@@ -34,6 +36,34 @@ def test_names_are_ids_short_names_and_hosts() -> None:
     assert ask("team-a/trainer", "hub.example", "https") == "-default-deny"
     assert ask("team-a/trainer", "shared/hub", "") == "-default-deny"
     assert ask("spiffe://example.test/ns/unknown/sa/x", "shared/registry") == "-default-deny"
+
+
+def test_a_rank_is_asked_about_by_its_own_name_and_all_of_them_by_the_workloads() -> None:
+    """Who is revoked is refused alone; and what only looks like a rank is nobody."""
+    revoked = RevokedIdentity("spiffe://example.test/ns/team-a/job/llm/rank/1", 5, "left", "alice")
+    model = with_revoked(model_of(MESH, test_jobs.JOB, REGISTRY, PULL, test_jobs.MEET), Revocations.of((), [revoked]))
+    ranks = "spiffe://example.test/ns/team-a/job/llm/rank/"
+
+    def ask(source: str, destination: str) -> str:
+        found = judge(model, Question(source, destination), NOW)
+        assert found.source == (source if source.startswith("spiffe") else f"{ranks}*")
+        assert found.destination == (destination if destination.startswith("spiffe") else f"{ranks}*")
+        return found.rule
+
+    assert ask("team-a/trainer", "team-a/trainer") == ask(f"{ranks}*", f"{ranks}2") == "team-a/meet"
+    assert ask(f"{ranks}2", f"{ranks}3") == "team-a/meet"
+    assert ask(f"{ranks}1", f"{ranks}2") == ask(f"{ranks}2", f"{ranks}1") == "revoked"
+    assert ask(f"{ranks}2/x", f"{ranks}3") == "default-deny"
+    with pytest.raises(RingfenceError):
+        ask(f"{ranks}2", f"{ranks}03")
+
+
+def test_advice_is_given_on_what_a_job_is_denied() -> None:
+    """By the rank that called, or all of them."""
+    model = model_of(MESH, test_jobs.JOB, REGISTRY, PULL.replace("[GET, HEAD]", "[PUT]"))
+    for source in ("team-a/trainer", "spiffe://example.test/ns/team-a/job/llm/rank/4"):
+        record = judge(model, Question(source, "shared/registry", "http", "GET", "/models/team-a/x"), NOW)
+        assert "its methods named GET beside PUT" in advise(model, record, NOW)["nearest"]
 
 
 @pytest.mark.parametrize(

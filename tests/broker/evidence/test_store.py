@@ -68,3 +68,15 @@ def test_a_filter_takes_ids_and_short_names() -> None:
     assert not Filter(rule="team-a/rea").wants(one)
     assert not Filter(denied_only=True).wants(record())
     assert Filter(destination="hub.example").wants(record(destination="hub.example"))
+
+
+def test_a_filter_takes_all_ranks_of_a_job_as_one() -> None:
+    """And nobody whose name only begins as theirs do."""
+    ranks = "spiffe://example.test/ns/a/job/llm/rank/"
+    wanted = Filter(source=f"{ranks}*")
+
+    assert wanted.wants(record(source=f"{ranks}1"))
+    assert wanted.wants(record(source=f"{ranks}12"))
+    for other in (f"{ranks}1/x", f"{ranks}01", ranks[:-1], "hub.example", "spiffe://example.test/ns/a/job/llm2/rank/1"):
+        assert not wanted.wants(record(source=other))
+    assert not Filter(source="spiffe://example.test/ns/a/*").wants(record(source=f"{ranks}1"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("time", "decision", "source", "destination", "method", "requestPath", "rule", "where", "id")
 _WIDTHS = (23, 8, 24, 24, 7, 32, 30, 28, 32)
-_WORKLOAD = re.compile(r"^spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)$")
+_WORKLOAD = re.compile(r"^spiffe://[^/]+/ns/([^/]+)/(?:sa/([^/]+)|(job/[^/]+/rank/[^/]+))$")
 
 
 @click.group()
@@ -207,8 +207,11 @@ def _row(decision: admin_pb2.Decision) -> dict[str, Any]:
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    """As `authz check` takes names, so that a line fits a screen: NAMESPACE/NAME where the ID says no more."""
-    names = {side: _WORKLOAD.sub(r"\1/\2", str(row[side])) for side in ("source", "destination")}
+    """As `authz check` takes names, so that a line fits a screen: NAMESPACE/NAME where the ID says no more.
+
+    And of a rank NAMESPACE/job/JOB/rank/N.
+    """
+    names = {side: _WORKLOAD.sub(r"\1/\2\3", str(row[side])) for side in ("source", "destination")}
     return {**row, **names}
 
 

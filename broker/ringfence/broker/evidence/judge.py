@@ -14,11 +14,11 @@ from ringfence.broker.evidence.book import RuleFacts
 from ringfence.broker.evidence.record import MODEL, Record
 from ringfence.broker.evidence.route import where_to
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.policy.evaluate import Request, evaluate
+from ringfence.policy.externals import External
 from ringfence.policy.headers import Headers
-from ringfence.policy.identities import Identity
-from ringfence.policy.model import External, Model, Workload
+from ringfence.policy.identities import Identity, identity
+from ringfence.policy.model import Model, Workload
 from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.policy.tokens import NONE, Tokens
 from ringfence.policy.wildcard import owner
@@ -77,6 +77,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         tokens=question.tokens,
         address=_ip(question.address),
         plaintext=source is None,
+        called=_called(destination, question.destination),
         server_name=_asked_name(destination, question.destination),
     )
     verdict = evaluate(model, request)
@@ -87,7 +88,7 @@ def judge(model: Model, question: Question, now: datetime) -> Record:
         rule=rule,
         rule_hash=rule_hash,
         source=str(source or PLAINTEXT),
-        destination=request.server_name or _called(destination),
+        destination=request.server_name or _spelled(destination, request.called),
         point=MODEL,
         time_ns=int(now.timestamp() * _NANOSECONDS),
         method=question.method,
@@ -139,20 +140,27 @@ def _source(model: Model, name: str) -> Identity | None:
     if name == PLAINTEXT:
         return None
     if name.startswith("spiffe://"):
-        return SpiffeId.parse(name)
+        return identity(name)
     return _workload(model, name).identity
 
 
 def _destination(model: Model, name: str) -> Workload | External:
     if name.startswith("spiffe://"):
-        found = model.workload_of(SpiffeId.parse(name))
+        found = model.workload_of(identity(name))
         return found if found is not None else _workload(model, name)
     external = model.externals.get(name) or owner(model.externals.values(), name.lower())
     return external if external is not None else _workload(model, name)
 
 
-def _called(destination: Workload | External) -> str:
-    return destination.host if isinstance(destination, External) else str(destination.identity)
+def _called(destination: Workload | External, named: str) -> Identity | None:
+    """Which identity of it is asked about: that of one rank, or all of them; None of a host outside."""
+    if isinstance(destination, External):
+        return None
+    return identity(named) if named.startswith("spiffe://") else destination.identity
+
+
+def _spelled(destination: Workload | External, called: Identity | None) -> str:
+    return destination.host if isinstance(destination, External) else str(called)
 
 
 def _asked_name(destination: Workload | External, named: str) -> str:

@@ -11,21 +11,12 @@ from ipaddress import ip_address
 from ringfence.broker.evidence.judge import HEADERS, TOKENS, header_line, token_shown
 from ringfence.broker.evidence.record import Record
 from ringfence.certs.errors import RingfenceError
-from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.callers import within
 from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import in_force
 from ringfence.policy.headers import Headers
-from ringfence.policy.model import (
-    CONNECTION_LIMITED,
-    REVOKED,
-    Destination,
-    Effect,
-    HttpMatch,
-    Mode,
-    Model,
-    Rule,
-    within,
-)
+from ringfence.policy.identities import Identity, identity
+from ringfence.policy.model import CONNECTION_LIMITED, REVOKED, Destination, Effect, HttpMatch, Mode, Model, Rule
 from ringfence.policy.plaintext import PLAINTEXT
 from ringfence.policy.scope import narrowest, narrowest_from
 from ringfence.policy.tokens import NONE, Tokens
@@ -48,7 +39,7 @@ class Nearest:
 class Denied:
     """A denied call, in the model's terms; `port` empty means any."""
 
-    source: SpiffeId | None
+    source: Identity | None
     destination: str  # key
     port: str
     method: str
@@ -118,16 +109,16 @@ def nearest_allow(model: Model, denied: Denied, now: datetime) -> Nearest | None
     return min((n for n in candidates if n.lacks), key=lambda n: (len(n.lacks), n.rule.id), default=None)
 
 
-def _identity(name: str) -> SpiffeId | None:
+def _identity(name: str) -> Identity | None:
     try:
-        return SpiffeId.parse(name)
+        return identity(name)
     except RingfenceError:
         return None
 
 
 def _key(model: Model, destination: str) -> str | None:
-    if (identity := _identity(destination)) is not None:
-        workload = model.workload_of(identity)
+    if (named := _identity(destination)) is not None:
+        workload = model.workload_of(named)
         return workload.key if workload is not None else None
     external = model.externals.get(destination) or owner(model.externals.values(), _host(destination))
     return external.key if external is not None else None

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ringfence.certs.errors import RingfenceError
+from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.identities import covers, identity
+
 HTTP, TCP, TLS, EGRESS, MODEL = "envoy.http", "envoy.tcp", "envoy.tls", "envoy.egress", "model"
 # Where the reporter is the destination; at the egress it is the source.
 INBOUND = frozenset({HTTP, TCP, TLS})
@@ -32,7 +36,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which decisions are wanted; an empty field wants any. Names are SPIFFE IDs, NAMESPACE/NAME, or hosts."""
+    """Which decisions are wanted; an empty field wants any.
+
+    Names are SPIFFE IDs, NAMESPACE/NAME, hosts, or the ranks of a job as one (`ringfence.policy.identities`).
+    """
 
     denied_only: bool = False
     source: str = ""
@@ -52,5 +59,14 @@ class Filter:
 def _is(wanted: str, actual: str) -> bool:
     if wanted in {"", actual}:
         return True
+    if wanted.endswith("/*"):
+        return actual.startswith("spiffe://") and _is_rank(wanted, actual)
     namespace, slash, name = wanted.partition("/")
     return bool(slash) and actual.startswith("spiffe://") and actual.endswith(f"/ns/{namespace}/sa/{name}")
+
+
+def _is_rank(wanted: str, actual: str) -> bool:
+    try:
+        return covers(identity(wanted), SpiffeId.parse(actual))
+    except RingfenceError:
+        return False

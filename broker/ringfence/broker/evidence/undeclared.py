@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.externals import External
 from ringfence.policy.forbidden import is_metadata
-from ringfence.policy.model import External, Model
+from ringfence.policy.model import Model
 from ringfence.policy.resolve import host_of
 from ringfence.policy.wildcard import owner
 from ringfence.xds.virtual import workload_key

@@ -84,8 +84,13 @@ class ServerEvidence:
 
     def tail(self, asked: pb.TailAuthzRequest) -> AsyncIterator[pb.Decision]:
         """The decisions asked for."""
-        wanted = Filter(asked.denied_only, asked.source, asked.destination, asked.rule)
+        wanted = Filter(asked.denied_only, self._named(asked.source), self._named(asked.destination), asked.rule)
         return self.evidence.tail(wanted, last=asked.last, follow=asked.follow)
+
+    def _named(self, name: str) -> str:
+        """The ranks of a job that is named as a workload; their identities say the job, and not the workload."""
+        workload = self._intent.model.workloads.get(name) if self._intent.model is not None else None
+        return str(workload.identity) if workload is not None and workload.job else name
 
     async def list_departures(self, asked: pb.ListDeparturesRequest) -> pb.ListDeparturesResponse:
         """What tried to leave the mesh, since this server started."""
