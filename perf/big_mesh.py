@@ -10,8 +10,9 @@ from dataclasses import replace
 from functools import cache
 
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.callers import Source
 from ringfence.policy.load import load_documents
-from ringfence.policy.model import Destination, Model, Rule, Source, Workload
+from ringfence.policy.model import Destination, Model, Rule, Workload
 
 SERVICES, CALLERS = 1000, 1000
 DEPENDENCIES = 5  # of each caller

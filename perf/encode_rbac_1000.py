@@ -10,7 +10,8 @@ from typing import Any
 
 from perf.figure import figure
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Origin, Rule, Source
+from ringfence.policy.callers import Source
+from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Origin, Rule
 from ringfence.policy.paths import PathPattern
 from ringfence.xds import codec, matcher
 from ringfence.xds.rbac import HTTP_RBAC

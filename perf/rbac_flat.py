@@ -17,7 +17,8 @@ from tests.ports import free_port
 from perf import requests_in_turn
 from perf.figure import figure
 from ringfence.certs.spiffe_id import SpiffeId
-from ringfence.policy.model import Destination, Model, Rule, Source, Workload
+from ringfence.policy.callers import Source
+from ringfence.policy.model import Destination, Model, Rule, Workload
 from ringfence.xds import codec, rbac
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.snapshot import Resource, Snapshot

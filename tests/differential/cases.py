@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import NOBODY, RevokedCaller, Source
 from ringfence.policy.evaluate import Request, Verdict, evaluate
 from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.identities import Ranks
 from ringfence.policy.model import (
-    NOBODY,
     Destination,
     Effect,
     HttpMatch,
@@ -29,9 +29,7 @@ from ringfence.policy.model import (
     Origin,
     Port,
     Protocol,
-    RevokedCaller,
     Rule,
-    Source,
     Workload,
 )
 from ringfence.policy.paths import PathPattern

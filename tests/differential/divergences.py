@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ringfence.policy.callers import RevokedCaller, Source
 from ringfence.policy.identities import Ranks
-from ringfence.policy.model import Effect, RevokedCaller, Rule, Source
+from ringfence.policy.model import Effect, Rule
 from ringfence.policy.scope import source_prefix
 from ringfence.xds.proxyless.requests import PLAIN_PATH, unsayable
 from tests.differential.cases import CERTIFICATES, DOMAIN, Asked

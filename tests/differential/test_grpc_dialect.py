@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 import pytest
 
-from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Protocol, Rule, Source
+from ringfence.policy.callers import Source
+from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Protocol, Rule
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.scope import Upstream
 from ringfence.xds import codec

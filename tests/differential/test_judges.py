@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ringfence.policy.model import Protocol, RevokedCaller, Rule
+from ringfence.policy.callers import RevokedCaller
+from ringfence.policy.model import Protocol, Rule
 from tests.differential.bench import ENVOY, GRPC, Bench, bench
 from tests.differential.cases import CERTIFICATES, REVOKED, Asked, expected, model_of, questions, rules
 from tests.differential.divergences import Case, explained

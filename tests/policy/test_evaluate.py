@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.canonical import canonical_path
 from ringfence.policy.evaluate import Request, Verdict, evaluate, in_force
 from ringfence.policy.model import (
@@ -21,7 +22,6 @@ from ringfence.policy.model import (
     Port,
     Protocol,
     Rule,
-    Source,
     Workload,
     named,
 )

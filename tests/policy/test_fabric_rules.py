@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.callers import Source
 from ringfence.policy.fabrics import Enforcer, Interface, InterfaceForm, Plane, PortSpan
 from ringfence.policy.kept import kept
 from ringfence.policy.load import Loaded
-from ringfence.policy.model import Source
 from tests.policy.intent import FABRIC, GRANT, MESH, NOTEBOOK, PULL, REGISTRY, TRAINER, load, model_of
 
 # Before there were fabrics.

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.load import load_documents
-from ringfence.policy.model import Effect, Mode, Source
+from ringfence.policy.model import Effect, Mode
 from ringfence.policy.resolve import Reader
 from tests.policy.intent import HUB, MESH, NOW, PULL, REGISTRY, TRAINER, codes, joined, load, model_of, only
 

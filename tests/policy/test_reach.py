@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.callers import RevokedCaller, Source
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.headers import HeaderMatch, Headers
-from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Model, Origin, RevokedCaller, Rule, Source
+from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Model, Origin, Rule
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.reach import Asked, Reach, reach
 from ringfence.policy.reach_nic import Walls

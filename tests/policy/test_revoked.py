@@ -8,8 +8,9 @@ import pytest
 
 from ringfence.certs.revocation import Revocations, RevokedIdentity, RevokedSerial
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.callers import RevokedCaller
 from ringfence.policy.evaluate import Request, evaluate
-from ringfence.policy.model import Model, RevokedCaller
+from ringfence.policy.model import Model
 from ringfence.policy.revoked import callers, meant, settled, with_revoked
 from tests.policy import intent
 

@@ -1,7 +1,8 @@
 """Whom a rule means, and what a workload may reach."""
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
-from ringfence.policy.model import Protocol, Source
+from ringfence.policy.callers import Source
+from ringfence.policy.model import Protocol
 from ringfence.policy.scope import Upstream, breadth, matches, source_prefix, upstreams_of
 from tests.policy.intent import HUB, MESH, PULL, REGISTRY, TRAINER, model_of
 

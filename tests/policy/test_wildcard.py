@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.policy.model import Dynamic, External, Model, Origin
+from ringfence.policy.externals import Dynamic, External
+from ringfence.policy.model import Model, Origin
 from ringfence.policy.wildcard import means, names_regex, owner, within
 from tests.policy import intent
 from tests.policy.intent import MESH, load, only

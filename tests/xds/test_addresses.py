@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ringfence.policy.model import External, Origin
+from ringfence.policy.externals import External
+from ringfence.policy.model import Origin
 from ringfence.xds import codec
 from ringfence.xds.addresses import forbidden_to, forbidden_to_stars, upstream_filters
 

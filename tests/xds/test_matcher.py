@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import NOBODY, RevokedCaller, Source
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.headers import HeaderMatch, Headers
 from ringfence.policy.identities import Ranks
 from ringfence.policy.model import (
-    NOBODY,
     Destination,
     Effect,
     HttpMatch,
@@ -24,9 +24,7 @@ from ringfence.policy.model import (
     Origin,
     Port,
     Protocol,
-    RevokedCaller,
     Rule,
-    Source,
     Workload,
     named,
 )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ringfence.certs.selectors import MAX_RANK
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import RevokedCaller
 from ringfence.policy.identities import Identity, Ranks
-from ringfence.policy.model import RevokedCaller
 from ringfence.xds import codec
 from ringfence.xds.proxyless.tls import client_tls as grpc_tls
 from ringfence.xds.proxyless.who import other_than_ranks

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringfence.policy.model import RevokedCaller
+from ringfence.policy.callers import RevokedCaller
 from ringfence.xds import codec, types
 from ringfence.xds.compile import compile_snapshot
 from ringfence.xds.instance import Instance

@@ -11,8 +11,9 @@ from types import MappingProxyType
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.fabrics import Fabric, FabricGrant, Plane
-from ringfence.policy.model import Model, Source
+from ringfence.policy.model import Model
 from ringfence.policy.scope import matches, source_prefix
 
 MOST_ADDRESSES = 128  # of one claim: the interfaces of a node on one fabric, twice

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 
+from ringfence.policy.callers import Source
 from ringfence.policy.evaluate import in_force
 from ringfence.policy.fabric_lint import RENDEZVOUS, TAKEN_OVER_BY
 from ringfence.policy.fabrics import Enforcer, Fabric, Plane
 from ringfence.policy.findings import Findings
-from ringfence.policy.model import Destination, Effect, Mode, Model, Port, Rule, Source, Workload
+from ringfence.policy.model import Destination, Effect, Mode, Model, Port, Rule, Workload
 from ringfence.policy.scope import matches
 
 # These tell jobs apart by themselves, or it is said already (RF1409) that nothing does.

@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ringfence.policy.model import Origin, Source
+    from ringfence.policy.callers import Source
+    from ringfence.policy.model import Origin
 
 DEFAULT_PKEY = 0x7FFF  # the partition that everybody is in where the subnet manager is told of none (opensm)
 

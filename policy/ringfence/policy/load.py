@@ -10,6 +10,7 @@ from types import MappingProxyType
 from ringfence.certs.spiffe_id import TrustDomain
 from ringfence.policy.documents import MeshDocument, WorkloadDocument
 from ringfence.policy.external_document import ExternalDocument
+from ringfence.policy.externals import External
 from ringfence.policy.fabric_document import FabricDocument, FabricGrantDocument
 from ringfence.policy.fabric_lint import lint_fabrics
 from ringfence.policy.fabric_rules import grant_of
@@ -29,7 +30,7 @@ from ringfence.policy.meaning import (
     traffic_meaning,
     workload_meaning,
 )
-from ringfence.policy.model import Destination, External, Mesh, Model, Origin, Rule, Workload
+from ringfence.policy.model import Destination, Mesh, Model, Origin, Rule, Workload
 from ringfence.policy.parse import Parsed, parse_files
 from ringfence.policy.plaintext import lint_plaintext
 from ringfence.policy.references import Names

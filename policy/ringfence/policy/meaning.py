@@ -12,8 +12,10 @@ from typing import Any
 
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import Source
+from ringfence.policy.externals import External
 from ringfence.policy.fabrics import Fabric, FabricGrant
-from ringfence.policy.model import Destination, External, HttpMatch, Mesh, Port, Rule, Source, Workload
+from ringfence.policy.model import Destination, HttpMatch, Mesh, Port, Rule, Workload
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.scope import source_prefix
 from ringfence.policy.tokens import TokenIssuer

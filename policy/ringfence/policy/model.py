@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.selectors import Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import NOBODY, RevokedCaller, Source
 from ringfence.policy.headers import HeaderMatch
 from ringfence.policy.identities import Identity, Ranks, covers, ranks_of
 from ringfence.policy.paths import PathPattern
 from ringfence.policy.tokens import TokenIssuer, TokenMatch
 
 if TYPE_CHECKING:
+    from ringfence.policy.externals import External
     from ringfence.policy.fabrics import Fabric, FabricGrant
     from ringfence.policy.plaintext import Plaintext
     from ringfence.policy.traffic import Traffic
@@ -155,88 +156,12 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class ExternalPort:
-    """A port of a host outside; with `tls` the proxy originates TLS 1.2+ and checks the host's name.
-
-    With `passthrough` the workload does, and the proxy lets through only what asks for the host by name (SNI).
-    """
-
-    name: str
-    number: int
-    protocol: Protocol
-    tls: bool
-    passthrough: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Dynamic:
-    """What a host with a star means: names of one more label, or of any number; and which answers of DNS are taken."""
-
-    many: bool  # labels in place of the star
-    private: bool  # whether addresses of private networks are taken; else public ones alone
-
-
-@dataclass(frozen=True, slots=True)
-class External:
-    """A host outside the mesh that may be reached by its exact name."""
-
-    namespace: str
-    name: str
-    host: str
-    address: str  # where to connect when not to `host` itself; empty: resolve `host`
-    ports: tuple[ExternalPort, ...]
-    ca_pem: str  # empty: the system's trust store
-    origin: Origin = field(compare=False)
-    dynamic: Dynamic | None = None  # of a host with a star, and of no other
-
-    @property
-    def key(self) -> str:
-        """`namespace/name`, unique in the model, among workloads too."""
-        return f"{self.namespace}/{self.name}"
-
-    def port(self, name: str) -> ExternalPort | None:
-        """The port of that name."""
-        return next((port for port in self.ports if port.name == name), None)
-
-
-@dataclass(frozen=True, slots=True)
 class HttpMatch:
     """A request matches when its method and path are among these and it has all headers; empty does not restrict."""
 
     methods: frozenset[str]
     paths: tuple[PathPattern, ...]
     headers: tuple[HeaderMatch, ...] = ()
-
-
-def within(cidrs: tuple[str, ...], address: str, *, unknown: bool) -> bool:
-    """Whether an IP address is in one of *cidrs*, or there are none; *unknown* where the address is empty."""
-    if not cidrs:
-        return True
-    if not address:
-        return unknown
-    return any(ip_address(address) in ip_network(cidr) for cidr in cidrs)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Callers: one workload, or (identity None) every workload of a namespace, or (both None) every one of the mesh.
-
-    With a trust domain, which is not the mesh's, everybody of that one; an identity may be of another one by itself.
-    """
-
-    identity: Identity | None
-    namespace: str | None
-    trust_domain: TrustDomain | None = None
-    cidrs: tuple[str, ...] = ()  # where they must call from beside being who they are; empty: anywhere
-
-    def admits(self, address: str, *, unknown: bool) -> bool:
-        """Whether they may call from that IP address; *unknown* where it is empty."""
-        return within(self.cidrs, address, unknown=unknown)
-
-    def foreign(self, own: TrustDomain) -> TrustDomain | None:
-        """The other trust domain that the callers are of; None for callers of *own*."""
-        named = self.identity.trust_domain if self.identity is not None else self.trust_domain
-        return named if named != own else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,23 +212,6 @@ class Mesh:
     trust_domain: TrustDomain
     x509_ttl: timedelta
     jwt_ttl: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class RevokedCaller:
-    """A caller that is revoked as a whole, or of whom single certificates are."""
-
-    whole: bool
-    serials: frozenset[str]  # 32 lower-case hex digits each
-    newest: int  # when the last of it was revoked, Unix seconds
-    ends: datetime | None = field(default=None, compare=False)  # when its last certificate does; None: not known
-
-    def in_force(self, now: datetime) -> bool:
-        """Whether it matters still: a certificate that has ended is refused by its date."""
-        return self.whole or self.ends is None or now < self.ends
-
-
-NOBODY: Mapping[str, RevokedCaller] = MappingProxyType({})  # what is revoked where nothing is
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.policy.externals import External, ExternalPort
 from ringfence.policy.findings import did_you_mean
-from ringfence.policy.model import External, ExternalPort, Model, Port, Workload
+from ringfence.policy.model import Model, Port, Workload
 from ringfence.policy.reach_fabric import by_fabric
 from ringfence.policy.reach_nic import Walls, by_nic
 from ringfence.policy.reach_proxy import by_proxy, undeclared

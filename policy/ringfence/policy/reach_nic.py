@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ringfence.policy.model import External, ExternalPort, Port, Workload
+from ringfence.policy.externals import External, ExternalPort
+from ringfence.policy.model import Port, Workload
 from ringfence.policy.way import Leg, Reached, Way
 
 

@@ -6,20 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from ringfence.policy.evaluate import Request, evaluate, speaking
+from ringfence.policy.externals import External, ExternalPort
 from ringfence.policy.identities import Identity
-from ringfence.policy.model import (
-    NOT_MTLS,
-    REVOKED,
-    Effect,
-    External,
-    ExternalPort,
-    HttpMatch,
-    Mode,
-    Model,
-    Port,
-    Rule,
-    Workload,
-)
+from ringfence.policy.model import NOT_MTLS, REVOKED, Effect, HttpMatch, Mode, Model, Port, Rule, Workload
 from ringfence.policy.plaintext import taken_at
 from ringfence.policy.scope import matches
 from ringfence.policy.way import Leg, Line, Reached, Way

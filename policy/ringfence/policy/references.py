@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import Source
+from ringfence.policy.externals import External, ExternalPort
 from ringfence.policy.findings import Findings, did_you_mean
-from ringfence.policy.model import Destination, External, ExternalPort, Mesh, Port, Protocol, Source, Workload
+from ringfence.policy.model import Destination, Mesh, Port, Protocol, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef
 from ringfence.policy.rule_document import SourceRef

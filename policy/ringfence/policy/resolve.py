@@ -13,10 +13,11 @@ from ringfence.certs.selectors import NAMES, NODE_KINDS, Selector
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.documents import MeshDocument, PlaintextRef, Serve, Ttl, WorkloadDocument
 from ringfence.policy.external_document import ExternalDocument, HostPort
+from ringfence.policy.externals import Dynamic, External, ExternalPort
 from ringfence.policy.findings import Findings, did_you_mean
 from ringfence.policy.forbidden import LOCALHOST, address_of, is_metadata, is_misspelt_address, metadata_below
 from ringfence.policy.identities import Identity, Ranks
-from ringfence.policy.model import Dynamic, External, ExternalPort, Mesh, Origin, Port, Protocol, Workload
+from ringfence.policy.model import Mesh, Origin, Port, Protocol, Workload
 from ringfence.policy.parse import Parsed
 from ringfence.policy.plaintext import Plaintext
 from ringfence.policy.tree import Node

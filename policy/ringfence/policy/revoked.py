@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 from ringfence.certs.revocation import Revocations, RevokedSerial
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import NOBODY, RevokedCaller
 from ringfence.policy.identities import Identity, Ranks, ranks_of
-from ringfence.policy.model import NOBODY, Model, RevokedCaller, Rule
+from ringfence.policy.model import Model, Rule
 from ringfence.policy.scope import source_prefix
 
 _NOT = RevokedCaller(whole=False, serials=frozenset(), newest=0)

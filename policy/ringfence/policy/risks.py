@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.evaluate import in_force
+from ringfence.policy.externals import External
 from ringfence.policy.fabric_risks import note_open_rendezvous, note_shared_partitions
 from ringfence.policy.fabrics import Enforcer
 from ringfence.policy.findings import Finding, Findings
-from ringfence.policy.model import Effect, External, Mode, Model, Rule, Source
+from ringfence.policy.model import Effect, Mode, Model, Rule
 
 _Risk = tuple[str, str]  # a code, and what it is about
 

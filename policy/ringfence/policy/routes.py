@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.findings import Findings
 from ringfence.policy.headers import HeaderMatch, Headers
-from ringfence.policy.model import Destination, Effect, Mode, Rule, Source
+from ringfence.policy.model import Destination, Effect, Mode, Rule
 from ringfence.policy.scope import matches
 from ringfence.policy.traffic import Route, RouteMatch, Traffic
 

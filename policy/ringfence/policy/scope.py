@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.identities import Identity, covers
-from ringfence.policy.model import Destination, Effect, Model, Protocol, Rule, Source, Workload
+from ringfence.policy.model import Destination, Effect, Model, Protocol, Rule, Workload
 
 _ENV_PREFIX = "RINGFENCE_UPSTREAM_"
 

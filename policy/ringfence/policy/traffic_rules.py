@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ringfence.policy.externals import External
 from ringfence.policy.findings import Findings
 from ringfence.policy.headers import HeaderMatch
-from ringfence.policy.model import Destination, External, Protocol
+from ringfence.policy.model import Destination, Protocol
 from ringfence.policy.parse import Parsed
 from ringfence.policy.part import DestinationRef, HeaderRef
 from ringfence.policy.paths import PathPattern

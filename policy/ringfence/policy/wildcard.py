@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ringfence.policy.externals import External
 from ringfence.policy.fields import MAX_HOST
-from ringfence.policy.model import External
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"  # of any length: a longer one than DNS has leads nowhere
 

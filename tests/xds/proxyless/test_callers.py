@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 
 from ringfence.certs.spiffe_id import TrustDomain
-from ringfence.policy.model import Effect, Protocol, Rule, Source
+from ringfence.policy.callers import Source
+from ringfence.policy.model import Effect, Protocol, Rule
 from ringfence.policy.tokens import TokenMatch
 from ringfence.xds.proxyless.losses import losses
 from tests.differential.cases import CERTIFICATES, IDENTITIES, JOBS, PLAIN, SERVER, Asked, model_of

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from ringfence.policy.callers import NOBODY, RevokedCaller, Source
 from ringfence.policy.headers import HeaderMatch
-from ringfence.policy.model import NOBODY, Destination, Effect, HttpMatch, Mode, Protocol, RevokedCaller, Rule, Source
+from ringfence.policy.model import Destination, Effect, HttpMatch, Mode, Protocol, Rule
 from ringfence.policy.paths import PathPattern
 from ringfence.xds import codec
 from ringfence.xds.proxyless import requests

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.policy.model import Source
+from ringfence.policy.callers import Source
 from ringfence.xds.proxyless.who import _PATH, _TOGETHER, among, only, other_than, other_than_below
 from tests.differential.cases import CERTIFICATES, DOMAIN, IDENTITIES, identity
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+from ringfence.policy.externals import External
 from ringfence.policy.forbidden import (
     LOCALHOST,
     LOOPBACK_NETWORKS,
@@ -12,7 +13,7 @@ from ringfence.policy.forbidden import (
     PRIVATE_NETWORKS,
     as_ipv6_too,
 )
-from ringfence.policy.model import FORBIDDEN_ADDRESS, External, named
+from ringfence.policy.model import FORBIDDEN_ADDRESS, named
 from ringfence.policy.resolve import host_of
 from ringfence.xds import codec
 

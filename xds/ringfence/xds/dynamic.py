@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ringfence.policy.model import DEFAULT_DENY, External, ExternalPort, Rule, named
+from ringfence.policy.externals import External, ExternalPort
+from ringfence.policy.model import DEFAULT_DENY, Rule, named
 from ringfence.policy.traffic import Traffic
 from ringfence.policy.wildcard import asked_regex, names_regex, within
 from ringfence.xds import addresses, codec, http, matcher, predicates

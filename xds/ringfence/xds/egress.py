@@ -11,18 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from ringfence.policy.evaluate import in_force
-from ringfence.policy.model import (
-    DEFAULT_DENY,
-    NO_DENY,
-    Destination,
-    Effect,
-    External,
-    ExternalPort,
-    Model,
-    Rule,
-    Workload,
-    named,
-)
+from ringfence.policy.externals import External, ExternalPort
+from ringfence.policy.model import DEFAULT_DENY, NO_DENY, Destination, Effect, Model, Rule, Workload, named
 from ringfence.policy.scope import Upstream, narrowest
 from ringfence.xds import decision, dynamic, http, matcher, predicates, ranges, rbac, tcp
 from ringfence.xds.dynamic import Wild

@@ -11,20 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import NOBODY, RevokedCaller, Source
 from ringfence.policy.canonical import AMBIGUOUS
 from ringfence.policy.identities import Ranks
-from ringfence.policy.model import (
-    DEFAULT_DENY,
-    NO_DENY,
-    NOBODY,
-    NOT_ONE_URI,
-    REVOKED,
-    Effect,
-    RevokedCaller,
-    Rule,
-    Source,
-    named,
-)
+from ringfence.policy.model import DEFAULT_DENY, NO_DENY, NOT_ONE_URI, REVOKED, Effect, Rule, named
 from ringfence.policy.scope import breadth, source_prefix
 from ringfence.xds import codec, predicates, tokens
 from ringfence.xds.predicates import Fields

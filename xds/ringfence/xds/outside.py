@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from ringfence.policy.externals import External, ExternalPort
 from ringfence.policy.forbidden import address_of
-from ringfence.policy.model import External, ExternalPort
 from ringfence.policy.resolve import found_by_dns, host_of
 from ringfence.policy.traffic import Traffic
 from ringfence.xds import codec, dynamic, http

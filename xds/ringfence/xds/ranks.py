@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 from ringfence.certs.selectors import MAX_RANK
+from ringfence.policy.callers import RevokedCaller
 from ringfence.policy.identities import Ranks
-from ringfence.policy.model import RevokedCaller
 
 _DIGITS = "0123456789"
 _LONGEST = len(str(MAX_RANK))

@@ -9,19 +9,9 @@ from functools import cache
 from typing import Any
 
 from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.policy.callers import NOBODY, RevokedCaller
 from ringfence.policy.evaluate import in_force
-from ringfence.policy.model import (
-    DEFAULT_DENY,
-    NO_DENY,
-    NOBODY,
-    Destination,
-    Effect,
-    Mode,
-    Model,
-    RevokedCaller,
-    Rule,
-    named,
-)
+from ringfence.policy.model import DEFAULT_DENY, NO_DENY, Destination, Effect, Mode, Model, Rule, named
 from ringfence.policy.revoked import meant
 from ringfence.xds import codec, matcher, predicates
 from ringfence.xds.sharing import Same, shared

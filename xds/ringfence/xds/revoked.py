@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ringfence.policy.model import RevokedCaller
+from ringfence.policy.callers import RevokedCaller
 from ringfence.xds.snapshot import content_version
 
 

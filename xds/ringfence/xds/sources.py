@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.callers import NOBODY, RevokedCaller
 from ringfence.policy.identities import Identity, Ranks
-from ringfence.policy.model import NOBODY, RevokedCaller
 from ringfence.xds import codec, ranks
 from ringfence.xds.sharing import shared
 

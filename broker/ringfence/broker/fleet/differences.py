@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from ringfence.broker.fleet.rule_index import keys_of, reaches_of
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.identities import Identity, Ranks, named_by
-from ringfence.policy.model import Model, Rule, Source, Workload
+from ringfence.policy.model import Model, Rule, Workload
 from ringfence.policy.scope import source_prefix
 from ringfence.policy.wildcard import suffixes
 

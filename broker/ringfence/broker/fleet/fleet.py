@@ -26,7 +26,8 @@ from ringfence.broker.store.endpoints import EndpointRow
 from ringfence.broker.telemetry.names import PROXIES, PUSH, REVISION
 from ringfence.broker.telemetry.spans import span
 from ringfence.certs.revocation import Revocations
-from ringfence.policy.model import NOBODY, Model, RevokedCaller
+from ringfence.policy.callers import NOBODY, RevokedCaller
+from ringfence.policy.model import Model
 from ringfence.policy.revoked import callers, is_revoked, settled
 from ringfence.proto.status import Code, Status
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest

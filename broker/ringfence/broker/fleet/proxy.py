@@ -14,7 +14,8 @@ from ringfence.broker.fleet.refusal import in_words
 from ringfence.broker.fleet.scope import Scope, Scopes
 from ringfence.broker.fleet.stream import Stream
 from ringfence.broker.log import log
-from ringfence.policy.model import Protocol, RevokedCaller, Workload
+from ringfence.policy.callers import RevokedCaller
+from ringfence.policy.model import Protocol, Workload
 from ringfence.policy.revoked import is_revoked
 from ringfence.xds.instance import Instance
 from ringfence.xds.proxyless.losses import Loss, losses

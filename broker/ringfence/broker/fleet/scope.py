@@ -9,8 +9,10 @@ from datetime import datetime
 from ringfence.broker.fleet.differences import Name, apart, below, callers_of, into, issuer, named_in
 from ringfence.broker.fleet.rule_index import RuleIndex, reaches_to
 from ringfence.certs.spiffe_id import SpiffeId
+from ringfence.policy.callers import RevokedCaller
+from ringfence.policy.externals import External
 from ringfence.policy.identities import Identity, named_by
-from ringfence.policy.model import Destination, External, Model, RevokedCaller, Rule, Workload
+from ringfence.policy.model import Destination, Model, Rule, Workload
 from ringfence.policy.revoked import among, meant
 from ringfence.policy.scope import Upstream, routed, upstreams_of
 from ringfence.policy.traffic import Traffic

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ringfence.policy.callers import NOBODY, RevokedCaller
 from ringfence.policy.identities import Identity, Ranks
-from ringfence.policy.model import NOBODY, RevokedCaller
 from ringfence.xds import codec, ranks
 from ringfence.xds.proxyless.names import PROVIDER
 from ringfence.xds.proxyless.who import matching

@@ -15,8 +15,8 @@ from typing import Any
 
 from ringfence.certs.selectors import MAX_RANK
 from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
+from ringfence.policy.callers import Source
 from ringfence.policy.identities import Ranks
-from ringfence.policy.model import Source
 from ringfence.policy.scope import source_prefix
 
 Fields = dict[str, Any]
