@@ -86,6 +86,11 @@ def test_a_value_that_no_attestor_finds_makes_no_instance() -> None:
         "/ns/{nobody.x}",
         "/ns/../{k8s.ns}",
         "/ns/{k8s.ns}/",
+        "/ns/{k8s.ns:word}",
+        "/ns/{k8s.ns:number:number}",
+        "/ns/{k8s.ns/x}",
+        "/ns/{k8s.ns}/}",
+        "/ns/{/}",
     ],
 )
 def test_templates_that_could_do_harm_or_never_match_are_refused(text: str) -> None:
@@ -93,6 +98,37 @@ def test_templates_that_could_do_harm_or_never_match_are_refused(text: str) -> N
     with pytest.raises(RingfenceError) as caught:
         PathTemplate.parse(text)
     assert caught.value.kind is Kind.INVALID
+
+
+INDEX = "k8s.pod-label.batch.kubernetes.io/job-completion-index"
+
+
+def test_the_name_of_a_label_may_hold_a_slash() -> None:
+    """It is no end of a segment, in braces."""
+    template = PathTemplate.parse(f"/a/{{{INDEX}}}/b")
+    found = selectors("k8s:pod-label:batch.kubernetes.io/job-completion-index:3")
+
+    assert template.path(found) == "/a/3/b"
+    assert template.selectors("/a/3/b") == frozenset(found)
+
+
+@pytest.mark.parametrize("value", ["01", "1a", "-1", "1000000", "x", "1.0", "٣", "1\n"])
+def test_a_number_is_one_as_ranks_are_written(value: str) -> None:
+    """One spelling each: anything else is no path, neither the agent's nor one that the server signs."""
+    template = PathTemplate.parse(f"/rank/{{{INDEX}:number}}")
+    with pytest.raises(RingfenceError):
+        template.path(selectors(f"k8s:pod-label:batch.kubernetes.io/job-completion-index:{value}"))
+    assert template.selectors(f"/rank/{value}") is None
+    assert template.selectors("/rank/0") is not None
+    assert template.placeholders[0].wanted == "k8s:pod-label"
+
+
+def test_a_rank_that_a_launcher_says_is_a_number() -> None:
+    """By the selector itself."""
+    template = PathTemplate.parse("/job/llm/rank/{launch.rank}")
+    assert template.selectors("/job/llm/rank/12") == frozenset(selectors("launch:rank:12"))
+    assert template.selectors("/job/llm/rank/012") is None
+    assert template.selectors("/job/llm/rank/x") is None
 
 
 @given(st.text(max_size=12), st.text(max_size=12))

@@ -18,6 +18,8 @@ from ringfence.certs.selectors import Selector
         ("k8s:pod-owner-uid:Job:1-2", "k8s", "pod-owner-uid:Job:1-2"),
         ("k8s_psat:agent_node_label:topology.kubernetes.io/zone:a", "k8s_psat", None),
         ("launch:name:trainer", "launch", "name:trainer"),
+        ("launch:rank:0", "launch", None),
+        ("launch:rank:999999", "launch", None),
         ("tpm_devid:subject:cn:gpu-7", "tpm_devid", "subject:cn:gpu-7"),
         ("tpm_devid:issuer:cn:Operator", "tpm_devid", None),
         (f"tpm_devid:ca:fingerprint:{'ab' * 32}", "tpm_devid", None),
@@ -35,6 +37,7 @@ def test_a_selector_is_spelled_as_spire_spells_it(text: str, kind: str, value: s
     + [f"unix:uid:{value}" for value in ("root", "01", "-1", "1\n", "٣")]
     + ["unix:path:bin/x", "unix:sha256:AB", "unix:gid:1.0"]
     + ["k8s:pod-label:app", "k8s:pod-owner:Job", "k8s:pod-owner::x", "k8s:pod-image-count:two", "k8s:ns-label:a:b"]
+    + [f"launch:rank:{value}" for value in ("00", "01", "1000000", "-1", "1a", "1 ")]
     + ["k8s_psat:agent_node_label:zone", "k8s_psat:node:x"]
     + ["tpm_devid:subject:gpu-7", "tpm_devid:issuer:o:x", f"tpm_devid:ca:fingerprint:{'ab' * 20}"],
 )

@@ -69,3 +69,24 @@ async def test_an_open_stream_ends_when_its_entry_does(tmp_path: Path) -> None:
                 await _to_the_end(call)
             assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
             assert end <= time.time()
+
+
+async def test_a_workload_of_a_job_has_the_rank_that_a_selector_holds(tmp_path: Path) -> None:
+    """As `match` finds it: a number, and no other value."""
+    intent = """
+kind: Workload
+metadata: {{name: w, namespace: a}}
+spec: {{job: llm, rank: {}, match: [{{unix.uid: {}}}]}}
+"""
+    async with running_server(tmp_path) as server:
+        await server.apply({"intent.yaml": intent.format("unix.gid", os.geteuid())})
+        async with running_agent(tmp_path, server) as agent:
+            [svid] = (await first_svids(agent.socket)).svids
+            assert svid.spiffe_id == f"spiffe://example.org/ns/a/job/llm/rank/{os.getegid()}"
+            async with workload_client(agent.socket) as client:
+                call = client.FetchX509SVID(workload.X509SVIDRequest(), metadata=HEADER, timeout=20)
+                await call.read()
+                await server.apply({"intent.yaml": intent.format("unix.group", os.geteuid())})
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await _to_the_end(call)
+                assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.attest import procfs
@@ -174,6 +175,34 @@ async def test_a_launch_says_a_rank_if_and_only_if_it_is_of_a_job(
     await server.apply({"intent.yaml": intent})
     async with child(LAUNCHER, *_launcher(brief), *rank) as launcher:
         assert (await launcher.line()).startswith(f"INVALID_ARGUMENT {says}")
+
+
+async def test_one_rank_is_revoked_alone(server: ServerUnderTest, agent: AgentUnderTest, fetcher: str) -> None:
+    """Its open streams end, and it is given nothing until that is lifted; the other rank goes on."""
+    await server.apply({"intent.yaml": JOB})
+    seven_id, zero_id = (f"spiffe://example.org/ns/team-a/job/llm/rank/{rank}" for rank in (7, 0))
+    async with (
+        child(LAUNCHER, *_launcher(agent), "7") as seven,
+        child(LAUNCHER, *_launcher(agent), "0") as zero,
+        child(LAUNCHER, *_launcher(agent), "7") as again,
+        child(LAUNCHER, *_launcher(agent), "7") as lifted,
+    ):
+        for launcher in (seven, zero, again, lifted):
+            assert await launcher.line() == "accepted"
+        for launcher, name in ((seven, seven_id), (zero, zero_id)):
+            launcher.say(fetcher)
+            assert await launcher.line() == name
+        await server.admin.RevokeIdentities(admin_pb2.RevokeIdentitiesRequest(spiffe_ids=[seven_id]))
+        assert await seven.line() == "PERMISSION_DENIED"
+        again.say(fetcher)
+        assert await again.line() == "PERMISSION_DENIED"
+        await server.create_entry("spiffe://example.org/ns/a/sa/zero", "launch:rank:0")
+        while (line := await zero.line()) == zero_id:  # told again, with the list of what is revoked
+            pass
+        assert line.split() == [zero_id, "spiffe://example.org/ns/a/sa/zero"]
+        await server.admin.LiftRevocations(admin_pb2.LiftRevocationsRequest(spiffe_ids=[seven_id]))
+        lifted.say(fetcher)
+        assert await lifted.line() == seven_id
 
 
 async def test_a_launch_ends_when_its_workload_becomes_a_job(
