@@ -160,7 +160,7 @@ class FabricKeeper:
             await asyncio.wait((doing,))
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not be the last step
-            events.failed(error)
+            await asyncio.to_thread(events.failed, error)  # it reads the lines that failed from their files
             failure = RingfenceError(Kind.UNAVAILABLE, f"an unexpected {type(error).__name__}", hint="See its log")
             return replace(self.done, failures=(failure,), not_kept=None)
 
