@@ -54,7 +54,7 @@ spec:
    owner: o, reason: r}}
 """
 # Sums, says what came of it, and stays until its file is there. A ring of two sends each byte once, both ways.
-_SCRIPT = f"""
+SCRIPT = f"""
 import os, time, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 data = torch.ones({BYTES} // 4)
@@ -67,7 +67,7 @@ while not os.path.exists(os.environ["ENOUGH"]):
     time.sleep(0.05)
 """
 # The torch of Debian reads "0", the default of these two, wrongly with this Python.
-_TORCH_1_13 = {"PET_TEE": "1", "PET_REDIRECTS": "1"}
+TORCH_1_13 = {"PET_TEE": "1", "PET_REDIRECTS": "1"}
 
 
 class Rank:
@@ -93,15 +93,15 @@ class Rank:
 
     def start(self) -> None:
         """Begin."""
-        script = self._base / "train.py"
-        script.write_text(_SCRIPT)
+        path = self._base / "train.py"
+        path.write_text(SCRIPT)
         own = ("--name", "trainer", "--namespace", "team-a", "--fabric", "fab", "--rank", str(self.number))
         run = (*RINGFENCE, "run", "--socket", str(self.node.socket), *own, *self._flags)
         torchrun = ("-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1") if self._torchrun else ()
-        told = _TORCH_1_13 if self._torchrun else {"RANK": str(self.number), "WORLD_SIZE": "2"}
+        told = TORCH_1_13 if self._torchrun else {"RANK": str(self.number), "WORLD_SIZE": "2"}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                self._cluster.within(self._within, *run, "--", _python(), *torchrun, str(script)),
+                self._cluster.within(self._within, *run, "--", python(), *torchrun, str(path)),
                 env={
                     **os.environ,
                     **told,
@@ -175,7 +175,7 @@ def decided(cluster: Cluster, rule: str) -> admin.Decision:
     return until(find, f"a decision by {rule}")
 
 
-def _python() -> str:
+def python() -> str:
     """The one that Debian made its PyTorch for, as everybody would start it."""
     parts.torch()
     return everybodys_python()

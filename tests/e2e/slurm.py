@@ -11,7 +11,9 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
@@ -64,14 +66,25 @@ _SLURMD = """\
 """
 
 
-class Slurm:
-    """One cluster in *folder*; *settings* are further lines of slurm.conf."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a machine of the cluster is: its address, and what to put before a command for it to run there."""
 
-    def __init__(self, folder: Path, exits: ExitStack, nodes: tuple[str, ...], settings: str) -> None:
+    address: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
+
+
+class Slurm:
+    """One cluster in *folder*: nodes by name, and slurmctld; *settings* are further lines of slurm.conf."""
+
+    def __init__(
+        self, folder: Path, exits: ExitStack, nodes: Mapping[str, Place], settings: str, control: Place = Place()
+    ) -> None:
         parts.root()
         for program, package in (("slurmctld", "slurmctld"), ("slurmd", "slurmd"), ("munged", "munge")):
             parts.program(program, package)
-        self.folder, self._exits, self.nodes = folder, exits, nodes
+        self.folder, self._exits, self._places, self._control = folder, exits, nodes, control
+        self.nodes = tuple(nodes)
         for name in ("munge", "state", *(f"spool-{node}" for node in nodes)):
             (folder / name).mkdir()
         self.conf = folder / "slurm.conf"
@@ -84,7 +97,7 @@ class Slurm:
     def _conf(self, settings: str) -> str:
         lines = [
             f"ClusterName={CLUSTER}",
-            "SlurmctldHost=localhost(127.0.0.1)",
+            f"SlurmctldHost=localhost({self._control.address})",
             f"SlurmctldPort={free_port()}",
             "SlurmUser=root",
             "AuthType=auth/munge",
@@ -108,8 +121,8 @@ class Slurm:
         ]
         host = os.uname().nodename
         lines += [
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=8 State=UNKNOWN"
-            for node in self.nodes
+            f"NodeName={node} NodeHostname={host} NodeAddr={place.address} Port={free_port()} CPUs=8 State=UNKNOWN"
+            for node, place in self._places.items()
         ]
         return "\n".join([*lines, settings, ""])
 
@@ -123,19 +136,20 @@ class Slurm:
         more = (f"--log-file={munge}/log", f"--seed-file={munge}/seed", "--force", "--foreground")
         self._daemon("munged", "munged", *files, *more)
         until((munge / "socket").exists, "munged")
-        self._daemon("slurmctld", "slurmctld", "-D", "-i", "-f", str(self.conf))
+        self._daemon("slurmctld", *self._control.within, "slurmctld", "-D", "-i", "-f", str(self.conf))
         only_v2 = self._only_v2()
         for node in self.nodes:
             script = self.folder / f"slurmd-{node}"
             script.write_text(dedent(_SLURMD).format(only_v2=only_v2, node=node, conf=self.conf))
             script.chmod(0o755)
-            self._daemon(node, *open_to_all(), "unshare", "--mount", str(script))
+            self._daemon(node, *self._places[node].within, *open_to_all(), "unshare", "--mount", str(script))
         until(lambda: self.run("sinfo", "-h", "-o", "%T").split() == ["idle"], "nodes that are idle", 60)
         self._exits.callback(self._cancel)
 
     def run(self, *command: str) -> str:
         """What a command of Slurm's prints, whatever it ends with."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, cwd="/")
+        whole = [*self._control.within, *command]
+        done = subprocess.run(whole, env=self.environment, capture_output=True, text=True, check=False, cwd="/")
         return done.stdout + done.stderr
 
     def as_user(self, uid: int, gid: int, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -144,12 +158,14 @@ class Slurm:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         variables = {**self.environment, "PATH": path, **environment}
         return subprocess.run(
-            [*become, *command], env=variables, capture_output=True, text=True, check=False, cwd="/", timeout=60
+            [*self._control.within, *become, *command],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            timeout=60,
         )
-
-    def log(self, name: str) -> str:
-        """Of slurmctld, or of slurmd-NODE."""
-        return (self.folder / f"{name}.log").read_text()
 
     def _only_v2(self) -> str:
         """The library that hides v1, where there is any to hide."""

@@ -16,7 +16,7 @@ import pytest
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.broker.slurm.jobs import hosts
 from tests.e2e.plane import until
-from tests.e2e.slurm import CLUSTER, Slurm
+from tests.e2e.slurm import CLUSTER, Place, Slurm
 from tests.e2e.stack import RINGFENCE, TRUST_DOMAIN, Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(300)]
@@ -54,7 +54,7 @@ class Site:
     def __init__(self, folder: Path, exits: ExitStack) -> None:
         self.folder = folder
         self.wire = f"rf{folder.name[-6:]}"
-        self.slurm = Slurm(folder, exits, (f"n{os.getpid()}a", f"n{os.getpid()}b"), self._settings())
+        self.slurm = Slurm(folder, exits, {f"n{os.getpid()}{each}": Place() for each in "ab"}, self._settings())
         subprocess.run(["ip", "link", "add", self.wire, "type", "veth", "peer", "name", f"{self.wire}p"], check=True)
         exits.callback(subprocess.run, ["ip", "link", "del", self.wire], check=True)
         (folder / "ringfence").mkdir()
