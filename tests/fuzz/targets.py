@@ -17,6 +17,7 @@ from ringfence.broker.access.config import access_of
 from ringfence.broker.access.tokens import unverified_issuer
 from ringfence.broker.address import Address
 from ringfence.broker.agent.cache import Cache
+from ringfence.broker.agent.fabrics.said import Said
 from ringfence.broker.agent.revoked import Revoked
 from ringfence.broker.attest import cgroup_paths
 from ringfence.broker.audit.record import GENESIS, Event, parse, seal
@@ -25,6 +26,7 @@ from ringfence.broker.cli.entry_text import read_entries
 from ringfence.broker.cli.spire_dump import Parents, read_dump
 from ringfence.broker.cli.times import moment
 from ringfence.broker.entry_message import entry_of
+from ringfence.broker.fabric.message import claims_of, update_message
 from ringfence.broker.federation.relation import check_url
 from ringfence.certs import jws
 from ringfence.certs.bundle import SpiffeBundle
@@ -44,16 +46,19 @@ from ringfence.certs.tpm.public import PublicArea
 from ringfence.certs.tpm.residency import reside
 from ringfence.certs.tpm.signature import verify
 from ringfence.certs.wit_svid import validate_wit
+from ringfence.fabric.claims import judge
 from ringfence.fabric.doctor.diagnose import diagnose
 from ringfence.fabric.doctor.evidence import Declared
 from ringfence.fabric.doctor.gather import KINDS, Text, gather
 from ringfence.fabric.doctor.write_bw import write_bw
 from ringfence.fabric.manifests.check import check
+from ringfence.fabric.membership import Judged, told
 from ringfence.policy.load import load_documents
 from tests.certs.factory import Ca
 from tests.certs.material import HOUR, NOW, TD, TRAINER, new_authority, new_key
 from tests.certs.tpm.paper import DATA as TPM_CHALLENGE
 from tests.certs.tpm.paper import PaperTpm
+from tests.fabric import claims
 from tests.fabric.doctor import samples
 from tests.fabric.manifests import samples as manifests
 from tests.policy.intent import FABRIC, GRANT, MESH, joined
@@ -78,6 +83,7 @@ _DUMPED: Mapping[str, Any] = {
     "selectors": [{"type": "unix", "value": "uid:1"}],
     "x509_svid_ttl": 600,
 }
+_LEAVE = claims.two_tenants()
 _FABRICS = joined(MESH, TRAINING, FABRIC, GRANT)
 _EVENT = Event(actor="uid:0 pid:1", action="entry.create", subject=str(TRAINER), detail={"why": "a test"})
 
@@ -169,6 +175,13 @@ def _manifests(text: str) -> object:
     return check([("a.yaml", text), ("a.conf", text)], None, NOW)
 
 
+def _claims(said: Any) -> None:
+    """Each claim of an agent by itself: what is refused of one keeps no other from being judged."""
+    for claim in claims_of(said, claims.AGENT.format(1)):
+        with suppress(RingfenceError):
+            judge(claim, _LEAVE, claims.given)
+
+
 TARGETS: dict[str, Target] = {
     "spiffe-id": _text(SpiffeId.parse, str(TRAINER), "spiffe://example.org/a/../b"),
     "trust-domain": _text(TrustDomain, "example.org"),
@@ -209,6 +222,26 @@ TARGETS: dict[str, Target] = {
         agent_pb2.EntriesUpdate,
         _entries_pushed,
         agent_pb2.EntriesUpdate(revision=3, upserts=[agent_pb2.Entry(id="1", spiffe_id=str(TRAINER))], removed=["2"]),
+    ),
+    "fabric-claims": _message(
+        agent_pb2.FabricClaims,
+        _claims,
+        agent_pb2.FabricClaims(
+            claims=[
+                agent_pb2.FabricClaim(
+                    fabric=claims.RAIL,
+                    job=claims.LLM,
+                    entry_id="e1",
+                    addresses=["192.168.50.1"],
+                    spiffe_id=claims.IDENTITY,
+                )
+            ]
+        ),
+    ),
+    "fabrics-update": _message(
+        agent_pb2.FabricsUpdate,
+        Said.parse,
+        update_message(3, told(_LEAVE, Judged(), claims.AGENT.format(1), frozenset({claims.IDENTITY})), ()),
     ),
     "revoked": Target(Revoked.parse, (agent_pb2.Revoked(serials=["0a"], crls=[b"x"]).SerializeToString(),)),
     "endpoint-url": _text(check_url, "https://example.org:8443/bundle"),
