@@ -16,6 +16,7 @@ from ringfence.broker import metrics
 from ringfence.broker.audit.record import Record
 from ringfence.broker.fabric.message import fabric_of
 from ringfence.broker.server.daemon import system_clock
+from ringfence.broker.server.exported import page_of
 from ringfence.fabric.membership import GRACE, LEASE
 from tests.broker.server.fabrics import (
     EVAL,
@@ -394,3 +395,6 @@ async def test_what_nodes_say_that_they_hold_is_counted(tmp_path: Path) -> None:
             await until(lambda: failed._value.get() > before)
             [node] = server.parts.admitting.members.nodes.values()
             assert (node.applied.revision, node.applied.detail) == (one.held.revision, "nft is missing")
+            page = page_of(server.parts).decode()
+            assert 'ringfence_fabric_nodes{state="failed"} 1.0' in page
+            assert "ringfence_fabric_members 0.0" in page

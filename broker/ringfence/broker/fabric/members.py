@@ -23,6 +23,7 @@ from ringfence.fabric.claims import Claim, JobOn, Leave
 from ringfence.fabric.membership import Judged, Standing, Told, judged, told
 from ringfence.proto.lane.framing import Framed, frame
 
+APPLIED, PENDING, FAILED = "applied", "pending", "failed"
 Key = tuple[str, str, str, str, str]
 Kind = tuple[frozenset[str], frozenset[JobOn]]  # of agents: the identities that it may give, and the jobs it is in
 
@@ -88,6 +89,13 @@ class Node:
     sent: int = 0
     sent_at: float = 0.0  # of the event loop
     applied: pb.FabricApplied = field(default_factory=pb.FabricApplied)
+
+    @property
+    def state(self) -> str:
+        """Whether it holds all that it was told last, or failed to, or has not said so yet."""
+        if self.applied.revision != self.sent:
+            return PENDING
+        return FAILED if self.applied.code else APPLIED
 
 
 class Members:

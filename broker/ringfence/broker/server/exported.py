@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 
 from ringfence.broker import metrics
+from ringfence.broker.fabric.members import APPLIED, FAILED, PENDING
 from ringfence.broker.server.parts import Parts
 from ringfence.broker.version import VERSION
 
@@ -34,6 +35,14 @@ class _Parts:
         yield CounterMetricFamily("ringfence_xds_sent", "Responses sent to proxies.", value=fleet.counts.pushes)
         yield CounterMetricFamily("ringfence_xds_compiles", "Snapshots compiled.", value=fleet.counts.compiles)
         yield GaugeMetricFamily("ringfence_entries", "Registration entries.", value=len(self._parts.registry))
+        members = self._parts.admitting.members
+        yield GaugeMetricFamily(
+            "ringfence_fabric_members", "Claims that stand.", value=len(members.view.judged.standing)
+        )
+        nodes = GaugeMetricFamily("ringfence_fabric_nodes", "Nodes that keep fabrics, by state.", labels=["state"])
+        for state in (APPLIED, PENDING, FAILED):
+            nodes.add_metric([state], sum(node.state == state for node in members.nodes.values()))
+        yield nodes
         evidence = GaugeMetricFamily("ringfence_evidence", "What the evidence receiver counts.", labels=["what"])
         for name, value in self._parts.evidence.evidence.counters().items():
             evidence.add_metric([name], value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as pb
-from ringfence.broker.fabric.members import Members
+from ringfence.broker.fabric.members import FAILED, Members
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.claims import Claim
 
@@ -50,11 +50,9 @@ class FabricApi:
     def _of_node(self, agent: str, server: str) -> tuple[str, str]:
         """What a node holds of its last update, and what failed there."""
         node = self.members.nodes.get(agent)
-        if node is None:
-            return ("away", "") if server in {"", self.me} else ("elsewhere", "")
-        if node.applied.revision != node.sent:
-            return "pending", ""
-        return ("failed", node.applied.detail) if node.applied.code else ("applied", "")
+        if node is not None:
+            return node.state, node.applied.detail if node.state == FAILED else ""
+        return ("away", "") if server in {"", self.me} else ("elsewhere", "")
 
 
 def _said(claim: Claim, **fields: Any) -> pb.FabricMembership:
