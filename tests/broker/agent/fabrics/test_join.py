@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
@@ -12,12 +13,14 @@ import pytest
 
 from ringfence.admin.v1 import admin_pb2
 from ringfence.agent.v1 import agent_pb2 as pb
+from ringfence.broker.agent.fabrics.api import FabricsApi
 from ringfence.broker.agent.fabrics.status import shown
 from ringfence.broker.attest import procfs
 from ringfence.broker.attest.launch import Launch
 from ringfence.broker.status import code_of
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
+from ringfence.proto.lane import Peer
 from ringfence.proto.service import service_of
 from tests.broker.agent.fabrics.world import (
     ENTRY,
@@ -354,6 +357,32 @@ async def test_too_many_ports_and_what_is_none_are_refused(world: World) -> None
     for ports in ((0,), (70000,), tuple(range(2000, 2017))):
         async with joined(world, *ports) as call:
             assert (await status_of(call))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@dataclass
+class Asks:
+    """A call by a user, as far as it is looked at."""
+
+    peer: Peer
+
+    @property
+    def connection(self) -> Asks:
+        """Its own."""
+        return self
+
+    async def receive(self) -> None:
+        """Nothing is asked for in particular."""
+
+    async def send(self, message: object) -> None:
+        """Take no answer."""
+        raise AssertionError(message)
+
+
+async def test_what_is_held_is_not_for_every_user(world: World) -> None:
+    """Which jobs others run, and where, is not theirs to know."""
+    show = FabricsApi(world.watches, world.keeper).methods()["/ringfence.admin.v1.Fabrics/ShowFabrics"].handler
+    with pytest.raises(RingfenceError, match="not for every user"):
+        await show(Asks(Peer("unix", uid=54321)))  # type: ignore[arg-type]  # all that is looked at
 
 
 async def test_what_is_held_can_be_asked_for(world: World) -> None:
