@@ -220,3 +220,34 @@ async def test_a_policy_for_anybody_with_a_certificate_lets_nobody_in(tmp_path: 
         mesh.fleet.apply(model_of(changed.replace("how the registry is", "how it is")))
         await synced(mesh)
         await answers(mesh, metrics, "/", 503)  # let in, and nothing listens there
+
+
+@variants
+async def test_a_refused_policy_is_refused_still_when_the_proxy_comes_back(tmp_path: Path, *, sotw: bool) -> None:
+    """Stream after stream, as each certificate ends: Envoy would accept the bytes that it knows, and not go by them."""
+    async with AsyncExitStack() as stack:
+        port, metrics = free_port(), free_port()
+        compiler = Breaking("inbound/metrics/allow", port)
+        text = INTENT.replace("APP", str(await application(stack)))
+        mesh = await stack.enter_async_context(running_mesh(tmp_path, text, compiler=compiler))
+        await mesh.envoy("shared/registry", inbound={"http": port, "metrics": metrics}, state_of_the_world=sotw)
+        await until(lambda: len(mesh.fleet) == 1)
+        await synced(mesh)
+        compiler.broken = empty_authenticated
+        mesh.fleet.apply(model_of(text + WATCHED))
+        await settled(mesh)
+        for _ in range(3):
+            await mesh.lane.close()
+            await until(lambda: len(mesh.fleet) == 0)
+            await mesh.listen()
+            await until(lambda: len(mesh.fleet) == 1)
+            await settled(mesh)
+            (row,) = mesh.fleet.list_proxies()
+            assert (row.state, "inbound/metrics/allow" in row.detail) == ("NACK", True)
+            await answers(mesh, port, "/models/a", 200)
+            await answers(mesh, metrics, "/", 403)
+
+        compiler.broken = None
+        mesh.fleet.apply(model_of((text + WATCHED).replace("how the registry is", "how it is")))
+        await synced(mesh)
+        await answers(mesh, metrics, "/", 503)  # it is let through, and nobody listens there

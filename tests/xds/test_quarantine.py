@@ -300,3 +300,106 @@ def test_a_neighbour_that_is_sent_again_brings_along_what_it_needs(make: Any) ->
     client.inbox = client.inbox[:1]  # it refuses the clusters, and what was sent behind them is lost on it
     client.read_one()
     assert [out.type_url for out in client.inbox] == [CLUSTER, ENDPOINT]
+
+
+def answered(stream: Any, outs: list[Any], now: Snapshot, bad: str = "=bad") -> list[Any]:
+    """Say yes to each policy but those that end in *bad*; what that brings about, answered too."""
+    said = []
+    while outs:
+        out = outs.pop(0)
+        said.append(out)
+        held = named(out) if isinstance(stream, SotwStream) else changes(out)[0]
+        error = "no" if any(f"={value}" == bad for value in held.values()) else None
+        if isinstance(stream, SotwStream):
+            outs += stream.receive(
+                SotwRequest(EXTENSION_CONFIG, ("a", "b"), out.nonce, "" if error else out.version, error), now
+            )
+        else:
+            outs += stream.receive(DeltaRequest(EXTENSION_CONFIG, nonce=out.nonce, error=error), now)
+    return said
+
+
+def asked(stream: Any, now: Snapshot, initial: dict[str, str] | None = None) -> list[Any]:
+    """What a client is sent that asks for both policies on a new stream; each is answered."""
+    stream.update(now)
+    if isinstance(stream, SotwStream):
+        return answered(stream, stream.receive(SotwRequest(EXTENSION_CONFIG, ("a", "b")), now), now)
+    return answered(stream, stream.receive(DeltaRequest(EXTENSION_CONFIG, ("a", "b"), initial=initial or {}), now), now)
+
+
+def sent_to(stream: Any, outs: list[Any]) -> dict[str, str]:
+    """The contents of all of them, the last of each name."""
+    found: dict[str, str] = {}
+    for out in outs:
+        found |= named(out) if isinstance(stream, SotwStream) else changes(out)[0]
+    return found
+
+
+both = pytest.mark.parametrize("make", [SotwStream, DeltaStream])
+
+
+@both
+@pytest.mark.parametrize("streams", [2, 3])
+def test_a_policy_that_was_refused_is_not_tried_again_on_the_next_stream(make: Any, streams: int) -> None:
+    """Nor on the one after it: the client is sent what it had, so that it goes by that from then on, and is in NACK."""
+    stream, good, bad = make(), two("good"), two("bad", "2")
+    asked(stream, good)
+    answered(stream, stream.update(bad), bad)
+    for _ in range(streams):
+        before, stream = stream.refusals(), make()
+        stream.resume(before)
+        assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+        assert sent_to(stream, asked(stream, bad)) == {"a": "good", "b": "2"}
+        assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+        assert not stream.holds(bad)
+        assert stream.update(bad) == []
+
+
+@both
+def test_a_policy_that_was_refused_and_had_none_before_is_neither_sent_nor_missing(make: Any) -> None:
+    """The client would take the bytes that it knows, and not use them; nor is it told that there is no such policy."""
+    stream, bad = make(), two("bad", "2")
+    asked(stream, bad)
+    before, stream = stream.refusals(), make()
+    stream.resume(before)
+    outs = asked(stream, bad)
+    assert sent_to(stream, outs) == {"b": "2"}
+    if make is DeltaStream:
+        assert not any(changes(out)[1] for out in outs)
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+    assert stream.refusals() == before
+
+
+@both
+def test_a_policy_that_is_another_one_by_then_is_tried(make: Any) -> None:
+    """What was refused is let go of; the client is in step once it has accepted."""
+    stream, bad, mended = make(), two("bad", "2"), two("mended", "2")
+    asked(stream, two("good"))
+    answered(stream, stream.update(bad), bad)
+    before, stream = stream.refusals(), make()
+    stream.resume(before)
+    assert sent_to(stream, asked(stream, mended)) == {"a": "mended", "b": "2"}
+    assert not stream.nacks
+    assert stream.holds(mended)
+    assert stream.refusals() == {}
+
+
+def test_what_a_client_brings_is_what_it_has() -> None:
+    """Incremental: it says which version that is, and is sent its bytes if they are known."""
+    stream, good, bad = DeltaStream(), two("good"), two("bad", "2")
+    asked(stream, good)
+    answered(stream, stream.update(bad), bad)
+    initial = {name: one.version for name, one in two("good", "2").named(EXTENSION_CONFIG).items()}
+    before, stream = stream.refusals(), DeltaStream()
+    stream.resume(before)
+    assert sent_to(stream, asked(stream, bad, initial)) == {"a": "good"}
+    assert stream.nacks[EXTENSION_CONFIG].names == {"a"}
+
+
+def test_of_other_types_each_stream_begins_anew() -> None:
+    """A listener that was refused for a port that was taken may be taken by now, and is judged each time."""
+    stream, bad = DeltaStream(), snapshot((LISTENER, resource(LISTENER, "l", "bad")))
+    (out,) = stream.receive(DeltaRequest(LISTENER), bad)
+    stream.receive(DeltaRequest(LISTENER, nonce=out.nonce, error="l: no"), bad)
+    assert stream.nacks[LISTENER].names == {"l"}
+    assert stream.refusals() == {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from ringfence.xds.quarantine import Refusals
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.subscription import ADS, Dialect, Nack, Subscription
 
@@ -35,6 +36,18 @@ class Conversation:
     def waits(self) -> bool:
         """Whether something that was sent has no answer yet."""
         return any(wants.unanswered for wants in self._types.values())
+
+    def refusals(self) -> dict[str, Refusals]:
+        """What the next stream of the same client is to know of it: of types whose refusals are said once only.
+
+        Envoy accepts a policy that it has refused when it comes again, without using it.
+        """
+        return {url: found for url in self._dialect.single if (found := self._types[url].refusals()) is not None}
+
+    def resume(self, before: Mapping[str, Refusals]) -> None:
+        """Know what it refused on an earlier stream."""
+        for url, refusals in before.items():
+            self._types[url].resume(url, refusals)
 
     def told(self) -> list[tuple[str, Resource, str]]:
         """What the client was sent and is not told to drop, with its type and standing: accepted, sent or refused."""

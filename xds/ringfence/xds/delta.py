@@ -37,7 +37,8 @@ class DeltaStream(Conversation):
         missing = self._missing(url, set(request.subscribe) - {EVERYTHING} - snapshot.named(url).keys())
         wanted = wants.wanted(snapshot, url)
         changed = wants.changed(wanted) | (forced & wanted.keys())
-        removed = wants.gone(wanted) | (forced - wanted.keys())  # 30, 31: what is missing is said at once
+        kept_back = wants.quarantine.names & snapshot.named(url).keys()
+        removed = wants.gone(wanted) | (forced - wanted.keys() - kept_back)  # 30, 31: what is missing is said at once
         wants.current = snapshot.type_version(url)
         must = first or not had_everything  # A client that takes all learns that there is nothing, too.
         if not (changed or removed or (wants.everything and must)):
@@ -75,6 +76,7 @@ class DeltaStream(Conversation):
         brought: set[str] = set()
         if not wants.started:
             now = snapshot.named(url)
+            wants.renewed(now)  # what it refused on an earlier stream may be another one by now
             current = {name: now[name] for name, version in request.initial.items() if _is_current(name, version, now)}
             if url in self._dialect.resumed:  # 33: what it says in the same breath that it holds, it does hold
                 brought = set(current)

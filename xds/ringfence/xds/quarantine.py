@@ -49,6 +49,14 @@ class Quarantine:
         return {name for name, _ in gone}
 
 
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What outlives a stream of what its client refused: each refusal, and by name what it had accepted before."""
+
+    refused: Mapping[tuple[str, str], str]  # by name and version, with what the client said
+    good: Mapping[str, Resource]
+
+
 def named_in(detail: str, suspects: Iterable[Resource]) -> list[Resource]:
     """Those of *suspects* whose whole name stands in *detail*: `inbound/http2` does not name `inbound/http`."""
     return [one for one in suspects if re.search(rf"(?<![\w/.-]){re.escape(one.name)}(?![\w/-]|\.\w)", detail)]

@@ -35,6 +35,8 @@ class SotwStream(Conversation):
         if request.nonce and wants.nonce and request.nonce != wants.nonce:  # 22: a fresher request follows
             return []
         first = not wants.started
+        if first:
+            wants.renewed(snapshot.named(url))  # what it refused on an earlier stream may be another one by now
         added = self._subscribe(wants, url, request.names)
         if not (first or added) and wants.current == snapshot.type_version(url):
             return self._repay(wants, url, snapshot) if wants.owes else []  # 6: an ACK, a NACK, or names dropped

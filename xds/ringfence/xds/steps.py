@@ -6,9 +6,11 @@ which it asks for when it has the cluster: what is sent in the right order still
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ringfence.xds.discovery import Out
+from ringfence.xds.quarantine import Refusals
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.subscription import Nack
 from ringfence.xds.types import CLUSTER, ENDPOINT, ROUTE
@@ -32,6 +34,12 @@ class Machine(Protocol):
 
     def told(self) -> list[tuple[str, Resource, str]]:
         """What was sent and stays, with its type and what the client said of it."""
+
+    def refusals(self) -> Mapping[str, Refusals]:
+        """What the next stream of the client is to know."""
+
+    def resume(self, before: Mapping[str, Refusals]) -> None:
+        """Know that of an earlier stream."""
 
     def receive(self, request: Any, snapshot: Snapshot) -> list[Out]:
         """The answers to a request."""
@@ -86,6 +94,14 @@ class Stepwise:
     def told(self) -> list[tuple[str, Resource, str]]:
         """What was sent and stays, with its type and what the client said of it."""
         return self._machine.told()
+
+    def refusals(self) -> Mapping[str, Refusals]:
+        """What the next stream of the client is to know."""
+        return self._machine.refusals()
+
+    def resume(self, before: Mapping[str, Refusals]) -> None:
+        """Know that of an earlier stream."""
+        self._machine.resume(before)
 
     def receive(self, request: Any, snapshot: Snapshot) -> list[Out]:  # noqa: ARG002  # the client is a step behind it
         """The answers to a request, and the second step when it was the last ACK of the first."""

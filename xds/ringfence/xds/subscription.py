@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.xds.quarantine import Quarantine, named_in
+from ringfence.xds.quarantine import Quarantine, Refusals, named_in
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, PUSH_ORDER, ROUTE, SECRET, WILDCARD
 
@@ -82,6 +82,7 @@ class Subscription:
     version: str = ""  # last acknowledged
     nack: Nack | None = None  # the last refusal, until nothing that was refused is to be sent any more
     quarantine: Quarantine = field(default_factory=Quarantine)
+    kept: Mapping[str, Resource] = field(default_factory=dict)  # by name, what it accepted on an earlier stream
     owes: bool = False  # a refusal took others along, which are to be sent again
     alone: bool = False  # one by one, since nobody knows which it was
     unanswered: dict[str, tuple[str, tuple[Resource, ...]]] = field(default_factory=dict)  # nonce: version, resources
@@ -97,6 +98,24 @@ class Subscription:
     def accepted(self, name: str) -> Resource | None:
         """What the client has accepted last of that name, and so has still."""
         return None if name in self.fresh else self.before.get(name, self.held.get(name))
+
+    def refusals(self) -> Refusals | None:
+        """What its next stream is to know; None where it refuses nothing."""
+        if not self.quarantine:
+            return None
+        had = {name: self._had(name) for name in self.quarantine.names}
+        return Refusals(dict(self.quarantine.refused), {name: one for name, one in had.items() if one and one.any})
+
+    def resume(self, type_url: str, before: Refusals) -> None:
+        """Know what the same client refused on an earlier stream: it is not tried again as long as it is the same."""
+        self.quarantine.refused |= before.refused
+        self.kept = before.good
+        self.nack = Nack(type_url, "", self.quarantine.names, self.quarantine.told())
+
+    def _had(self, name: str) -> Resource | None:
+        """What it has of that name, with the bytes if anybody knows them."""
+        accepted = self.accepted(name)
+        return accepted if accepted is not None and accepted.any else self.kept.get(name, accepted)
 
     def told(self) -> list[tuple[Resource, str]]:
         """What it was sent by name, with what it said: `accepted`, `sent` while it is silent, or `refused`."""
@@ -220,7 +239,7 @@ class Subscription:
         return all(name in self.held and self.held[name].version == new.version for name, new in named.items())
 
     def _good(self, newest: Resource) -> Resource | None:
-        return self.accepted(newest.name) if self.quarantine.holds(newest) else newest
+        return self._had(newest.name) if self.quarantine.holds(newest) else newest
 
     def _is_news(self, resource: Resource) -> bool:
         known = self.accepted(resource.name)

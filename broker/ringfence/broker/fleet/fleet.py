@@ -17,6 +17,7 @@ from ringfence.broker.fleet.offers import Offers
 from ringfence.broker.fleet.progress import Progress
 from ringfence.broker.fleet.proxy import NACK, Proxy
 from ringfence.broker.fleet.readers import Readers
+from ringfence.broker.fleet.remembered import Remembered
 from ringfence.broker.fleet.scope import Scope, Scopes
 from ringfence.broker.fleet.stream import Sender, Stream
 from ringfence.broker.fleet.timekeeper import Timekeeper
@@ -53,6 +54,7 @@ class Fleet:
         self._clock = clock
         self._offers = Offers(endpoint_log, endpoints or Endpoints())
         self._proxies: set[Proxy] = set()
+        self._remembered = Remembered()
         self._readers = Readers()
         self._epoch = 0
         self._trace = ""  # of the push of the model in force
@@ -159,6 +161,8 @@ class Fleet:
         """Take a new stream in; its snapshot is made at once."""
         stream = Stream(call, machine, lambda: self._compile(proxy), self._sent)
         proxy = Proxy(caller, instance, stream, self.scope_of(caller.workload.key), self._clock())
+        machine.resume(self._remembered.of(proxy.node))
+        proxy.judge(machine.nacks, told=False)
         self._proxies.add(proxy)
         self._readers.follow(proxy)
         if not instance.proxyless:  # a library serves what it asks a listener for, which comes next
@@ -170,6 +174,7 @@ class Fleet:
     def leave(self, proxy: Proxy) -> None:
         """Its stream has ended."""
         proxy.stream.close()
+        self._remembered.leave(proxy.node, proxy.stream.refusals)
         if proxy in self._proxies:  # else it was turned out, and nothing of it is left
             self._proxies.discard(proxy)
             self._readers.drop(proxy)

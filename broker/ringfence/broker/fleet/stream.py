@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Protocol
@@ -14,6 +14,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Framed, frame
 from ringfence.proto.status import Status
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest
+from ringfence.xds.quarantine import Refusals
 from ringfence.xds.snapshot import Resource, Snapshot
 from ringfence.xds.steps import Machine
 from ringfence.xds.subscription import Nack
@@ -69,6 +70,11 @@ class Stream:
     def nacks(self) -> dict[str, Nack]:
         """What the proxy refuses at present, by type."""
         return self._machine.nacks
+
+    @property
+    def refusals(self) -> Mapping[str, Refusals]:
+        """What the next stream of the proxy is to know."""
+        return self._machine.refusals()
 
     def told(self) -> list[tuple[str, Resource, str]]:
         """All that was sent and stays, with its type and what the proxy said of it; a proxy may have brought it."""
