@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ringfence.certs.spiffe_id import TrustDomain
+from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 from ringfence.policy.callers import Source
 from ringfence.policy.identities import Identity, covers
 from ringfence.policy.model import Destination, Effect, Model, Protocol, Rule, Workload
@@ -43,9 +43,10 @@ def source_prefix(source: Source, trust_domain: TrustDomain) -> str:
 
 def matches(source: Source, caller: Identity, trust_domain: TrustDomain) -> bool:
     """Whether *caller* is among those that *source* means; the ranks of a job are when all of them are."""
-    if source.identity is not None:
-        return covers(source.identity, caller)
-    return str(caller).startswith(source_prefix(source, trust_domain))
+    named = source.identity
+    if named is None:
+        return str(caller).startswith(source_prefix(source, trust_domain))
+    return caller == named if isinstance(named, SpiffeId) else covers(named, caller)
 
 
 def breadth(source: Source) -> int:

@@ -41,6 +41,7 @@ ISSUER = test_tokens.ISSUER.lstrip()
 FOREIGN = rule("team-a/partner", "team-b/db", "team-a/web").replace(
     "{workload: db, namespace: team-b}", "{trustDomain: partner.example}"
 )
+RANKS = workload("team-a/trainer", job="llm", rank="unix.gid")  # of which an operator is one
 PLAINTEXT = workload(
     "team-a/web",
     serves="[{name: http, port: 80, protocol: http, plaintext: {until: 2027-01-01T00:00:00Z, owner: o, reason: r}}]",
@@ -94,6 +95,7 @@ def test_an_editor_changes_its_own_documents(after: list[str]) -> None:
         ([*BASE, rule("team-a/out", "team-a/web", "team-b/db", "Deny")], "who reaches team-b/db"),
         ([workload("team-a/web", dnsNames="[db.team-b]"), *BASE[1:]], "DNS name db.team-b"),
         ([*BASE, workload("team-a/deployer")], "rights of its own"),
+        ([*BASE, RANKS], "rights of its own"),
         ([*BASE, ISSUER], "TokenIssuer team-a/corp"),
         ([*BASE, FOREIGN], "callers of another trust domain"),
         ([*BASE, FABRIC.replace("namespace: platform", "namespace: team-a")], "Fabric team-a/rail"),
@@ -104,7 +106,7 @@ def test_an_editor_changes_its_own_documents(after: list[str]) -> None:
 )
 def test_an_editor_changes_nothing_that_is_or_reaches_anothers(after: list[str], says: str) -> None:
     """Refused as a whole; an admin may."""
-    caller = editor("team-a", privileged=["/ns/team-a/sa/deployer"])
+    caller = editor("team-a", privileged=["/ns/team-a/sa/deployer", "/ns/team-a/job/llm/rank/0"])
     assert says in refusal(caller, intended(*BASE), intended(*after))
     assert refusal(ROOT, intended(*BASE), intended(*after)) == ""
 
