@@ -73,7 +73,15 @@ class Site:
             f'cluster = "{CLUSTER}"\ntenants = "{self.tenants}"\nnodes = "{self.nodes}"\n'
             f'admin_socket = "{self.stack.data_dir}/admin.sock"\n'
         )
+        self._emit_prolog()
         self.slurm.start()
+
+    def _emit_prolog(self) -> None:
+        """What `fabric emit slurm-prolog` prints for the partition `rail`, which is asked before ours."""
+        facts = ("--partition", "rail", "--group", "nogroup=team-a", "--dir", str(self.folder / "ringfence" / "intent"))
+        code, text = self.stack.ringfence("fabric", "emit", "slurm-prolog", "team-a/rail", *facts)
+        assert code == 0, text
+        (self.folder / "emitted").write_text(text)
 
     def group(self, name: str) -> None:
         """Whose jobs have identities."""
@@ -96,10 +104,15 @@ class Site:
                 f"export RINGFENCE_SLURM_CONFIG={self.folder}/slurm.toml\n"
                 f"export RINGFENCE_SLURM_TENANTS={self.folder}/tenants\n"
                 f": ${{RINGFENCE_SOCKET:={self.folder}/ringfence/agent.sock}}\n"
-                f"export RINGFENCE_SOCKET RINGFENCE_INTENT={self.folder}/ringfence/intent\nexec {DEPLOY / script}\n"
+                f"export RINGFENCE_SOCKET RINGFENCE_INTENT={self.folder}/ringfence/intent\n"
+                f"{'sh ' + str(self.folder / 'emitted') + ' || exit 1' if script == 'prolog-slurmctld' else ''}\n"
+                f"exec {DEPLOY / script}\n"
             )
             here.chmod(0o755)
-        return "\n".join(["PrologFlags=Alloc,Contain", *(f"{name}={self.folder / at}" for name, at in names.items())])
+        rail = "PartitionName=rail Nodes=ALL MaxTime=INFINITE State=UP"
+        return "\n".join(
+            [rail, "PrologFlags=Alloc,Contain", *(f"{name}={self.folder / at}" for name, at in names.items())]
+        )
 
     def _second_agent(self) -> None:
         token = self.stack.admin.GenerateToken(admin.GenerateTokenRequest(ttl=60)).token
@@ -235,6 +248,18 @@ def test_a_job_that_cannot_be_registered_does_not_start(site: Site) -> None:
     assert "it ran" not in done.stdout
     assert done.returncode != 0
     assert f"no agent is named for {site.slurm.nodes[0]}" in site.slurm.run("scontrol", "-a", "show", "job")
+
+
+def test_a_job_without_a_grant_does_not_get_the_partition_of_a_fabric(site: Site) -> None:
+    """By the prolog that is emitted from the intent: the tenant's users do, others do not, and run elsewhere."""
+
+    def ran(uid: int, *where: str) -> bool:
+        return "it ran" in site.srun(*where, "echo", "it ran", uid=uid).stdout
+
+    assert ran(NOBODY, "-p", "rail")
+    assert not ran(DAEMON, "-p", "rail")
+    assert ran(DAEMON)
+    assert "group daemon has no grant in force" in site.slurm.run("scontrol", "-a", "show", "job")
 
 
 def test_a_task_without_its_identity_does_not_start(site: Site) -> None:

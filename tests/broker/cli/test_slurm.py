@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ async def test_what_squeue_cannot_say_takes_nothing_away(
         assert (done.code, done.out) == (ends, "")
         assert "squeue" in done.err
         assert await cluster.held() == before
+
+
+async def test_a_job_that_begins_meanwhile_loses_nothing(tmp_path: Path) -> None:
+    """Its prolog registers it while squeue is being read, which has it not yet: what is held is looked at first."""
+    async with running_server(tmp_path) as server:
+        cluster = Cluster(tmp_path, server)
+        await cluster.sync("--job", "7")
+        create = f"entry create --spiffe-id spiffe://example.org/ns/team-a/slurm/9 --admin-socket {server.admin_socket}"
+        prolog = f"{sys.executable} -m ringfence.broker.cli {create} --selector slurm:job_id:9 --hint slurm:hpc"
+        cluster.squeue.write_text(f"#!/bin/sh\n{prolog} >&2 && echo '{RUNNING}'\n")
+        done = await cluster.sync("-o", "json")
+        assert (done.code, done.json["items"]) == (0, [])
+        assert "/ns/team-a/slurm/9" in await cluster.held()
 
 
 async def test_a_trial_changes_nothing(tmp_path: Path) -> None:
