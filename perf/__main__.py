@@ -55,6 +55,7 @@ FIGURES = (
     "doctor_full",
     "allreduce_bw",
     "allreduce_p50",
+    "job_start",
 )
 
 

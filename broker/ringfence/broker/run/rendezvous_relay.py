@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from ringfence.broker.run.isolate_relay import CHUNK, Dial, reset
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGER = 0.05, 1.0, 1.25  # seconds between two tries; all ranks wait for the last
 _MOST = 1 << 20  # bytes that are kept; a client waits for the answer to much less
 
 
@@ -40,7 +40,7 @@ class _Held:
                 if self._answered:
                     return
                 await asyncio.wait([listening], timeout=pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(_LONGER * pause, _LONGEST_PAUSE)
             reset(self._near)
         finally:
             listening.cancel()
