@@ -56,7 +56,7 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
         # Reading /proc at accept is the one blocking call that the loop allows (attest/procfs): it answers from memory.
         for name in ("os.read", "os.stat"):
             guard.functions[name].can_block_in(
-                "ringfence/broker/attest/procfs.py", {"_read", "_owner", "_file_of", "executable_of"}
+                "ringfence/broker/attest/procfs.py", {"read", "_owner", "_file_of", "executable_of"}
             )
         guard.functions["os.stat"].can_block_in("ringfence/broker/attest/launch_folder.py", {"is_there"})  # nor a disk
         # A descriptor set is read once, as the code of the module that it belongs to is.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ringfence.broker.agent.launch_folders import LaunchFolders
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees
 from ringfence.broker.attest.launch_folder import LaunchFolder
 from tests.broker.agent.harness import agent_process, page
 from tests.broker.attest.cgroups import NOWHERE, Doer, clear, doer, gone, move, unified
@@ -101,7 +101,7 @@ async def test_a_restarted_agent_finds_the_launch_in_its_folder(launcher: Doer, 
     folder = await _enter(stopped, launcher)
     orphan = launcher.start("orphan")
     await stopped.close()
-    assert folder.holds(procfs.unified_cgroup(orphan))
+    assert folder.holds(process_trees.unified_cgroup(orphan))
     assert await _enter(folders, launcher) == folder
     assert await _enter(folders, launcher) == folder
     assert await _ended(orphan, launcher)
@@ -134,7 +134,7 @@ async def test_a_cancelled_launch_is_not_left_half_done(launcher: Doer, folders:
         await entering
     await asyncio.wait(folders._tasks)
     (folder,) = folders._watched
-    assert procfs.unified_cgroup(launcher.pid) == folder.path
+    assert process_trees.unified_cgroup(launcher.pid) == folder.path
     assert await _ended(launcher.start("orphan"), launcher)
 
 
@@ -151,7 +151,7 @@ async def test_a_pid_that_means_another_process_is_not_held(launcher: Doer, fold
     """On a kernel whose sockets give no pidfd one is opened, and its start time has to be the launcher's."""
     other = replace(launcher.held, started=launcher.held.started - 1)
     assert await folders.enter(other, "team-a", "trainer") == (None, "[Errno 3] No such process")
-    assert "ringfence-launch" not in procfs.unified_cgroup(launcher.pid)
+    assert "ringfence-launch" not in process_trees.unified_cgroup(launcher.pid)
 
 
 def test_a_sweep_is_of_the_mounts(home: Path) -> None:
@@ -175,7 +175,7 @@ async def test_log_and_metrics_say_what_the_tree_is_known_by(home: Path, tmp_pat
             command = (f"{agent.socket}.admin", "team-a", "trainer", str(agent.socket))
             async with child(LAUNCHER, *command) as launcher:
                 assert await launcher.line() == "accepted"
-                path = procfs.unified_cgroup(launcher.process.pid)
+                path = process_trees.unified_cgroup(launcher.process.pid)
                 assert 'ringfence_agent_launches_total{by="cgroup"} 1.0' in await page(http, "/metrics")
     lines = [json.loads(line) for line in (tmp_path / "agent.log").read_text().splitlines()]
     (line,) = [line for line in lines if line.get("msg") == "launch registered"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees, procfs
 from tests.parts import missing
 
 # Prints a word, then does what its lines of stdin tell: end, or start a child that is deaf to TERM and leaves the tree.
@@ -38,8 +38,8 @@ NOWHERE = (("/", Path("/proc")),)  # as if cgroup v2 were mounted where nobody c
 
 def unified() -> Path:
     """The folder of our own cgroup v2, in which this user can make others; else skip."""
-    own = procfs.unified_cgroup(os.getpid())
-    for root, point in procfs.unified_mounts():
+    own = process_trees.unified_cgroup(os.getpid())
+    for root, point in process_trees.unified_mounts():
         with suppress(OSError, ValueError):
             folder = point / Path(own).relative_to(root)
             probe = folder / f"ringfence-probe.{os.getpid()}"
@@ -137,7 +137,7 @@ def _make(folder: Path) -> None:
 @contextmanager
 def container_cgroup(uid: str, container_id: str) -> Iterator[Path]:
     """The cgroup of a container in a pod, where a kubelet with the cgroupfs driver makes it; else skip."""
-    point = next((point for root, point in procfs.unified_mounts() if root == "/"), None)
+    point = next((point for root, point in process_trees.unified_mounts() if root == "/"), None)
     if point is None or not os.access(point, os.W_OK):
         missing("the root of cgroup v2", "run the tests as root, with the host's cgroups")
     pod = point / "kubepods" / "burstable" / f"pod{uid}"

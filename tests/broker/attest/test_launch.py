@@ -13,7 +13,7 @@ import pytest
 from ringfence.admin.v1 import admin_pb2
 from ringfence.broker.agent import events
 from ringfence.broker.agent.launch_folders import LaunchFolders
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees, procfs
 from ringfence.broker.attest.launch import Launch, LaunchAttestor, Lineage
 from ringfence.broker.attest.launch_folder import LaunchFolder, enter
 from ringfence.certs.errors import Kind, RingfenceError
@@ -260,7 +260,7 @@ def test_a_pid_with_another_start_time_is_no_launcher() -> None:
 
 @contextmanager
 def _launched(doer: Doer, name: str = "trainer") -> Iterator[Launch]:
-    folder = enter(doer.held, "team-a", name, procfs.unified_mounts())
+    folder = enter(doer.held, "team-a", name, process_trees.unified_mounts())
     try:
         yield Launch("team-a", name, doer.held, folder)
     finally:
@@ -283,7 +283,7 @@ def test_a_cgroup_survives_a_parent_chain_that_is_lost() -> None:
     with doer() as launcher, _launched(launcher) as launch:
         launches.register(launch)
         orphan = _hold(launcher.start("orphan"))
-        assert launcher.held.key not in procfs.ancestors(orphan.pid)
+        assert launcher.held.key not in process_trees.ancestors(orphan.pid)
         assert launches.lineage_of(orphan).parents is None  # nor were they read
         assert _found(launches, orphan) == "trainer"
         launches.release(launch)
@@ -317,7 +317,7 @@ def test_a_cgroup_that_was_made_anew_vouches_for_nobody() -> None:
         launch.folder.directory.rmdir()
         launch.folder.directory.mkdir()
         move(stranger.pid, launch.folder.directory)
-        assert launch.folder.holds(procfs.unified_cgroup(stranger.pid))
+        assert launch.folder.holds(process_trees.unified_cgroup(stranger.pid))
         assert _found(launches, stranger.held) == ""
 
 
@@ -340,7 +340,7 @@ def test_a_launch_inside_a_launch_is_the_inner_one(inner_has_a_cgroup: bool) -> 
     with doer() as outer, _launched(outer, "outer") as launch:
         launches.register(launch)
         inner = _hold(outer.start("child"))
-        folder = enter(inner, "team-a", "inner", procfs.unified_mounts()) if inner_has_a_cgroup else None
+        folder = enter(inner, "team-a", "inner", process_trees.unified_mounts()) if inner_has_a_cgroup else None
         launches.register(Launch("team-a", "inner", inner, folder))
         assert _found(launches, inner) == "inner"
         assert _found(launches, outer.held) == "outer"

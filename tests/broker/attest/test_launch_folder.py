@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.broker.attest import launch_folder, procfs
+from ringfence.broker.attest import launch_folder, process_trees, procfs
 from ringfence.broker.attest.cgroup import CgroupAttestor
 from ringfence.broker.attest.launch_folder import LaunchFolder, Mounts, enter, outside
 from ringfence.certs.errors import RingfenceError
@@ -24,22 +24,22 @@ from tests.parts import missing
 # Tries to enter process argv[1] from a cgroup namespace that begins at the cgroup in which it is itself.
 IN_A_NAMESPACE = """
 import ctypes, os, sys
-from ringfence.broker.attest import launch_folder, procfs
+from ringfence.broker.attest import launch_folder, process_trees, procfs
 assert ctypes.CDLL(None).unshare(0x02000000) == 0  # CLONE_NEWCGROUP
 held = procfs.hold(int(sys.argv[1]), os.geteuid(), os.getegid(), None)
 try:
-    launch_folder.enter(held, "team-a", "trainer", procfs.unified_mounts())
+    launch_folder.enter(held, "team-a", "trainer", process_trees.unified_mounts())
 except Exception as error:
     print(error)
 """
 # Tries the same without root's rights.
 AS_NOBODY = """
 import os, sys
-from ringfence.broker.attest import launch_folder, procfs
+from ringfence.broker.attest import launch_folder, process_trees, procfs
 held = procfs.hold(int(sys.argv[1]), os.geteuid(), os.getegid(), None)
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
-    launch_folder.enter(held, "team-a", "trainer", procfs.unified_mounts())
+    launch_folder.enter(held, "team-a", "trainer", process_trees.unified_mounts())
 except PermissionError as error:
     print("refused", error)
 """
@@ -63,17 +63,17 @@ def launcher() -> Iterator[Doer]:
 
 
 def _enter(launcher: Doer, mounts: Mounts | None = None) -> LaunchFolder:
-    return enter(launcher.held, "team-a", "trainer", procfs.unified_mounts() if mounts is None else mounts)
+    return enter(launcher.held, "team-a", "trainer", process_trees.unified_mounts() if mounts is None else mounts)
 
 
 def test_a_launcher_enters_and_its_children_inherit(launcher: Doer) -> None:
     """The folder lies below the launcher's own cgroup and says whose it is; children are in it, daemons too."""
-    before = procfs.unified_cgroup(launcher.pid)
+    before = process_trees.unified_cgroup(launcher.pid)
     folder = _enter(launcher)
     assert folder.path == f"{before.rstrip('/')}/ringfence-launch.team-a.trainer.{launcher.pid}.{launcher.held.started}"
-    assert procfs.unified_cgroup(launcher.pid) == folder.path
-    assert folder.holds(procfs.unified_cgroup(launcher.start("child")))
-    assert folder.holds(procfs.unified_cgroup(launcher.start("orphan")))
+    assert process_trees.unified_cgroup(launcher.pid) == folder.path
+    assert folder.holds(process_trees.unified_cgroup(launcher.start("child")))
+    assert folder.holds(process_trees.unified_cgroup(launcher.start("orphan")))
     assert folder.is_there()
     assert launch_folder.is_populated(folder)
 
@@ -82,17 +82,17 @@ def test_the_agent_itself_is_never_moved() -> None:
     """What is in the folder is ended with the launch, so the agent must not be."""
     own = procfs.hold(os.getpid(), os.geteuid(), os.getegid(), None)
     with pytest.raises(RingfenceError, match="the agent's own process"):
-        enter(own, "team-a", "trainer", procfs.unified_mounts())
-    assert "ringfence-launch" not in procfs.unified_cgroup(os.getpid())
+        enter(own, "team-a", "trainer", process_trees.unified_mounts())
+    assert "ringfence-launch" not in process_trees.unified_cgroup(os.getpid())
 
 
 def test_a_launcher_with_children_is_not_moved(launcher: Doer) -> None:
     """Its children would stay outside, without the identity that the launcher may vouch for."""
     launcher.start("child")
-    before = procfs.unified_cgroup(launcher.pid)
+    before = process_trees.unified_cgroup(launcher.pid)
     with pytest.raises(RingfenceError, match="started processes before it asked"):
         _enter(launcher)
-    assert procfs.unified_cgroup(launcher.pid) == before
+    assert process_trees.unified_cgroup(launcher.pid) == before
 
 
 def test_who_is_inside_stays_with_its_children(launcher: Doer) -> None:
@@ -106,7 +106,7 @@ def test_who_is_inside_stays_with_its_children(launcher: Doer) -> None:
 def test_a_folder_of_somebody_else_is_not_used(launcher: Doer, what: str) -> None:
     """Whoever made the folder before us, or may write its list, could put any process into it."""
     leaf = f"ringfence-launch.team-a.trainer.{launcher.pid}.{launcher.held.started}"
-    before = procfs.unified_cgroup(launcher.pid)
+    before = process_trees.unified_cgroup(launcher.pid)
     made = unified() / leaf
     made.mkdir()
     if what == "rights":
@@ -115,17 +115,17 @@ def test_a_folder_of_somebody_else_is_not_used(launcher: Doer, what: str) -> Non
         os.chown(made if what == "owner" else made / "cgroup.procs", 54321, -1)
     with pytest.raises(RingfenceError, match="somebody else's to write"):
         _enter(launcher)
-    assert procfs.unified_cgroup(launcher.pid) == before
+    assert process_trees.unified_cgroup(launcher.pid) == before
 
 
 def test_a_mount_that_shows_something_else_is_not_used(launcher: Doer, tmp_path: Path) -> None:
     """A mount point hidden by a plain folder, or by another cgroup, holds no launcher; nothing is left in it."""
-    before = procfs.unified_cgroup(launcher.pid)
+    before = process_trees.unified_cgroup(launcher.pid)
     with cgroup("other") as other:
         for point in (tmp_path, other):
             with pytest.raises((RingfenceError, OSError)):
                 _enter(launcher, (("/", point),))
-            assert procfs.unified_cgroup(launcher.pid) == before
+            assert process_trees.unified_cgroup(launcher.pid) == before
         assert not list(other.glob("ringfence-launch*"))
     assert not list(tmp_path.iterdir())
 
@@ -146,7 +146,7 @@ def test_without_a_cgroup_v2_it_says_so(launcher: Doer, mounts: Mounts) -> None:
     """No mount, or one that takes no folder: an error that the agent takes to the log, and nothing has changed."""
     with pytest.raises((RingfenceError, OSError)):
         _enter(launcher, mounts)
-    assert "ringfence-launch" not in procfs.unified_cgroup(launcher.pid)
+    assert "ringfence-launch" not in process_trees.unified_cgroup(launcher.pid)
 
 
 def test_without_the_right_to_a_folder_it_says_so(launcher: Doer) -> None:
@@ -155,7 +155,7 @@ def test_without_the_right_to_a_folder_it_says_so(launcher: Doer) -> None:
         missing("root", "only root can become another user")
     command = [sys.executable, "-c", AS_NOBODY, str(launcher.pid)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("refused")
-    assert "ringfence-launch" not in procfs.unified_cgroup(launcher.pid)
+    assert "ringfence-launch" not in process_trees.unified_cgroup(launcher.pid)
 
 
 def test_a_launcher_outside_of_our_namespace_is_not_moved(launcher: Doer) -> None:
@@ -164,7 +164,7 @@ def test_a_launcher_outside_of_our_namespace_is_not_moved(launcher: Doer) -> Non
         command = [sys.executable, "-c", f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')\n{IN_A_NAMESPACE}"]
         told = subprocess.run([*command, str(launcher.pid)], capture_output=True, text=True, check=True).stdout
     assert "no cgroup v2 mount shows /.." in told
-    assert "ringfence-launch" not in procfs.unified_cgroup(launcher.pid)
+    assert "ringfence-launch" not in process_trees.unified_cgroup(launcher.pid)
 
 
 def test_a_path_forged_in_a_namespace_is_seen_through(launcher: Doer) -> None:
@@ -178,17 +178,17 @@ def test_a_path_forged_in_a_namespace_is_seen_through(launcher: Doer) -> None:
         with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "/\n"
-            assert not folder.holds(procfs.unified_cgroup(process.pid))
+            assert not folder.holds(process_trees.unified_cgroup(process.pid))
             process.communicate("")
 
 
 def test_one_that_got_the_launchers_pid_is_put_back(launcher: Doer) -> None:
     """When the launcher ended while it was moved, whoever has its pid now is no launcher."""
-    before = procfs.unified_cgroup(launcher.pid)
+    before = process_trees.unified_cgroup(launcher.pid)
     dead = replace(launcher.held, started=launcher.held.started - 1)
     with pytest.raises(RingfenceError, match="has ended"):
-        enter(dead, "team-a", "trainer", procfs.unified_mounts())
-    assert procfs.unified_cgroup(launcher.pid) == before
+        enter(dead, "team-a", "trainer", process_trees.unified_mounts())
+    assert process_trees.unified_cgroup(launcher.pid) == before
     assert not list(unified().glob(f"ringfence-launch.*.{launcher.pid}.*"))
 
 

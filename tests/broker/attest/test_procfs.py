@@ -15,8 +15,6 @@ import pytest
 
 from ringfence.broker.attest import procfs
 from ringfence.certs.errors import Kind, RingfenceError
-from tests.broker.attest.cgroups import cgroup, doer, move
-from tests.parts import missing
 
 SLEEPER = "import sys; sys.stdin.read()"
 
@@ -122,14 +120,6 @@ def test_an_exec_is_noticed() -> None:
         process.stdin.close()
 
 
-def test_ancestors_lead_up_from_the_process(sleeper: subprocess.Popen[bytes]) -> None:
-    """The chain starts with the process itself and passes its parent, each by pid and start time."""
-    chain = procfs.ancestors(sleeper.pid)
-    assert chain[0] == (sleeper.pid, procfs.stat(sleeper.pid).started)
-    assert chain[1] == (os.getpid(), procfs.stat(os.getpid()).started)
-    assert chain[-1][0] == 1 or procfs.stat(chain[-1][0]).parent == 0
-
-
 def test_a_path_counts_only_where_that_file_stands(tmp_path: Path) -> None:
     """A program whose file was replaced or unlinked has no path: another file stands there, or none."""
     program = tmp_path / "program"
@@ -151,32 +141,3 @@ def test_a_name_with_brackets_does_not_confuse(tmp_path: Path) -> None:
     with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
         assert procfs.stat(process.pid).parent == os.getpid()
         process.kill()
-
-
-def test_a_hybrid_mount_is_found_where_it_is(tmp_path: Path) -> None:
-    """A cgroup v2 mount may stand anywhere, also at a path with a space, which mountinfo escapes."""
-    if os.geteuid() != 0:
-        missing("root", "only root can mount")
-    point = tmp_path / "a b"
-    point.mkdir()
-    told = "from ringfence.broker.attest import procfs; print(procfs.unified_mounts())"
-    script = 'mount -t cgroup2 none "$1" && exec "$2" -c "$3"'
-    command = ["unshare", "-m", "sh", "-c", script, "sh", str(point), sys.executable, told]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert str(("/", point)) in found
-
-
-def test_the_cgroup_of_a_process_is_where_it_is_put() -> None:
-    """Read by whoever asks, from its own namespace's root."""
-    with cgroup("a:b") as folder, doer() as process:
-        move(process.pid, folder)
-        assert procfs.unified_cgroup(process.pid).endswith(f"/{folder.name}")
-
-
-def test_children_are_listed() -> None:
-    """Those that it started, not those that left it."""
-    with doer() as process:
-        assert procfs.children(process.pid) == ()
-        process.start("orphan")
-        child = process.start("child")
-        assert procfs.children(process.pid) == (child,)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees
 from ringfence.broker.issue import Answer, Issuer, Wanted
 from ringfence.broker.keys.choice import MEMORY, KeyChoice
 from ringfence.broker.signing.pool import Signers
@@ -85,7 +85,7 @@ async def test_signers_die_with_a_server_that_is_killed(tmp_path: Path) -> None:
     port, http_port = free_port(), free_port()
     async with server_process(tmp_path, port=port, http_port=http_port, arguments=["--signers", "1"]) as server:
         assert server.process is not None
-        while not (signers := await asyncio.to_thread(procfs.children, server.process.pid)):
+        while not (signers := await asyncio.to_thread(process_trees.children, server.process.pid)):
             pass
         watched = [os.pidfd_open(pid) for pid in signers]
         server.process.kill()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ringfence.broker.agent import events
-from ringfence.broker.attest import launch_folder, procfs
+from ringfence.broker.attest import launch_folder, process_trees, procfs
 from ringfence.broker.attest.launch_folder import LaunchFolder, Mounts
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.errors import RingfenceError
@@ -28,7 +28,7 @@ _POLL = 0.02  # seconds
 class LaunchFolders:
     """One for the agent. `close` leaves the folders of living launchers to the next agent."""
 
-    def __init__(self, mounts: Callable[[], Mounts] = procfs.unified_mounts, *, grace: float = _GRACE) -> None:
+    def __init__(self, mounts: Callable[[], Mounts] = process_trees.unified_mounts, *, grace: float = _GRACE) -> None:
         self._mounts = mounts
         self._grace = grace
         self._watched: dict[LaunchFolder, int] = {}  # with a pidfd of its launcher

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees
 from ringfence.broker.attest.launch_folder import outside
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.selectors import Selector
@@ -19,6 +19,6 @@ class CgroupAttestor:
 
     async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:  # noqa: ARG002  # the port's
         """The cgroup selectors of *process*."""
-        found = procfs.cgroups(process.pid)
+        found = process_trees.cgroups(process.pid)
         paths = {outside(found.get("", "/")), found.get("name=systemd", "/")} - {"/"}
         return frozenset(Selector("cgroup", f"path:{path}") for path in paths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.selectors import Selector
 
@@ -18,7 +18,7 @@ class PathAttestor:
         """What the path says of *process*, none when that manager did not start it."""
         from ringfence.broker.attest import cgroup_paths
 
-        found = cgroup_paths.FACTS[self.name](procfs.cgroups(process.pid))
+        found = cgroup_paths.FACTS[self.name](process_trees.cgroups(process.pid))
         selectors = (Selector(self.name, f"{fact}:{value}") for fact, value in found.items())
         return frozenset(s for s, fact in zip(selectors, found, strict=True) if f"{self.name}:{fact}" in wanted)
 

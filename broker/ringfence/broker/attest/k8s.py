@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees
 from ringfence.broker.attest.k8s_pod import KIND, Container, Pod
 from ringfence.broker.attest.k8s_pods import Pods
 from ringfence.broker.attest.port import Partly
@@ -29,7 +29,7 @@ class KubernetesAttestor:
         from ringfence.broker.attest import cgroup_paths
 
         # 1. The pod and the container, by the names that only root could give their cgroups.
-        uid, container_id = cgroup_paths.pod(procfs.cgroups(process.pid))
+        uid, container_id = cgroup_paths.pod(process_trees.cgroups(process.pid))
         if not uid:
             return frozenset()
         known = frozenset({uid_selector(uid)})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees, procfs
 from ringfence.broker.attest.launch_folder import LaunchFolder
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.errors import Kind, RingfenceError
@@ -39,7 +39,7 @@ class Lineage:
     """Where a process belongs, as read once."""
 
     cgroup: str  # cgroup v2, seen from our namespace
-    parents: tuple[tuple[int, int], ...] | None  # procfs.ancestors; None: not read, since no launch goes by them
+    parents: tuple[tuple[int, int], ...] | None  # ancestors; None: not read, since no launch goes by them
 
 
 class LaunchAttestor:
@@ -87,7 +87,8 @@ class LaunchAttestor:
     def lineage_of(self, process: Process) -> Lineage:
         """Where *process* belongs; raises what procfs raises. Parents are read only when a launch goes by them."""
         by_parents = len(self._by_folder) < len(self._launches)
-        return Lineage(procfs.unified_cgroup(process.pid), procfs.ancestors(process.pid) if by_parents else None)
+        cgroup = process_trees.unified_cgroup(process.pid)
+        return Lineage(cgroup, process_trees.ancestors(process.pid) if by_parents else None)
 
     def launch_of(self, process: Process, lineage: Lineage) -> Launch | None:
         """The innermost launch that *process* is of, or None."""
@@ -117,7 +118,7 @@ class LaunchAttestor:
         if not launch.folder:
             return True  # nothing leads out of a subreaper's tree
         try:
-            return launch.folder.holds(procfs.unified_cgroup(process.pid)) and launch.folder.is_there()
+            return launch.folder.holds(process_trees.unified_cgroup(process.pid)) and launch.folder.is_there()
         except OSError:
             return False
 

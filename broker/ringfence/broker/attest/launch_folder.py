@@ -14,11 +14,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees, procfs
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.errors import Kind, RingfenceError
 
-Mounts = Sequence[tuple[str, Path]]  # procfs.unified_mounts
+Mounts = Sequence[tuple[str, Path]]  # process_trees.unified_mounts
 
 _PREFIX = "ringfence-launch."
 _NAME = re.compile(re.escape(_PREFIX) + r".*\.(\d+)\.(\d+)")
@@ -60,7 +60,7 @@ def enter(launcher: Process, namespace: str, name: str, mounts: Mounts) -> Launc
         raise _impossible("the launcher is the agent's own process")
     # 2. Where the launcher is, and what the folder is called: by pid and start time, so for this process only.
     leaf = f"{_PREFIX}{namespace}.{name}.{launcher.pid}.{launcher.started}"
-    found = procfs.unified_cgroup(launcher.pid)
+    found = process_trees.unified_cgroup(launcher.pid)
     above, inside, _ = found.rstrip("/").partition(f"/{leaf}")
     base = _directory(above or "/", mounts)
     directory = base / leaf
@@ -70,7 +70,7 @@ def enter(launcher: Process, namespace: str, name: str, mounts: Mounts) -> Launc
             if launcher.pid not in _listed(base):
                 raise _impossible(f"{base} is not the cgroup {found}")
             # 4. It started nothing yet: its children from before would stay outside and have no identity.
-            if procfs.children(launcher.pid):
+            if process_trees.children(launcher.pid):
                 raise _impossible("the launcher started processes before it asked")
             with suppress(FileExistsError):
                 directory.mkdir(mode=0o755)
@@ -83,7 +83,7 @@ def enter(launcher: Process, namespace: str, name: str, mounts: Mounts) -> Launc
             _move(launcher.pid, directory)
             undo.callback(_move_back, launcher.pid, base)
         # 7. It was the launcher that moved, not one that got its pid, and it is in this folder.
-        if not procfs.is_alive(launcher) or not folder.holds(procfs.unified_cgroup(launcher.pid)):
+        if not procfs.is_alive(launcher) or not folder.holds(process_trees.unified_cgroup(launcher.pid)):
             raise _impossible("the launcher has ended")
         undo.pop_all()
     return folder
@@ -104,7 +104,7 @@ def signal_all(folder: LaunchFolder, number: signal.Signals) -> int:
         with suppress(OSError):  # it has ended, or we may not: `kill` needs no right over the process
             pidfd = os.pidfd_open(pid)
             try:
-                if folder.holds(procfs.unified_cgroup(pid)):
+                if folder.holds(process_trees.unified_cgroup(pid)):
                     signal.pidfd_send_signal(pidfd, number)
                     sent += 1
             finally:

@@ -6,16 +6,13 @@ Reads of /proc answer from kernel memory, so they may be made in the event loop;
 from __future__ import annotations
 
 import os
-import re
 import select
 from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.certs.errors import Kind, RingfenceError
 
-_TRIES = 16
 _PAGE = 1 << 16
-_OCTAL = re.compile(rb"\\([0-7]{3})")  # how mountinfo writes spaces
 _GONE = "Call again from the process that is to have the identity"
 
 
@@ -115,13 +112,13 @@ def is_alive(process: Process) -> bool:
 
 def stat(pid: int) -> Stat:
     """Parent and start time; the name in field 2 may hold spaces and brackets, so count from its last bracket."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return Stat(int(fields[1]), int(fields[19]))
 
 
 def pid_of(pidfd: int) -> int:
     """The pid that *pidfd* holds, -1 once it is dead (fdinfo, Linux 5.4 and newer)."""
-    for line in _read(f"/proc/self/fdinfo/{pidfd}").splitlines():
+    for line in read(f"/proc/self/fdinfo/{pidfd}").splitlines():
         if line.startswith(b"Pid:"):
             return int(line[4:])
     return -1
@@ -129,7 +126,7 @@ def pid_of(pidfd: int) -> int:
 
 def credentials(pid: int) -> tuple[tuple[int, int], tuple[int, ...]]:
     """The effective user and group, which are what SO_PEERCRED told too, and the supplementary groups."""
-    status = _read(f"/proc/{pid}/status")
+    status = read(f"/proc/{pid}/status")
     ours = int(_field(status, b"\nUid:")[1]), int(_field(status, b"\nGid:")[1])
     return ours, tuple(map(int, _field(status, b"\nGroups:")))
 
@@ -160,64 +157,16 @@ def path_of(process: Process) -> str:
     return str(path) if (here.st_dev, here.st_ino) == (ran.device, ran.inode) else ""
 
 
-def cgroups(pid: int) -> dict[str, str]:
-    """Controller list to path, as /proc/PID/cgroup has them: the unified hierarchy is the empty name."""
-    lines = _read(f"/proc/{pid}/cgroup").decode("utf-8", "replace").splitlines()
-    return {names: path for _, names, path in (line.split(":", 2) for line in lines)}
-
-
-def unified_cgroup(pid: int) -> str:
-    """Where it is in cgroup v2, or empty. Seen from our namespace, whatever a namespace of its own shows to it."""
-    for line in _read(f"/proc/{pid}/cgroup").splitlines():
-        if line.startswith(b"0::"):
-            return os.fsdecode(line[3:])
-    return ""
-
-
-def unified_mounts() -> tuple[tuple[str, Path], ...]:
-    """(cgroup that it shows as its root, mount point) of each cgroup v2 mount: hybrid hosts have it aside (proc(5))."""
-    mounts = []
-    for line in _read("/proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(b" - ")
-        if after.split(b" ", 1)[0] == b"cgroup2":
-            root, point = (_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), it) for it in before.split(b" ")[3:5])
-            mounts.append((os.fsdecode(root), Path(os.fsdecode(point))))
-    return tuple(mounts)
-
-
-def children(pid: int) -> tuple[int, ...]:
-    """The children of each of its threads, those not reaped yet included."""
-    lists = [_read(f"/proc/{pid}/task/{thread}/children") for thread in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
-    return tuple(int(child) for found in lists for child in found.split())
-
-
-def ancestors(pid: int) -> tuple[tuple[int, int], ...]:
-    """(pid, start time) of the process and of each parent up, nearest first.
-
-    A parent is read between two reads of its child, and counts only if the child still names it: a pid that died and
-    was reused in between would have sent the child to another parent.
-    """
-    for _ in range(_TRIES):
-        if chain := _ancestors_once(pid):
-            return chain
-    raise RingfenceError(Kind.UNAVAILABLE, f"the parents of process {pid} change faster than they can be read")
-
-
-def _ancestors_once(pid: int) -> tuple[tuple[int, int], ...]:
-    chain: list[tuple[int, int]] = []
+def read(path: str) -> bytes:
+    """All of a file of /proc, which answers from kernel memory; raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        current = stat(pid)
-        while current.parent > 0:
-            chain.append((pid, current.started))
-            parent = stat(current.parent)
-            if stat(pid) != current:
-                return ()
-            pid, current = current.parent, parent
-    except (FileNotFoundError, ProcessLookupError):
-        if not chain:
-            raise
-        return ()  # a parent ended while it was read: its child has another one now
-    return (*chain, (pid, current.started))
+        data = os.read(file, _PAGE)
+        while len(data) % _PAGE == 0 and (more := os.read(file, _PAGE)):
+            data += more
+        return data
+    finally:
+        os.close(file)
 
 
 def _is_same(pid: int, started: int, pidfd: int | None) -> bool:
@@ -248,17 +197,6 @@ def _owner(pid: int) -> tuple[int, int]:
 
 def _field(status: bytes, name: bytes) -> list[bytes]:
     return status.partition(name)[2].partition(b"\n")[0].split()
-
-
-def _read(path: str) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = os.read(file, _PAGE)
-        while len(data) % _PAGE == 0 and (more := os.read(file, _PAGE)):
-            data += more
-        return data
-    finally:
-        os.close(file)
 
 
 def _gone(pid: int) -> RingfenceError:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import shutil
 
-from ringfence.broker.attest import procfs
+from ringfence.broker.attest import process_trees
 from ringfence.broker.attest.procfs import Process
 from ringfence.certs.selectors import Selector
 
@@ -22,7 +22,7 @@ class SystemdAttestor:
 
     async def attest(self, process: Process, wanted: frozenset[str]) -> frozenset[Selector]:
         """The systemd selectors of *process*, none when it runs in no unit."""
-        unit = unit_of(procfs.cgroups(process.pid))
+        unit = unit_of(process_trees.cgroups(process.pid))
         if not unit:
             return frozenset()
         facts = {f"id:{unit}"}
