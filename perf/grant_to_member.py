@@ -212,7 +212,7 @@ async def _measure(place: Stand, folder: Path, namespaces: Namespaces, pairs: in
         await _round(acting, nodes, _ALL, Times())  # nothing is new to anybody after that
         one, every = Times(), Times()
         for first in range(0, 2 * pairs, 2):
-            await _round(acting, nodes, (first, first + 1), one)
+            await _round(acting, nodes, (first % NODES, first % NODES + 1), one)
         for _ in range(AT_ONCE):
             await _round(acting, nodes, _ALL, every)
     return _figure(one, every)
@@ -240,7 +240,7 @@ def _p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100, method="inclusive")[98]
 
 
-def measure(pairs: int = NODES // 2) -> dict[str, Any]:
+def measure(pairs: int = NODES) -> dict[str, Any]:
     """The figure `grant_to_member`."""
     with TemporaryDirectory() as folder, ExitStack() as exits, stand() as place:
         return asyncio.run(_measure(place, Path(folder), Namespaces(exits), pairs))
