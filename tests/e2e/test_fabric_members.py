@@ -269,12 +269,16 @@ def test_an_interface_that_comes_back_is_planned_again(cluster: Cluster, job: tu
 
 
 def test_what_somebody_flushed_is_put_right(cluster: Cluster, job: tuple[Workload, Workload]) -> None:
-    """As `systemctl reload nftables` does, on many a node."""
+    """As `systemctl reload nftables` does, on many a node: members, and ports that are to be closed."""
     del job
     first, second = cluster.nodes
+    one = first.join(STORE)
+    one.joined()
     first.run("nft", "flush", "ruleset")
     first.holds(first.address, second.address)
     assert cluster.silent(cluster.STRANGER, first.address, STORE)
+    until(lambda: "ringfence-closed" in first.run("nft", "list", "tables"), "the port to be closed again")
+    one.close()
 
 
 def test_what_fails_half_way_is_taken_back_and_tried_again(cluster: Cluster, job: tuple[Workload, Workload]) -> None:

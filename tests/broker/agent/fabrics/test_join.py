@@ -333,6 +333,16 @@ async def test_it_is_in_with_all_of_the_nodes_addresses(world: World) -> None:
         assert (await first).until == LATER
 
 
+async def test_ports_that_somebody_opened_are_closed_again(world: World) -> None:
+    """As soon as it is seen."""
+    await world.tell(told(MEMBERS))
+    async with joined(world, 29500) as call:
+        await call.read()
+        world.node.closed = frozenset()
+        world.keeper.on_node_changed()
+        await world.until(lambda: world.node.closed == {29500})
+
+
 async def test_it_is_not_in_while_its_ports_are_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that it starts then could be reached."""
     monkeypatch.setattr("ringfence.broker.agent.fabrics.keeper._RETRY", 0.01)

@@ -6,8 +6,8 @@ import os
 import re
 
 from ringfence.admin.v1 import admin_pb2
-from ringfence.broker.agent import events
 from ringfence.broker.agent.callers import Caller
+from ringfence.broker.agent.fabrics import fabric_events
 from ringfence.broker.agent.fabrics.admission import Admission
 from ringfence.broker.agent.fabrics.joins import Join
 from ringfence.broker.agent.fabrics.keeper import FabricKeeper
@@ -55,7 +55,7 @@ class FabricsApi:
                 raise
             finally:
                 self._keeper.leave(join)
-                events.fabric_left(join.fabric, join.job, caller.process.pid, why)
+                fabric_events.left(join.fabric, join.job, caller.process.pid, why)
 
     async def _follow(self, call: Call, caller: Caller, join: Join) -> None:
         admission = Admission(self._keeper, join)
@@ -64,7 +64,7 @@ class FabricsApi:
             if not admission.ready(view):
                 raise self._watches.refusal(view) if not view.entries else admission.missing(view)
             if not join.until and join.entry is not None:
-                events.fabric_joined(join.fabric, join.job, join.entry.spiffe_id, caller.process.pid)
+                fabric_events.joined(join.fabric, join.job, join.entry.spiffe_id, caller.process.pid)
             answer = admission.answer()
             join.until = answer.until
             await call.send(answer)

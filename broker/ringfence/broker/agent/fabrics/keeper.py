@@ -15,6 +15,7 @@ from typing import Protocol
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker.agent import events
 from ringfence.broker.agent.entry import Entry
+from ringfence.broker.agent.fabrics import fabric_events
 from ringfence.broker.agent.fabrics.changes import NodeChanges
 from ringfence.broker.agent.fabrics.holding import Jobs
 from ringfence.broker.agent.fabrics.joins import Join, Joins
@@ -83,7 +84,7 @@ class FabricKeeper:
             try:
                 await step()
             except RingfenceError as error:
-                events.fabrics_not_restored(error)
+                fabric_events.not_restored(error)
         if self._inherited or any(job.members for state in self._told.fabrics for job in state.jobs):
             self._returning = asyncio.get_running_loop().time() + self._grace
 
@@ -98,7 +99,7 @@ class FabricKeeper:
         """The server said what there is now, whole."""
         self._told, self.said, self._answered = update, Said.parse(update), None
         self.updates += 1
-        events.fabrics_said(update.revision, tuple(self.said.fabrics), len(update.refusals))
+        fabric_events.said(update.revision, tuple(self.said.fabrics), len(update.refusals))
         self.joins.wake()  # whose grant is gone ends now, and not when the node has been changed
         self._wake.set()
 
@@ -137,7 +138,7 @@ class FabricKeeper:
             changes = self._listen(self.on_node_changed)
         except OSError as error:
             self._look_every = _LOOK_UNTOLD
-            events.node_changes_untold(error)
+            fabric_events.node_changes_untold(error)
         try:
             while True:
                 self._wake.clear()
@@ -239,12 +240,12 @@ def _tell(before: Done, done: Done) -> None:
     for key, held in done.held.items():
         had = before.held.get(key)
         if held.error is not None and (had is None or str(had.error) != str(held.error)):
-            events.fabric_failed(key, held.error)
+            fabric_events.failed(key, held.error)
         elif held.error is None and (had is None or had.shown != held.shown):
-            events.fabric_held(key, held.interfaces, {one.job: len(one.members) for one in held.members})
+            fabric_events.held(key, held.interfaces, {one.job: len(one.members) for one in held.members})
     for key in done.removed:
-        events.fabric_removed(key)
+        fabric_events.removed(key)
     for error in done.failures:
-        events.fabric_failed("", error)
+        fabric_events.failed("", error)
     if done.closed != before.closed:
-        events.ports_closed(done.closed)
+        fabric_events.ports_closed(done.closed)

@@ -92,7 +92,7 @@ class Work:
 
     def restore_ports(self) -> frozenset[int]:
         """The ports that were closed when the agent was started; raises what nft does."""
-        self._closed = self._holding.closed_ports()
+        self._look_at_ports()
         return self._closed
 
     def restore_told(self) -> pb.FabricsUpdate:
@@ -109,6 +109,7 @@ class Work:
         # 2. What the node is like.
         if step.look:
             self._try(failures, self._holding.look)
+            self._try(failures, self._look_at_ports)
         # 3. What is to go, and what is to be.
         removed = self._remove(failures, self._keys - step.said.fabrics.keys() - step.said.wrong.keys())
         now = self._clock()
@@ -125,6 +126,10 @@ class Work:
 
     def _remove(self, failures: list[RingfenceError], keys: frozenset[str]) -> tuple[str, ...]:
         return tuple(key for key in sorted(keys) if self._try(failures, self._holding.remove, key))
+
+    def _look_at_ports(self) -> None:
+        """Somebody may have opened them."""
+        self._closed = self._holding.closed_ports()
 
     def _close(self, ports: frozenset[int]) -> None:
         self._holding.close_ports(ports)
