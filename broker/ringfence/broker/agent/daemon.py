@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringfence.broker.agent import events, pages
+from ringfence.broker.agent import events, late_log, pages
 from ringfence.broker.agent.cache import Cache, Clock, utc_now
 from ringfence.broker.agent.config import AgentConfig
 from ringfence.broker.agent.ending import end_entries
@@ -218,13 +218,13 @@ async def _unless(stop: asyncio.Event, work: Coroutine[object, object, None]) ->
 def run(config: AgentConfig) -> None:
     """Run an agent in this process until SIGINT or SIGTERM."""
     _raise_file_limit()
-    events.set_level(config.log_level)
+    late_log.set_level(config.log_level)
     import uvloop  # 60 ms for those who only import this module
 
     try:
         uvloop.run(_until_signalled(Agent(config)))
     finally:
-        events.flush()
+        late_log.flush()
 
 
 async def _until_signalled(agent: Agent) -> None:
