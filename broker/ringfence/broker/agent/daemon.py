@@ -197,7 +197,7 @@ async def _listen(lane: Lane, path: Path) -> None:
 async def _after_start(*steps: Callable[[], object]) -> None:
     """Do what need not be done at the start, as loading what the first Envoy would wait for; in a thread each."""
     await asyncio.sleep(_WARM_UP_AFTER)
-    for step in (*steps, events.flush):
+    for step in (*steps, late_log.flush):
         await asyncio.to_thread(step)
 
 
