@@ -56,6 +56,7 @@ FIGURES = (
     "allreduce_bw",
     "allreduce_p50",
     "job_start",
+    "demo_training",
 )
 
 
