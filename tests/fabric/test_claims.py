@@ -13,7 +13,7 @@ from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.fabric.claims import MOST_ADDRESSES, Claim, Leave, judge
 from tests.fabric.claims import AT, ENDS, EVAL, GRANT_B, IDENTITY, OPEN, claim, evaluation, given, leave_of, refused
-from tests.policy.intent import FABRIC, GRANT, NOW
+from tests.policy.intent import FABRIC, GRANT, MESH, NOW, TRAINER, model_of
 
 
 def test_a_claim_of_a_granted_identity_may_stand_until_the_grant_ends() -> None:
@@ -35,6 +35,19 @@ def test_of_several_grants_the_last_end_of_one_that_names_the_identity_counts() 
     leave = leave_of(scorer, FABRIC, GRANT, later, others)
 
     assert judge(claim(), leave, given) == ENDS + 59 * 24 * 3600
+
+
+def test_a_grant_for_a_job_means_each_of_its_ranks() -> None:
+    """And nobody whose name only begins as theirs do."""
+    job = TRAINER.replace("match: [{unix.uid: 1001}]", "job: llm, launch: {by: [{unix.uid: 1001}]}")
+    leave = Leave.of(model_of(MESH, job, FABRIC, GRANT), NOW)
+    ranks = "spiffe://example.test/ns/team-a/job/llm/rank/"
+
+    assert all(judge(claim(spiffe_id=f"{ranks}{rank}"), leave, given) == ENDS for rank in (0, 7, 999_999))
+    for stranger in (IDENTITY, f"{ranks}01", f"{ranks}1a", f"{ranks}1/x", ranks.replace("llm", "llm2") + "1"):
+        with pytest.raises(RingfenceError) as caught:
+            judge(claim(spiffe_id=stranger), leave, given)
+        assert caught.value.kind is Kind.DENIED
 
 
 def test_a_grant_for_a_namespace_means_all_workloads_of_it() -> None:
