@@ -36,8 +36,8 @@ def measure() -> dict[str, Any]:
     return figure(
         NAME,
         (
-            f"`ringfence demo --scenario training`: {job}; rank 0's node: {_bytes(told)}; a revoked rank is out of both "
-            f"nodes' sets after {revoked} ms; "
+            f"`ringfence demo --scenario training`: {job}; rank 0's node: {_bytes(told)}; a revoked rank is out of "
+            f"both nodes' sets after {revoked} ms; "
             f"the quicker of {RUNS}"
         ),
         told["seconds"],

@@ -57,9 +57,7 @@ class Wires:
 
     async def make(self) -> None:
         """All of it; raises UNAVAILABLE with what ip(8) says, NOT_FOUND without it or nft(8)."""
-        for program, package in (("ip", "iproute2"), ("nft", "nftables")):
-            if shutil.which(program) is None and shutil.which(program, path="/usr/sbin:/sbin") is None:
-                raise RingfenceError(Kind.NOT_FOUND, f"there is no {program}", hint=f"apt-get install {package}")
+        await asyncio.to_thread(_require_programs)
         for machine in (self._hub, *self._machines):
             await _run("ip", "netns", "add", self.namespace(machine))
             self._made.append(self.namespace(machine))
@@ -92,6 +90,12 @@ class Wires:
         """Remove what was made; whoever still runs in there keeps it until he ends."""
         while self._made:
             await _run("ip", "netns", "del", self._made.pop())
+
+
+def _require_programs() -> None:
+    for program, package in (("ip", "iproute2"), ("nft", "nftables")):
+        if shutil.which(program) is None and shutil.which(program, path="/usr/sbin:/sbin") is None:
+            raise RingfenceError(Kind.NOT_FOUND, f"there is no {program}", hint=f"apt-get install {package}")
 
 
 async def _run(*command: str, text: str = "") -> None:

@@ -1,0 +1,1 @@
+"""The training scenario's parts, without its machines."""
