@@ -23,7 +23,7 @@ from ringfence.broker.agent.fabrics.holding import Held, Jobs
 from ringfence.broker.agent.fabrics.keeper import FabricKeeper
 from ringfence.broker.agent.fabrics.work import Work
 from ringfence.broker.agent.storage import DataFolder
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.attest.launch import LaunchAttestor
 from ringfence.broker.attest.unix import UnixAttestor
 from ringfence.broker.status import hidden
