@@ -25,7 +25,7 @@ from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
 from tests import parts
 from tests.broker.agent.harness import OWN_UID, AgentUnderTest, first_svids, running_agent
-from tests.broker.agent.test_watch import World
+from tests.broker.agent.watched import World
 from tests.broker.cli.operator import ringfence
 from tests.broker.server.harness import running_server
 

@@ -20,7 +20,7 @@ from ringfence.broker.agent.launch_folders import LaunchFolders
 from ringfence.broker.agent.node import Node
 from ringfence.broker.agent.parts import Known, Serving, serving
 from ringfence.broker.agent.storage import DataFolder
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.http import cannot_listen, serve_pages
 from ringfence.broker.status import hidden
 from ringfence.certs.errors import RingfenceError

@@ -8,7 +8,7 @@ from typing import Any
 
 from ringfence.broker.agent import events
 from ringfence.broker.agent.cache import Cache
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.http import JSON, Page, Routes
 from ringfence.broker.version import VERSION
 

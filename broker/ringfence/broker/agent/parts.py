@@ -23,7 +23,7 @@ from ringfence.broker.agent.node import Node
 from ringfence.broker.agent.sds import secret_discovery
 from ringfence.broker.agent.storage import Kept
 from ringfence.broker.agent.tokens import Tokens
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.agent.workload_api import WorkloadApi
 from ringfence.broker.attest.cgroup import CgroupAttestor
 from ringfence.broker.attest.from_cgroup import path_attestors

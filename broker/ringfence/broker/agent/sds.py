@@ -7,7 +7,7 @@ from functools import cache
 
 from ringfence.broker.agent.connections import Connections
 from ringfence.broker.agent.lazily import lazily
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.proto.lane import Method
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"

@@ -12,7 +12,8 @@ from ringfence.broker.agent.connections import Connections
 from ringfence.broker.agent.inet_diag import Address
 from ringfence.broker.agent.secrets import ALL_BUNDLES, SPECIAL, Secrets, opted_out
 from ringfence.broker.agent.view import View
-from ringfence.broker.agent.watch import Watch, Watches
+from ringfence.broker.agent.watch import Watch
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.agent.workload_api import has_some, has_svids
 from ringfence.certs.errors import RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId

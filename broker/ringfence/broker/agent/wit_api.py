@@ -9,7 +9,7 @@ from typing import Any
 from ringfence.broker.agent.entry import Entry, unique_hints
 from ringfence.broker.agent.requests import asked_id, read_request
 from ringfence.broker.agent.view import View
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.agent.wits import HeldWit, Wits
 from ringfence.broker.agent.workload_api import is_entitled
 from ringfence.certs.spiffe_id import SpiffeId

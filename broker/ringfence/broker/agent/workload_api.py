@@ -9,7 +9,8 @@ from ringfence.broker.agent.requests import TokenRequest, jwt_svids, read_reques
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.unknown import UnknownKeys
 from ringfence.broker.agent.view import View
-from ringfence.broker.agent.watch import Watch, Watches
+from ringfence.broker.agent.watch import Watch
+from ringfence.broker.agent.watches import Watches
 from ringfence.certs.errors import RingfenceError
 from ringfence.proto import workload
 from ringfence.proto.lane import Call, Framed, Method, methods_of

@@ -10,7 +10,8 @@ from ringfence.broker.agent.answers import Answers
 from ringfence.broker.agent.requests import TokenRequest, check_header, jwt_svids, read_request
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.view import View
-from ringfence.broker.agent.watch import NO_IDENTITY, Watch, Watches
+from ringfence.broker.agent.watch import NO_IDENTITY, Watch
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.agent.workload_api import has_some, has_svids, is_entitled
 from ringfence.broker.broker_api.references import References
 from ringfence.broker.broker_api.refusals import of_the_workload

@@ -13,7 +13,7 @@ from ringfence.broker.agent.dial import load_chain
 from ringfence.broker.agent.svids import HeldSvid
 from ringfence.broker.agent.tokens import Tokens
 from ringfence.broker.agent.unknown import UnknownKeys
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.broker.broker_api.allowed import KUBERNETES, PID, BrokerConfig
 from ringfence.broker.broker_api.api import BrokerApi
 from ringfence.broker.broker_api.pids import PidResolver

@@ -13,7 +13,7 @@ from ringfence.broker.agent.fabrics.joins import Join
 from ringfence.broker.agent.fabrics.keeper import FabricKeeper
 from ringfence.broker.agent.fabrics.ports import check_ports
 from ringfence.broker.agent.fabrics.status import shown
-from ringfence.broker.agent.watch import Watches
+from ringfence.broker.agent.watches import Watches
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of
