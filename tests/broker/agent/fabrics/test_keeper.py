@@ -159,11 +159,19 @@ async def test_without_word_of_changes_the_node_is_looked_at_often(
 async def test_a_step_ends_before_the_keeper_does(tmp_path: Path) -> None:
     """Or the next agent would be at it at the same time."""
     world = World(tmp_path)
-    async with running(world):
-        world.node.may_go.clear()
-        world.keeper.on_update(told())
-        await world.until(lambda: world.node.looks)
+    await asyncio.to_thread(world.folder.open)
+    world.node.may_go.clear()
+    world.keeper.on_update(told())
+    going = asyncio.create_task(world.keeper.run())
+    await world.until(lambda: world.node.looks)
+    going.cancel()
+    await asyncio.wait({going}, timeout=0.05)
+    assert not going.done()
+    world.node.may_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await going
     assert world.node.story == [f"settle {FABRIC}"]
+    world.folder.close()
 
 
 # A restart
