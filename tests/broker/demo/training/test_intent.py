@@ -46,4 +46,6 @@ def test_one_job_of_one_tenant_has_a_grant() -> None:
     found, now = model(), datetime(2026, 1, 1, tzinfo=UTC)
     assert [one.job_key for one in found.fabric_grants.values() if one.in_force(now)] == [JOB]
     for rule in found.rules:
-        assert {source.identity.namespace for source in rule.sources} == {each.key.partition("/")[0] for each in rule.destinations}
+        assert {source.identity.namespace for source in rule.sources} == {
+            each.key.partition("/")[0] for each in rule.destinations
+        }
