@@ -110,6 +110,19 @@ async def test_steps_are_one_after_the_other_and_the_newest_counts(world: World)
     assert len(world.node.story) <= 3
 
 
+async def test_what_was_said_on_another_stream_is_not_answered_on_this_one(world: World) -> None:
+    """Its number would be taken for that of something else."""
+    await world.tell(told(revision=7))
+    world.wire.sent.clear()
+    world.keeper.on_connected()
+    await world.until(lambda: world.wire.claims)
+    world.keeper.on_node_changed()
+    await world.until(lambda: world.node.looks > 1)
+    assert not world.wire.applied
+    await world.tell(told(revision=2))
+    assert world.wire.applied == [(2, 0)]
+
+
 async def test_claims_are_said_whole_after_each_reconnection(world: World) -> None:
     """Those that still stand, and none where none does: the server would otherwise keep what it knew."""
     await world.tell(told(MEMBERS))

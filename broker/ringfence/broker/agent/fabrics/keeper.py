@@ -72,6 +72,7 @@ class FabricKeeper:
         self._look = True
         self._look_every = _LOOK
         self._claimed: tuple[pb.FabricClaim, ...] | None = None  # on this stream; None: nothing was said yet
+        self._heard = False  # an update on this stream: numbers of another one mean nothing on it
         self._answered: pb.FabricApplied | None = None
         self._inherited: frozenset[int] = frozenset()  # ports that were closed before the agent was started
         self._returning = 0.0  # until then (loop's time) workloads of before the restart may come back
@@ -99,6 +100,7 @@ class FabricKeeper:
         """The server said what there is now, whole."""
         self._told, self.said, self._answered = update, Said.parse(update), None
         self.updates += 1
+        self._heard = True
         fabric_events.said(update.revision, tuple(self.said.fabrics), len(update.refusals))
         self.joins.wake()  # whose grant is gone ends now, and not when the node has been changed
         self._wake.set()
@@ -106,6 +108,7 @@ class FabricKeeper:
     def on_connected(self) -> None:
         """A stream to the server stands: nothing was said on it yet."""
         self._claimed = self._answered = None
+        self._heard = False
         self._wake.set()
 
     def on_node_changed(self) -> None:
@@ -142,7 +145,7 @@ class FabricKeeper:
         try:
             while True:
                 self._wake.clear()
-                step, heard = self._step(), self.updates > 0
+                step, heard = self._step(), self._heard
                 done = await self._do(step)
                 self._publish(done)
                 if heard:
