@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ringfence.broker.agent.events import COUNTS
 from ringfence.broker.agent.late_log import emit
 from ringfence.certs.errors import RingfenceError
+
+if TYPE_CHECKING:
+    from ringfence.broker.agent.fabrics.work import Done
 
 
 def said(revision: int, fabrics: tuple[str, ...], refusals: int) -> None:
@@ -57,3 +62,19 @@ def node_changes_untold(error: OSError) -> None:
 def ports_closed(ports: frozenset[int]) -> None:
     """These TCP ports are closed to all but this node, and no others."""
     emit("info", "ports closed", ports=sorted(ports))
+
+
+def changed(before: Done, done: Done) -> None:
+    """The node holds something else than it did, or fails to in another way."""
+    for key, now in done.held.items():
+        had = before.held.get(key)
+        if now.error is not None and (had is None or str(had.error) != str(now.error)):
+            failed(key, now.error)
+        elif now.error is None and (had is None or had.shown != now.shown):
+            held(key, now.interfaces, {one.job: len(one.members) for one in now.members})
+    for key in done.removed:
+        removed(key)
+    for error in done.failures:
+        failed("", error)
+    if done.closed != before.closed:
+        ports_closed(done.closed)

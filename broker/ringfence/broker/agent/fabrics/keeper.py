@@ -192,7 +192,7 @@ class FabricKeeper:
         before, self.done = self.done, done
         if done.shown != before.shown:
             self.joins.wake()
-            _tell(before, done)
+            fabric_events.changed(before, done)
         if done.not_kept is not None:
             events.not_kept(done.not_kept)
         self._claim()
@@ -237,18 +237,3 @@ class FabricKeeper:
     @property
     def _is_returning(self) -> bool:
         return asyncio.get_running_loop().time() < self._returning
-
-
-def _tell(before: Done, done: Done) -> None:
-    for key, held in done.held.items():
-        had = before.held.get(key)
-        if held.error is not None and (had is None or str(had.error) != str(held.error)):
-            fabric_events.failed(key, held.error)
-        elif held.error is None and (had is None or had.shown != held.shown):
-            fabric_events.held(key, held.interfaces, {one.job: len(one.members) for one in held.members})
-    for key in done.removed:
-        fabric_events.removed(key)
-    for error in done.failures:
-        fabric_events.failed("", error)
-    if done.closed != before.closed:
-        fabric_events.ports_closed(done.closed)
