@@ -30,6 +30,11 @@ def held(fabric: str, interfaces: tuple[str, ...], members: dict[str, int]) -> N
     emit("info", "fabric held", fabric=fabric, interfaces=list(interfaces), members=members)
 
 
+def absent(fabric: str) -> None:
+    """The node has no interface of a fabric any more; what there is of its filter stays for when one comes back."""
+    emit("warning", "fabric absent", fabric=fabric)
+
+
 def removed(fabric: str) -> None:
     """A fabric is no more, and the node has nothing of it."""
     emit("info", "fabric removed", fabric=fabric)
@@ -70,8 +75,10 @@ def changed(before: Done, done: Done) -> None:
         had = before.held.get(key)
         if now.error is not None and (had is None or str(had.error) != str(now.error)):
             failed(key, now.error)
-        elif now.error is None and (had is None or had.shown != now.shown):
+        elif now.error is None and now.interfaces and (had is None or had.shown != now.shown):
             held(key, now.interfaces, {one.job: len(one.members) for one in now.members})
+        elif now.error is None and had is not None and had.interfaces and not now.interfaces:
+            absent(key)
     for key in done.removed:
         removed(key)
     for error in done.failures:
