@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.policy.codes import CODES, Code
+from ringfence.policy.code import Code
+from ringfence.policy.codes import CODES
 from ringfence.policy.findings import Finding
 from ringfence.policy.reports import LEVELS, counts, junit, junit_suite, sarif
 

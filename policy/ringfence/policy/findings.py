@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from ringfence.policy.codes import CODES, ERROR
+from ringfence.policy.code import ERROR
+from ringfence.policy.codes import CODES
 from ringfence.policy.model import Origin
 from ringfence.policy.threats import references
 

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
-from ringfence.policy.codes import CODES, ERROR, INFO, WARNING, Code
+from ringfence.policy.code import ERROR, INFO, WARNING, Code
+from ringfence.policy.codes import CODES
 from ringfence.policy.findings import Finding
 from ringfence.policy.threats import references
 

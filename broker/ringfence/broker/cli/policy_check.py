@@ -35,7 +35,7 @@ def check(path: Path, trust_domain: str | None, fail_on: str, output: str) -> in
     everybody, hosts outside by a star, without TLS or with the workload's own, fabrics that nothing enforces. SARIF is
     for code scanning, JUnit's XML for CI. Ends with 4 when a document is in error.
     """
-    from ringfence.policy.codes import ERROR
+    from ringfence.policy.code import ERROR
     from ringfence.policy.reports import counts
 
     found = _found(path, trust_domain)

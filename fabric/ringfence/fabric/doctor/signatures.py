@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ringfence.policy.codes import ERROR, WARNING, Code
+from ringfence.policy.code import ERROR, WARNING, Code
 from ringfence.policy.findings import Finding
 from ringfence.policy.threats import references
 

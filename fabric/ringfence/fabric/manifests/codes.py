@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ringfence.policy.codes import ERROR, WARNING, Code
+from ringfence.policy.code import ERROR, WARNING, Code
 from ringfence.policy.findings import Finding
 from ringfence.policy.model import Origin
 from ringfence.policy.threats import references
