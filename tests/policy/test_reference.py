@@ -20,4 +20,4 @@ def test_what_the_reference_shows_is_intent(ca_pem: str):
     loaded = load_documents([*texts, ("hub-ca.pem", ca_pem)])
     assert [str(found) for found in loaded.findings] == []
     assert loaded.model is not None
-    assert len(shown) == 7
+    assert len(shown) == 8
