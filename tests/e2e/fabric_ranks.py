@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from textwrap import dedent
 from typing import Any
 
 from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.broker.run.admin import ask
 from tests import parts
 from tests.e2e.captured import everybodys_python
-from tests.e2e.fabric_cluster import Cluster, Node
+from tests.e2e.fabric_cluster import SERVER, Cluster, Node
 from tests.e2e.plane import until
 from tests.e2e.stack import RINGFENCE
 
@@ -189,6 +191,49 @@ def sent(node: Node, device: str) -> int:
 def bounded(node: Node) -> None:
     """Have gloo listen, as everything in the node's network, on the fabric's ports."""
     node.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=50001 51000")
+
+
+class Decoy:
+    """A rank that serves the store's port too, as one does that was started without a word of rendezvous."""
+
+    def __init__(self, cluster: Cluster, exits: ExitStack) -> None:
+        base = cluster.folder / "decoy"
+        base.mkdir()
+        self._heard = base / "heard"
+        code = f"""
+            import socket
+            server = socket.create_server(("127.0.0.1", {STORE}))
+            while True:
+                line, _ = server.accept()
+                open({str(self._heard)!r}, "ab").write(line.recv(64) + b"!")
+        """
+        run = (
+            *RINGFENCE,
+            "run",
+            "--socket",
+            str(cluster.nodes[0].socket),
+            "--name",
+            "trainer",
+            "--namespace",
+            "team-a",
+        )
+        command = (*run, "--rank", "5", "--inbound-host", SERVER, "--", sys.executable, "-c", dedent(code))
+        with (base / "log").open("wb") as log:
+            process = subprocess.Popen(
+                cluster.within(cluster.hub, *command),
+                env={**os.environ, "XDG_RUNTIME_DIR": str(base)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        exits.callback(process.wait, 60)
+        exits.callback(process.terminate)
+        until(lambda: "c10d=" in cluster.ringfence("proxy", "status", "-o", "json"), (base / "log").read_text(), 60)
+
+    @property
+    def heard(self) -> bytes:
+        """All that anybody said to it."""
+        return self._heard.read_bytes() if self._heard.exists() else b""
 
 
 class Job:

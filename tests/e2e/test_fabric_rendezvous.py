@@ -15,7 +15,7 @@ import pytest
 from ringfence.certs.spiffe_id import SpiffeId
 from tests.e2e.fabric_cluster import Cluster, Node
 from tests.e2e.fabric_nodes import PATIENCE, SHORT
-from tests.e2e.fabric_ranks import DATA, INTENT, ROUNDS, STORE, Job, decided
+from tests.e2e.fabric_ranks import DATA, INTENT, ROUNDS, STORE, Decoy, Job, decided
 from tests.e2e.plane import until
 from tests.e2e.stack import authority_of
 
@@ -25,10 +25,24 @@ OTHER_JOB = "/ns/team-b/job/bert/rank/0"
 
 
 @pytest.fixture(scope="module")
-def job() -> Iterator[Job]:
-    """Started once; its ranks stay until the tests have looked."""
+def cluster() -> Iterator[Cluster]:
+    """A server and two nodes."""
     with TemporaryDirectory(prefix="rf") as folder, ExitStack() as exits:
-        cluster = Cluster(Path(folder), exits, INTENT)
+        yield Cluster(Path(folder), exits, INTENT)
+
+
+@pytest.fixture(scope="module")
+def decoy(cluster: Cluster) -> Iterator[Decoy]:
+    """There before the ranks are."""
+    with ExitStack() as exits:
+        yield Decoy(cluster, exits)
+
+
+@pytest.fixture(scope="module")
+def job(cluster: Cluster, decoy: Decoy) -> Iterator[Job]:
+    """Started once; its ranks stay until the tests have looked."""
+    assert decoy.heard == b""
+    with ExitStack() as exits:
         yield Job(cluster, exits, [("--inbound-host", node.control) for node in cluster.nodes])
 
 
@@ -58,6 +72,20 @@ def test_the_ranks_met_through_both_proxies(job: Job) -> None:
     found = decided(job.cluster, "team-a/ranks-meet")
     assert found.allowed
     assert found.source == "spiffe://example.org/ns/team-a/job/llama/rank/1"
+
+
+def test_nobody_takes_another_rank_for_the_first(job: Job, decoy: Decoy) -> None:
+    """The server sends callers to whoever serves the port: of the job's identities they speak to rank 0 alone."""
+    code = f"""
+import socket
+request = b"\\x03" + (4).to_bytes(8, "little") + b"seen" + bytes(8)  # TCPStore: ADD, a key, what to add
+lines = [socket.create_connection(("127.0.0.1", {STORE}), {PATIENCE}) for _ in range(8)]
+for line in lines:
+    line.sendall(request)
+print(sum(line.recv(8) == bytes(8) for line in lines))
+"""
+    said = job.cluster.nodes[1].run(sys.executable, "-c", code)
+    assert (said, decoy.heard) == ("8\n", b"")
 
 
 def test_the_store_listens_for_everybody_and_nobody_reaches_it(job: Job) -> None:

@@ -47,6 +47,14 @@ def test_a_proxy_on_the_other_side_of_a_wall_has_pipes():
     assert found.application == {"http": ("/run/x/at-80", 0)}
 
 
+def test_a_rank_is_a_whole_number_however_protobuf_has_it():
+    """Of a job the one that an upstream means."""
+    assert Instance.parse("n", {"ringfence": {"ranks": {"x.y/c10d": 0.0, "z.y/c10d": 7}}}).ranks == {
+        "x.y/c10d": 0,
+        "z.y/c10d": 7,
+    }
+
+
 def test_a_node_that_says_nothing_serves_nothing():
     """A foreign Envoy without our metadata gets an empty configuration, not an error."""
     assert Instance.parse("n", {}) == Instance("n")
@@ -72,6 +80,14 @@ def test_a_node_that_says_nothing_serves_nothing():
         {"upstream": {"x": "unix:/a\n"}},
         {"application": {"x": "127.0.0.1:1"}},
         {"application": {"x": 1}},
+        {"ranks": []},
+        {"ranks": {"x": "0"}},
+        {"ranks": {"x": True}},
+        {"ranks": {"x": -1}},
+        {"ranks": {"x": 0.5}},
+        {"ranks": {"x": float("nan")}},
+        {"ranks": {"x": float("inf")}},
+        {"ranks": {"x": 1_000_000}},
         {"capture": []},
         {"capture": WITHIN | {"netns": "/etc/shadow"}},
         {"capture": WITHIN | {"netns": "/proc/1/fd/3/../../root"}},

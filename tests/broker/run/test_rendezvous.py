@@ -49,6 +49,7 @@ def test_rank_0_offers_the_port_and_needs_no_way_to_it() -> None:
     _, plan = planned(0)
     assert set(plan.inbound) == {"c10d", "metrics"}
     assert set(plan.upstream) == {OTHER}
+    assert "ranks" not in plan.metadata
     assert "RINGFENCE_UPSTREAM_TRAINER_C10D" not in workload_environment(plan, {})
     assert workload_environment(plan, {})["RINGFENCE_PORT_C10D"] == str(PORT)
 
@@ -59,6 +60,7 @@ def test_the_other_ranks_have_the_way_and_offer_nothing() -> None:
     assert set(plan.metadata["inbound"]) == {"metrics"}
     assert "c10d" not in plan.served
     assert plan.cut == frozenset()
+    assert plan.metadata["ranks"] == {OWN: 0}
     assert plan.upstream[OWN] == found.address == f"127.0.0.1:{PORT}"
     assert workload_environment(plan, {})["RINGFENCE_UPSTREAM_TRAINER_C10D"] == f"127.0.0.1:{PORT}"
 

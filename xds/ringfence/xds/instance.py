@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.certs.selectors import MAX_RANK
 from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.made import Made
 
@@ -48,6 +49,7 @@ class Instance:
     `application`: where the workload's own ports are, if behind walls of its own and not on the proxy's loopback.
     `cuts`: the ports at which the agent ends the connections of whoever is revoked, so that the proxy need not drain.
     `capture`: its workload lives in a network namespace of its own, from which nothing leads but to this proxy.
+    `ranks`: of a job the one rank that an upstream means. It narrows whom this proxy speaks to, and nothing else.
     """
 
     node_id: str
@@ -60,6 +62,7 @@ class Instance:
     cuts: frozenset[str] = frozenset()
     application: Mapping[str, Address] = field(default_factory=dict)
     capture: Capture | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)
     made: Made = field(default_factory=Made, compare=False, repr=False)
 
     @classmethod
@@ -90,6 +93,7 @@ class Instance:
             _names(ours, "cuts"),
             _addresses(ours, "application", _pipe),
             _capture(ours.get("capture")),
+            _ranks(ours.get("ranks", {})),
         )
 
 
@@ -102,6 +106,17 @@ def _capture(told: Any) -> Capture | None:
     if not isinstance(netns, str) or not _NETNS.fullmatch(netns):
         raise _wrong("capture.netns", "/proc/PID/fd/N")
     return Capture(netns, *(_address(f"capture.{name}", told.get(name)) for name in ("listen", "dns")))
+
+
+def _ranks(told: Any) -> Mapping[str, int]:
+    if not isinstance(told, Mapping):
+        raise _wrong("ranks", "an object")
+    for name, rank in told.items():
+        # A Struct of protobuf has but one kind of number, and not all of it is one.
+        is_number = isinstance(rank, int | float) and not isinstance(rank, bool) and 0 <= rank <= MAX_RANK
+        if not is_number or rank != int(rank):
+            raise _wrong(f"ranks.{name}", "the number of a rank")
+    return MappingProxyType({str(name): int(rank) for name, rank in sorted(told.items())})
 
 
 def _names(ours: Mapping[str, Any], name: str) -> frozenset[str]:

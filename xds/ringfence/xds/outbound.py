@@ -7,6 +7,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from ringfence.policy.identities import Identity, Ranks
 from ringfence.policy.model import Destination, Model, Protocol, Workload
 from ringfence.policy.revoked import among, is_revoked
 from ringfence.policy.scope import Upstream
@@ -38,11 +39,12 @@ def outbound(
     Towards a server whose identity is revoked there is no cluster: requests are told so, connections are closed.
     """
     where, address = outbound_name(upstream), instance.upstream[upstream.name]
-    peer = model.workloads[upstream.key].identity
+    peer = _server(model, upstream, instance)
     gone = is_revoked(model.revoked, peer)
     chain = drained_by(among(model.revoked, (peer,)), model.tainted)
     if not gone:
-        yield from towards(model, workload, Destination(upstream.key, upstream.port), endpoints, instance.locality)
+        port_of = Destination(upstream.key, upstream.port)
+        yield from towards(model, workload, port_of, endpoints, instance.locality, peer)
     if upstream.protocol.is_http:
         told = http.refusal("revoked", _UNAVAILABLE, f"{peer} is revoked")
         traffic = model.traffic.get(Destination(upstream.key, upstream.port))
@@ -66,16 +68,31 @@ def outbound(
             yield loopback(where, address, [proxy], chain=chain)
 
 
+def _server(model: Model, upstream: Upstream, instance: Instance) -> Identity:
+    """Who has to be there: the workload, or of a job the one rank that the caller's launcher means, if it means one."""
+    found, rank = model.workloads[upstream.key].identity, instance.ranks.get(upstream.name)
+    return found.rank(rank) if isinstance(found, Ranks) and rank is not None else found
+
+
 def towards(
-    model: Model, workload: Workload, port: Destination, endpoints: Endpoints, home: Locality
+    model: Model,
+    workload: Workload,
+    port: Destination,
+    endpoints: Endpoints,
+    home: Locality,
+    peer: Identity | None = None,
 ) -> Iterator[tuple[str, Resource]]:
-    """The cluster of a port of the mesh, and its endpoints, by distance from *home* where near ones are preferred."""
+    """The cluster of a port of the mesh, and its endpoints, by distance from *home* where near ones are preferred.
+
+    *peer* is who is spoken to there, where that is not everybody who may be there.
+    """
     where, served = port_cluster(port), model.workloads[port.key]
     spoken = served.port(port.port)
     if spoken is None:
         raise KeyError(port)  # the loader resolves every destination: a model cannot hold this
     traffic = model.traffic.get(port)
-    tls = client_tls(workload.spiffe_id, served.identity, among(model.revoked, (served.identity,)))
+    peer = peer or served.identity
+    tls = client_tls(workload.spiffe_id, peer, among(model.revoked, (peer,)))
     yield _cluster(where, tls, spoken.protocol, traffic)
     prefers = traffic is not None and traffic.zones is not None and traffic.zones.prefer_local
     yield load_assignment(where, endpoints.get((port.key, port.port), ()), home if prefers else NOWHERE)

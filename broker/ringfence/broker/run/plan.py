@@ -79,6 +79,7 @@ class ProxyPlan:
     last: dict[str, int] = field(default_factory=dict)  # of ranges, by served port's name or upstream's key
     application: dict[str, str] = field(default_factory=dict)  # port name to unix:PATH, where it is not on loopback
     netns: str = ""  # the workload's own network namespace as a file; empty where it shares the proxy's
+    ranks: dict[str, int] = field(default_factory=dict)  # of a job the one rank that an upstream's key means
 
     @property
     def listeners(self) -> dict[str, str]:
@@ -98,6 +99,7 @@ class ProxyPlan:
             **({"egress": self.egress} if self.egress else {}),
             **({"application": self.application} if self.application else {}),
             **({"cuts": sorted(self.cut)} if self.cut else {}),
+            **({"ranks": self.ranks} if self.ranks else {}),
             **({"capture": {"netns": self.netns, "listen": LISTEN, "dns": DNS}} if self.netns else {}),
         }
 

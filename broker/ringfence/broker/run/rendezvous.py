@@ -77,7 +77,10 @@ class Rendezvous:
         return self.rank == 0
 
     def planned(self, plan: ProxyPlan) -> ProxyPlan:
-        """*plan* with that one way: rank 0 offers the port and has no need of it, the others have it and offer none."""
+        """*plan* with that one way: rank 0 offers the port and has no need of it, the others have it and offer none.
+
+        They speak to rank 0 alone, whichever rank else may say that it is there.
+        """
         if self.is_host:
             return replace(
                 plan,
@@ -90,6 +93,7 @@ class Rendezvous:
             inbound=_without(plan.inbound, self.port),
             upstream=plan.upstream | {self.upstream: self.address},
             cut=plan.cut - {self.port},
+            ranks={self.upstream: 0},
         )
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
