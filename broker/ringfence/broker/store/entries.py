@@ -5,18 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
-from sqlalchemy import Connection, Row, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from ringfence.broker.entry import API_ORIGIN, Entry
 from ringfence.broker.store.changes import ChangeKind, append
 from ringfence.broker.store.chunks import chunks
+from ringfence.broker.store.entry_row import entry_of, row_of
 from ringfence.broker.store.many import execute_many
 from ringfence.broker.store.schema import entries
 from ringfence.certs.errors import Kind, RingfenceError
-from ringfence.certs.selectors import Selector
-from ringfence.certs.spiffe_id import SpiffeId, TrustDomain
 
 _NEW = entries.insert()
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
@@ -55,7 +53,7 @@ def insert(connection: Connection, fresh: Sequence[Entry], now: int) -> list[Ent
         for position, (entry, entry_id) in enumerate(zip(fresh, ids, strict=True))
     ]
     if stored:
-        execute_many(connection, _NEW, [_row(entry) for entry in stored])
+        execute_many(connection, _NEW, [row_of(entry) for entry in stored])
     return stored
 
 
@@ -173,13 +171,13 @@ def reconcile(connection: Connection, wanted: Sequence[Entry], now: int) -> list
 
 def every(connection: Connection) -> list[Entry]:
     """All entries."""
-    return [_entry(row) for row in connection.execute(select(entries))]
+    return [entry_of(row) for row in connection.execute(select(entries))]
 
 
 def by_id(connection: Connection, ids: Sequence[str]) -> list[Entry]:
     """Those of *ids* that exist."""
     return [
-        _entry(row)
+        entry_of(row)
         for chunk in chunks(ids)
         for row in connection.execute(select(entries).where(entries.c.id.in_(chunk)))
     ]
@@ -187,7 +185,7 @@ def by_id(connection: Connection, ids: Sequence[str]) -> list[Entry]:
 
 def _by_key(connection: Connection, keys: Sequence[str]) -> dict[str, Entry]:
     return {
-        row.key: _entry(row)
+        row.key: entry_of(row)
         for chunk in chunks(keys)
         for row in connection.execute(select(entries).where(entries.c.key.in_(chunk)))
     }
@@ -201,59 +199,6 @@ def _replace(connection: Connection, changed: Sequence[tuple[Entry, Entry]]) -> 
         for i, (known, entry) in enumerate(changed)
     ]
     if stored:
-        rows = [_row(entry) | {"which": entry.id} for entry in stored]
+        rows = [row_of(entry) | {"which": entry.id} for entry in stored]
         connection.execute(entries.update().where(entries.c.id == bindparam("which")), rows)
     return {entry.id: entry for entry in stored}
-
-
-def _row(entry: Entry) -> dict[str, object]:
-    return {
-        "id": entry.id,
-        "key": entry.key,
-        "spiffe_id": str(entry.spiffe_id),
-        "parent_id": str(entry.parent_id),
-        "selectors": [str(selector) for selector in entry.selectors],
-        "x509_ttl": entry.x509_ttl,
-        "jwt_ttl": entry.jwt_ttl,
-        "dns_names": list(entry.dns_names),
-        "hint": entry.hint,
-        "origin": entry.origin,
-        "created_at": entry.created_at,
-        "revision": entry.revision,
-        "expires_at": entry.expires_at,
-        "federates_with": [domain.name for domain in entry.federates_with],
-        "admin": entry.admin,
-        "downstream": entry.downstream,
-        "store_svid": entry.store_svid,
-        "jwt_jti": entry.jwt_jti,
-        "template": entry.template,
-    }
-
-
-@lru_cache(maxsize=4096)
-def _parent(text: str) -> SpiffeId:
-    """Parsed once: few agents are the parents of many entries."""
-    return SpiffeId.parse(text)
-
-
-def _entry(row: Row[tuple[object, ...]]) -> Entry:
-    return Entry(
-        id=row.id,
-        spiffe_id=SpiffeId.parse(row.spiffe_id),
-        parent_id=_parent(row.parent_id),
-        selectors=tuple(Selector.kept(text) for text in row.selectors),
-        x509_ttl=row.x509_ttl,
-        jwt_ttl=row.jwt_ttl,
-        dns_names=tuple(row.dns_names),
-        hint=row.hint,
-        origin=row.origin,
-        created_at=row.created_at,
-        revision=row.revision,
-        expires_at=row.expires_at,
-        federates_with=tuple(TrustDomain(name) for name in row.federates_with),
-        admin=row.admin,
-        downstream=row.downstream,
-        store_svid=row.store_svid,
-        jwt_jti=row.jwt_jti,
-        template=row.template,
-    )
