@@ -139,7 +139,9 @@ def _lacks(model: Model, rule: Rule, denied: Denied, now: datetime) -> Iterator[
     if denied.port and Destination(denied.destination, denied.port) not in rule.destinations:
         yield f"its to named port {denied.port}"
     if rule.server_names and not _asks(model, rule, denied):
-        yield f"its serverNames named {denied.server_name} beside {', '.join(rule.server_names)}"
+        names = ", ".join(rule.server_names)
+        is_one = "*" not in denied.server_name
+        yield f"its serverNames named {denied.server_name} beside {names}" if is_one else f"it asked for {names}"
     if rule.mode is Mode.SHADOW:
         yield "it were enforced instead of shadow"
     if not in_force(rule, now):
