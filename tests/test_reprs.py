@@ -21,6 +21,7 @@ HARMLESS = {
     "fleet/endpoints.py:key": "NAMESPACE/NAME",
     "store/endpoints.py:key": "NAMESPACE/NAME",
     "store/changes.py:key": "the name of what changed",
+    "fabrics/said.py:key": "NAMESPACE/JOB",
 }
 
 
