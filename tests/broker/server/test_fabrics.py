@@ -38,6 +38,7 @@ from tests.broker.server.fabrics import (
 from tests.broker.server.harness import ServerUnderTest, running_server
 from tests.broker.server.node import drain, joined, refusal
 from tests.broker.server.test_audit import records
+from tests.broker.world import let_write
 
 A, B, C = "10.91.0.1", "10.91.0.2", "10.91.0.3"
 
@@ -316,6 +317,25 @@ async def test_a_grant_ends_on_time(tmp_path: Path) -> None:
             await one.until(lambda node: not node.jobs())
             assert system_clock() >= ends
             assert [state.fabric.name for state in one.held.fabrics] == ["rail"]
+
+
+async def test_without_its_database_a_server_lets_nobody_in_and_ends_what_ends(tmp_path: Path) -> None:
+    """Nothing is told that is not on disk; a grant ends by the clock, and when the disk is back all goes on."""
+    async with running_server(tmp_path) as server:
+        ends = system_clock().replace(microsecond=0) + timedelta(seconds=4)
+        await server.apply(intent(ends) | {"eval.yaml": grants()["eval.yaml"]})
+        entry, scorer = await entry_of(server), await entry_of(server, SCORER)
+        async with new_node(server) as one, new_node(server) as two:
+            await one.claim(claim_of(entry, A))
+            await one.until(lambda node: node.members() == {A})
+            await let_write(server.parts.store, allowed=False)
+            await two.claim(claim_of(scorer, B, job=EVAL, spiffe_id=SCORER))
+            await one.until(lambda node: not node.jobs())
+            assert system_clock() >= ends
+            assert two.members(EVAL) == set()
+            await let_write(server.parts.store, allowed=True)
+            await two.until(lambda node: node.members(EVAL) == {B})
+            assert (await recorded(server, "fabric.leave", 1))[0].detail["node"] == one.node.spiffe_id
 
 
 async def test_a_lease_is_renewed_at_half(tmp_path: Path) -> None:

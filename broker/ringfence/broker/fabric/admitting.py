@@ -50,6 +50,7 @@ class Admitting:
         self._me = me
         self._lost: dict[str, int] = {}  # agents whose stream ended, and when their claims go
         self._seen = members.view
+        self._done = -1  # the view of which everything is written
 
     async def load(self) -> None:
         """Read what stands. What nodes claimed of this server before it ended has a time to go: they come back."""
@@ -59,7 +60,7 @@ class Admitting:
     @contextmanager
     def stream(self, agent: SpiffeId) -> Iterator[Node]:
         """A node that keeps fabrics, for as long as its stream lives."""
-        name, node = str(agent), Node(object())
+        name, node = str(agent), Node()
         self.members.nodes[name] = node
         try:
             yield node
@@ -79,24 +80,30 @@ class Admitting:
         with self.members.bell.listen() as rung:
             while True:
                 rung.clear()
-                try:
-                    wait = await self.look()
-                except RingfenceError as error:
-                    log.error("claims on fabrics are not written", detail=error.detail, where=error.where)
-                    wait = _RETRY
+                wait = await self._looked()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(wait, _LONGEST_SLEEP)):
                         await rung.wait()
 
+    async def _looked(self) -> float:
+        try:
+            return await self.look()
+        except RingfenceError as error:
+            log.error("claims on fabrics are not written", detail=error.detail, where=error.where)
+        except Exception as error:  # noqa: BLE001  # grants must go on ending on time: it is tried again
+            log.error("claims on fabrics are not written", error=type(error).__name__, exc_info=error)
+        return _RETRY
+
     async def look(self) -> float:
         """Do what is due; seconds until there is more. Raises what the store and the audit log raise."""
-        # 1. Nodes that are gone have their claims go in time.
-        await self._leave()
-        # 2. What the clock has ended is told, as what anybody has changed.
+        # 1. What the clock has ended is told, as what anybody has changed: it needs no disk.
         self._ring_if_different()
+        # 2. Nodes that are gone have their claims go in time.
+        await self._leave()
         # 3. The rest is written, if there is any.
         asked = self._asked()
-        if asked or any(self.members.rows):
+        renewal = next_renewal(asked, self.members.rows)
+        if self.members.view.number != self._done or (renewal is not None and renewal <= self._now()):
             await self._write(asked)
         ends = [self.members.view.judged.changes_at, next_renewal(self._asked(), self.members.rows)]
         return max(min((end for end in ends if end is not None), default=self._now() + 3600) - self._exactly(), 0)
@@ -122,8 +129,9 @@ class Admitting:
         """What nodes that are connected here claim: but for one that was heard of elsewhere since it said so."""
         elsewhere = {one.claim.agent for one in self.members.rows if one.server not in {"", self._me}}
         for agent, node in self.members.nodes.items():
-            if agent in elsewhere and not node.fresh:
+            if agent in elsewhere and node.claims is not None and not node.fresh:
                 node.claims = None
+                self.members.changed()
         return {agent: node.claims for agent, node in self.members.nodes.items() if node.claims is not None}
 
     async def _write(self, asked: Mapping[str, tuple[Claim, ...]]) -> None:
@@ -140,6 +148,7 @@ class Admitting:
             await self._feed.catch_up()
         else:
             self._note(asked, due.refused)
+        self._done = view.number
 
     def _note(self, asked: Mapping[str, tuple[Claim, ...]], refused: Mapping[Claim, RingfenceError]) -> None:
         """Have each node know what is refused of what it claims."""

@@ -82,7 +82,6 @@ class View:
 class Node:
     """A connected agent that keeps fabrics. Revisions are those of FabricsUpdate on its stream."""
 
-    stream: object
     claims: tuple[Claim, ...] | None = None  # None: it has not said yet which it has
     fresh: bool = False  # it has said so since it was last looked at
     refused: Mapping[Claim, RingfenceError] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -102,6 +103,9 @@ class AgentApi:
                 raise RingfenceError(Kind.INVALID, "an agent's first message is its hello")
             if self.feed is not None and first.hello.revision > self.registry.revision:
                 await self.feed.catch_up()  # another server told it more than we know: never take that from it
+            elif self.feed is not None and first.hello.fabrics:
+                with suppress(RingfenceError):  # the database is away: then what we know is the newest there is
+                    await self.feed.catch_up()  # who was a member at another server a moment ago, is one here
             events.agent_connected(agent, call.peer.address, first.hello.version)
             try:
                 with AgentFabrics.of_stream(self.admitting, agent, first.hello) as fabrics:
