@@ -80,6 +80,14 @@ def extension(name: str, full_name: str, /, **fields: Any) -> dict[str, Any]:
     return {"name": name, "typed_config": packed(full_name, **fields)}
 
 
+def socket_address(address: tuple[str, int]) -> dict[str, Any]:
+    """The fields of an address: host and port, or with port 0 the path of a Unix socket."""
+    where, number = address
+    if not number:
+        return {"pipe": {"path": where, "mode": 0o600}}
+    return {"socket_address": {"address": where, "port_value": number}}
+
+
 def resource(name: str, what: Message, needs: Iterable[tuple[str, str]] = ()) -> tuple[str, Resource]:
     """A (type URL, resource) pair as a snapshot takes it, encoded once, versioned by its bytes."""
     data = encode(pack(what))

@@ -11,6 +11,7 @@ from ringfence.policy.model import Destination, Model, Port, Protocol, Workload
 from ringfence.policy.plaintext import Plaintext, taken_at
 from ringfence.policy.traffic import Traffic
 from ringfence.xds import (
+    application,
     codec,
     connections,
     decision,
@@ -24,7 +25,7 @@ from ringfence.xds import (
     tcp,
     tokens,
 )
-from ringfence.xds.instance import Address, Instance
+from ringfence.xds.instance import Instance
 from ringfence.xds.snapshot import Resource
 from ringfence.xds.sources import server_tls
 from ringfence.xds.telemetry import Reporter
@@ -32,7 +33,6 @@ from ringfence.xds.types import EXTENSION_CONFIG
 
 _LISTENER = "envoy.config.listener.v3.Listener"
 _FILTER_STATE = "envoy.extensions.filters.network.set_filter_state.v3.Config"
-_CLUSTER = "envoy.config.cluster.v3.Cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ class _Around:
         verifying = [tokens.place(where)] if self.is_verified else []
         chain = _chain(at, {"filters": [_requests(where, self.traffic, at.reporter, verifying)], **self.drained})
         return [
-            _application(at.port, at.instance),
-            http.one_route(where, application_name(at.port)),
+            application.cluster(at.port, at.instance),
+            http.one_route(where, application.name(at.port)),
             _listener(at, _chains(at, chain, self.taken, plain), needs),
         ]
 
@@ -112,7 +112,7 @@ def _connections_at(
     at: _Place, model: Model, rules: rbac.PortRules, taken: Plaintext | None
 ) -> Iterator[tuple[str, Resource]]:
     """Rules in the chain itself, so that a change of them ends what is open; where the agent does that, by ECDS."""
-    where, to = at.where, application_name(at.port)
+    where, to = at.where, application.name(at.port)
     drained = revoked.drained_by(rules.revoked, model.tainted)
     needs: list[tuple[str, str]] = []
     spared = at.port.name in at.instance.cuts
@@ -127,7 +127,7 @@ def _connections_at(
     place = rbac.discovered_connection_filters if spared else rbac.connection_filters
     chain = _chain(at, {"filters": [*place(where, rules), proxy], **drained})
     plain = _plain_connections(where, to, rules, at.reporter) if taken is not None else []
-    yield _application(at.port, at.instance)
+    yield application.cluster(at.port, at.instance)
     yield _listener(at, _chains(at, chain, taken, plain), needs)
 
 
@@ -157,7 +157,7 @@ def _listener(at: _Place, served: dict[str, Any], needs: Iterable[tuple[str, str
     listener = codec.build(
         _LISTENER,
         name=at.where,
-        address=socket_address(at.instance.inbound[at.port.name]),
+        address=codec.socket_address(at.instance.inbound[at.port.name]),
         # Envoy's default would let any process of the same user bind the port too, and take half of the callers.
         enable_reuse_port={"value": False},
         access_log=[at.reporter.handshakes(at.where, limited=at.port.max_connections > 0)],
@@ -166,19 +166,6 @@ def _listener(at: _Place, served: dict[str, Any], needs: Iterable[tuple[str, str
         **served,
     )
     return codec.resource(at.where, listener, needs)
-
-
-def application_name(port: Port) -> str:
-    """The cluster of the workload's own port."""
-    return f"app/{port.name}"
-
-
-def socket_address(address: Address) -> dict[str, Any]:
-    """An address as Envoy's config has it."""
-    where, number = address
-    if not number:
-        return {"pipe": {"path": where, "mode": 0o600}}
-    return {"socket_address": {"address": where, "port_value": number}}
 
 
 def _remembered(port: Port) -> dict[str, Any]:
@@ -231,33 +218,6 @@ def _plain_connections(where: str, cluster: str, rules: rbac.PortRules, reporter
     own = plaintext.name(where)
     log = reporter.connections(decision.POINT_TCP, where, plaintext=True)
     return [*rbac.plaintext_filters(own, rules), tcp.proxy(own, cluster, log, wait_for_data=True)]
-
-
-def _application(port: Port, instance: Instance) -> tuple[str, Resource]:
-    name = application_name(port)
-    if port.last and port.name not in instance.application:
-        return ranges.application(name)
-    if port.socket:
-        address = {"pipe": {"path": f"{instance.socket_dir}/{port.socket}"}}
-    else:
-        address = socket_address(instance.application.get(port.name) or _loopback(port))
-    cluster = codec.build(
-        _CLUSTER,
-        name=name,
-        type="STATIC",
-        connect_timeout=timedelta(seconds=5),
-        load_assignment={
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-        typed_extension_protocol_options=http.protocol_options(port.protocol) if port.protocol.is_http else {},
-        transport_socket=ranges.relayed() if port.last else None,
-    )
-    return codec.resource(name, cluster)
-
-
-def _loopback(port: Port) -> Address:
-    return "127.0.0.1", port.number
 
 
 def _alpn(protocol: Protocol) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from ringfence.policy.scope import Upstream
 from ringfence.policy.traffic import Traffic
 from ringfence.xds import codec, decision, http, ranges, tcp
 from ringfence.xds.endpoints import load_assignment
-from ringfence.xds.inbound import socket_address
 from ringfence.xds.instance import Address, Endpoint, Instance
 from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.resilience import cluster_fields
@@ -129,7 +128,7 @@ def loopback(
     listener = codec.build(
         "envoy.config.listener.v3.Listener",
         name=where,
-        address=socket_address(address),
+        address=codec.socket_address(address),
         additional_addresses=list(more),
         listener_filters=list(listener_filters),
         filter_chains=[{"name": where, "filters": filters, **chain}, *others],

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from ringfence.policy.model import Destination, Model, Protocol, Workload
 from ringfence.xds import codec, rbac
-from ringfence.xds.inbound import socket_address
 from ringfence.xds.instance import Address, Instance
 from ringfence.xds.proxyless.manager import manager
 from ringfence.xds.proxyless.names import bound, listener_name
@@ -38,7 +37,7 @@ def _listener(at: Address, routes: str) -> tuple[str, Resource]:
     listener = codec.build(
         "envoy.config.listener.v3.Listener",
         name=name,
-        address=socket_address(at),  # gRPC compares it with what it has bound
+        address=codec.socket_address(at),  # gRPC compares it with what it has bound
         filter_chains=[{"filters": [manager(routes, filters())], "transport_socket": server_tls()}],
         traffic_direction="INBOUND",
     )
