@@ -66,12 +66,13 @@ def apply(plan: FabricPlan, now: float = 0.0, memory: Mapping[str, str] = Mappin
     return _state(plan.fabric.key) != before or any(_get(path) != value for path, value in old.items())
 
 
-def refilter(plan: FabricPlan, now: float) -> None:
+def refilter(plan: FabricPlan, now: float, memory: Mapping[str, str]) -> None:
     """Replace the packet filter alone, by *plan* at *now* in Unix seconds, which has the interfaces of the last one.
 
-    One transaction, so that the node is as it was where this raises UNAVAILABLE.
+    *memory* is what `settings_before` said of these. One transaction, so that the node is as it was where this raises
+    UNAVAILABLE.
     """
-    _nft(ruleset(plan, dict(_comments(plan.fabric.key)), now))
+    _nft(ruleset(plan, memory, now))
 
 
 def change_members(key: str, before: Iterable[Members], after: Iterable[Members], now: float) -> None:
@@ -82,11 +83,7 @@ def change_members(key: str, before: Iterable[Members], after: Iterable[Members]
 
 def settings_before(key: str) -> dict[str, str]:
     """What the settings of each interface were before the first time, as the table remembers them."""
-    return dict(_comments(key)) if _is_there(key) else {}
-
-
-def _comments(key: str) -> list[tuple[str, str]]:
-    return interfaces_in(run(("nft", "-j", "list", "table", *table_of(key).split())))
+    return dict(interfaces_in(run(("nft", "-j", "list", "table", *table_of(key).split()))))
 
 
 def has_drifted(plan: FabricPlan) -> bool:

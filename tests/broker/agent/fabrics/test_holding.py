@@ -45,8 +45,9 @@ class Kernel:
         self._hold(plan.members)
         return True
 
-    def refilter(self, plan: FabricPlan, now: float) -> None:
+    def refilter(self, plan: FabricPlan, now: float, memory: Mapping[str, str]) -> None:
         """As the real one: the filter alone."""
+        assert memory == self.before
         self._do("refilter")
         assert now == NOW
         self._hold(plan.members)

@@ -1,4 +1,4 @@
-"""Hears from the kernel when interfaces, addresses, routes or rules change, or a table of nft is deleted (netlink(7)).
+"""Hears from the kernel when interfaces, addresses, routes or rules change, or a table of ours is lost (netlink(7)).
 
 What exactly changed is not asked: whoever hears looks at all of it, which is a few milliseconds.
 """
@@ -16,8 +16,10 @@ _ROUTE, _NETFILTER = 0, 12  # NETLINK_ROUTE, NETLINK_NETFILTER
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _LINK, _ADDRESSES, _ROUTES, _RULES = 1, (5, 9), (7, 11), (8, 19)  # RTNLGRP_*, of IPv4 and IPv6 (rtnetlink.h)
 _NFTABLES = 7  # NFNLGRP_NFTABLES
-_TABLE_DELETED = 10 << 8 | 2  # NFNL_SUBSYS_NFTABLES, NFT_MSG_DELTABLE: members come and go without it
-_HEADER = struct.Struct("=IH")  # nlmsghdr: length, type
+_MADE, _DELETED = 10 << 8 | 0, 10 << 8 | 2  # NFNL_SUBSYS_NFTABLES with NFT_MSG_NEWTABLE and NFT_MSG_DELTABLE
+_OURS = b"ringfence-"
+_HEADER = struct.Struct("=IH10x")  # nlmsghdr: length, type
+_NAME = struct.Struct("=4xHH")  # nfgenmsg, then the first attribute's length and type: NFTA_TABLE_NAME
 _MOST = 1 << 16
 
 
@@ -26,32 +28,55 @@ class NodeChanges:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        routes = _listening(_ROUTE, (_LINK, *_ADDRESSES, *_ROUTES, *_RULES))
-        self._sockets = [routes, _listening(_NETFILTER, (_NFTABLES,))]
+        self._routes = _listening(_ROUTE, (_LINK, *_ADDRESSES, *_ROUTES, *_RULES))
+        self._tables = _listening(_NETFILTER, (_NFTABLES,))
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._sockets[0].fileno(), self._read, self._sockets[0], None)
-        loop.add_reader(self._sockets[1].fileno(), self._read, self._sockets[1], _TABLE_DELETED)
+        loop.add_reader(self._routes.fileno(), self._read_routes)
+        loop.add_reader(self._tables.fileno(), self._read_tables)
 
     def close(self) -> None:
         """Listen no more."""
-        for one in self._sockets:
+        for one in (self._routes, self._tables):
             asyncio.get_running_loop().remove_reader(one.fileno())
             one.close()
 
-    def _read(self, one: socket.socket, kind: int | None) -> None:
-        heard = False
-        with suppress(BlockingIOError):
-            while True:
-                try:
-                    kinds = set(_kinds(one.recv(_MOST)))
-                except OSError as error:
-                    if error.errno != errno.ENOBUFS:
-                        raise
-                    heard = True  # more than fitted: something among it may be what counts
-                else:
-                    heard = heard or kind is None or kind in kinds
-        if heard:
+    def _read_routes(self) -> None:
+        for _ in _waiting(self._routes):
+            pass
+        self._changed()
+
+    def _read_tables(self) -> None:
+        """Whoever replaces a table, as we do, deletes and makes it at once: what counts is what is gone afterwards."""
+        gone: set[bytes] = set()
+        for data in _waiting(self._tables):
+            if data is None:
+                gone.add(_OURS)
+            else:
+                note_tables(data, gone)
+        if any(name.startswith(_OURS) for name in gone):
             self._changed()
+
+
+def note_tables(data: bytes, gone: set[bytes]) -> None:
+    """Put into *gone* the tables that *data* says are deleted, and take out those that it says are made."""
+    for kind, body in _messages(data):
+        if kind in {_MADE, _DELETED} and len(body) >= _NAME.size:
+            length, _ = _NAME.unpack_from(body)
+            name = body[_NAME.size : 4 + length].rstrip(b"\0")
+            (gone.add if kind == _DELETED else gone.discard)(name)
+
+
+def _waiting(one: socket.socket) -> Iterator[bytes | None]:
+    """What has come; None where there was more than fitted, so that something is not known."""
+    with suppress(BlockingIOError):
+        while True:
+            try:
+                data: bytes | None = one.recv(_MOST)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                data = None
+            yield data
 
 
 def _listening(family: int, groups: tuple[int, ...]) -> socket.socket:
@@ -66,8 +91,9 @@ def _listening(family: int, groups: tuple[int, ...]) -> socket.socket:
     return one
 
 
-def _kinds(data: bytes) -> Iterator[int]:
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each by its type."""
     while len(data) >= _HEADER.size:
         length, kind = _HEADER.unpack_from(data)
-        yield kind
+        yield kind, data[_HEADER.size : length]
         data = data[max(length + 3 & ~3, _HEADER.size) :]

@@ -131,7 +131,7 @@ class Holding:
         if same_jobs and replace(had, members=plan.members) == plan:
             change_members(plan.fabric.key, had.members, plan.members, now)
         else:
-            refilter(plan, now)
+            refilter(plan, now, self._before[plan.fabric.key])
 
     def _failed(self, plan: FabricPlan, error: RingfenceError) -> Held:
         """It was taken back to what was there before, as far as that went; the next try is a whole one."""
