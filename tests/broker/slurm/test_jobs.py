@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import pytest
@@ -15,6 +16,12 @@ LINE = "7|1000|team-a|RUNNING|1796121575|n[1-2]"
 def test_a_line_is_a_job() -> None:
     """As squeue of Slurm 22.05 prints it."""
     assert parse(f"{LINE}\n") == (Job(7, 1000, "team-a", Stage.LIVE, 1796121575, "n[1-2]"),)
+
+
+@pytest.mark.parametrize("group", ["domain users", "", "TEAM\\ml"])
+def test_a_group_may_be_called_anything(group: str) -> None:
+    """One job of a directory's group takes no identity from all the others."""
+    assert parse(f"7|1000|{group}|RUNNING|NONE|n1\n{LINE}")[0].group == group
 
 
 @pytest.mark.parametrize("end", ["NONE", "N/A", "Unknown", ""])
@@ -48,7 +55,6 @@ def test_only_states_that_are_known_to_have_processes_count(state: str, stage: S
         "7|-1|team-a|RUNNING|NONE|n1",
         "7_3|1000|team-a|RUNNING|NONE|n1",
         "07|1000|team-a|RUNNING|NONE|n1",
-        "7|1000|team a|RUNNING|NONE|n1",
         "7|1000|team-a|RUNNING|2026-12-01T10:00:00|n1",
         f"{LINE}|more",
         f"slurm_load_jobs error\n{LINE}",
@@ -86,6 +92,15 @@ def test_what_is_no_list_is_an_error(text: str) -> None:
     """And so is one that would fill the memory."""
     with pytest.raises(RingfenceError, match="no list of nodes"):
         hosts(text)
+
+
+@pytest.mark.parametrize("text", ["n" * 50_000 + "[", "[n" * 50_000, "n[1-2]" * 40, "n[0-65000]x[0-65000]"])
+def test_no_list_takes_long(text: str) -> None:
+    """Neither to be read nor to be refused."""
+    began = time.process_time()
+    with pytest.raises(RingfenceError):
+        hosts(text)
+    assert time.process_time() - began < 5
 
 
 @given(st.text(alphabet="n[]-,019\n x", max_size=30))

@@ -14,9 +14,11 @@ from ringfence.certs.errors import Kind, RingfenceError
 # job's name and comment, is not asked for.
 FORMAT = "%A|%U|%g|%T|%e|%N"
 _LINE = re.compile(
-    r"(?P<job>[1-9][0-9]{0,9})\|(?P<uid>0|[1-9][0-9]{0,9})\|(?P<group>[^|\s]+)\|(?P<state>[A-Z_]+)\|"
+    r"(?P<job>[1-9][0-9]{0,9})\|(?P<uid>0|[1-9][0-9]{0,9})\|(?P<group>[^|]*)\|(?P<state>[A-Z_]+)\|"
     r"(?P<end>[0-9]{1,11}|NONE|N/A|Unknown|)\|(?P<nodes>[^|\s]*)"
 )
+_WHOLE = re.compile(r"(?:\[[^\[\]]*\]|[^\[\]])*")
+_PART = re.compile(r"(?:\[[^\[\]]*\]|[^\[\],])+")  # of the list: commas within brackets are of the numbers
 _PIECE = re.compile(r"\[([^\[\]]*)\]|([^\[\]]+)")
 _SPAN = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _MOST_NODES = 65_536  # of one list: more is no cluster of anybody's
@@ -67,8 +69,10 @@ def _stage(state: str) -> Stage:
 
 def hosts(text: str) -> tuple[str, ...]:
     """The nodes that a list names, each once: `n[1-2,07]x,login` as scontrol(1) `show hostnames`. Raises INVALID."""
+    if not _WHOLE.fullmatch(text):
+        raise _refused(text)
     found: dict[str, None] = {}
-    for part in _parts(text):
+    for part in _PART.findall(text):
         for name in _expanded(part, text):
             found[name] = None
             if len(found) > _MOST_NODES:
@@ -76,20 +80,8 @@ def hosts(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _parts(text: str) -> Iterator[str]:
-    """What the commas outside of brackets separate."""
-    return (part for part in re.split(r",(?![^\[]*\])", text) if part)
-
-
 def _expanded(part: str, text: str) -> Iterator[str]:
-    pieces: list[list[str]] = []
-    at = 0
-    while at < len(part):
-        found = _PIECE.match(part, at)
-        if found is None:
-            raise _refused(text)
-        pieces.append([found[2]] if found[2] else _numbers(found[1], text))
-        at = found.end()
+    pieces = ([found[2]] if found[2] else _numbers(found[1], text) for found in _PIECE.finditer(part))
     return ("".join(each) for each in product(*pieces))
 
 
