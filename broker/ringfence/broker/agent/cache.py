@@ -139,7 +139,7 @@ class Cache:
         events.svid_refused(entry_id, detail)
         self.changed(frozenset({entry_id}))
 
-    # What the server pushes (link.Sink)
+    # What the server pushes (sink.Sink)
 
     def hello(self) -> agent_pb2.Hello:
         """What we have already."""

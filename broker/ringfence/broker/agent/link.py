@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -17,6 +17,7 @@ from ringfence.broker.agent import events
 from ringfence.broker.agent.dial import Connection, Dialler
 from ringfence.broker.agent.enrol import refusal
 from ringfence.broker.agent.ring import Ring
+from ringfence.broker.agent.sink import Sink
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.proto.client import Client
 from ringfence.proto.service import service_of
@@ -27,38 +28,6 @@ _STEADY = 30.0  # a stream that lived so long starts the pauses anew
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 _REFUSED = frozenset({Kind.UNAUTHENTICATED, Kind.DENIED})
 _LOST = "the server is not connected"
-
-
-class Sink(Protocol):
-    """Who takes in what the server pushes."""
-
-    def hello(self) -> agent_pb2.Hello:
-        """The first message of a stream: what we have already."""
-        ...
-
-    def on_entries(self, update: agent_pb2.EntriesUpdate) -> None:
-        """Entries or launch rules changed."""
-        ...
-
-    def on_bundle(self, update: agent_pb2.BundleUpdate) -> None:
-        """A trust bundle changed."""
-        ...
-
-    def on_revocations(self, update: agent_pb2.Revocations) -> None:
-        """Some identities are to be served no longer."""
-        ...
-
-    def on_revoked(self, update: agent_pb2.RevokedUpdate) -> None:
-        """All that an operator revoked."""
-        ...
-
-    def on_rotate(self, update: agent_pb2.Rotate) -> None:
-        """New SVIDs are to be fetched, spread over a while."""
-        ...
-
-    def on_fabrics(self, update: agent_pb2.FabricsUpdate) -> None:
-        """The node's fabrics, or their members, are others."""
-        ...
 
 
 class Link:
