@@ -70,9 +70,11 @@ async def library(
     identity: Identity | None = None,
     environment: Mapping[str, str] = BY_BUNDLE_MAP,
     locality: Locality = NOWHERE,
+    rank: int | None = None,
+    job: str = "",
 ) -> Library:
-    """A process of a workload that knows the mesh, and has called and served nothing yet."""
-    who = Who(*key.split("/"))
+    """A process of a workload, or of that rank of its *job*, that knows the mesh, and called and served nothing yet."""
+    who = Who(*key.split("/"), rank, job)
     spiffe_id = SpiffeId(mesh.domain.name, who.path)
     folder = mesh.folder / f"{who.name}-{node}-library"
     await asyncio.to_thread(folder.mkdir, mode=0o700)
