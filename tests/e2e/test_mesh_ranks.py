@@ -238,7 +238,7 @@ async def standing_in(job: Job, path: str) -> AsyncIterator[None]:
     await until(lambda: len(job.mesh.fleet) == 1)
     at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     FakeProxy(job.mesh.fleet, TRAINER, node="6", rank=6, inbound={"http": at})
-    job.mesh.fleet._forget(left)
+    job.mesh.fleet._offers.forget(left)
     try:
         yield
     finally:

@@ -52,7 +52,7 @@ class Fleet:
         self.counts = Counts()
         self._compiling = Compiling(compiler, clock, self.counts)
         self._clock = clock
-        self._offers = Offers(endpoint_log, endpoints or Endpoints())
+        self._offers = Offers(endpoint_log, endpoints or Endpoints(), self._touch)
         self._proxies: set[Proxy] = set()
         self._remembered = Remembered()
         self._readers = Readers()
@@ -129,13 +129,13 @@ class Fleet:
         gone = {proxy.node for proxy in out}
         for proxy in self._proxies:
             if proxy.offers and proxy.node in gone:
-                self._offer(proxy, joins=True)
+                self._offers.offer(proxy, joins=True)
         # 3. The proxies that judge such callers, or call such servers.
         return len(out) + self.apply(self._scopes.model)
 
     def hear(self, node: str, rows: Sequence[EndpointRow]) -> None:
         """Another server's proxy says *rows*; none: it is no other server's any more."""
-        self._touch(self._offers.hear(node, rows))
+        self._offers.hear(node, rows)
 
     def elsewhere(self) -> set[str]:
         """The proxies of other servers."""
@@ -151,8 +151,7 @@ class Fleet:
         now = self._clock()
         if self._scopes is not None and self._expiry is not None and self._expiry <= now:
             self.apply(self._scopes.model)
-        for node in self._offers.endpoints.lapsed(now):
-            self._forget(node)
+        self._offers.lapse(now)
         return min(
             (due for due in (self._expiry, self._offers.endpoints.next_lapse()) if due is not None), default=None
         )
@@ -166,7 +165,7 @@ class Fleet:
         self._proxies.add(proxy)
         self._readers.follow(proxy)
         if not instance.proxyless:  # a library serves what it asks a listener for, which comes next
-            self._offer(proxy, joins=True)
+            self._offers.offer(proxy, joins=True)
         stream.pump()
         log.info("proxy connected", spiffe_id=str(caller.spiffe_id), node=instance.node_id)
         return proxy
@@ -192,11 +191,7 @@ class Fleet:
         served = self._offers.endpoints.served_by(node)
         # 1. What it says itself ends; what was only kept of it is forgotten; what another server says, that one ends.
         ours = [proxy for proxy in self._proxies if proxy.node == node]
-        for proxy in ours:
-            proxy.departed = True
-            self._offer_if_serving(proxy)
-        if not ours and not self._offers.endpoints.is_elsewhere(node):
-            self._forget(node)
+        self._offers.depart(node, ours)
         # 2. Whoever could have called it.
         calls = set(self._readers.of(served))
         with suppress(TimeoutError):
@@ -209,7 +204,7 @@ class Fleet:
     async def receive(self, proxy: Proxy, request: SotwRequest | DeltaRequest) -> None:
         """Let a proxy's request take effect."""
         if proxy.instance.proxyless and isinstance(request, SotwRequest) and request.type_url == LISTENER:
-            self._bind(proxy, frozenset(request.names))
+            self._offers.bind(proxy, frozenset(request.names), self._clock())
         await proxy.stream.receive(request)
         if request.error is not None:
             self.counts.nacks += 1
@@ -258,43 +253,22 @@ class Fleet:
         now = proxy.scope
         if now is None:
             self._readers.follow(proxy)
-            self._forget(proxy.node)
+            self._offers.forget(proxy.node)
             return
         if before is None or (before.upstreams, before.routed) != (now.upstreams, now.routed):
             self._readers.follow(proxy)
         if before is None or before.workload != now.workload or self._offers.endpoints.is_elsewhere(proxy.node):
-            self._offer_if_serving(proxy)
-
-    def _offer(self, proxy: Proxy, *, joins: bool) -> None:
-        """Let others have the ports of a connected proxy, and remember them."""
-        self._touch(self._offers.offer(proxy, joins=joins))
-
-    def _bind(self, proxy: Proxy, listeners: frozenset[str]) -> None:
-        """Take in which listeners a gRPC library asks for: with those of its servers it says that they are bound.
-
-        A process has a stream of its own for its servers, and one for each target: only the first offers anything.
-        """
-        proxy.listeners = listeners
-        if not proxy.offers and proxy.inbound and (lost := proxy.losses(self._clock())):
-            log.warning("gRPC cannot say all", spiffe_id=str(proxy.caller.spiffe_id), losses=list(map(str, lost)))
-        self._offer_if_serving(proxy)
-
-    def _offer_if_serving(self, proxy: Proxy) -> None:
-        if proxy.offers or proxy.inbound:
-            self._offer(proxy, joins=not proxy.offers)
+            self._offers.offer_if_serving(proxy)
 
     def _turn_out(self, proxy: Proxy) -> None:
         """End the stream of a revoked proxy; one without any identity left is told first to let go of everything."""
         self._proxies.discard(proxy)
         self._readers.drop(proxy)
-        self._forget(proxy.node)
+        self._offers.forget(proxy.node)
         if is_revoked(self._revoked, proxy.caller.spiffe_id):
             proxy.scope, proxy.stream.dirty = None, True
         proxy.stream.cut(Status(Code.PERMISSION_DENIED, f"{proxy.caller.spiffe_id} is revoked"))
         log.info("proxy turned out", spiffe_id=str(proxy.caller.spiffe_id), node=proxy.instance.node_id)
-
-    def _forget(self, node: str) -> None:
-        self._touch(self._offers.forget(node))
 
     def _touch(self, served: set[Served]) -> None:
         """Have everyone who holds endpoints of these ports get the present ones."""
