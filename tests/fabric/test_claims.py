@@ -12,7 +12,21 @@ from hypothesis import strategies as st
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.fabric.claims import MOST_ADDRESSES, Claim, Leave, judge
-from tests.fabric.claims import AT, ENDS, EVAL, GRANT_B, IDENTITY, OPEN, claim, evaluation, given, leave_of, refused
+from tests.fabric.claims import (
+    AT,
+    ENDS,
+    EVAL,
+    GRANT_B,
+    IDENTITY,
+    LLM,
+    OPEN,
+    RAIL,
+    claim,
+    evaluation,
+    given,
+    leave_of,
+    refused,
+)
 from tests.policy.intent import FABRIC, GRANT, MESH, NOW, TRAINER, model_of
 
 
@@ -58,6 +72,25 @@ def test_a_grant_for_a_namespace_means_all_workloads_of_it() -> None:
     for stranger in ("spiffe://example.test/ns/team-bb/sa/eval", "spiffe://example.tests/ns/team-b/sa/eval"):
         with pytest.raises(RingfenceError, match="not among the identities"):
             judge(claim(job="team-b/eval", spiffe_id=stranger), leave, given)
+
+
+RANKS = """
+kind: Workload
+metadata: {name: ranks, namespace: team-a}
+spec: {job: llm, launch: {by: [{unix.uid: 7}]}}
+"""
+
+
+def test_a_grant_for_a_job_of_ranks_means_each_of_them() -> None:
+    """By its number in one spelling, and nobody beside them."""
+    leave = leave_of(RANKS, FABRIC, GRANT.replace("workload: trainer", "workload: ranks"))
+    job = "spiffe://example.test/ns/team-a/job/llm/rank/"
+
+    assert [leave.spelled(source) for source in leave.grants[RAIL, LLM][0].sources] == [f"{job}*"]
+    assert judge(claim(spiffe_id=f"{job}3"), leave, given) == ENDS
+    for stranger in (f"{job}03", f"{job}x", f"{job}3/rank/4", IDENTITY):
+        with pytest.raises(RingfenceError, match="not among the identities"):
+            judge(claim(spiffe_id=stranger), leave, given)
 
 
 def _other_entry(_: Claim) -> tuple[SpiffeId, int]:

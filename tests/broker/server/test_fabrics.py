@@ -41,6 +41,7 @@ from tests.broker.server.test_audit import records
 from tests.broker.world import let_write
 
 A, B, C = "10.91.0.1", "10.91.0.2", "10.91.0.3"
+_JOB = "job: llm, launch: {by: [{unix.uid: 7}]}"
 
 
 async def recorded(server: ServerUnderTest, action: str, count: int) -> list[Record]:
@@ -235,6 +236,27 @@ async def test_a_claim_that_nothing_gives_leave_for_is_refused(
             assert [why in detail for detail in one.refusals] == [True]
             said = await recorded(server, "fabric.join", 2)
             assert [record.result.partition(":")[0] for record in said] == ["refused", "ok"]
+
+
+async def test_the_ranks_of_a_job_are_members_by_instances_of_its_rule(tmp_path: Path) -> None:
+    """Each by its own identity: one that is revoked leaves, and the others stay."""
+    documents = intent()
+    documents["trainer.yaml"] = documents["trainer.yaml"].replace("match: [{unix.uid: 1001}]", _JOB)
+    job = "spiffe://example.org/ns/team-a/job/llm/rank/"
+    async with running_server(tmp_path) as server:
+        await server.apply(documents)
+        rule = await entry_of(server, f"{job}{{launch.rank}}")
+        async with new_node(server) as one, new_node(server) as two:
+            assert list(one.jobs()[0].spiffe_ids) == [f"{job}*"]
+            for rank, (node, address) in enumerate(((one, A), (two, B))):
+                path = f"/ns/team-a/job/llm/rank/{rank}"
+                await node.claim(claim_of(f"{rule}#{path}", address, spiffe_id=f"{job}{rank}"))
+            await one.until(lambda node: node.members() == {A, B})
+            await server.admin.RevokeIdentities(admin.RevokeIdentitiesRequest(spiffe_ids=[f"{job}1"]))
+            await one.until(lambda node: node.members() == {A})
+            await one.claim(claim_of(f"{rule}#/ns/team-a/job/other/rank/1", A, spiffe_id=f"{job}1"))
+            await one.until(lambda node: bool(node.refusals))
+            assert one.members() == set()
 
 
 async def test_an_entry_of_another_agent_lets_nobody_in(tmp_path: Path) -> None:
