@@ -71,6 +71,12 @@ def test_a_busy_control_wire_that_nobody_explains_is_open(fields: dict[str, obje
     assert part(CONTROL, node(links=busy, **fields)).verdict is Verdict.OPEN
 
 
+def test_what_would_let_it_tell_is_said() -> None:
+    """Where the ends of sockets were not told, by whom they are."""
+    busy = (replace(link("ctl0", 0), sent=9 * MB), FAB)
+    assert "run it with CAP_NET_ADMIN" in part(CONTROL, node(links=busy, complete=False)).because
+
+
 def test_whoever_answers_for_a_peer_on_this_node_stood_in_the_way() -> None:
     """E3: the job dialled the peer, and the proxy has the other end of that socket."""
     taken = replace(
