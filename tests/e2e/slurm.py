@@ -12,7 +12,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -197,6 +197,8 @@ class Slurm:
             for folder in sorted((path for path in scope.rglob("*") if path.is_dir()), reverse=True):
                 folder.rmdir()
             scope.rmdir()
+        with suppress(OSError):  # systemd's own, where there is one; else made for this
+            (_cgroups() / "system.slice").rmdir()
 
 
 def _cgroups() -> Path:
