@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ringfence.policy.model import Destination, Model, Workload
-from ringfence.policy.revoked import is_revoked
+from ringfence.policy.revoked import among, is_revoked
 from ringfence.policy.scope import Upstream, routed, upstreams_of
 from ringfence.xds.capture import captured, dialled
 from ringfence.xds.egress import Egress
@@ -77,11 +77,26 @@ def _resources(
         if upstream.external:
             yield from egress.upstream(upstream, instance.upstream[upstream.name])
         else:
-            yield from outbound(model, workload, upstream, instance, endpoints, reporter)
+            yield from _outbound(model, workload, upstream, instance, endpoints, reporter)
     for port in _routed(model, here):
         yield from towards(model, workload, port, endpoints, instance.locality)
     if instance.egress is not None:
         yield from egress.forward_proxy([u for u in upstreams if u.external], instance.egress)
+
+
+def _outbound(
+    model: Model, workload: Workload, upstream: Upstream, instance: Instance, endpoints: Endpoints, reporter: Reporter
+) -> list[tuple[str, Resource]]:
+    """An upstream's resources, made anew only where something differs that they are made of: no rule is."""
+    port, served = Destination(upstream.key, upstream.port), model.workloads[upstream.key]
+    there = endpoints.get((upstream.key, upstream.port), ())
+    gone = among(model.revoked, (served.identity,)), model.tainted
+    made_of = (workload, upstream, served, model.traffic.get(port), there, gone, instance.upstream[upstream.name])
+    return instance.made.again(
+        upstream.name,
+        made_of,
+        lambda: list(outbound(model, workload, upstream, instance, endpoints, reporter)),
+    )
 
 
 def _routed(model: Model, upstreams: list[Upstream]) -> Iterator[Destination]:
