@@ -53,7 +53,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "RF6004": Signature(
             ERROR,
             "the bytes of RDMA stand still while those of sockets grow: the bypass is not used",
-            "Look at what NCCL_NET chose, and run the leak test of the job's own counters again",
+            "Look at what NCCL_NET chose, and run `ringfence fabric leak-test` around the job",
             ("nics",),
             threat="FAB-04",
         ),
