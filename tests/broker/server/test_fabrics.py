@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -14,9 +15,12 @@ from ringfence.admin.v1 import admin_pb2 as admin
 from ringfence.agent.v1 import agent_pb2 as pb
 from ringfence.broker import metrics
 from ringfence.broker.audit.record import Record
+from ringfence.broker.fabric import admitting
 from ringfence.broker.fabric.message import fabric_of
 from ringfence.broker.server.daemon import system_clock
 from ringfence.broker.server.exported import page_of
+from ringfence.certs.errors import Kind, RingfenceError
+from ringfence.fabric.admission import Steps, steps
 from ringfence.fabric.membership import GRACE, LEASE
 from tests.broker.server.fabrics import (
     EVAL,
@@ -358,6 +362,46 @@ async def test_without_its_database_a_server_lets_nobody_in_and_ends_what_ends(t
             await let_write(server.parts.store, allowed=True)
             await two.until(lambda node: node.members(EVAL) == {B})
             assert (await recorded(server, "fabric.leave", 1))[0].detail["node"] == one.node.spiffe_id
+
+
+async def test_who_cannot_be_recorded_is_not_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with everything that is in the audit log; it is tried again until it can."""
+    async with running_server(tmp_path) as server:
+        await server.apply(intent())
+        entry, tried = await entry_of(server), asyncio.Event()
+
+        def full(_: object) -> None:
+            loop.call_soon_threadsafe(tried.set)
+            raise RingfenceError(Kind.EXHAUSTED, "no space left")
+
+        loop = asyncio.get_running_loop()
+        async with new_node(server) as one:
+            with monkeypatch.context() as patched:
+                patched.setattr(server.parts.audit, "append", full)
+                await one.claim(claim_of(entry, A))
+                async with asyncio.timeout(30):
+                    await tried.wait()
+                assert not list(server.parts.admitting.members.rows)
+            await one.until(lambda node: node.members() == {A})
+
+
+async def test_what_nobody_foresaw_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One failure must not end all that ends by the clock."""
+    async with running_server(tmp_path) as server:
+        await server.apply(intent())
+        entry, looks = await entry_of(server), list[int]()
+
+        def fails_once(*given: Any, **named: Any) -> Steps:
+            looks.append(1)
+            if len(looks) == 1:
+                raise ValueError("nobody foresaw this")
+            return steps(*given, **named)
+
+        monkeypatch.setattr(admitting, "steps", fails_once)
+        async with new_node(server) as one:
+            await one.claim(claim_of(entry, A))
+            await one.until(lambda node: node.members() == {A})
+            assert len(looks) > 1
 
 
 async def test_a_lease_is_renewed_at_half(tmp_path: Path) -> None:
