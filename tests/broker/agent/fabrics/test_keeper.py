@@ -97,6 +97,19 @@ async def test_a_member_ends_with_the_jobs_grant(world: World) -> None:
         assert world.node.held == {FABRIC: {JOB: {OWN: later}}}
 
 
+async def test_members_do_not_wait_for_a_node_to_calm_down(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where interfaces of pods come and go all the time; the node is looked at afterwards."""
+    await world.tell(told())
+    looks = world.node.looks
+    monkeypatch.setattr("ringfence.broker.agent.fabrics.keeper._CALM", 3600)
+    world.keeper.on_node_changed()
+    await world.tell(told(revision=2))
+    assert world.node.looks == looks
+    monkeypatch.setattr("ringfence.broker.agent.fabrics.keeper._CALM", 0)
+    await world.tell(told(revision=3))
+    await world.until(lambda: world.node.looks > looks)
+
+
 async def test_steps_are_one_after_the_other_and_the_newest_counts(world: World) -> None:
     """What comes while one is being done is one more, not many."""
     world.node.may_go.clear()
@@ -176,7 +189,7 @@ async def test_a_step_ends_before_the_keeper_does(tmp_path: Path) -> None:
     world.node.may_go.clear()
     world.keeper.on_update(told())
     going = asyncio.create_task(world.keeper.run())
-    await world.until(lambda: world.node.looks)
+    await world.until(lambda: world.node.settles)
     going.cancel()
     await asyncio.wait({going}, timeout=0.05)
     assert not going.done()

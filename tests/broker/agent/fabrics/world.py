@@ -54,7 +54,7 @@ class FakeNode:
         self.addresses: tuple[str, ...] = (OWN,)
         self.error: RingfenceError | None = None
         self.story: list[str] = []
-        self.looks = 0
+        self.looks = self.settles = 0
         self.may_go = threading.Event()
         self.may_go.set()
 
@@ -65,6 +65,7 @@ class FakeNode:
     def settle(self, fabric: Fabric, jobs: Jobs, now: float, others: Iterable[Fabric]) -> Held:
         """As Holding."""
         del now, others
+        self.settles += 1
         assert self.may_go.wait(30)
         if self.error is not None:
             return Held(error=self.error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
@@ -69,6 +70,7 @@ class FabricKeeper:
         self._listen = listen
         self._told = pb.FabricsUpdate()
         self._wake = asyncio.Event()
+        self._pressing = asyncio.Event()  # members come or go
         self._look = True
         self._look_every = _LOOK
         self._claimed: tuple[pb.FabricClaim, ...] | None = None  # on this stream; None: nothing was said yet
@@ -103,7 +105,7 @@ class FabricKeeper:
         self._heard = True
         fabric_events.said(update.revision, tuple(self.said.fabrics), len(update.refusals))
         self.joins.wake()  # whose grant is gone ends now, and not when the node has been changed
-        self._wake.set()
+        self._press()
 
     def on_connected(self) -> None:
         """A stream to the server stands: nothing was said on it yet."""
@@ -124,12 +126,16 @@ class FabricKeeper:
         """It takes part by *entry*, or no more."""
         if (join.entry and join.entry.id) != (entry and entry.id):
             join.claimed_after = self.updates
-            self._wake.set()
+            self._press()
         join.entry = entry
 
     def leave(self, join: Join) -> None:
         """Its stream has ended."""
         self.joins.discard(join)
+        self._press()
+
+    def _press(self) -> None:
+        self._pressing.set()
         self._wake.set()
 
     # What goes on
@@ -169,7 +175,11 @@ class FabricKeeper:
             return replace(self.done, failures=(failure,), not_kept=None)
 
     def _step(self) -> Step:
-        look, self._look = self._look, False
+        look = self._look and not self._pressing.is_set()
+        if self._look and not look:
+            self._wake.set()  # right after what may not wait for it
+        self._look = self._look and not look
+        self._pressing.clear()
         ports = self.joins.ports | (self._inherited if self._is_returning else frozenset())
         return Step(self._told, self.said, self._jobs(), ports, look)
 
@@ -213,14 +223,19 @@ class FabricKeeper:
             self._claimed = claims
 
     async def _next(self) -> None:
-        """Until something has come, or the time of something; bursts of changes of the node are one."""
+        """Until something has come, or the time of something; bursts of changes of the node are one.
+
+        Members do not wait for that, nor for a look at the node.
+        """
         try:
             async with asyncio.timeout(self._patience()):
                 await self._wake.wait()
         except TimeoutError:
             self._look = True  # seldom, or after what failed
-        else:
-            await asyncio.sleep(_CALM if self._look else 0)
+        if self._look:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CALM):
+                    await self._pressing.wait()
 
     def _patience(self) -> float:
         """Seconds until something changes by the clock alone."""
