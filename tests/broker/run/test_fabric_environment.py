@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringfence.admin.v1.admin_pb2 import JoinFabricResponse
-from ringfence.broker.run.fabric_environment import environments, with_fabrics
+from ringfence.broker.run.fabric_environment import environments, unbounded, with_fabrics
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.fabric.environment import Environment
 from tests.broker.run.fabrics import document
@@ -29,6 +29,24 @@ def test_an_agent_that_tells_of_no_fabric_is_not_believed() -> None:
     with pytest.raises(RingfenceError) as caught:
         environments([JoinFabricResponse(fabric=document("fab0; rm"), interfaces=["fab0; rm"])], magic="", bootstrap="")
     assert caught.value.kind is Kind.INVALID
+
+
+def test_ports_that_a_fabric_does_not_let_through_are_told_of() -> None:
+    """NCCL and Gloo have no variable for them: without a word, ranks would wait for each other in vain."""
+    joined = [JoinFabricResponse(fabric=document(), interfaces=["fab0"])]
+    (told,) = unbounded(joined, "32768\t60999\n")
+    assert "32768-60999" in told
+    assert "fabric platform/fab lets 50000-51000 through" in told
+    assert told.endswith("sysctl net.ipv4.ip_local_port_range='50000 51000'")
+    assert list(unbounded(joined, "50000\t51000\n")) == []
+    assert list(unbounded(joined, "50500 50600")) == []
+
+
+def test_a_fabric_without_ports_has_no_word_on_them() -> None:
+    """No socket may use it at all: that is for who compiles its environment."""
+    without = document()
+    del without.ports[:]
+    assert list(unbounded([JoinFabricResponse(fabric=without)], "32768 60999")) == []
 
 
 def test_fabrics_that_agree_are_told_of_together() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,23 @@ def environments(joined: Iterable[Any], *, magic: str, bootstrap: str) -> list[E
         compile_environment(_told(one.fabric), _seen(node, one.interfaces), magic=magic, bootstrap=bootstrap)
         for one in joined
     ]
+
+
+def unbounded(joined: Iterable[Any], given: str) -> Iterator[str]:
+    """Where ranks will listen on ports that a fabric does not let through, in words.
+
+    *given* is what the kernel gives ports from, as net.ipv4.ip_local_port_range has it: NCCL and Gloo take them there.
+    """
+    first, last = map(int, given.split())
+    for one in joined:
+        spans = [_span(text) for text in one.fabric.ports]
+        if spans and not any(span.first <= first and last <= span.last for span in spans):
+            widest = max(spans, key=lambda span: span.last - span.first)
+            yield (
+                f"ranks listen on what the kernel gives, {first}-{last}, and fabric {one.fabric.namespace}/"
+                f"{one.fabric.name} lets {', '.join(map(str, spans))} through: "
+                f"sysctl net.ipv4.ip_local_port_range='{widest.first} {widest.last}'"
+            )
 
 
 def with_fabrics(inherited: Mapping[str, str], made: Iterable[Environment]) -> dict[str, str]:

@@ -35,6 +35,7 @@ class WantedRank:
     store_closed: bool = False  # by what nothing here sees; whoever says so answers for it
 
 
+_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 NO_RANK = WantedRank()
 
 
@@ -88,15 +89,19 @@ class Rank:
             raise open_store(self._store.number)
         # 3. What the libraries cannot be told ends the run before its command.
         if self._memberships:
-            from ringfence.broker.run.fabric_environment import environments
-            from ringfence.fabric.magic import socket_magic
+            self._compile([one.joined for one in self._memberships], say)
 
-            secret = wanted.secret_file.read_bytes() if wanted.secret_file else b""
-            self._made = environments(
-                [one.joined for one in self._memberships],
-                magic=socket_magic(secret, self._job) if wanted.secret_file else "",
-                bootstrap=wanted.bootstrap,
-            )
+    def _compile(self, joined: list[Any], say: Callable[[str], None]) -> None:
+        from ringfence.broker.run.fabric_environment import environments, unbounded
+        from ringfence.fabric.magic import socket_magic
+
+        wanted = self._wanted
+        magic = socket_magic(wanted.secret_file.read_bytes(), self._job) if wanted.secret_file else ""
+        self._made = environments(joined, magic=magic, bootstrap=wanted.bootstrap)
+        # A network of its own is its maker's matter, and what is off the fabric needs no leave of it.
+        if not self._walled and not wanted.bootstrap:
+            for what in unbounded(joined, _PORTS.read_text(encoding="ascii")):
+                say(what)
 
     @property
     def held(self) -> str:
