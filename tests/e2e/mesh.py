@@ -161,7 +161,8 @@ class Mesh:
         job: str = "",
     ) -> Envoy:
         """A proxy of a workload, or of that rank of its *job*; its listeners come when the server says so."""
-        who = Who(*key.split("/"), rank, job)
+        namespace, _, name = key.partition("/")
+        who = Who(namespace, name, rank, job)
         spiffe_id = SpiffeId(self.domain.name, who.path)
         own = self.folder / f"{who.name}-{node}"
         await asyncio.to_thread(own.mkdir)
