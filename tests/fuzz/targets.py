@@ -26,6 +26,7 @@ from ringfence.broker.cli.entry_text import read_entries
 from ringfence.broker.cli.spire_dump import Parents, read_dump
 from ringfence.broker.cli.times import moment
 from ringfence.broker.entry_message import entry_of
+from ringfence.broker.fabric.leak_proxies import admin_of
 from ringfence.broker.fabric.message import claims_of, update_message
 from ringfence.broker.federation.relation import check_url
 from ringfence.certs import jws
@@ -51,6 +52,7 @@ from ringfence.fabric.doctor.diagnose import diagnose
 from ringfence.fabric.doctor.evidence import Declared
 from ringfence.fabric.doctor.gather import KINDS, Text, gather
 from ringfence.fabric.doctor.write_bw import write_bw
+from ringfence.fabric.leak.counters import filter_grown, filter_of, grown, links, upstream_bytes
 from ringfence.fabric.manifests.check import check
 from ringfence.fabric.membership import Judged, told
 from ringfence.policy.load import load_documents
@@ -60,6 +62,7 @@ from tests.certs.tpm.paper import DATA as TPM_CHALLENGE
 from tests.certs.tpm.paper import PaperTpm
 from tests.fabric import claims
 from tests.fabric.doctor import samples
+from tests.fabric.leak import counters
 from tests.fabric.manifests import samples as manifests
 from tests.policy.intent import FABRIC, GRANT, MESH, joined
 from tests.policy.intent import TRAINER as TRAINING
@@ -170,6 +173,14 @@ def _doctor(text: str) -> object:
     return diagnose(gather(declared, [Text(kind, "a.txt", text, "fab0") for kind in KINDS], {text: text}))
 
 
+def _counters(text: str) -> None:
+    """One text as what each counter of the leak test is read from, and as an Envoy's configuration."""
+    grown(links(text), links(text[::-1]))
+    filter_grown(filter_of(text), filter_of(text))
+    upstream_bytes(text)
+    admin_of(text, "/proc/1/root")
+
+
 def _manifests(text: str) -> object:
     """One text as a manifest and as partitions of opensm."""
     return check([("a.yaml", text), ("a.conf", text)], None, NOW)
@@ -248,6 +259,7 @@ TARGETS: dict[str, Target] = {
     "address": _text(lambda text: Address.parse(text, flag="--listen"), "127.0.0.1:8081", "[::1]:80"),
     "duration": _text(seconds, "1h", "90s"),
     "fabric-doctor": _text(_doctor, *(value for value in vars(samples).values() if isinstance(value, str))),
+    "fabric-counters": _text(_counters, counters.DEV, counters.listing(3), counters.STATS, counters.ENVOY),
     "fabric-manifests": _text(
         _manifests, manifests.POD, manifests.JOB, "Default=0x7fff,ipoib,defmember=full : ALL, SELF=full ;"
     ),

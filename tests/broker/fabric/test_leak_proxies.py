@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ringfence.broker.fabric import leak_proxies
-from ringfence.broker.fabric.leak_proxies import exchanged, shown
+from ringfence.broker.fabric.leak_proxies import admin_of, exchanged, shown
 
 STATS = b"cluster.store.upstream_cx_rx_bytes_total: 40\ncluster.store.upstream_cx_tx_bytes_total: 2\n"
 
@@ -49,10 +49,10 @@ def test_the_admin_interface_is_read_from_its_configuration() -> None:
     """As that process sees it; what is no such JSON has none."""
     pipe = {"admin": {"address": {"pipe": {"path": "/run/x/admin.sock"}}}}
     port = {"admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 9901}}}}
-    assert leak_proxies._address(json.dumps(pipe), "/proc/7/root") == "/proc/7/root/run/x/admin.sock"
-    assert leak_proxies._address(json.dumps(port), "/proc/7/root") == "127.0.0.1:9901"
+    assert admin_of(json.dumps(pipe), "/proc/7/root") == "/proc/7/root/run/x/admin.sock"
+    assert admin_of(json.dumps(port), "/proc/7/root") == "127.0.0.1:9901"
     for wrong in ("", "[]", "{}", "admin:\n  address: x", "[" * 100_000, '{"admin":{"address":{"pipe":7}}}'):
-        assert leak_proxies._address(wrong, "") == ""
+        assert admin_of(wrong, "") == ""
     assert leak_proxies._read(Path("/nowhere")) == ""
     assert shown("/proc/7/root/run/x/admin.sock") == "/run/x/admin.sock"
     assert shown("127.0.0.1:9901") == "127.0.0.1:9901"

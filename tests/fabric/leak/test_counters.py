@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 from ringfence.fabric.doctor.sysfs import ports
 from ringfence.fabric.leak.counters import filter_grown, filter_of, grown, links, rdma_bytes, upstream_bytes
 from ringfence.fabric.leak.seen import Count, Filter, Link
-
-DEV = """Inter-|   Receive                       |  Transmit
- face |bytes    packets errs drop fifo ... |bytes    packets errs ...
-    lo:     100       2 0 0 0 0 0 0      100       2 0 0 0 0 0 0
-  fab0:5000000     700 0 0 0 0 0 0  4000000     600 0 0 0 0 0 0
-"""
+from tests.fabric.leak.counters import DEV, STATS, listing
 
 
 def test_interfaces_grow() -> None:
@@ -26,28 +21,6 @@ def test_interfaces_grow() -> None:
         DEV.replace("5000000", "5000900").replace("   100 ", "    40 ") + "  new0: 7 1 0 0 0 0 0 0 8 1 0 0 0 0 0 0\n"
     )
     assert grown(before, after) == (Link("fab0", 900, 0), Link("lo", 40, 40, 2, 2), Link("new0", 7, 8, 1, 1))
-
-
-def rule(chain: str, verdict: str, packets: int, count: int, job: str = "") -> dict[str, object]:
-    """A rule of the fabric's table, with its counter."""
-    match = {"match": {"op": "==", "left": {"payload": {}}, "right": f"@job4/{job}"}}
-    expression = [*([match, match] if job else []), {"counter": {"packets": packets, "bytes": count}}, {verdict: None}]
-    return {"rule": {"family": "inet", "chain": chain, "expr": expression}}
-
-
-def listing(scale: int) -> str:
-    """A table whose counters are multiples of *scale*."""
-    rules = [
-        rule("fabric_in", "jump", 2 * scale, 200 * scale, "team-a/llama"),
-        rule("fabric_in", "jump", 0, 0, "team-b/x"),
-        rule("fabric_in", "drop", 3 * scale, 300 * scale),
-        rule("fabric_out", "jump", 5 * scale, 500 * scale, "team-a/llama"),
-        rule("fabric_out", "reject", scale, 60 * scale),
-        rule("in", "drop", scale, 40 * scale),
-        rule("across", "drop", scale, 40 * scale),
-        rule("members", "accept", 99, 99),
-    ]
-    return json.dumps({"nftables": [{"metainfo": {}}, *rules]})
 
 
 def test_the_filter_is_read_by_job() -> None:
@@ -74,15 +47,7 @@ def test_the_filter_grows() -> None:
 
 def test_envoys_upstreams_are_read_without_the_control_planes() -> None:
     """Both ways, by cluster, whatever is in its name."""
-    counted = {
-        "outbound/store.team-a/tcp.upstream_cx_rx_bytes_total": 7,
-        "outbound/store.team-a/tcp.upstream_cx_tx_bytes_total": 5,
-        "ringfence_server.upstream_cx_rx_bytes_total": 70000,
-        "ringfence_agent.upstream_cx_tx_bytes_total": 70000,
-        "x.upstream_cx_total": 9,
-    }
-    text = "".join(f"cluster.{name}: {count}\n" for name, count in counted.items())
-    assert upstream_bytes(text) == {"outbound/store.team-a/tcp": 12}
+    assert upstream_bytes(STATS) == {"outbound/store.team-a/tcp": 12}
 
 
 def test_words_of_rdma_have_four_bytes() -> None:

@@ -69,11 +69,12 @@ def _admin_of(pid: int) -> str:
     for option, value in pairwise(words):
         if option in _CONFIG:
             # As that process sees it: it may be in a container.
-            return _address(_read(Path(f"/proc/{pid}/root{Path('/') / value}")), f"/proc/{pid}/root")
+            return admin_of(_read(Path(f"/proc/{pid}/root{Path('/') / value}")), f"/proc/{pid}/root")
     return ""
 
 
-def _address(text: str, root: str) -> str:
+def admin_of(text: str, root: str) -> str:
+    """The admin interface that a configuration names, with *root* before a path; empty for none."""
     try:
         address: Any = json.loads(text)["admin"]["address"]
         if "pipe" in address:
