@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ringfence.policy.evaluate import Request, evaluate
 from ringfence.policy.model import Effect, Model, named
-from ringfence.xds import codec, matcher, rbac
+from ringfence.xds import codec, connection_rbac, matcher
 from ringfence.xds.dynamic import Wild
 from ringfence.xds.egress import on_proxied
 from ringfence.xds.predicates import Fields
@@ -74,7 +74,7 @@ def test_tls_that_passes_through_is_judged_by_the_name_that_it_asks_for(model: M
     """The filter's one matcher decides as the evaluator does, by the same policy id."""
     names = wild(model, "raw")
     rules = PortRules.of(model.mesh.trust_domain, model.rules)
-    *_, judge = rbac.constant_filters("raw", rules, names.connections, names.asked_by)
+    *_, judge = connection_rbac.constant_filters("raw", rules, names.connections, names.asked_by)
     said = codec.unpack(codec.encode(judge["typed_config"]))
     assert verdict(said.matcher, "", server_name=host) == expected(model, "raw", host)
     assert said.matcher == said.shadow_matcher, "network RBAC names its rule by the second alone"

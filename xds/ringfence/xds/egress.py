@@ -14,7 +14,7 @@ from ringfence.policy.evaluate import in_force
 from ringfence.policy.externals import External, ExternalPort
 from ringfence.policy.model import DEFAULT_DENY, NO_DENY, Destination, Effect, Model, Rule, Workload, named
 from ringfence.policy.scope import Upstream, narrowest
-from ringfence.xds import decision, dynamic, http, matcher, predicates, ranges, rbac, tcp
+from ringfence.xds import connection_rbac, decision, dynamic, http, matcher, predicates, ranges, rbac, tcp
 from ringfence.xds.dynamic import Wild
 from ringfence.xds.instance import Address
 from ringfence.xds.outbound import loopback, outbound_name
@@ -104,16 +104,16 @@ class Egress:
         proxy = tcp.proxy(where, where, log, wait_for_data=True)
         there = look_up(external, port)
         if not port.passthrough:
-            return [*rbac.constant_filters(where, rules), *there, proxy]
+            return [*connection_rbac.constant_filters(where, rules), *there, proxy]
         if external.dynamic is None:
 
             def asked(verdict: predicates.Fields) -> predicates.Fields:
                 return matcher.by_server_name({external.host: verdict}, _DEFAULT_DENY)
 
-            return [*rbac.constant_filters(where, rules, asked), *there, proxy]
+            return [*connection_rbac.constant_filters(where, rules, asked), *there, proxy]
         wild = self._wild(external, port, default=False)
         lookup = [dynamic.name_filter(port.number, private=_takes_private([external]))] if looked_up else []
-        return [*rbac.constant_filters(where, rules, wild.connections, wild.asked_by), *lookup, proxy]
+        return [*connection_rbac.constant_filters(where, rules, wild.connections, wild.asked_by), *lookup, proxy]
 
     def _refused(self, where: str, external: External, port: ExternalPort, rules: rbac.PortRules) -> dict[str, Any]:
         """What a star has beside where TLS passes through: another chain, in which nothing is looked up."""

@@ -13,6 +13,7 @@ from ringfence.policy.traffic import Traffic
 from ringfence.xds import (
     application,
     codec,
+    connection_rbac,
     connections,
     decision,
     http,
@@ -117,14 +118,14 @@ def _connections_at(
     needs: list[tuple[str, str]] = []
     spared = at.port.name in at.instance.cuts
     if spared:
-        yield rbac.connection_policy(where, rules)
-        needs = [(EXTENSION_CONFIG, rbac.connection_name(where))]
-        drained = revoked.drained_but_by(rbac.rules_of_connections(rules), rules.revoked, model.tainted)
+        yield connection_rbac.policy(where, rules)
+        needs = [(EXTENSION_CONFIG, connection_rbac.name(where))]
+        drained = revoked.drained_but_by(connection_rbac.rules_of(rules), rules.revoked, model.tainted)
     log = at.reporter.connections(decision.POINT_TCP, where, ranged=at.port.last > 0)
     walled = at.port.last > 0 and at.port.name in at.instance.application
     more = ranges.telling() if walled else {}
     proxy = tcp.proxy(where, to, log, at.reporter.opened(where), wait_for_data=True, **more)
-    place = rbac.discovered_connection_filters if spared else rbac.connection_filters
+    place = connection_rbac.discovered_filters if spared else connection_rbac.filters
     chain = _chain(at, {"filters": [*place(where, rules), proxy], **drained})
     plain = _plain_connections(where, to, rules, at.reporter) if taken is not None else []
     yield application.cluster(at.port, at.instance)
@@ -217,7 +218,7 @@ def _plain_requests(where: str, traffic: Traffic | None, reporter: Reporter) -> 
 def _plain_connections(where: str, cluster: str, rules: rbac.PortRules, reporter: Reporter) -> list[dict[str, Any]]:
     own = plaintext.name(where)
     log = reporter.connections(decision.POINT_TCP, where, plaintext=True)
-    return [*rbac.plaintext_filters(own, rules), tcp.proxy(own, cluster, log, wait_for_data=True)]
+    return [*connection_rbac.plaintext_filters(own, rules), tcp.proxy(own, cluster, log, wait_for_data=True)]
 
 
 def _alpn(protocol: Protocol) -> tuple[str, ...]:

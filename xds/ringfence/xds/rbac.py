@@ -1,9 +1,9 @@
-"""The rules of one port as Envoy's RBAC filters: guard, deny, allow for requests; one tree for connections."""
+"""The rules of one port as Envoy's RBAC filters of requests: guard, deny, allow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -16,12 +16,9 @@ from ringfence.policy.revoked import meant
 from ringfence.xds import codec, matcher, predicates
 from ringfence.xds.sharing import Same, shared
 from ringfence.xds.snapshot import Resource
-from ringfence.xds.sources import by_ads
-from ringfence.xds.types import type_url
 
 _Revoked = Mapping[str, RevokedCaller]
 HTTP_RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
-NETWORK_RBAC = "envoy.extensions.filters.network.rbac.v3.RBAC"
 
 # Each filter writes its verdict under its own prefix: without one they overwrite each other's metadata.
 GUARD, DENY, ALLOW, SHADOW, CONNECTION = "guard_", "deny_", "allow_", "shadow_", "connection_"
@@ -29,12 +26,6 @@ GUARD, DENY, ALLOW, SHADOW, CONNECTION = "guard_", "deny_", "allow_", "shadow_",
 _POLICIES = 64  # kept, each with its rules
 _NO_DENY = matcher.act(named(NO_DENY), allow=True)
 _DEFAULT_DENY = matcher.act(named(DEFAULT_DENY), allow=False)
-
-Asked = Callable[[predicates.Fields], predicates.Fields]  # what follows as the matcher of the connections meant
-
-
-def _anybody(verdict: predicates.Fields) -> predicates.Fields:
-    return {"on_no_match": verdict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,120 +154,3 @@ def deny_name(where: str) -> str:
 def allow_name(where: str) -> str:
     """The name of a listener's allow filter."""
     return f"{where}/allow"
-
-
-def connection_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
-    """The network filters of a TCP port, in a filter chain: a change of them drains the chain, which cuts what lives.
-
-    Network RBAC names no rule by itself, so the enforced tree is given a second time as its own shadow; rules in
-    shadow mode are judged by filters of their own, in front, since a denial closes the connection.
-    """
-    return [*_shadow_filters(where, rules), _connection_filter(where, rules)]
-
-
-def discovered_connection_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
-    """The same where the enforced one comes by ECDS: a change of it is for new connections, and drains nothing."""
-    discovery = {"config_source": by_ads(), "type_urls": [type_url(NETWORK_RBAC)]}
-    return [*_shadow_filters(where, rules), {"name": connection_name(where), "config_discovery": discovery}]
-
-
-def connection_policy(where: str, rules: PortRules) -> tuple[str, Resource]:
-    """That filter as an extension config."""
-    made = _connection_filter(where, rules)["typed_config"]
-    name = connection_name(where)
-    return codec.resource(name, codec.build("envoy.config.core.v3.TypedExtensionConfig", name=name, typed_config=made))
-
-
-def connection_name(where: str) -> str:
-    """What it is called."""
-    return f"{where}/connection"
-
-
-def _connection_tree(
-    rules: PortRules, some: tuple[Rule, ...], end: predicates.Fields, *, deny: bool
-) -> predicates.Fields:
-    gone = rules.revoked if deny else NOBODY
-    return matcher.by_peer(some, rules.trust_domain, matcher.on_connections, end, gone)
-
-
-def _enforced_on_connections(rules: PortRules) -> Any:
-    """The matcher that decides on a connection: guard, revoked, deny, allow."""
-    allow = _connection_tree(rules, rules.allow, _DEFAULT_DENY, deny=False)
-    denied = _connection_tree(rules, rules.deny, matcher.then(allow), deny=True)
-    return matcher.as_matcher(matcher.guard(matcher.then(denied)))
-
-
-def rules_of_connections(rules: PortRules) -> bytes:
-    """What differs with the enforced rules, and not with what is revoked."""
-    return bytes(_enforced_on_connections(replace(rules, revoked=NOBODY)).SerializeToString(deterministic=True))
-
-
-def _connection_filter(where: str, rules: PortRules) -> dict[str, Any]:
-    enforced = _enforced_on_connections(rules)
-    return _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)
-
-
-def _shadow_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
-    filters = []
-    for prefix, some, otherwise in (
-        (SHADOW + DENY, rules.shadow_deny, _NO_DENY),
-        (SHADOW + ALLOW, rules.shadow_allow, _DEFAULT_DENY),
-    ):
-        if some:
-            shadow = matcher.as_matcher(_connection_tree(rules, some, otherwise, deny=False))
-            filters.append(_network(prefix, where, shadow_matcher=shadow))
-    return filters
-
-
-def plaintext_filters(where: str, rules: PortRules) -> list[dict[str, Any]]:
-    """The same for a chain of callers without an identity, by the rules that say they mean them."""
-    plain, asked = rules.in_plaintext(), matcher.in_plaintext(matcher.on_connections)
-    filters = []
-    for prefix, some, otherwise in (
-        (SHADOW + DENY, plain.shadow_deny, _NO_DENY),
-        (SHADOW + ALLOW, plain.shadow_allow, _DEFAULT_DENY),
-    ):
-        if some:
-            shadow = matcher.as_matcher(matcher.sequence(some, asked, otherwise))
-            filters.append(_network(prefix, where, shadow_matcher=shadow))
-    allow = matcher.sequence(plain.allow, asked, _DEFAULT_DENY)
-    enforced = matcher.as_matcher(matcher.sequence(plain.deny, asked, matcher.then(allow)))
-    return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
-
-
-def constant_filters(
-    where: str,
-    rules: PortRules,
-    asked: Asked = _anybody,
-    conditions: matcher.Conditions = matcher.on_connections,
-) -> list[dict[str, Any]]:
-    """The network filters of a loopback listener, where the only caller is the workload itself: *rules* mean it.
-
-    The first rule of each kind whose *conditions* hold speaks; shadow rules come in front, as in `connection_filters`.
-    With *asked* they speak of TLS clients that ask for some names alone (SNI); any other connection is denied by
-    default.
-    """
-
-    def follows(some: tuple[Rule, ...], otherwise: predicates.Fields) -> predicates.Fields:
-        return matcher.then(matcher.sequence(some, conditions, otherwise))
-
-    filters = []
-    for prefix, some, end in (
-        (SHADOW + DENY, rules.shadow_deny, _NO_DENY),
-        (SHADOW + ALLOW, rules.shadow_allow, _DEFAULT_DENY),
-    ):
-        if some:
-            shadow = matcher.as_matcher(asked(follows(some, end)))
-            filters.append(_network(prefix, where, shadow_matcher=shadow))
-    enforced = matcher.as_matcher(asked(follows(rules.deny, follows(rules.allow, _DEFAULT_DENY))))
-    return [*filters, _network(CONNECTION, where, matcher=enforced, shadow_matcher=enforced)]
-
-
-def _network(prefix: str, where: str, **matchers: Any) -> dict[str, Any]:
-    return codec.extension(
-        f"ringfence.{prefix}rbac",
-        NETWORK_RBAC,
-        stat_prefix=where,
-        shadow_rules_stat_prefix=prefix,
-        **matchers,
-    )
