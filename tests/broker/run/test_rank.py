@@ -91,6 +91,16 @@ async def test_the_libraries_of_the_command_are_told_of_the_fabric(world: World)
     assert (request.fabric, request.job, list(request.closed_ports)) == ("platform/fab", "team-a/llama", [])
 
 
+async def test_ports_that_the_fabric_closes_are_told_of(world: World) -> None:
+    """The command starts all the same: what it does with the fabric is its own matter."""
+    del world.fabrics.answer.fabric.ports[:]
+    world.fabrics.answer.fabric.ports.append("50000")  # which no kernel gives ports from alone
+    run = await world.run(PYTHON, "-c", SHOW, flags=FABRIC)
+    _, err = await run.communicate()
+    assert run.returncode == 0
+    assert b"fabric platform/fab lets 50000 through" in err
+
+
 async def test_without_a_proxy_there_are_fabrics_too(world: World) -> None:
     """What carries collectives has nothing to do with it."""
     found, _ = await ran(world, PYTHON, "-c", SHOW, flags=(*FABRIC, "--proxyless"))
