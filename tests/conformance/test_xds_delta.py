@@ -8,9 +8,9 @@ import pytest
 
 from ringfence.xds.codec import message
 from ringfence.xds.delta import DeltaStream
+from ringfence.xds.dialect import GRPC
 from ringfence.xds.discovery import DeltaRequest, SotwRequest
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import GRPC
 from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE
 from tests.conformance.xds_first import FIRST, changed, running, running_delta
 from tests.xds.streams import changes, named

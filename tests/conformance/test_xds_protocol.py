@@ -12,9 +12,9 @@ import pytest
 from ringfence.certs.errors import Kind, RingfenceError
 from ringfence.xds.codec import message
 from ringfence.xds.delta import DeltaStream
+from ringfence.xds.dialect import SDS, Dialect
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest, parse_delta, parse_sotw
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import SDS, Dialect
 from ringfence.xds.types import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET
 from tests.conformance.xds_first import FIRST, ack, changed, running, running_delta
 from tests.xds.streams import changes, named, resource, snapshot

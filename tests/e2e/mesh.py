@@ -31,11 +31,11 @@ from ringfence.certs.spiffe_id import SERVER_NAME, SpiffeId
 from ringfence.policy.model import Model
 from ringfence.proto.lane import Call, Lane, Method
 from ringfence.xds.compile import compile_snapshot
+from ringfence.xds.dialect import SDS
 from ringfence.xds.discovery import parse_sotw
 from ringfence.xds.locality import NOWHERE, Locality
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import SDS
 from tests import parts
 from tests.broker.fleet.world import MemoryLog
 from tests.e2e.identities import Domain, secrets

@@ -16,10 +16,10 @@ import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ringfence.xds.dialect import ADS, GRPC, SDS, Dialect
 from ringfence.xds.discovery import parse_sotw
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import ADS, GRPC, SDS, Dialect
 from ringfence.xds.types import SECRET
 
 _ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"

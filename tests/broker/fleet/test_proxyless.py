@@ -11,11 +11,11 @@ from ringfence.broker.fleet.fleet import Fleet
 from ringfence.broker.fleet.proxy import Proxy
 from ringfence.certs.revocation import Revocations, RevokedSerial
 from ringfence.xds.compile import compile_snapshot
+from ringfence.xds.dialect import GRPC
 from ringfence.xds.discovery import Node, SotwRequest
 from ringfence.xds.instance import Instance
 from ringfence.xds.proxyless.names import listener_name
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import GRPC
 from ringfence.xds.types import LISTENER, ROUTE
 from tests.broker.fleet.world import MESH, NOW, PULL, Clock, FakeCall, FakeProxy, MemoryLog, model
 

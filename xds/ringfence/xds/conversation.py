@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from ringfence.xds.dialect import ADS, Dialect
 from ringfence.xds.quarantine import Refusals
 from ringfence.xds.snapshot import Resource, Snapshot
-from ringfence.xds.subscription import ADS, Dialect, Nack, Subscription
+from ringfence.xds.subscription import Nack, Subscription
 
 MOST_UNKNOWN = 16  # types that are not served and are remembered
 

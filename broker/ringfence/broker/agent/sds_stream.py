@@ -20,11 +20,12 @@ from ringfence.certs.spiffe_id import SpiffeId
 from ringfence.proto.lane import Call, Method
 from ringfence.proto.status import Code, Status
 from ringfence.xds.delta import DeltaStream
+from ringfence.xds.dialect import SDS
 from ringfence.xds.discovery import DeltaRequest, Out, SotwRequest, parse_delta, parse_sotw
 from ringfence.xds.instance import Instance
 from ringfence.xds.snapshot import Snapshot
 from ringfence.xds.sotw import SotwStream
-from ringfence.xds.subscription import EVERYTHING, SDS, Nack
+from ringfence.xds.subscription import EVERYTHING, Nack
 from ringfence.xds.types import SECRET
 
 

@@ -19,7 +19,7 @@ from ringfence.proto.lane import Call, Method, methods_of
 from ringfence.proto.service import service_of
 from ringfence.proto.status import Code, Status
 from ringfence.proxy.v1 import proxy_pb2
-from ringfence.xds import subscription
+from ringfence.xds import dialect
 from ringfence.xds.delta import DeltaStream
 from ringfence.xds.discovery import Node, parse_delta, parse_sotw
 from ringfence.xds.instance import Instance
@@ -144,7 +144,7 @@ def _instance(node: Node) -> Instance:
 
 def _whole(node: Node) -> Machine:
     # A gRPC library asks for clusters only when it has the routes to them, and waits for them itself.
-    return SotwStream(subscription.GRPC) if node.is_grpc else Stepwise(SotwStream(subscription.ADS))
+    return SotwStream(dialect.GRPC) if node.is_grpc else Stepwise(SotwStream(dialect.ADS))
 
 
 def _incremental(node: Node) -> Machine:
