@@ -91,7 +91,8 @@ class Admitting:
         except RingfenceError as error:
             log.error("claims on fabrics are not written", detail=error.detail, where=error.where)
         except Exception as error:  # noqa: BLE001  # grants must go on ending on time: it is tried again
-            log.error("claims on fabrics are not written", error=type(error).__name__, exc_info=error)
+            # Without source lines: reading them would block the loop.
+            log.error("claims on fabrics are not written", error=type(error).__name__, detail=str(error))
         return _RETRY
 
     async def look(self) -> float:
