@@ -145,7 +145,8 @@ does not have to.
 `allreduce_bw` and `allreduce_p50`: the two nodes are namespaces of one machine, whose wire is memory and whose cores
 both ranks, both filters and everything else share. There each packet pays 0.55 us at each of its ends, a quarter of it
 for having hooks of netfilter at all; an all-reduce of 64 KiB is some thirty packets of 230 us. The same connection is
-measured with and without by turns, and on a busy machine still says little: read them beside what a proxy costs.
+measured with the filter and without by turns, and on a busy machine still says little: read them beside what a proxy
+costs.
 
 `job_start`: two starts of `ringfence run` at once. Most of it is the CPU of starting Python and Envoy, each on a core.
 

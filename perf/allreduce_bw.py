@@ -41,7 +41,7 @@ def measure() -> dict[str, Any]:
         statistics.median(runs),
         unit="GB/s",
         runs=runs,
-        limit=("the same connection without Ringfence, by turns", statistics.median(bare)),
+        limit=("the same connection with the filter taken out, by turns", statistics.median(bare)),
         ratio=ratio,
         goal=f">= {GOAL}x",
         met=ratio >= GOAL,

@@ -15,7 +15,7 @@ sys.path.append("/usr/lib/python3/dist-packages")
 import torch
 import torch.distributed as dist
 
-WARM = 2  # of each that are not counted
+WARM = 1  # of each that is not counted
 
 
 def _reduced(size: int, times: int) -> list[float]:
