@@ -136,6 +136,24 @@ async def test_a_denial_that_lasts_takes_it_away(agent: Agent) -> None:
             await held.lost
 
 
+async def test_what_an_agent_says_at_the_end_of_an_equal_patience_is_heard(agent: Agent) -> None:
+    """It knows why there is no place yet, and we would only know that there is none."""
+    agent.fabrics.refusal = Status(Code.PERMISSION_DENIED, "no grant in force lets anybody")
+    with pytest.raises(RingfenceError, match="no grant in force") as found:
+        async with agent.membership(patience=0):
+            pass
+    assert "FabricGrant" in found.value.hint
+
+
+async def test_a_revoked_workload_is_not_sent_to_look_for_a_grant(agent: Agent) -> None:
+    """Nothing in the intent would help."""
+    agent.fabrics.refusal = Status(Code.PERMISSION_DENIED, "no identity issued: spiffe://example.org/x was revoked")
+    with pytest.raises(RingfenceError) as found:
+        async with agent.membership():
+            pass
+    assert found.value.hint == "It is given again after `ringfence identity lift`"
+
+
 async def test_another_fabric_under_the_same_name_is_told(agent: Agent) -> None:
     """The command was started with what it was before; more members are no news to it."""
     async with agent.membership() as held:

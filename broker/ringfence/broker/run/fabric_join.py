@@ -18,6 +18,7 @@ from ringfence.proto.service import service_of
 
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to join again
+_TO_SAY_WHY = 5.0  # seconds more: an agent whose patience is as long as ours knows the reason, and says it at its end
 # How a stream ends whose agent goes; every other end is its answer.
 _AWAY = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT})
 
@@ -75,7 +76,7 @@ class Membership:
             admin_pb2.JoinFabricRequest(fabric=place.fabric, job=place.job, closed_ports=place.closed_ports)
         )
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience + _TO_SAY_WHY):
                 answer = await call.read()
         except TimeoutError:
             call.cancel()

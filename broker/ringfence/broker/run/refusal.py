@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
 _NOT_THERE = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT})
+_REVOKED = "It is given again after `ringfence identity lift`"
 
 
 def refusal(error: grpc.aio.AioRpcError, what: str, *, where: str, hints: Mapping[Kind, str]) -> RingfenceError:
@@ -19,4 +20,6 @@ def refusal(error: grpc.aio.AioRpcError, what: str, *, where: str, hints: Mappin
     found = error_of(error, where=where)
     ours = hints.get(found.kind, "")
     hint = ours or found.hint if found.kind in _NOT_THERE else found.hint or ours
+    # No document mends that: what is said for a denial would have people look in the intent.
+    hint = _REVOKED if found.kind is Kind.DENIED and found.detail.endswith("was revoked") else hint
     return RingfenceError(found.kind, f"{what}: {found.detail}", where=found.where or where, hint=hint)
