@@ -54,8 +54,8 @@ async def test_killing_any_server_costs_no_identity_and_no_entry(tmp_path: Path,
                     assert ID % "base" in one.held
                 # 4. It comes back, with its own authority and the state of the others.
                 await place.start()
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            load.ended = True
+            await loading
             listed = await _agree(places, load)
             async with asyncio.timeout(PATIENCE):
                 for one in held:

@@ -127,11 +127,14 @@ class Load:
     places: list[Place]
     acknowledged: dict[str, str] = field(default_factory=dict)  # entry id by name
     unknown: set[str] = field(default_factory=set)  # no answer came: it may have been made or not
+    ended: bool = False
     _numbers: count[int] = field(default_factory=count)
 
     async def run(self) -> None:
-        """Until cancelled, as fast as they answer, with a breath in between."""
+        """Until `ended`, as fast as they answer, with a breath in between; then nothing is on its way any more."""
         for number in self._numbers:
+            if self.ended:
+                return
             living = [place.server for place in self.places if place.server is not None]
             await self.create(living[number % len(living)], f"load{number}", "unix:uid:4294967")
             await asyncio.sleep(0.02)
