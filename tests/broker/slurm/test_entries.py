@@ -1,3 +1,5 @@
+"""What entries the jobs of a Slurm cluster are to have, and which are put right, left or taken away."""
+
 from __future__ import annotations
 
 from dataclasses import replace

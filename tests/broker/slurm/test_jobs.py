@@ -1,3 +1,5 @@
+"""Jobs as squeue tells of them: what is read, what is refused, and in bounded time."""
+
 from __future__ import annotations
 
 import time

@@ -1,3 +1,5 @@
+"""The two files of a site for a sync: what each line may say."""
+
 from __future__ import annotations
 
 import pytest
