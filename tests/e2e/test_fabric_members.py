@@ -303,7 +303,6 @@ def test_a_killed_agent_leaves_everything_and_takes_it_up_again(
 ) -> None:
     """Members stay meanwhile; one who does not come back is out when the agent has been back for a while."""
     first, second = cluster.nodes
-    first.run("nft", "-f", "-", text=NOBODYS)
     first.stop(signal.SIGKILL)
     assert set(first.members()) == {first.address, second.address}
     assert cluster.silent(cluster.STRANGER, first.address, STORE)
@@ -352,6 +351,7 @@ def test_with_the_server_away_members_stay_and_then_time_out(cluster: Cluster) -
 def test_removed_it_leaves_nothing(cluster: Cluster) -> None:
     """By `fabric remove` once the agent has gone, and by the agent once the server says so. Others' tables stay."""
     first, second = cluster.nodes
+    first.run("nft", "-f", "-", text=NOBODYS)
     second.stop()
     assert "ringfence-fabric" in second.run("nft", "list", "tables")
     second.run(*RINGFENCE, "fabric", "remove", "team-a/fab")

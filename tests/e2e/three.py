@@ -147,6 +147,11 @@ class Load:
             made = await server.admin.CreateEntries(pb.CreateEntriesRequest(entries=[entry]), timeout=30)
         except grpc.aio.AioRpcError:
             return ""
+        except asyncio.CancelledError:  # so a call ends whose channel was closed, too
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return ""
         self.unknown.remove(name)
         self.acknowledged[name] = made.results[0].entry.id
         return self.acknowledged[name]
